@@ -1,0 +1,48 @@
+# make help lists the targets; VENV and PYTHON can be set on the command line.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo train test test-slow test-real lint bench tensorboard clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED)  ## a virtual environment in .venv with everything, at the pinned versions
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[dev,sweep]" --constraint constraints.txt
+	@touch $@
+
+demo: $(INSTALLED)  ## train ZFNet on the embedded data set, with pictures and a TensorBoard log (minutes)
+	$(BIN)/python train.py name=demo
+
+train: $(INSTALLED)  ## train.py with ARGS, as in: make train ARGS="model=alexnet data=folder data.root=photos"
+	$(BIN)/python train.py $(ARGS)
+
+test: $(INSTALLED)  ## the default tests, on both cores
+	$(BIN)/python -m pytest --numprocesses 2
+
+test-slow: $(INSTALLED)  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+test-real: $(INSTALLED)  ## the tests on real photos: ZFNET_REAL_DATA=folder make test-real
+	$(BIN)/python -m pytest -m real
+
+lint: $(INSTALLED)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)  ## every hot path beside a named peer: ours, peer, ratio, goal
+	$(BIN)/python -m benchmarks
+
+tensorboard: $(INSTALLED)  ## TensorBoard on outputs/
+	$(BIN)/tensorboard --logdir outputs --samples_per_plugin images=1000
+
+clean:  ## caches and the environment go; outputs/ stays
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,9 @@
+"""Lightning adapters: when to act during training and where to log. The mathematics lives in zfnet."""
+
+from callbacks.filter_images import FilterImages
+from callbacks.filter_renormalization import FilterRenormalization
+from callbacks.learning_curves import LearningCurves
+from callbacks.stop_checkpoint import StopCheckpoint
+from callbacks.throughput import Throughput
+
+__all__ = ["FilterImages", "FilterRenormalization", "LearningCurves", "StopCheckpoint", "Throughput"]

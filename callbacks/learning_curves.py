@@ -1,0 +1,43 @@
+"""Loss and errors by epoch: a line in the log, `history.json` and `curves.png` in the run's folder.
+
+    Trainer(callbacks=[LearningCurves("outputs/run")])
+
+The history travels in the checkpoint, so that a resumed run draws the whole curve.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from zfnet.viz import draw_curves
+
+log = logging.getLogger(__name__)
+
+
+class LearningCurves(Callback):
+    """Keeps every epoch-level value of `train/` and `val/`."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        self.history: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history = list(state_dict["history"])
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        values = {
+            k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/"))
+        }
+        self.history.append({"epoch": trainer.current_epoch + 1, **values})
+        (self.folder / "history.json").write_text(json.dumps(self.history, indent=1))
+        draw_curves(self.history, self.folder / "curves.png")
+        errors = "  ".join(f"{k} {v:.1%}" for k, v in sorted(values.items()) if k.endswith("error"))
+        log.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, errors)

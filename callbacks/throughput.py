@@ -1,0 +1,32 @@
+"""Images per second: beside the progress bar, and per epoch in TensorBoard as `images_per_second`.
+
+    Trainer(callbacks=[Throughput()])
+
+Counts the pictures of all processes between the first and the last batch of an epoch, so that validation and
+checkpoints do not enter.
+"""
+
+import time
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+
+class Throughput(Callback):
+    """Wall-clock rate of training; on a GPU the queue is not waited for, which evens out over an epoch."""
+
+    def __init__(self) -> None:
+        self._start = 0.0
+        self._images = 0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._images = 0
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._images += len(batch) * trainer.world_size
+        if batch_idx % trainer.log_every_n_steps == 0 or trainer.is_last_batch:  # type: ignore[attr-defined]
+            rate = self._images / (time.perf_counter() - self._start)
+            pl_module.log("images_per_second", rate, prog_bar=True, on_step=True, on_epoch=False)

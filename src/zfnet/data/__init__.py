@@ -1,0 +1,19 @@
+"""What a network sees: sources, the image store, batches, and their preparation on the device."""
+
+from zfnet.data.batches import Batch, Batches
+from zfnet.data.creatures import Creatures
+from zfnet.data.image_data import ImageData
+from zfnet.data.image_store import Images, ImageStore, build_store
+from zfnet.data.preprocessing import Preprocessing, ten_crops
+
+__all__ = [
+    "Batch",
+    "Batches",
+    "Creatures",
+    "ImageData",
+    "ImageStore",
+    "Images",
+    "Preprocessing",
+    "build_store",
+    "ten_crops",
+]

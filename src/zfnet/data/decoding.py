@@ -1,0 +1,166 @@
+"""From a file to pixels: `decode` gives the photo, `square` the paper's centre square of it.
+
+JPEG goes through libjpeg into a tensor where torchvision still brings that operator, everything else
+through Pillow; both give the same pixels, and Pillow alone decides what is unreadable. Colours follow
+Pillow's `convert("RGB")` (alpha is dropped, CMYK is the plain complement), 16-bit greys are divided by 257.
+The resize is torch's antialiased bilinear one on uint8, Pillow's but for some roundings (0.003 of 255 on
+average), and Pillow's own where roundings would be many.
+
+    pixels = square(decode("dog.jpg"), 256)  # uint8 (256, 256, 3)
+"""
+
+import io
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+
+import numpy as np
+import torch
+import torchvision.io  # noqa: F401  (registers torch.ops.image)
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from zfnet.errors import InputError
+
+SHORTEST = 8  # pixels; a smaller image (a tracking pixel, a broken thumbnail) is no photo
+EXTREME = 4  # a resized image longer than this many squares is made only where the square sees it
+SMALL = 33  # numbers up to this make a ratio with many ties
+
+# torchvision.io.decode_jpeg warns since 0.29 that it will go; the operator beneath it does not.
+_JPEG = getattr(torch.ops.image, "decode_jpeg", None)
+_RGB = 3  # ImageReadMode.RGB
+
+
+class UnreadableImage(InputError):
+    """The file holds no picture that can be used; the line names the file and what is wrong."""
+
+
+def decode(path: str | os.PathLike[str]) -> Tensor:
+    """The upright RGB picture, uint8 (3, H, W), its memory in the order H, W, 3.
+
+    Raises UnreadableImage for whatever cannot be read, decoded, or has a side under 8 pixels.
+    """
+    try:
+        with _quiet_pillow():
+            return _decode(np.fromfile(path, dtype=np.uint8))
+    except OSError as error:  # Pillow's own errors are OSErrors too, without strerror
+        raise UnreadableImage(f"{os.fspath(path)}: {_line(error.strerror or error)}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # broken files make Pillow's plugins raise almost anything
+        raise UnreadableImage(f"{os.fspath(path)}: {_line(error)}") from error
+
+
+def square(image: Tensor, size: int) -> Tensor:
+    """(3, H, W) uint8 to (size, size, 3) uint8, contiguous: shortest side to `size`, then the centre crop.
+
+    Positions and rounding are those of torchvision's `Resize(size)` and `CenterCrop(size)` on Pillow images.
+    """
+    height, width = image.shape[1:]
+    short = min(height, width)
+    rows, columns = int(size * height / short), int(size * width / short)
+    top, left = round((rows - size) / 2), round((columns - size) / 2)
+    if max(rows, columns) > EXTREME * size:
+        return _square_of_strip(image, size, (rows, columns), (top, left))
+    if _has_ties(short, size):
+        full = _pillow(image).resize((columns, rows), Image.Resampling.BILINEAR)
+        return torch.from_numpy(np.array(full.crop((left, top, left + size, top + size))))
+    pixels = image.permute(1, 2, 0)
+    if short != size:
+        # The batch axis goes before the others: torch then sees channels last, twice as fast.
+        batch = pixels[None].permute(0, 3, 1, 2)
+        pixels = interpolate(batch, (rows, columns), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+    return pixels[top : top + size, left : left + size].contiguous()
+
+
+def _decode(data: np.ndarray) -> Tensor:
+    if not data.size:
+        raise ValueError("the file is empty")
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data.data))
+    except Image.UnidentifiedImageError as error:
+        raise ValueError("this is no image, or one of an unknown format") from error
+    with image:
+        if min(image.size) < SHORTEST:
+            raise ValueError(
+                f"{image.width} x {image.height} pixels is too small, both sides need {SHORTEST}"
+            )
+        if _JPEG is not None and image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
+            try:
+                return _JPEG(torch.from_numpy(data), _RGB, True)
+            except RuntimeError:  # Pillow says better what is wrong
+                pass
+        return torch.from_numpy(_rgb(ImageOps.exif_transpose(image))).permute(2, 0, 1)
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    """Any Pillow image as uint8 (H, W, 3)."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no fixed range")
+    if not image.mode.startswith("I"):
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("32-bit pixels have no fixed range")
+    grey = ((values + 128) // 257).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _has_ties(short: int, size: int) -> bool:
+    """Whether short : size is a ratio of small numbers, such as 5 : 4. Many exact values then end in one half
+    and torch's 16-bit weights round them at random, unless those weights are exact themselves."""
+    ratio = Fraction(short, size)
+    top, bottom = ratio.numerator, ratio.denominator
+    exact = (bottom == 1 and _is_power_of_two(top)) or (ratio < 1 and _is_power_of_two(bottom))
+    return max(top, bottom) <= SMALL and not exact
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0
+
+
+def _square_of_strip(image: Tensor, size: int, full: tuple[int, int], corner: tuple[int, int]) -> Tensor:
+    """`square` of a very long image, of whose `full` resized rows and columns only the square is made."""
+    height, width = image.shape[1:]
+    down, right = height / full[0], width / full[1]  # source pixels per resized pixel
+    top, left = corner
+    bottom_edge, right_edge = min((top + size) * down, height), min((left + size) * right, width)
+    box = (left * right, top * down, right_edge, bottom_edge)
+    return torch.from_numpy(np.array(_pillow(image).resize((size, size), Image.Resampling.BILINEAR, box)))
+
+
+def _pillow(image: Tensor) -> Image.Image:
+    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+
+
+_lock = threading.Lock()
+_inside = 0
+_filters: warnings.catch_warnings | None = None
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Pillow's warnings about odd files are no news here. The first thread in sets the filter, the last one
+    out removes it, since `catch_warnings` alone is not safe with threads."""
+    global _inside, _filters
+    with _lock:
+        if _inside == 0:
+            _filters = warnings.catch_warnings()
+            _filters.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0 and _filters is not None:
+                _filters.__exit__(None, None, None)
+
+
+def _line(reason: object) -> str:
+    return " ".join(str(reason).split()) or type(reason).__name__

@@ -1,0 +1,99 @@
+"""From stored uint8 pictures to the network's input, per batch, on the device that trains.
+
+    (x - mean) / std, cropped, mirrored                     x in 0 ... 255
+
+`pixels` names the three conventions for mean and std:
+
+    paper         the per-pixel training mean, no division: inputs in about [-128, 128] (section 3)
+    unit          the same divided by 64: inputs of about unit variance, for a He start
+    torchvision   ImageNet's channel means and deviations, as torchvision's weights expect
+
+A crop is (y, x, mirrored). The paper's ten are the four corners and the centre, plain and mirrored:
+
+    prepare = Preprocessing(store_size=256, crop=224)
+    inputs = prepare(images, rows, ten_crops(256, 224)[choice])       # (B, 3, 224, 224)
+"""
+
+import torch
+from torch import Tensor, nn
+
+from zfnet.errors import InputError
+
+PIXELS = ("paper", "unit", "torchvision")
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def ten_crops(size: int, crop: int) -> Tensor:
+    """The paper's ten crops in the order of torchvision's TenCrop: (10, 3) int64 of (y, x, mirrored)."""
+    far, middle = size - crop, round((size - crop) / 2)
+    corners = [(0, 0), (0, far), (far, 0), (far, far), (middle, middle)]
+    return torch.tensor([(y, x, mirrored) for mirrored in (0, 1) for y, x in corners])
+
+
+def centre_crop(size: int, crop: int) -> Tensor:
+    """The fifth of the ten crops: (3,) int64."""
+    return ten_crops(size, crop)[4]
+
+
+class Preprocessing(nn.Module):
+    """Cuts, mirrors and normalises uint8 pictures; its mean and std travel in the checkpoint.
+
+    Until `set_mean` is given the training mean, "paper" and "unit" subtract 0.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, store_size: int, crop: int, pixels: str = "unit") -> None:
+        super().__init__()
+        if pixels not in PIXELS:
+            raise InputError(f"model.pixels={pixels!r} is unknown: choose one of {', '.join(PIXELS)}")
+        if not 1 <= crop <= store_size:
+            raise InputError(f"data.image_size={crop} must lie between 1 and the stored size, {store_size}")
+        self.store_size, self.crop, self.pixels = store_size, crop, pixels
+        mean, std = torch.zeros(3, store_size, store_size), torch.ones(3)
+        if pixels == "unit":
+            std *= 64
+        elif pixels == "torchvision":
+            mean += 255 * torch.tensor(IMAGENET_MEAN)[:, None, None]
+            std *= 255 * torch.tensor(IMAGENET_STD)
+        self.register_buffer("mean", mean)  # (3, S, S)
+        self.register_buffer("std", std)  # (3,)
+
+    def set_mean(self, mean: Tensor) -> None:
+        """Takes the per-pixel training mean (3, S, S), unless the convention has a mean of its own."""
+        if self.pixels != "torchvision":
+            self.mean.copy_(mean)
+
+    def forward(self, images: Tensor, rows: Tensor, crops: Tensor) -> Tensor:
+        """images uint8 (N, S, S, 3), rows (B,), crops (B, 3) → float32 (B, 3, crop, crop), channels_last."""
+        cut = self._gather if images.is_cuda else self._copy
+        return cut(images, rows, crops).permute(0, 3, 1, 2)
+
+    def _copy(self, images: Tensor, rows: Tensor, crops: Tensor) -> Tensor:
+        # One picture at a time stays in the cache: each pixel is read once and written once.
+        size, crop = self.store_size, self.crop
+        mean = self.mean.permute(1, 2, 0).contiguous()  # (S, S, 3)
+        mirrored_mean = mean.flip(1)
+        scaled = bool((self.std != 1).any())
+        batch = torch.empty(len(rows), crop, crop, 3, device=images.device)
+        for out, row, (y, x, mirrored) in zip(batch, rows.tolist(), crops.tolist(), strict=True):
+            cut = images[row, y : y + crop, x : x + crop]  # (crop, crop, 3)
+            if mirrored:
+                x = size - crop - x
+                out.copy_(cut.flip(1)).sub_(mirrored_mean[y : y + crop, x : x + crop])
+            else:
+                out.copy_(cut).sub_(mean[y : y + crop, x : x + crop])
+            if scaled:
+                out.div_(self.std)
+        return batch
+
+    def _gather(self, images: Tensor, rows: Tensor, crops: Tensor) -> Tensor:
+        # A few launches for the whole batch; a loop over pictures would cost more than ZFNet's step.
+        span = torch.arange(self.crop, device=images.device)
+        y = (crops[:, 0, None] + span)[:, :, None]  # (B, crop, 1)
+        x = crops[:, 1, None] + torch.where(crops[:, 2, None] > 0, self.crop - 1 - span, span)
+        x = x[:, None, :]  # (B, 1, crop)
+        mean = self.mean.permute(1, 2, 0)  # (S, S, 3)
+        return images[rows[:, None, None], y, x].float().sub_(mean[y, x]).div_(self.std)

@@ -1,0 +1,251 @@
+"""What a data set is: numbered images with an id and a label, read one at a time as uint8 (3, H, W).
+
+Two kinds hold everything: `Photos` are files under a root, `Arrays` sit in memory. The functions `folder`,
+`imagenet`, `imagenette` and `cifar10` make them from what lies on disk; each takes the root and the split.
+
+    train = folder("photos", "train")  # photos/<class>/*.jpg, a tenth of each class kept for "val"
+    pixels, label = train.read(0), train.classes[train.labels[0]]
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import datasets
+
+from zfnet.data.decoding import UnreadableImage, decode
+from zfnet.errors import InputError
+
+Split = Literal["train", "val"]
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+STAMPED = 10_000  # files whose size and date are looked at, evenly spread over the data set
+LAYOUTS = "expected <root>/train/<class>/*.jpg with <root>/val/<class>/*.jpg, or <root>/<class>/*.jpg"
+
+
+class Source(Protocol):
+    """An image data set in a fixed order."""
+
+    name: str
+    classes: list[str]
+    ids: list[str]  # unique, without line breaks
+    labels: list[int]  # positions in classes
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> Tensor:
+        """uint8 (3, H, W). Raises UnreadableImage."""
+
+
+@dataclass
+class Photos:
+    """Image files; an id is a path relative to the root."""
+
+    name: str
+    root: Path
+    classes: list[str]
+    ids: list[str]
+    labels: list[int]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, index: int) -> Tensor:
+        return decode(self.root / self.ids[index])
+
+
+@dataclass
+class Arrays:
+    """Images in memory, uint8 (N, H, W, 3)."""
+
+    name: str
+    classes: list[str]
+    ids: list[str]
+    labels: list[int]
+    images: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, index: int) -> Tensor:
+        return torch.from_numpy(self.images[index]).permute(2, 0, 1)
+
+
+def stamp(source: Source) -> str:
+    """Changes when the pixels behind the ids do, as far as can be told without decoding them all: sizes and
+    dates of files, the bytes of arrays, else the pixels of three images."""
+    digest = hashlib.sha256()
+    if isinstance(source, Photos):
+        for index in range(0, len(source), -(-len(source) // STAMPED)):
+            digest.update(_size_and_date(source.root / source.ids[index]))
+    elif isinstance(source, Arrays):
+        digest.update(source.images.tobytes())
+    else:
+        for index in (0, len(source) // 2, len(source) - 1):
+            digest.update(_pixels(source, index))
+    return digest.hexdigest()
+
+
+def folder(root: str | Path, split: Split, val_fraction: float = 0.1, seed: int = 0) -> Photos:
+    """Photos in class folders: `root/train/<class>` and `root/val/<class>`, or `root/<class>` to be split.
+
+    The split takes `val_fraction` of every class (one image at least, never the last one) in the order of a
+    hash of seed and file name: the same on every machine, and hardly moved by photos added later.
+    """
+    root = _root(root)
+    _one_of("split", split, ("train", "val"))
+    name = root.resolve().name or "folder"
+    if (root / "train").is_dir():
+        return _two_folders(name, root, split)
+    if (root / "val").is_dir():
+        raise InputError(f"{root}: has val/ but no train/; {LAYOUTS}")
+    if not 0 <= val_fraction < 1:
+        raise InputError(f"data.val_fraction is {val_fraction}, it must be at least 0 and less than 1")
+    members = _class_folders(root)
+    chosen = {label: _half(files, split, val_fraction, seed) for label, files in members.items()}
+    return _photos(name, root, list(members), chosen)
+
+
+def imagenet(root: str | Path, split: Split) -> Photos:
+    """ILSVRC2012 as torchvision's `ImageNet` reads it: `root/{train,val}/<wnid>/*.JPEG` and meta.bin, or the
+    three archives, which it unpacks. Classes are called "<wnid> <first name>", which is unique."""
+    root = _root(root)
+    _one_of("split", split, ("train", "val"))
+    try:
+        found = datasets.ImageNet(str(root), split)
+        names = datasets.imagenet.load_meta_file(root)[0]
+        wnids = _class_names(root / "train") if (root / "train").is_dir() else found.wnids
+        labels = [wnids.index(wnid) for wnid in found.wnids]
+        classes = [f"{wnid} {names[wnid][0]}" for wnid in wnids]
+    except KeyError as error:
+        raise InputError(
+            f"{root}: the class folder {error} is not in meta.bin; rename or remove it"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{root}/val: class {_line(error).split()[0]} is not in {root}/train") from error
+    except (RuntimeError, OSError, ImportError) as error:
+        raise InputError(f"{root}: no ImageNet here: {_line(error)}") from error
+    ids = [path[len(str(root)) + 1 :].replace(os.sep, "/") for path, _ in found.samples]
+    return Photos("imagenet", root, classes, ids, [labels[target] for target in found.targets])
+
+
+def imagenette(root: str | Path, split: Split, size: Literal["full", "320px"] = "320px") -> Photos:
+    """Ten easy ImageNet classes; downloaded to `root` (1.5 GB full, 340 MB at 320px) when absent."""
+    _one_of("split", split, ("train", "val"))
+    _one_of("size", size, ("full", "320px"))
+    root = Path(root).expanduser()
+    unpacked = root / ("imagenette2" if size == "full" else "imagenette2-320")
+    try:
+        found = datasets.Imagenette(root, split, size, download=True)
+    except (RuntimeError, OSError, KeyError) as error:
+        raise InputError(f"{unpacked}: Imagenette cannot be had: {_line(error)}") from error
+    photos = _two_folders(f"imagenette-{size}", unpacked, split)
+    photos.classes = [f"{wnid} {names[0]}" for wnid, names in zip(found.wnids, found.classes, strict=True)]
+    return photos
+
+
+def cifar10(root: str | Path, split: Split) -> Arrays:
+    """CIFAR-10, 32x32; downloaded to `root` (170 MB) when absent. Its test set is called "val" here."""
+    _one_of("split", split, ("train", "val"))
+    try:
+        found = datasets.CIFAR10(Path(root).expanduser(), train=split == "train", download=True)
+    except (RuntimeError, OSError) as error:
+        raise InputError(f"{root}: CIFAR-10 cannot be had: {_line(error)}") from error
+    ids = [f"{split}/{index:05d}" for index in range(len(found.targets))]
+    return Arrays("cifar10", list(found.classes), ids, list(found.targets), found.data)
+
+
+def _size_and_date(path: Path) -> bytes:
+    try:
+        state = path.stat()
+    except OSError:  # to be found unreadable when its turn comes
+        return b"none"
+    return f"{state.st_size} {state.st_mtime_ns}\n".encode()
+
+
+def _pixels(source: Source, index: int) -> bytes:
+    try:
+        return source.read(index).contiguous().numpy().tobytes()
+    except UnreadableImage:
+        return b"none"
+
+
+def _two_folders(name: str, root: Path, split: Split) -> Photos:
+    if not (root / split).is_dir():
+        raise InputError(f"{root}: has no {split}/; {LAYOUTS}")
+    classes = _class_names(root / "train")
+    chosen = _class_folders(root / split)
+    if unknown := sorted(set(chosen) - set(classes)):
+        raise InputError(f"{root}/val: class {unknown[0]!r} is not in {root}/train; rename or remove it")
+    chosen = {label: [f"{split}/{file}" for file in files] for label, files in chosen.items()}
+    return _photos(name, root, classes, chosen)
+
+
+def _photos(name: str, root: Path, classes: list[str], chosen: dict[str, list[str]]) -> Photos:
+    ids = [file for label in classes for file in chosen.get(label, [])]
+    labels = [index for index, label in enumerate(classes) for _ in chosen.get(label, [])]
+    if not ids:
+        raise InputError(f"{root}: no image is left for this split; add images or change data.val_fraction")
+    return Photos(name, root, classes, ids, labels)
+
+
+def _class_folders(root: Path) -> dict[str, list[str]]:
+    """`<class>/<file>` of every image, by class; both alphabetical."""
+    folders = _class_names(root)
+    if not folders and _images(root):
+        raise InputError(f"{root}: photos lie here without class folders; {LAYOUTS}")
+    if not folders:
+        raise InputError(f"{root}: no class folders in it; {LAYOUTS}")
+    members = {label: [f"{label}/{file}" for file in _images(root / label)] for label in folders}
+    for label, files in members.items():
+        if not files:
+            raise InputError(f"{root / label}: a class folder without images ({' '.join(EXTENSIONS)})")
+    return members
+
+
+def _class_names(root: Path) -> list[str]:
+    with os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
+
+
+def _images(directory: Path) -> list[str]:
+    with os.scandir(directory) as entries:
+        names = sorted(entry.name for entry in entries if _is_image(entry))
+    for name in names:
+        if "\n" in directory.name + name:
+            raise InputError(f"{str(directory / name)!r}: a name with a line break; rename it")
+    return names
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return entry.name[0] != "." and entry.name.lower().endswith(EXTENSIONS) and entry.is_file()
+
+
+def _half(files: list[str], split: Split, fraction: float, seed: int) -> list[str]:
+    """The files of one class that belong to the split, in their order."""
+    count = min(max(round(fraction * len(files)), 1), len(files) - 1) if fraction else 0
+    by_hash = sorted(
+        files, key=lambda file: hashlib.sha256(f"{seed}/{file}".encode(errors="surrogateescape")).digest()
+    )
+    val = set(by_hash[:count])
+    return [file for file in files if (file in val) == (split == "val")]
+
+
+def _root(root: str | Path) -> Path:
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        raise InputError(f"data.root={path}: no such folder; {LAYOUTS}")
+    return path
+
+
+def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InputError(f"{what} is {value!r}, it must be one of {', '.join(allowed)}")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())

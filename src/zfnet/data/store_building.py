@@ -1,0 +1,193 @@
+"""Building an image store: decode in threads, in order, one group at a time, each group safe on the disk.
+
+    Build(source, Path("stores/photos"), settings, max_bad=10).run(workers=2)
+
+After each group its pixels are synced and progress.npz is replaced: how many images were looked at, the sum
+of their pixels in whole numbers, and which could not be read. A build that was killed starts from there.
+"""
+
+import json
+import logging
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+from rich.text import Text
+from torch import Tensor
+
+from zfnet.data.decoding import UnreadableImage, square
+from zfnet.data.sources import Source
+from zfnet.data.store_files import compare, length_of, npy, npz, pwrite, save, save_lines
+from zfnet.errors import InputError
+
+GROUP = 128  # images between two safe points, two groups in memory; 128 * 255 fits in int16
+TASK = 8  # images a thread takes at once
+log = logging.getLogger(__name__)
+
+
+class Build:
+    """One build, from where the last one stopped."""
+
+    def __init__(self, source: Source, folder: Path, settings: dict[str, Any], max_bad: int) -> None:
+        self.source, self.folder, self.settings, self.max_bad = source, folder, settings, max_bad
+        self.size: int = settings["size"]
+        self.row = self.size * self.size * 3  # bytes
+        self.done = 0  # images looked at
+        self.total = torch.zeros(self.size, self.size, 3, dtype=torch.int64)
+        self.bad: list[tuple[int, str]] = []  # their positions in the source, and why
+        self._resume()
+
+    def run(self, workers: int | None) -> None:
+        self._announce()
+        start, already = time.monotonic(), self.done
+        pixel_file = None
+        if self.settings["pixels"]:
+            pixel_file = os.open(self.folder / "images.u8", os.O_RDWR | os.O_CREAT, 0o666)
+        pool = ThreadPoolExecutor(workers)
+        try:
+            with _progress_bar() as bar:
+                task = bar.add_task("", total=len(self.source), completed=self.done)
+                for group, waiting in self._groups(pool):
+                    reasons: list[str | None] = []
+                    for future in waiting:
+                        reasons += future.result()
+                        bar.update(task, completed=self.done + len(reasons))
+                    self._commit(group, reasons, pixel_file)
+            if pixel_file is not None:
+                os.ftruncate(pixel_file, self.kept * self.row)
+                os.fsync(pixel_file)
+        finally:
+            pool.shutdown(cancel_futures=True)
+            if pixel_file is not None:
+                os.close(pixel_file)
+        self._finish()
+        seconds = time.monotonic() - start
+        speed = (self.done - already) / max(seconds, 1e-9)
+        log.info(
+            f"{self.folder}: {self.kept:,} images at {self.size} pixels, {len(self.bad)} unreadable, "
+            f"{seconds:.1f} s, {speed:.0f} images/s"
+        )
+
+    @property
+    def kept(self) -> int:
+        return self.done - len(self.bad)
+
+    def _announce(self) -> None:
+        left = len(self.source) - self.done
+        needed = 2 * self.total.nbytes + (left * self.row if self.settings["pixels"] else 0)
+        free = shutil.disk_usage(self.folder).free
+        verb = "storing" if self.settings["pixels"] else "only averaging"
+        log.info(
+            f"{self.folder}: {verb} {left:,} images of {self.settings['source']} at {self.size} pixels, "
+            f"{needed:,} bytes ({self.row:,} an image), {free:,} free"
+        )
+        if needed > free:
+            raise InputError(
+                f"{self.folder}: the store needs {needed:,} bytes and {free:,} are free; "
+                "free some space, or choose another data.store_dir or data.store=false"
+            )
+
+    def _groups(self, pool: ThreadPoolExecutor) -> Iterator[tuple[Tensor, list[Future[list[str | None]]]]]:
+        """Groups of images being decoded, the next one begun before the last is handed out."""
+        count = len(self.source)
+        buffers = torch.empty(2, min(GROUP, count), self.size, self.size, 3, dtype=torch.uint8)
+        ahead: deque[tuple[Tensor, list[Future[list[str | None]]]]] = deque()
+        for turn, first in enumerate(range(self.done, count, GROUP)):
+            group = buffers[turn % 2][: count - first]
+            starts = range(0, len(group), TASK)
+            waiting = [pool.submit(self._decode, first + i, group[i : i + TASK]) for i in starts]
+            ahead.append((group, waiting))
+            if len(ahead) == 2:
+                yield ahead.popleft()
+        yield from ahead
+
+    def _decode(self, first: int, out: Tensor) -> list[str | None]:
+        """Fills `out` with the images from `first` on, or says of each why it cannot."""
+        reasons: list[str | None] = []
+        for row, pixels in enumerate(out, first):
+            try:
+                pixels.copy_(square(self.source.read(row), self.size))
+                reasons.append(None)
+            except UnreadableImage as error:
+                reasons.append(str(error))
+        return reasons
+
+    def _commit(self, group: Tensor, reasons: list[str | None], pixel_file: int | None) -> None:
+        """Makes one more group count, on the disk before in progress.npz."""
+        bad = [(self.done + i, reason) for i, reason in enumerate(reasons) if reason is not None]
+        found = len(self.bad) + len(bad)
+        if found > self.max_bad:
+            self._report(self.bad + bad)
+        check_bad(self.folder, found, self.done + len(group), self.max_bad)
+        if bad:
+            group = group[torch.tensor([reason is None for reason in reasons])]
+        if pixel_file is not None:
+            pwrite(pixel_file, group.numpy(), self.kept * self.row)
+            os.fsync(pixel_file)
+        some = torch.zeros(self.total.shape, dtype=torch.int16)
+        for image in group:
+            some.add_(image)
+        self.total += some
+        self.bad += bad
+        self.done += len(reasons)
+        state = {"done": self.done, "total": self.total.numpy(), "bad": json.dumps(self.bad)}
+        save(self.folder / "progress.npz", npz(**state, settings=json.dumps(self.settings)))
+
+    def _resume(self) -> None:
+        path = self.folder / "progress.npz"
+        if not path.exists():
+            return
+        with np.load(path) as state:
+            compare(self.folder, json.loads(str(state["settings"])), self.settings)
+            done, total, bad = int(state["done"]), state["total"], json.loads(str(state["bad"]))
+        if self.settings["pixels"] and length_of(self.folder / "images.u8") < (done - len(bad)) * self.row:
+            log.warning(f"{self.folder}: images.u8 is shorter than it was; building from the start")
+            return
+        self.done, self.total, self.bad = done, torch.from_numpy(total), [(row, why) for row, why in bad]
+
+    def _report(self, bad: list[tuple[int, str]]) -> None:
+        save_lines(self.folder / "unreadable.txt", [f"{self.source.ids[row]}\t{why}" for row, why in bad])
+
+    def _finish(self) -> None:
+        if not self.kept:
+            self._report(self.bad)
+            raise InputError(f"{self.folder / 'unreadable.txt'}: none of the {self.done} images can be read")
+        skipped = {row for row, _ in self.bad}
+        rows = [row for row in range(self.done) if row not in skipped]
+        mean = (self.total.double() / self.kept).float().permute(2, 0, 1).contiguous()
+        self._report(self.bad)
+        save_lines(self.folder / "ids.txt", [self.source.ids[row] for row in rows])
+        save(self.folder / "labels.npy", npy(np.array(self.source.labels, dtype=np.int64)[rows]))
+        save(self.folder / "mean.npy", npy(mean.numpy()))
+        index = {**self.settings, "kept": self.kept, "classes": list(self.source.classes)}
+        save(self.folder / "index.json", json.dumps(index, indent=1).encode())
+        (self.folder / "progress.npz").unlink(missing_ok=True)
+
+
+def check_bad(folder: Path, found: int, of: int, max_bad: int) -> None:
+    """Raises InputError for more than `max_bad` unreadable images, `found` among the first `of`."""
+    if found > max_bad:
+        raise InputError(
+            f"{found} of {of} images are unreadable, more than data.max_bad={max_bad}: "
+            f"see {folder / 'unreadable.txt'}, mend or remove them, or raise data.max_bad"
+        )
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:.0f} images/s")
+
+
+def _progress_bar() -> Progress:
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)

@@ -1,0 +1,23 @@
+"""What a network is: rows of a table, the tables, the net, its geometry; and torchvision's nets."""
+
+from zfnet.models.architectures import ALEXNET, ZFNET, edited
+from zfnet.models.convnet import ConvNet, convnet
+from zfnet.models.geometry import Geometry, geometry, smallest_image
+from zfnet.models.layers import ContrastNormalization, Conv, Linear, Pool
+from zfnet.models.pretrained import torchvision_model
+
+__all__ = [
+    "ALEXNET",
+    "ZFNET",
+    "ContrastNormalization",
+    "Conv",
+    "ConvNet",
+    "Geometry",
+    "Linear",
+    "Pool",
+    "convnet",
+    "edited",
+    "geometry",
+    "smallest_image",
+    "torchvision_model",
+]

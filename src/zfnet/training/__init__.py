@@ -1,0 +1,6 @@
+"""How a net learns: the LightningModule, its checkpoints, and the wiring behind train.py (fit)."""
+
+from zfnet.training.checkpoint import build, load
+from zfnet.training.classifier import Classifier
+
+__all__ = ["Classifier", "build", "load"]

@@ -1,0 +1,95 @@
+"""From a checkpoint back to a net: everything needed stands in it, in plain containers.
+
+    classifier = zfnet.load("outputs/train/demo/checkpoints/last.ckpt")
+    classifier.net, classifier.prepare, classifier.classes
+
+Beside Lightning's own entries a checkpoint holds a card: {"model": the model's config, "classes": names,
+"image_size", "store_size"}. `build` makes a classifier from the same words, for training too.
+"""
+
+import inspect
+import pickle
+import pydoc
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from zfnet.errors import InputError
+from zfnet.training.classifier import Classifier
+
+Card = dict[str, Any]
+
+
+def build_net(model: dict[str, Any], num_classes: int, image_size: int) -> nn.Module:
+    """The net that a model config names: `_target_` called with its other words.
+
+    `image_size` is passed where the target takes it. A target is one of zfnet's functions or a Module class.
+    """
+    arguments = {key: value for key, value in model.items() if key not in ("_target_", "pixels")}
+    target = pydoc.locate(model["_target_"])
+    if not callable(target):
+        raise InputError(f"model._target_={model['_target_']}: no such function or class")
+    is_module = inspect.isclass(target) and issubclass(target, nn.Module)
+    if not (is_module or model["_target_"].startswith("zfnet.")):
+        raise InputError(f"model._target_={model['_target_']} is neither a torch Module nor one of zfnet's")
+    if "image_size" in inspect.signature(target).parameters:
+        arguments["image_size"] = image_size
+    return target(num_classes=num_classes, **arguments)
+
+
+def build(card: Card, **recipe: Any) -> Classifier:
+    """A fresh classifier from a card, learning by `recipe` (Classifier's arguments)."""
+    net = build_net(card["model"], len(card["classes"]), card["image_size"])
+    pixels = card["model"]["pixels"]
+    return Classifier(net, card["store_size"], card["image_size"], card["classes"], pixels, card, **recipe)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's plain containers; InputError when there is none or it is not one of ours."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+        raise InputError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from error
+    if not isinstance(checkpoint, dict) or "card" not in checkpoint:
+        raise InputError(f"{path}: not a checkpoint of train.py (it has no card of its model)")
+    return checkpoint
+
+
+def check_card(card: Card, path: Path, expected: Card) -> None:
+    """InputError when the checkpoint at `path`, which holds `card`, is of another net or data set."""
+    found, wanted = _flat(card), _flat(expected)
+    different = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
+    if different:
+        key = different[0]
+        raise InputError(
+            f"{path} was trained with {key}={_short(found.get(key))}, this run has {_short(wanted.get(key))}"
+            f"{f' (and {len(different) - 1} more differ)' if different[1:] else ''}: give the same settings, "
+            "or another name= for a new run"
+        )
+
+
+def _flat(card: Card) -> dict[str, Any]:
+    model = {f"model.{key}": value for key, value in card["model"].items()}
+    return {**{key: value for key, value in card.items() if key != "model"}, **model}
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def load(path: str | Path) -> Classifier:
+    """The trained classifier of a checkpoint, in eval mode, on the CPU."""
+    checkpoint = read_checkpoint(Path(path))
+    card = checkpoint["card"]
+    fresh = {**card["model"], "weights": None} if "weights" in card["model"] else card["model"]
+    classifier = build({**card, "model": fresh})
+    try:
+        classifier.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise InputError(f"{path}: its weights do not fit its own card ({error})") from error
+    return classifier.eval()

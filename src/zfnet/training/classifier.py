@@ -1,0 +1,136 @@
+"""How a net learns (section 3): cross-entropy, SGD with momentum, lower steps when validation stalls.
+
+    classifier = Classifier(net, store_size=256, image_size=224, classes=names)
+    Trainer(...).fit(classifier, datamodule=data)
+
+Errors are fractions: `val/top1_error`, and `val/top5_error` where there are more than five classes. Testing
+averages the softmax of the paper's ten crops (`test/...`). Every training step seeds torch from (seed, epoch,
+step, process), so that dropout does not depend on what ran before and a resumed run repeats it.
+"""
+
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from zfnet.data.batches import Batch, mix
+from zfnet.data.preprocessing import Preprocessing, ten_crops
+from zfnet.errors import InputError
+
+SCHEDULES = ("plateau", "cosine")
+
+
+class TopKError(MulticlassAccuracy):
+    """The share of pictures whose true class is not among the k most probable ones."""
+
+    def __init__(self, num_classes: int, k: int) -> None:
+        super().__init__(num_classes, top_k=k, average="micro")
+
+    def compute(self) -> Tensor:
+        return 1 - super().compute()
+
+
+def error_metrics(num_classes: int, prefix: str) -> MetricCollection:
+    """The paper's top-1 error, and top-5 where it says anything."""
+    errors = {f"top{k}_error": TopKError(num_classes, k) for k in (1, 5) if k == 1 or num_classes > k}
+    return MetricCollection(errors, prefix=prefix, compute_groups=False)  # type: ignore[arg-type]
+
+
+class Classifier(LightningModule):
+    """A net, what prepares its input, and how it learns.
+
+    `schedule` is "plateau" (the rate divided by 10 after `patience` epochs without a lower validation error)
+    or "cosine" (from `lr` to 0 over the run). `card` (see checkpoint.py) is written into every checkpoint, so
+    that a net can be rebuilt from it. Raises InputError on an unknown schedule or pixel convention.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        store_size: int,
+        image_size: int,
+        classes: list[str],
+        pixels: str = "unit",
+        card: dict[str, Any] | None = None,
+        lr: float = 0.01,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        schedule: str = "plateau",
+        patience: int = 3,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if schedule not in SCHEDULES:
+            raise InputError(f"recipe.schedule={schedule!r} is unknown: choose one of {', '.join(SCHEDULES)}")
+        self.net, self.classes, self.card = net, classes, card
+        self.prepare = Preprocessing(store_size, image_size, pixels)
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self.schedule, self.patience, self.seed = schedule, patience, seed
+        self.train_errors = error_metrics(len(classes), "train/")
+        self.val_errors = error_metrics(len(classes), "val/")
+        self.test_errors = error_metrics(len(classes), "test/")
+        self.register_buffer("ten", ten_crops(store_size, image_size), persistent=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Prepared pictures (B, 3, image_size, image_size) → logits (B, num_classes)."""
+        return self.net(inputs)
+
+    def setup(self, stage: str) -> None:
+        """Takes the training mean from the data module."""
+        self.prepare.set_mean(self.trainer.datamodule.images["train"].mean)  # type: ignore[attr-defined]
+
+    def training_step(self, batch: Batch, step: int) -> Tensor:
+        torch.manual_seed(mix(self.seed, self.current_epoch, step, self.global_rank))
+        return self._loss(batch, "train", self.train_errors)
+
+    def validation_step(self, batch: Batch, step: int) -> None:
+        self._loss(batch, "val", self.val_errors)
+
+    def _loss(self, batch: Batch, stage: str, errors: MetricCollection) -> Tensor:
+        logits = self(self.prepare(batch.images, batch.rows, batch.crops))
+        loss = F.cross_entropy(logits, batch.labels)
+        errors.update(logits.detach(), batch.labels)
+        self.log_dict(errors, on_step=False, on_epoch=True, batch_size=len(batch))
+        self.log(
+            f"{stage}/loss",
+            loss.detach(),
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(batch),
+            sync_dist=True,
+        )
+        return loss
+
+    def test_step(self, batch: Batch, step: int) -> None:
+        """The paper's ten-crop test: the mean of ten softmax outputs."""
+        count = len(batch)
+        rows, crops = batch.rows.repeat_interleave(10), self.ten.repeat(count, 1)
+        logits = self(self.prepare(batch.images, rows, crops))  # (10 B, classes)
+        self.test_errors.update(logits.softmax(1).view(count, 10, -1).mean(1), batch.labels)
+        self.log_dict(self.test_errors, on_step=False, on_epoch=True, batch_size=count)
+
+    def on_validation_epoch_end(self) -> None:
+        if self.schedule == "plateau" and not self.trainer.sanity_checking:
+            error = self.val_errors["top1_error"].compute()
+            self.lr_schedulers().step(error)  # type: ignore[union-attr]
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """The plateau has stepped above: Lightning would do it after an epoch's checkpoints are written."""
+        if self.schedule != "plateau":
+            super().lr_scheduler_step(scheduler, metric)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["card"] = self.card
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
+        if self.schedule == "cosine":
+            steps = int(self.trainer.estimated_stepping_batches)
+            cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=self.patience)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val/top1_error"}}

@@ -1,0 +1,160 @@
+"""From a config to a trained net: the wiring behind train.py, and the only library module that knows Hydra.
+
+    fit(cfg)            # data → net → classifier → trainer, in the folder that Hydra made for this run
+
+A run writes its checkpoints, pictures and TensorBoard log there, and `result.json` when it is finished.
+With `resume=true` it goes on from its newest checkpoint, or says that it has finished already. In a sweep
+each job is a process of its own (see jobs.py).
+"""
+
+import json
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from omegaconf import DictConfig, OmegaConf
+
+from zfnet.data import ImageData
+from zfnet.errors import InputError
+from zfnet.training import folders
+from zfnet.training.checkpoint import Card, build, check_card, read_checkpoint
+from zfnet.training.jobs import run_job
+from zfnet.training.memory import keep_freed_memory
+
+log = logging.getLogger(__name__)
+
+
+def fast_precision() -> str:
+    """bf16 autocast where the processor multiplies bfloat16 natively, else float32."""
+    native = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bf16-mixed" if native else "32-true"
+
+
+def register_resolvers() -> None:
+    """The functions that conf/ may call: ${root:}, ${run_folder:parent}, ${slug:text}, ${fast_precision:}."""
+    arguments = sys.argv[1:]
+
+    def run_folder(parent: str) -> str:
+        name, resume = folders.run_name(arguments), folders.wants_resume(arguments)
+        return str(folders.run_folder(folders.project_root() / "outputs" / parent, name, resume))
+
+    OmegaConf.register_new_resolver("root", lambda: str(folders.project_root()), replace=True)
+    OmegaConf.register_new_resolver("run_folder", run_folder, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("slug", folders.slug, replace=True)
+    OmegaConf.register_new_resolver("fast_precision", fast_precision, replace=True)
+
+
+def fit(cfg: DictConfig) -> float:
+    """Trains, tests, and returns the last validation top-1 error (a fraction).
+
+    Raises InputError for what the user can mend; SystemExit 143 when it was asked to stop by SIGTERM.
+    """
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    if hydra.mode == RunMode.MULTIRUN:
+        return run_job(list(hydra.overrides.task), folder)
+    try:
+        return train(cfg, folder)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from error
+        raise
+
+
+def train(cfg: DictConfig, folder: Path) -> float:
+    """`fit` for one job in `folder`."""
+    result = folder / "result.json"
+    if result.exists():
+        if not cfg.resume:
+            raise InputError(f"{folder} holds a finished run: give another name= (or resume=true to see it)")
+        log.info("%s has finished already:\n%s", folder, result.read_text())
+        return float(json.loads(result.read_text())["val/top1_error"])
+    _quiet_lightning()
+    seed_everything(cfg.seed, verbose=False)
+    keep_freed_memory()
+    data: ImageData = instantiate(cfg.data)
+    card: Card = {
+        "model": OmegaConf.to_container(cfg.model, resolve=True),
+        "classes": list(data.classes),
+        "image_size": data.image_size,
+        "store_size": data.store_size,
+    }
+    checkpoint = _newest_checkpoint(folder / "checkpoints", card)
+    if checkpoint and not cfg.resume:
+        raise InputError(
+            f"{folder} holds an unfinished run: resume=true goes on with it, name= starts another"
+        )
+    if cfg.resume:
+        log.info("going on from %s", checkpoint or "the beginning: there is no checkpoint yet")
+    classifier = build(card, seed=cfg.seed, **cfg.recipe)
+    if cfg.channels_last:
+        classifier = classifier.to(memory_format=torch.channels_last)
+    step = read_checkpoint(checkpoint)["global_step"] if checkpoint else None
+    trainer: Trainer = instantiate(
+        cfg.trainer,
+        default_root_dir=str(folder),
+        callbacks=_callbacks(cfg),
+        logger=TensorBoardLogger(folder, name="", version="", purge_step=step),
+    )
+    try:
+        trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except SIGTERMException:
+        log.warning("stopped by SIGTERM; the same command with resume=true goes on in %s", folder)
+        sys.exit(143)
+    errors = {key: value.item() for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+    if cfg.test:
+        trainer.test(classifier, datamodule=data, verbose=False)
+        errors |= {
+            key: value.item() for key, value in trainer.callback_metrics.items() if key.startswith("test/")
+        }
+    _finish(errors, folder)
+    return errors["val/top1_error"]
+
+
+def _callbacks(cfg: DictConfig) -> list[Callback]:
+    return [instantiate(callback) for callback in (cfg.callbacks or {}).values()]
+
+
+def _quiet_lightning() -> None:
+    """Lightning's lines go to Hydra's log, once; its own use of a deprecated torch name is not our user's."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+
+
+def _newest_checkpoint(folder: Path, card: Card) -> Path | None:
+    """The checkpoint that is furthest on; one that does not fit `card` is an error, not a fresh start."""
+    steps: dict[Path, Any] = {}
+    for path in sorted(folder.glob("*.ckpt")):
+        checkpoint = read_checkpoint(path)
+        check_card(checkpoint["card"], path, card)
+        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+        steps[path] = (checkpoint["global_step"], progress["processed"])
+    return max(steps, key=lambda path: steps[path]) if steps else None
+
+
+@rank_zero_only
+def _finish(errors: dict[str, float], folder: Path) -> None:
+    (folder / "result.json").write_text(json.dumps(errors, indent=1) + "\n")
+    lines = [f"validation top-1 error {errors['val/top1_error']:.1%}"]
+    if "val/top5_error" in errors:
+        lines[0] += f", top-5 {errors['val/top5_error']:.1%}"
+    if "test/top1_error" in errors:
+        lines[0] += f"; ten crops: top-1 {errors['test/top1_error']:.1%}"
+    lines.append(f"TensorBoard: tensorboard --logdir {folder} --samples_per_plugin images=1000")
+    written = sorted(path for path in folder.rglob("*") if path.is_file() and ".hydra" not in path.parts)
+    lines += [f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)" for path in written]
+    log.info("\n".join(lines))

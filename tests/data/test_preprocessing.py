@@ -1,0 +1,108 @@
+"""Pictures become inputs as section 3 says: mean first, then the crop, then the mirror; both paths to the bit."""
+
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.transforms import TenCrop
+
+from zfnet.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, PIXELS, Preprocessing, centre_crop, ten_crops
+from zfnet.errors import InputError
+
+
+def pictures(count: int, size: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (count, size, size, 3), generator=generator, dtype=torch.uint8)
+
+
+def prepared(size: int, crop: int, pixels: str, seed: int = 0) -> Preprocessing:
+    prepare = Preprocessing(size, crop, pixels)
+    prepare.set_mean(255 * torch.rand(3, size, size, generator=torch.Generator().manual_seed(seed)))
+    return prepare
+
+
+@pytest.mark.parametrize(("size", "crop"), [(256, 224), (16, 14), (15, 14), (9, 4), (10, 7), (13, 2), (6, 6), (5, 1)])
+def test_ten_crops_are_torchvisions(size: int, crop: int) -> None:
+    """Corners and centre in torchvision's order, then the same mirrored; its own mirrored five are cut from the
+    mirrored picture: in another order, and with another centre where size - crop is odd."""
+    picture = pictures(1, size)
+    ten = Preprocessing(size, crop, "paper")(picture, torch.zeros(10, dtype=torch.long), ten_crops(size, crop))
+    theirs = torch.stack(TenCrop(crop)(picture[0].permute(2, 0, 1))).float()
+    assert torch.equal(ten[:5], theirs[:5])
+    assert torch.equal(ten[5:], ten[:5].flip(3))
+    order = [6, 5, 8, 7, 9]  # the top left corner of the mirrored picture is its top right, mirrored
+    compared = slice(5 if (size - crop) % 2 == 0 else 4)
+    assert torch.equal(ten[5:][compared], theirs[order][compared])
+    assert torch.equal(centre_crop(size, crop), ten_crops(size, crop)[4])
+
+
+def test_a_4x4_case_by_hand() -> None:
+    """Pixel (y, x) holds 10 y + x in red, its mean is x; the 2x2 crop at (1, 2), plain and mirrored."""
+    image = torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
+    mean = torch.zeros(3, 4, 4)
+    for y, x in product(range(4), repeat=2):
+        image[0, y, x, 0] = 10 * y + x
+        mean[0, y, x] = x
+    prepare = Preprocessing(4, 2, "paper")
+    prepare.set_mean(mean)
+    inputs = prepare(image, torch.tensor([0, 0]), torch.tensor([[1, 2, 0], [0, 1, 1]]))
+    assert inputs[0, 0].tolist() == [[10, 10], [20, 20]]  # 12 - 2, 13 - 3; 22 - 2, 23 - 3
+    assert inputs[1, 0].tolist() == [[0, 0], [10, 10]]  # 2 - 2, 1 - 1; 12 - 2, 11 - 1
+    assert not inputs[:, 1:].any()
+
+
+@pytest.mark.parametrize("pixels", PIXELS)
+def test_conventions_pixel_by_pixel(pixels: str) -> None:
+    """Every output against its own source pixel: (value - mean there) / std, mirrored afterwards."""
+    size, crop = 7, 4
+    prepare, images = prepared(size, crop, pixels), pictures(3, size)
+    training_mean = 255 * torch.rand(3, size, size, generator=torch.Generator().manual_seed(0))
+    rows, crops = torch.tensor([2, 0, 2]), torch.tensor([[0, 3, 1], [3, 0, 0], [1, 2, 1]])
+    inputs = prepare(images, rows, crops)
+    for b, c, i, j in product(range(3), range(3), range(crop), range(crop)):
+        y0, x0, mirrored = crops[b].tolist()
+        y, x = y0 + i, x0 + (crop - 1 - j if mirrored else j)
+        value = images[rows[b], y, x, c].item()
+        if pixels == "torchvision":
+            expected = (value / 255 - IMAGENET_MEAN[c]) / IMAGENET_STD[c]
+        else:
+            expected = (value - training_mean[c, y, x].item()) / (64 if pixels == "unit" else 1)
+        assert inputs[b, c, i, j].item() == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+@given(data=st.data(), size=st.integers(1, 9), pixels=st.sampled_from(PIXELS), seed=st.integers(0, 9))
+def test_both_paths_agree_to_the_bit(data: st.DataObject, size: int, pixels: str, seed: int) -> None:
+    crop = data.draw(st.integers(1, size))
+    offset, row = st.integers(0, size - crop), st.integers(0, 3)
+    picks = data.draw(st.lists(st.tuples(row, offset, offset, st.integers(0, 1)), min_size=1, max_size=6))
+    table = torch.tensor(picks)
+    images, prepare = pictures(4, size, seed), prepared(size, crop, pixels, seed)
+    copied = prepare._copy(images, table[:, 0], table[:, 1:])
+    assert torch.equal(copied, prepare._gather(images, table[:, 0], table[:, 1:]))
+
+
+@pytest.mark.parametrize("pixels", PIXELS)
+def test_inputs_are_float32_channels_last(pixels: str) -> None:
+    images = pictures(4, 9)
+    before = images.clone()
+    inputs = prepared(9, 6, pixels)(images, torch.arange(4), ten_crops(9, 6)[:4])
+    assert (inputs.dtype, inputs.shape) == (torch.float32, (4, 3, 6, 6))
+    assert inputs.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(images, before)
+
+
+def test_mean_and_std_travel_in_the_state() -> None:
+    trained, fresh = prepared(9, 6, "unit"), Preprocessing(9, 6, "unit")
+    fresh.load_state_dict(trained.state_dict())
+    assert torch.equal(fresh.mean, trained.mean)
+    assert fresh.std.tolist() == [64, 64, 64]
+
+
+def test_wrong_settings_say_what_is_wrong() -> None:
+    with pytest.raises(InputError, match="pixels='papr'.*paper, unit, torchvision"):
+        Preprocessing(8, 7, "papr")
+    for crop in (0, 9):
+        with pytest.raises(InputError, match=f"image_size={crop} .* 8"):
+            Preprocessing(8, crop)

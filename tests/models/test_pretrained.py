@@ -1,0 +1,127 @@
+"""torchvision's nets load whole, in part or with another head, and say in one line what does not fit."""
+
+import io
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from zfnet.errors import InputError
+from zfnet.models import torchvision_model
+
+NAMES = ["squeezenet1_1", "resnet18"]
+
+
+@pytest.fixture(scope="module")
+def nets() -> dict[str, nn.Module]:
+    """torchvision's own nets, with classes of their own, as a stranger's file would hold them."""
+    torch.manual_seed(0)
+    return {name: models.get_model(name, weights=None, num_classes=7).eval() for name in NAMES}
+
+
+def saved(net: nn.Module, path: Path, keep: str = "") -> str:
+    torch.save({key: value for key, value in net.state_dict().items() if key.startswith(keep)}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_round_trip(nets: dict[str, nn.Module], tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    net = torchvision_model(name, weights=saved(nets[name], tmp_path / "w.pth"), num_classes=7).eval()
+    x = torch.randn(1, 3, 64, 64)
+    assert torch.equal(net(x), nets[name](x))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(("name", "head"), [("squeezenet1_1", "classifier.1"), ("resnet18", "fc")])
+def test_a_head_of_other_classes_stays_fresh(
+    nets: dict[str, nn.Module], tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, head: str
+) -> None:
+    net = torchvision_model(name, weights=saved(nets[name], tmp_path / "w.pth"), num_classes=4)
+    own, given = net.state_dict(), nets[name].state_dict()
+    assert net.eval()(torch.randn(1, 3, 64, 64)).shape == (1, 4)
+    assert all(torch.equal(own[key], given[key]) for key in own if not key.startswith(head))
+    assert caplog.text.rstrip().endswith(f"fresh: {head}.bias, {head}.weight")
+
+
+def test_a_part_loads_and_the_log_names_the_rest(
+    nets: dict[str, nn.Module], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = saved(nets["squeezenet1_1"], tmp_path / "features.pth", keep="features.")
+    with caplog.at_level(logging.WARNING):
+        net = torchvision_model("squeezenet1_1", weights=path, num_classes=7)
+    assert torch.equal(net.features[0].weight, nets["squeezenet1_1"].features[0].weight)
+    (record,) = caplog.records
+    assert record.getMessage() == f"{path}: 50 of 52 tensors loaded; fresh: classifier.1.bias, classifier.1.weight"
+
+
+def one_line(error: pytest.ExceptionInfo[InputError], *words: str) -> None:
+    assert "\n" not in str(error.value)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_what_does_not_fit(nets: dict[str, nn.Module], tmp_path: Path) -> None:
+    state = nets["squeezenet1_1"].state_dict()
+    path = tmp_path / "w.pth"
+    torch.save(state | {"features.0.weight": torch.zeros(64, 3, 5, 5)}, path)
+    with pytest.raises(InputError) as error:
+        torchvision_model("squeezenet1_1", str(path), 7)
+    one_line(error, str(path), "features.0.weight is (64, 3, 5, 5)", "needs (64, 3, 3, 3)")
+    torch.save(state | {"backbone.weight": torch.zeros(1)}, path)
+    with pytest.raises(InputError) as error:
+        torchvision_model("squeezenet1_1", str(path), 7)
+    one_line(error, str(path), "backbone.weight (1 such)", "SqueezeNet")
+
+
+def pickled(value: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"garbage",
+        b"\xff\xd8\xff\xe0 a photo, say",
+        b"l\n",
+        b"version https://git-lfs.github.com/spec/v1\n",
+        pickled({"a": torch.zeros(9)})[:-40],
+        pickled([torch.zeros(1)]),
+        pickled({"state_dict": {"a": torch.zeros(1)}, "epoch": 3}),
+        pickled(nn.Linear(1, 1)),
+    ],
+    ids=["empty", "text", "photo", "opcode", "git-lfs", "cut short", "list", "checkpoint", "module"],
+)
+def test_files_that_are_no_weights(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        torchvision_model("squeezenet1_1", str(path), 7)
+    one_line(error, str(path))
+
+
+def test_missing_files_and_names(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        torchvision_model("resnet18", weights=str(tmp_path / "none.pth"))
+    one_line(error, "none.pth", "no such")
+    with pytest.raises(InputError) as error:
+        torchvision_model("squeezenet1_1", weights="IMAGENET2K")
+    one_line(error, "IMAGENET2K", "squeezenet1_1")
+    with pytest.raises(InputError) as error:
+        torchvision_model("resnet17")
+    one_line(error, "resnet17", "resnet18")
+    with pytest.raises(InputError):  # torchvision knows it, but it is no classifier
+        torchvision_model("fcn_resnet50")
+
+
+def test_googlenet_gives_plain_logits_in_training() -> None:
+    net = torchvision_model("googlenet", num_classes=3).train()
+    logits = net(torch.randn(2, 3, 64, 64))
+    assert isinstance(logits, torch.Tensor)
+    assert logits.shape == (2, 3)
+    assert not any("aux" in name for name, _ in net.named_parameters())
