@@ -20,6 +20,8 @@ from zfnet.errors import InputError
 @torch.no_grad()
 def renormalize(weights: list[Tensor], radius: float) -> list[Tensor]:
     """Scales filters (out, in, kh, kw) in place to rms ≤ radius; returns how many of each weight it clipped."""
+    if not weights:
+        return []
     norms = [torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True) for weight in weights]
     limits = [radius * (weight[0].numel() ** 0.5) for weight in weights]
     clipped = [(norm > limit).sum() for norm, limit in zip(norms, limits, strict=True)]
@@ -29,7 +31,7 @@ def renormalize(weights: list[Tensor], radius: float) -> list[Tensor]:
 
 
 class FilterRenormalization(Callback):
-    """Keeps every convolution's filters within `radius` (rms; the paper's 0.1)."""
+    """Keeps the filters of every convolution that is trained within `radius` (rms; the paper's 0.1)."""
 
     def __init__(self, radius: float = 0.1) -> None:
         if not radius > 0:
@@ -41,7 +43,11 @@ class FilterRenormalization(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         modules = pl_module.net.named_modules()  # type: ignore[union-attr, operator]
-        self.layers = {name.removesuffix(".conv"): m for name, m in modules if isinstance(m, nn.Conv2d)}
+        self.layers = {
+            name.removesuffix(".conv"): module
+            for name, module in modules
+            if isinstance(module, nn.Conv2d) and module.weight.requires_grad
+        }
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last_step = trainer.global_step
@@ -59,5 +65,5 @@ class FilterRenormalization(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for name, clipped in zip(self.layers, self._clipped, strict=False):
-            pl_module.log(f"clipped_filters/{name}", clipped / self._steps)
+            pl_module.log(f"clipped_filters/{name}", clipped / self._steps, sync_dist=True)
         self._steps = 0

@@ -32,7 +32,9 @@ TABLE = {
 
 def pytest_configure(config: pytest.Config) -> None:
     # Lightning 2.6 asks newer torch for a deprecated name, in its own module.
-    config.addinivalue_line("filterwarnings", r"ignore:`isinstance\(treespec, LeafSpec\):FutureWarning:lightning")
+    config.addinivalue_line(
+        "filterwarnings", r"ignore:`isinstance\(treespec, LeafSpec\):FutureWarning:lightning"
+    )
 
 
 def memory_images(count: int, size: int = STORED, classes: int = 3, seed: int = 0) -> ImageStore:
@@ -50,7 +52,10 @@ class TinyData(LightningDataModule):
 
     def __init__(self, classes: int = 3, batch_size: int = 4) -> None:
         super().__init__()
-        self.images = {"train": memory_images(12, classes=classes), "val": memory_images(7, classes=classes, seed=1)}
+        self.images = {
+            "train": memory_images(12, classes=classes),
+            "val": memory_images(7, classes=classes, seed=1),
+        }
         self.batch_size = batch_size
 
     def train_dataloader(self) -> Batches:

@@ -1,4 +1,4 @@
-"""Filters stay within the radius: against a loop, bit for bit where nothing is clipped, once a step in training."""
+"""Filters stay within the radius: as a loop does it, bit for bit where nothing is clipped, once a step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -108,7 +108,9 @@ def test_it_acts_once_after_each_optimizer_step(
     model.net.fc2.dropout.p = 0.0
     by_hand = tiny_classifier(lr=0.3)
     by_hand.net.fc2.dropout.p = 0.0
-    trainer = tiny_trainer(accumulate_grad_batches=accumulate, callbacks=[FilterRenormalization(radius), watch])
+    trainer = tiny_trainer(
+        accumulate_grad_batches=accumulate, callbacks=[FilterRenormalization(radius), watch]
+    )
     trainer.fit(model, datamodule=data)
 
     by_hand.prepare.set_mean(data.images["train"].mean)

@@ -28,7 +28,9 @@ def run(
     tiny_data: Callable[..., LightningDataModule],
     tiny_trainer: Callable[..., Trainer],
 ) -> Runs:
-    def go(*extra: Callback, net: nn.Module | None = None, resume: Path | None = None, **options: object) -> Trainer:
+    def go(
+        *extra: Callback, net: nn.Module | None = None, resume: Path | None = None, **options: object
+    ) -> Trainer:
         model = tiny_classifier()
         model.net = net or model.net
         trainer = tiny_trainer(callbacks=list(extra), **options)
@@ -118,7 +120,9 @@ def test_nets_that_see_no_colour_have_no_filters_to_draw(tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
-def test_throughput_counts_pictures_per_second(run: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_throughput_counts_pictures_per_second(
+    run: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a clock that gains 2 seconds each time it is read: 4, 8 and 12 pictures after 2, 4 and 6 seconds."""
     clock = iter(range(0, 1000, 2))
     monkeypatch.setattr("callbacks.throughput.time", SimpleNamespace(perf_counter=lambda: next(clock)))
@@ -133,6 +137,8 @@ def test_all_callbacks_are_exported() -> None:
         name
         for path in Path(callbacks.__file__).parent.glob("[a-z]*.py")
         for name, value in vars(__import__(f"callbacks.{path.stem}", fromlist=["x"])).items()
-        if isinstance(value, type) and issubclass(value, Callback) and value.__module__ == f"callbacks.{path.stem}"
+        if isinstance(value, type)
+        and issubclass(value, Callback)
+        and value.__module__ == f"callbacks.{path.stem}"
     }
     assert found == set(callbacks.__all__)

@@ -1,4 +1,4 @@
-"""A run that SIGTERM ends leaves its whole state, so that going on equals never having stopped; others none."""
+"""A run that SIGTERM ends leaves its whole state: going on equals never having stopped. Others leave none."""
 
 import signal
 from collections.abc import Callable
@@ -17,7 +17,9 @@ class Interrupt(Callback):
     """Calls `act` once, after the first batch of the second epoch's training or validation."""
 
     def __init__(self, hook: str, act: Callable[[], None]) -> None:
-        setattr(self, hook, lambda trainer, *_: trainer.current_epoch == 1 and not self.done and self._act(act))
+        setattr(
+            self, hook, lambda trainer, *_: trainer.current_epoch == 1 and not self.done and self._act(act)
+        )
         self.done = False
 
     def _act(self, act: Callable[[], None]) -> None:

@@ -1,7 +1,7 @@
-"""Batches are a function of (seed, epoch, position): whole, the same for any number of processes, resumable."""
+"""Batches are a function of (seed, epoch, position): whole, the same on many processes, resumable."""
 
 from collections.abc import Callable
-from itertools import product
+from itertools import chain, product
 
 import pytest
 import torch
@@ -46,12 +46,20 @@ def validation(images: object, batch_size: int, rank: int = 0, world: int = 1) -
 def rows(batches: list[Batch]) -> list[list[tuple]]:
     """Everything about each picture of each batch, sortable."""
     return [
-        [(i, label, *crop) for i, label, crop in zip(b.indices.tolist(), b.labels.tolist(), b.crops.tolist(), strict=True)]
+        [
+            (i, label, *crop)
+            for i, label, crop in zip(b.indices.tolist(), b.labels.tolist(), b.crops.tolist(), strict=True)
+        ]
         for b in batches
     ]
 
 
-@given(count=st.integers(1, 40), share=st.integers(1, 4), world=st.sampled_from([1, 2, 4]), epoch=st.integers(0, 3))
+@given(
+    count=st.integers(1, 40),
+    share=st.integers(1, 4),
+    world=st.sampled_from([1, 2, 4]),
+    epoch=st.integers(0, 3),
+)
 def test_training_is_a_permutation_in_whole_batches(
     store: Callable[[int], ImageStore], count: int, share: int, world: int, epoch: int
 ) -> None:
@@ -68,7 +76,7 @@ def test_training_is_a_permutation_in_whole_batches(
     parts = [rows(list(process)) for process in ranks]
     assert all(len(part) == len(process) == len(expected) for part, process in zip(parts, ranks, strict=True))
     assert all(len(batch) == share for part in parts for batch in part)
-    together = [sorted(sum(batches, [])) for batches in zip(*parts, strict=True)]
+    together = [sorted(chain.from_iterable(batches)) for batches in zip(*parts, strict=True)]
     assert together == [sorted(batch) for batch in expected]
 
 
@@ -83,7 +91,9 @@ def test_validation_sees_each_picture_once(
         batches = list(loader)
         assert len(loader) == len(batches)
         assert all(0 < len(batch) <= share for batch in batches)
-        assert all(torch.equal(batch.crops, ten_crops(SIZE, CROP)[4].expand(len(batch), 3)) for batch in batches)
+        assert all(
+            torch.equal(batch.crops, ten_crops(SIZE, CROP)[4].expand(len(batch), 3)) for batch in batches
+        )
         seen += [i for batch in batches for i in batch.indices.tolist()]
     assert sorted(seen) == list(range(count))
 
@@ -142,7 +152,11 @@ def test_epochs_and_seeds_differ_and_repeat(store: Callable[[int], ImageStore]) 
 @pytest.mark.parametrize("anywhere", [True, False])
 def test_crops_are_all_those_allowed(anywhere: bool) -> None:
     drawn = {tuple(crop) for crop in Augmentation(SIZE, CROP, anywhere).draw(2000, seed=0, epoch=0).tolist()}
-    every = set(product(range(3), range(3), range(2))) if anywhere else set(map(tuple, ten_crops(SIZE, CROP).tolist()))
+    every = (
+        set(product(range(3), range(3), range(2)))
+        if anywhere
+        else set(map(tuple, ten_crops(SIZE, CROP).tolist()))
+    )
     assert drawn == every
 
 
@@ -157,7 +171,9 @@ def test_pictures_decoded_on_the_fly_give_equal_batches(store: Callable[[int], I
             assert torch.equal(b.labels, images.labels[b.indices])
 
 
-def test_reading_on_the_fly_resumes_without_decoding_what_was_seen(store: Callable[[int], ImageStore]) -> None:
+def test_reading_on_the_fly_resumes_without_decoding_what_was_seen(
+    store: Callable[[int], ImageStore],
+) -> None:
     images = ReadOnly(store(12))
     read: list[int] = []
     images.read = lambda index: read.append(index) or images.store.read(index)

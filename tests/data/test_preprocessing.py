@@ -1,4 +1,4 @@
-"""Pictures become inputs as section 3 says: mean first, then the crop, then the mirror; both paths to the bit."""
+"""Pictures become inputs as section 3 says: mean first, then crop, then mirror; both paths to the bit."""
 
 from itertools import product
 
@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import TenCrop
 
-from zfnet.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, PIXELS, Preprocessing, centre_crop, ten_crops
+from zfnet.data.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    PIXELS,
+    Preprocessing,
+    centre_crop,
+    ten_crops,
+)
 from zfnet.errors import InputError
 
 
@@ -23,12 +30,16 @@ def prepared(size: int, crop: int, pixels: str, seed: int = 0) -> Preprocessing:
     return prepare
 
 
-@pytest.mark.parametrize(("size", "crop"), [(256, 224), (16, 14), (15, 14), (9, 4), (10, 7), (13, 2), (6, 6), (5, 1)])
+@pytest.mark.parametrize(
+    ("size", "crop"), [(256, 224), (16, 14), (15, 14), (9, 4), (10, 7), (13, 2), (6, 6), (5, 1)]
+)
 def test_ten_crops_are_torchvisions(size: int, crop: int) -> None:
-    """Corners and centre in torchvision's order, then the same mirrored; its own mirrored five are cut from the
-    mirrored picture: in another order, and with another centre where size - crop is odd."""
+    """Corners and centre in torchvision's order, then the same mirrored; its own mirrored five are cut
+    from the mirrored picture: in another order, and with another centre where size - crop is odd."""
     picture = pictures(1, size)
-    ten = Preprocessing(size, crop, "paper")(picture, torch.zeros(10, dtype=torch.long), ten_crops(size, crop))
+    ten = Preprocessing(size, crop, "paper")(
+        picture, torch.zeros(10, dtype=torch.long), ten_crops(size, crop)
+    )
     theirs = torch.stack(TenCrop(crop)(picture[0].permute(2, 0, 1))).float()
     assert torch.equal(ten[:5], theirs[:5])
     assert torch.equal(ten[5:], ten[:5].flip(3))
@@ -101,7 +112,7 @@ def test_mean_and_std_travel_in_the_state() -> None:
 
 
 def test_wrong_settings_say_what_is_wrong() -> None:
-    with pytest.raises(InputError, match="pixels='papr'.*paper, unit, torchvision"):
+    with pytest.raises(InputError, match=r"pixels='papr'.*paper, unit, torchvision"):
         Preprocessing(8, 7, "papr")
     for crop in (0, 9):
         with pytest.raises(InputError, match=f"image_size={crop} .* 8"):

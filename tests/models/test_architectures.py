@@ -1,4 +1,4 @@
-"""Every network of the paper's Table 3 has the size that its layers' arithmetic gives; edits do what they say."""
+"""Every network of Table 3 has the size that its layers' arithmetic gives; edits do what they say."""
 
 from collections.abc import Callable
 
@@ -74,8 +74,12 @@ def on_meta(config: DictConfig) -> ConvNet:
         return instantiate(words)
 
 
-@pytest.mark.parametrize(("model", "ablation", "counts"), TABLE_3, ids=lambda value: value if isinstance(value, str) else "")
-def test_table_3(composed: Callable[..., DictConfig], model: str, ablation: str, counts: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("model", "ablation", "counts"), TABLE_3, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_table_3(
+    composed: Callable[..., DictConfig], model: str, ablation: str, counts: dict[str, int]
+) -> None:
     net = on_meta(composed(f"model={model}", f"ablation={ablation}"))
     found = {name: sum(p.numel() for p in stage.parameters()) for name, stage in net.named_children()}
     assert found == {name: count for name, count in counts.items() if count}
@@ -91,7 +95,10 @@ def test_totals() -> None:
 def test_figure_3_beside_the_convolutions() -> None:
     """Contrast normalisation in layers 1 and 2, pooling in 1, 2 and 5, dropout in 6 and 7 (both nets)."""
     for table in (ALEXNET, ZFNET):
-        assert [name for name, row in table.items() if isinstance(row, Conv) and row.normalise] == ["conv1", "conv2"]
+        assert [name for name, row in table.items() if isinstance(row, Conv) and row.normalise] == [
+            "conv1",
+            "conv2",
+        ]
         pools = {name: row.pool for name, row in table.items() if isinstance(row, Conv) and row.pool}
         assert pools == dict.fromkeys(("conv1", "conv2", "conv5"), Pool(kernel=3, stride=2))
         dropouts = {name: row.dropout for name, row in table.items() if isinstance(row, Linear)}
@@ -101,13 +108,17 @@ def test_figure_3_beside_the_convolutions() -> None:
 
 def test_dense_alexnet_is_zfnet_above_layer_1_but_for_strides() -> None:
     dense = edited(ALEXNET, {name: {"groups": 1} for name in ("conv2", "conv4", "conv5")})
-    back = edited(ZFNET, {"conv1": {"kernel": 11, "stride": 4, "padding": 2}, "conv2": {"stride": 1, "padding": 2}})
+    back = edited(
+        ZFNET, {"conv1": {"kernel": 11, "stride": 4, "padding": 2}, "conv2": {"stride": 1, "padding": 2}}
+    )
     assert dense == back
 
 
 def test_edits() -> None:
     assert edited(ZFNET, {}) == ZFNET
-    result = edited(ZFNET, {"conv3": None, "conv5": {"pool": None}, "conv2": {"pool": {"kernel": 2, "stride": 2}}})
+    result = edited(
+        ZFNET, {"conv3": None, "conv5": {"pool": None}, "conv2": {"pool": {"kernel": 2, "stride": 2}}}
+    )
     assert list(result) == ["conv1", "conv2", "conv4", "conv5", "fc6", "fc7", "fc8"]
     assert result["conv5"] == Conv(256, kernel=3, padding=1)
     assert result["conv2"] == Conv(256, kernel=5, stride=2, pool=Pool(2, 2), normalise=True)
@@ -150,14 +161,17 @@ def test_impossible_values_are_input_errors(edit: dict) -> None:
 
 
 def test_groups_must_divide() -> None:
-    with pytest.raises(InputError, match="conv2: 95 → 256 maps do not split into 2 groups"), torch.device("meta"):
+    with (
+        pytest.raises(InputError, match="conv2: 95 → 256 maps do not split into 2 groups"),
+        torch.device("meta"),
+    ):
         convnet("alexnet", edit={"conv1": {"maps": 95}})
     with pytest.raises(InputError, match="conv4"), torch.device("meta"):
         convnet("alexnet", edit={"conv4": {"maps": 383}})
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(InputError, match="vgg.*alexnet, zfnet"):
+    with pytest.raises(InputError, match=r"vgg.*alexnet, zfnet"):
         convnet("vgg")
-    with pytest.raises(InputError, match="xavier.*he, paper"):
+    with pytest.raises(InputError, match=r"xavier.*he, paper"):
         convnet("zfnet", init="xavier")

@@ -10,7 +10,7 @@ from zfnet.models import ContrastNormalization
 
 
 def krizhevsky(x: Tensor, n: int, alpha: float, k: float, beta: float = 0.75) -> Tensor:
-    """Section 3.3 of 2012, a loop: b_i = a_i / (k + α Σ a_j² over j = max(0, i - n/2) ... min(N-1, i + n/2))^β."""
+    """Section 3.3 of 2012: b_i = a_i / (k + α Σ a_j² over j = max(0, i - n/2) ... min(N-1, i + n/2))^β."""
     result = torch.empty_like(x)
     maps = x.shape[1]
     for i in range(maps):

@@ -11,7 +11,12 @@ from zfnet.models import ALEXNET, ZFNET, Conv, ConvNet, Linear, Pool, edited, ge
 
 pools = st.none() | st.builds(Pool, kernel=st.integers(1, 4), stride=st.integers(1, 4))
 rows = st.builds(
-    Conv, maps=st.just(1), kernel=st.integers(1, 5), stride=st.integers(1, 3), padding=st.integers(0, 2), pool=pools
+    Conv,
+    maps=st.just(1),
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 3),
+    padding=st.integers(0, 2),
+    pool=pools,
 )
 tables = st.lists(rows, min_size=1, max_size=3).map(
     lambda convs: {f"conv{i}": row for i, row in enumerate(convs, 1)} | {"fc": Linear(activation=False)}
@@ -81,7 +86,9 @@ def test_fields_are_the_support_of_the_gradient(table: dict, size: int, data: st
 def dense(table: dict) -> bool:
     """Whether no window jumps over anything: kernels at least as long as their strides."""
     convs = [row for row in table.values() if isinstance(row, Conv)]
-    return all(row.kernel >= row.stride and (not row.pool or row.pool.kernel >= row.pool.stride) for row in convs)
+    return all(
+        row.kernel >= row.stride and (not row.pool or row.pool.kernel >= row.pool.stride) for row in convs
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,7 +129,9 @@ def test_a_net_without_convolutions_takes_any_image() -> None:
     assert ConvNet(table, 7, image_size=4)(torch.zeros(2, 3, 4, 4)).shape == (2, 7)
 
 
-@pytest.mark.parametrize(("table", "size", "layer"), [(ZFNET, 18, "conv2"), (ZFNET, 6, "conv1.pool"), (ALEXNET, 6, "conv1")])
+@pytest.mark.parametrize(
+    ("table", "size", "layer"), [(ZFNET, 18, "conv2"), (ZFNET, 6, "conv1.pool"), (ALEXNET, 6, "conv1")]
+)
 def test_too_small_images_name_the_layer_and_the_least_size(table: dict, size: int, layer: str) -> None:
     least = smallest_image(table)
     with pytest.raises(InputError, match=f"image_size={size} .* after {layer}; .* at least {least} pixels"):

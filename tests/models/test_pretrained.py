@@ -28,7 +28,9 @@ def saved(net: nn.Module, path: Path, keep: str = "") -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_round_trip(nets: dict[str, nn.Module], tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_round_trip(
+    nets: dict[str, nn.Module], tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     net = torchvision_model(name, weights=saved(nets[name], tmp_path / "w.pth"), num_classes=7).eval()
     x = torch.randn(1, 3, 64, 64)
     assert torch.equal(net(x), nets[name](x))
@@ -54,7 +56,10 @@ def test_a_part_loads_and_the_log_names_the_rest(
         net = torchvision_model("squeezenet1_1", weights=path, num_classes=7)
     assert torch.equal(net.features[0].weight, nets["squeezenet1_1"].features[0].weight)
     (record,) = caplog.records
-    assert record.getMessage() == f"{path}: 50 of 52 tensors loaded; fresh: classifier.1.bias, classifier.1.weight"
+    assert (
+        record.getMessage()
+        == f"{path}: 50 of 52 tensors loaded; fresh: classifier.1.bias, classifier.1.weight"
+    )
 
 
 def one_line(error: pytest.ExceptionInfo[InputError], *words: str) -> None:
@@ -88,14 +93,24 @@ def pickled(value: object) -> bytes:
         b"",
         b"garbage",
         b"\xff\xd8\xff\xe0 a photo, say",
-        b"l\n",
+        b"X\x01\0\0\0\xff",
         b"version https://git-lfs.github.com/spec/v1\n",
         pickled({"a": torch.zeros(9)})[:-40],
         pickled([torch.zeros(1)]),
         pickled({"state_dict": {"a": torch.zeros(1)}, "epoch": 3}),
         pickled(nn.Linear(1, 1)),
     ],
-    ids=["empty", "text", "photo", "opcode", "git-lfs", "cut short", "list", "checkpoint", "module"],
+    ids=[
+        "empty",
+        "text",
+        "photo",
+        "a string of no UTF-8",
+        "git-lfs",
+        "cut short",
+        "list",
+        "checkpoint",
+        "module",
+    ],
 )
 def test_files_that_are_no_weights(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "w.pth"

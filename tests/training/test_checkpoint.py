@@ -13,7 +13,10 @@ from zfnet.errors import InputError
 from zfnet.training import build
 from zfnet.training.checkpoint import Card, build_net, check_card, read_checkpoint
 
-NARROW = {f"conv{i}": {"maps": 4, "groups": 1} for i in (1, 2, 3, 4, 5)} | {"fc6": {"units": 6}, "fc7": {"units": 5}}
+NARROW = {f"conv{i}": {"maps": 4, "groups": 1} for i in (1, 2, 3, 4, 5)} | {
+    "fc6": {"units": 6},
+    "fc7": {"units": 5},
+}
 
 
 def card(architecture: str = "zfnet", classes: int = 3, **model: object) -> Card:
@@ -75,7 +78,10 @@ def one_line(error: pytest.ExceptionInfo[InputError], *words: str) -> None:
         (card(pixels="unit"), ["model.pixels=paper, this run has unit"]),
         (card(classes=4), ["classes=", "class 3"]),
         (card(edit={"conv3": None}), ["model.edit=", "conv3"]),
-        ({**card(), "image_size": 112, "store_size": 128}, ["image_size=56, this run has 112", "1 more differ"]),
+        (
+            {**card(), "image_size": 112, "store_size": 128},
+            ["image_size=56, this run has 112", "1 more differ"],
+        ),
     ],
     ids=["architecture", "pixels", "classes", "edit", "size"],
 )
@@ -93,7 +99,9 @@ def test_many_classes_do_not_flood_the_message() -> None:
     assert len(str(error.value)) < 400
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", b"l\n", b"\x80\x02", b"PK\x03\x04"])
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", b"X\x01\0\0\0\xff", b"\x80\x02", b"PK\x03\x04"], ids=repr
+)
 def test_files_that_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.ckpt"
     path.write_bytes(content)
@@ -108,7 +116,7 @@ def test_cut_short_missing_and_not_ours(saved: tuple[Path, torch.nn.Module], tmp
         (tmp_path / "cut.ckpt").write_bytes(content[:length])
         with pytest.raises(InputError) as error:
             read_checkpoint(tmp_path / "cut.ckpt")
-        one_line(error, "cut.ckpt", "not a readable checkpoint")
+        one_line(error, "cut.ckpt", "not a readable torch file")
     with pytest.raises(InputError) as error:
         zfnet.load(tmp_path / "none.ckpt")
     one_line(error, "none.ckpt", "no such")
@@ -130,7 +138,13 @@ def test_weights_that_do_not_fit_their_card(saved: tuple[Path, torch.nn.Module],
 
 def test_targets() -> None:
     """zfnet's functions and Module classes; nothing else is called, whatever a file's card says."""
-    for target in ("os.system", "builtins.print", "zfnet.models.nowhere", "nowhere.at.all", "zfnet.models.ALEXNET"):
+    for target in (
+        "os.system",
+        "builtins.print",
+        "zfnet.models.nowhere",
+        "nowhere.at.all",
+        "zfnet.models.ALEXNET",
+    ):
         with pytest.raises(InputError, match=target):
             build_net({"_target_": target}, 3, 56)
     net = build_net({"_target_": "torchvision.models.SqueezeNet", "version": "1_1", "pixels": "unit"}, 3, 56)

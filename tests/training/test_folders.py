@@ -8,12 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zfnet.training.folders import LONGEST, config_folder, project_root, run_folder, run_name, slug, wants_resume
+from zfnet.training.folders import (
+    LONGEST,
+    config_folder,
+    project_root,
+    run_folder,
+    run_name,
+    slug,
+    wants_resume,
+)
 
 SAFE = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*")
 
 overrides = st.lists(
-    st.sampled_from(["seed=1", "model=alexnet", "recipe.lr=3e-4", "ablation=fc_2048", "data.root=/a b/c=d", "+x=1"]),
+    st.sampled_from(
+        ["seed=1", "model=alexnet", "recipe.lr=3e-4", "ablation=fc_2048", "data.root=/a b/c=d", "+x=1"]
+    ),
     unique=True,
 )
 
@@ -30,7 +40,12 @@ def test_slugs_are_one_safe_path_component(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [("seed=2", "seed-2"), ("model=alexnet", "model-alexnet"), ("recipe.lr=3e-4", "recipe.lr-3e-4"), ("", "default")],
+    [
+        ("seed=2", "seed-2"),
+        ("model=alexnet", "model-alexnet"),
+        ("recipe.lr=3e-4", "recipe.lr-3e-4"),
+        ("", "default"),
+    ],
 )
 def test_simple_texts_stay_readable(text: str, name: str) -> None:
     assert slug(text) == name
@@ -47,7 +62,9 @@ def test_different_texts_that_lose_something_keep_different_names(one: str, othe
 
 @given(given=overrides, data=st.data())
 def test_run_names_ignore_order_and_resume(given: list[str], data: st.DataObject) -> None:
-    extra = data.draw(st.lists(st.sampled_from(["resume=true", "hydra.verbose=true", "-m", "name=null"]), unique=True))
+    extra = data.draw(
+        st.lists(st.sampled_from(["resume=true", "hydra.verbose=true", "-m", "name=null"]), unique=True)
+    )
     shuffled = data.draw(st.permutations(given + extra))
     assert run_name(shuffled) == run_name(given)
     if "seed=1" in given:
@@ -114,7 +131,9 @@ def test_within_a_process_the_answer_stays(claim: Claim, tmp_path: Path) -> None
     assert run_folder(tmp_path / "runs", "a", False) == first
 
 
-def test_a_folder_claimed_in_between_is_left_to_its_owner(claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_claimed_in_between_is_left_to_its_owner(
+    claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another process makes the folder after we looked and before we make it."""
     make = Path.mkdir
 

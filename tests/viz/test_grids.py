@@ -67,7 +67,9 @@ def test_pngs_hold_the_very_bytes(tmp_path: Path) -> None:
     picture = torch.randint(256, (5, 7, 3), dtype=torch.uint8)
     save_png(picture, tmp_path / "p.png")
     with Image.open(tmp_path / "p.png") as image:
-        assert torch.equal(torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(5, 7, 3), picture)
+        assert torch.equal(
+            torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(5, 7, 3), picture
+        )
 
 
 def test_curves_are_the_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

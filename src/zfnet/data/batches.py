@@ -142,7 +142,7 @@ class Batches:
         self.seen = resumed["seen"] if resumed and resumed["epoch"] == self.epoch else 0
         mine = self._share()
         chunks = order[mine.start : mine.stop : mine.step].split(self.batch_size // self.world)
-        for indices, images, rows in self._read(chunks[self.seen :]):
+        for indices, images, rows in self._read(chunks[self.seen : len(self)]):
             self.seen += 1
             yield Batch(images, rows, crops[indices], self.images.labels[indices], indices)
 

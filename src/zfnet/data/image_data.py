@@ -82,6 +82,8 @@ class ImageData(LightningDataModule):
         world = self.trainer.world_size if self.trainer else 1
         if self.batch_size % world:
             raise InputError(f"data.batch_size={self.batch_size} does not divide by {world} processes")
+        if len(self.images["val"]) < world:
+            raise InputError(f"{self.folder}: fewer validation pictures than the {world} processes")
         if len(self.images["train"]) < self.batch_size:
             raise InputError(
                 f"{self.folder}: {len(self.images['train'])} training pictures make no batch of "

@@ -25,7 +25,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def ten_crops(size: int, crop: int) -> Tensor:
-    """The paper's ten crops in the order of torchvision's TenCrop: (10, 3) int64 of (y, x, mirrored)."""
+    """The paper's ten crops, (10, 3) int64 of (y, x, mirrored): four corners and the centre, then mirrored."""
     far, middle = size - crop, round((size - crop) / 2)
     corners = [(0, 0), (0, far), (far, 0), (far, far), (middle, middle)]
     return torch.tensor([(y, x, mirrored) for mirrored in (0, 1) for y, x in corners])

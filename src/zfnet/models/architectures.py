@@ -7,7 +7,7 @@ pooling, normalisation and dropout with it when it goes.
 """
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from zfnet.errors import InputError
@@ -66,9 +66,20 @@ def edited(table: Table, edit: Edit) -> Table:
         known = {field.name for field in fields(row)}
         if unknown := sorted(set(changes) - known):
             raise InputError(f"model.edit.{name} has unknown fields {unknown}: a layer has {sorted(known)}")
-        pool = changes.get("pool")
-        result[name] = replace(row, **({**changes, "pool": Pool(**pool)} if pool else changes))
+        result[name] = _changed(name, row, changes)
     last = list(table)[-1]
     if last not in result:
         raise InputError(f"model.edit removes {last}, which holds the classes: leave it in")
+    if isinstance(row := result[last], Linear) and row.units is not None:
+        raise InputError(f"model.edit.{last}.units={row.units}: the data set says how many classes there are")
     return result
+
+
+def _changed(name: str, row: Layer, changes: Mapping[str, Any]) -> Layer:
+    try:
+        pool = changes.get("pool")
+        if pool is not None and isinstance(row, Conv):
+            changes = {**changes, "pool": Pool(**{**(asdict(row.pool) if row.pool else {}), **pool})}
+        return replace(row, **changes)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"model.edit.{name}={dict(changes)}: {error}") from error

@@ -18,12 +18,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def _check_counts(row: object, **least: int) -> None:
+    """ValueError unless each named field is a whole number of at least so much."""
+    for field, smallest in least.items():
+        value = getattr(row, field)
+        if not isinstance(value, int) or value < smallest:
+            raise ValueError(f"{field}={value!r} is not a whole number from {smallest} up")
+
+
 @dataclass(frozen=True)
 class Pool:
     """Max pooling over `kernel` x `kernel` windows; the last window may hang over the edge (ceil mode)."""
 
     kernel: int
     stride: int
+
+    def __post_init__(self) -> None:
+        _check_counts(self, kernel=1, stride=1)
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,9 @@ class Conv:
     pool: Pool | None = None
     normalise: bool = False
 
+    def __post_init__(self) -> None:
+        _check_counts(self, maps=1, kernel=1, stride=1, padding=0, groups=1)
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -46,6 +60,12 @@ class Linear:
     units: int | None = None  # None: as many as there are classes
     dropout: float = 0.0
     activation: bool = True
+
+    def __post_init__(self) -> None:
+        if self.units is not None:
+            _check_counts(self, units=1)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout} is not in [0, 1)")
 
 
 Layer = Conv | Linear

@@ -9,8 +9,8 @@ starts fresh and is named in the log. What the net does not know is an error.
 """
 
 import logging
-import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,7 +43,7 @@ def torchvision_model(name: str, weights: str | None = None, num_classes: int = 
 
 def _state_dict(name: str, weights: str) -> dict[str, torch.Tensor]:
     path = Path(weights).expanduser()
-    if path.suffix:  # the names of torchvision's weights (DEFAULT, IMAGENET1K_V1) have none
+    if path.suffix or path.is_file():  # the names of torchvision's weights (DEFAULT, IMAGENET1K_V1) have none
         return read_state_dict(path)
     try:
         return models.get_model_weights(name)[weights].get_state_dict(progress=True, check_hash=True)
@@ -55,14 +55,20 @@ def _state_dict(name: str, weights: str) -> dict[str, torch.Tensor]:
         ) from error
 
 
+def load_plain(path: Path) -> Any:
+    """What a torch file holds, of plain containers only; InputError for a missing or damaged file."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file fails anywhere inside zip and pickle
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not a readable torch file ({reason})") from error
+
+
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """A file's tensors by name; InputError when it is missing or no plain state dict."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such weights file")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path}: not a file of weights ({str(error).splitlines()[0]})") from error
+    state = load_plain(path)
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise InputError(f"{path}: not a state dict (names → tensors)")
     return state

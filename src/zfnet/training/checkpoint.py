@@ -8,15 +8,14 @@ Beside Lightning's own entries a checkpoint holds a card: {"model": the model's 
 """
 
 import inspect
-import pickle
 import pydoc
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from zfnet.errors import InputError
+from zfnet.models.pretrained import load_plain
 from zfnet.training.classifier import Classifier
 
 Card = dict[str, Any]
@@ -36,6 +35,10 @@ def build_net(model: dict[str, Any], num_classes: int, image_size: int) -> nn.Mo
         raise InputError(f"model._target_={model['_target_']} is neither a torch Module nor one of zfnet's")
     if "image_size" in inspect.signature(target).parameters:
         arguments["image_size"] = image_size
+    try:
+        inspect.signature(target).bind(num_classes=num_classes, **arguments)
+    except TypeError as error:
+        raise InputError(f"model: {model['_target_']} {error}") from error
     return target(num_classes=num_classes, **arguments)
 
 
@@ -48,12 +51,7 @@ def build(card: Card, **recipe: Any) -> Classifier:
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's plain containers; InputError when there is none or it is not one of ours."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
-        raise InputError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from error
+    checkpoint = load_plain(path)
     if not isinstance(checkpoint, dict) or "card" not in checkpoint:
         raise InputError(f"{path}: not a checkpoint of train.py (it has no card of its model)")
     return checkpoint
@@ -91,5 +89,7 @@ def load(path: str | Path) -> Classifier:
     try:
         classifier.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
-        raise InputError(f"{path}: its weights do not fit its own card ({error})") from error
+        raise InputError(
+            f"{path}: its weights do not fit its own card ({str(error).splitlines()[0]})"
+        ) from error
     return classifier.eval()

@@ -8,10 +8,12 @@ averages the softmax of the paper's ten crops (`test/...`). Every training step 
 step, process), so that dropout does not depend on what ran before and a resumed run repeats it.
 """
 
+import math
 from typing import Any
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
@@ -43,8 +45,8 @@ def error_metrics(num_classes: int, prefix: str) -> MetricCollection:
 class Classifier(LightningModule):
     """A net, what prepares its input, and how it learns.
 
-    `schedule` is "plateau" (the rate divided by 10 after `patience` epochs without a lower validation error)
-    or "cosine" (from `lr` to 0 over the run). `card` (see checkpoint.py) is written into every checkpoint, so
+    `schedule` is "plateau" (the rate divided by 10 after more than `patience` epochs without a lower validation
+    error) or "cosine" (from `lr` to 0 over the run). `card` (see checkpoint.py) is written into every checkpoint, so
     that a net can be rebuilt from it. Raises InputError on an unknown schedule or pixel convention.
     """
 
@@ -66,6 +68,8 @@ class Classifier(LightningModule):
         super().__init__()
         if schedule not in SCHEDULES:
             raise InputError(f"recipe.schedule={schedule!r} is unknown: choose one of {', '.join(SCHEDULES)}")
+        if not lr > 0:
+            raise InputError(f"recipe.lr={lr}: must be above 0")
         self.net, self.classes, self.card = net, classes, card
         self.prepare = Preprocessing(store_size, image_size, pixels)
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
@@ -114,7 +118,8 @@ class Classifier(LightningModule):
         self.log_dict(self.test_errors, on_step=False, on_epoch=True, batch_size=count)
 
     def on_validation_epoch_end(self) -> None:
-        if self.schedule == "plateau" and not self.trainer.sanity_checking:
+        fitting = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
+        if self.schedule == "plateau" and fitting:
             error = self.val_errors["top1_error"].compute()
             self.lr_schedulers().step(error)  # type: ignore[union-attr]
 
@@ -123,14 +128,22 @@ class Classifier(LightningModule):
         if self.schedule != "plateau":
             super().lr_scheduler_step(scheduler, metric)
 
+    def _total_steps(self) -> int:
+        """Optimizer steps of the whole run. Lightning's own estimate sets the loader up before a resumed run's
+        position in the epoch is restored, which then is lost."""
+        trainer = self.trainer
+        if trainer.max_epochs is None or trainer.max_epochs < 0:
+            raise InputError("recipe.schedule=cosine ends with the run: give trainer.max_epochs")
+        batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+        return trainer.max_epochs * math.ceil(batches / trainer.accumulate_grad_batches)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["card"] = self.card
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.SGD(self.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
         if self.schedule == "cosine":
-            steps = int(self.trainer.estimated_stepping_batches)
-            cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+            cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self._total_steps())
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=self.patience)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val/top1_error"}}

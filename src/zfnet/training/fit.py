@@ -1,4 +1,4 @@
-"""From a config to a trained net: the wiring behind train.py, and the only library module that knows Hydra.
+"""From a config to a trained net: the wiring behind train.py. Hydra is known here and in jobs.py only.
 
     fit(cfg)            # data → net → classifier → trainer, in the folder that Hydra made for this run
 
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -42,16 +43,21 @@ def fast_precision() -> str:
 
 
 def register_resolvers() -> None:
-    """The functions that conf/ may call: ${root:}, ${run_folder:parent}, ${slug:text}, ${fast_precision:}."""
+    """What conf/ may call: ${root:}, ${run_folder:parent}, ${job_name:overrides}, ${fast_precision:}."""
     arguments = sys.argv[1:]
 
     def run_folder(parent: str) -> str:
         name, resume = folders.run_name(arguments), folders.wants_resume(arguments)
         return str(folders.run_folder(folders.project_root() / "outputs" / parent, name, resume))
 
+    def job_name(overrides: list[str]) -> str:
+        given = OverridesParser.create().parse_overrides([a for a in arguments if "=" in a])
+        fixed = {override.key_or_group for override in given if not override.is_sweep_override()}
+        return folders.run_name([o for o in overrides if o.partition("=")[0].lstrip("+") not in fixed])
+
     OmegaConf.register_new_resolver("root", lambda: str(folders.project_root()), replace=True)
     OmegaConf.register_new_resolver("run_folder", run_folder, use_cache=True, replace=True)
-    OmegaConf.register_new_resolver("slug", folders.slug, replace=True)
+    OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     OmegaConf.register_new_resolver("fast_precision", fast_precision, replace=True)
 
 
@@ -155,6 +161,6 @@ def _finish(errors: dict[str, float], folder: Path) -> None:
     if "test/top1_error" in errors:
         lines[0] += f"; ten crops: top-1 {errors['test/top1_error']:.1%}"
     lines.append(f"TensorBoard: tensorboard --logdir {folder} --samples_per_plugin images=1000")
-    written = sorted(path for path in folder.rglob("*") if path.is_file() and ".hydra" not in path.parts)
-    lines += [f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)" for path in written]
+    written = sorted(path for path in folder.rglob("*") if path.suffix in (".ckpt", ".png", ".json"))
+    lines.append(f"in {folder}: {', '.join(str(path.relative_to(folder)) for path in written)}")
     log.info("\n".join(lines))

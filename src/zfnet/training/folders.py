@@ -36,12 +36,12 @@ def slug(text: str) -> str:
     short = re.sub(r"[^A-Za-z0-9_.+-]+", "-", re.sub(r"[^=,\s]*/", "", text)).strip("-.")
     if short == re.sub("[=,]", "-", text) and len(short) <= LONGEST:
         return short or "default"
-    return f"{short[:LONGEST]}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return f"{short[:LONGEST] or 'run'}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def run_name(arguments: list[str]) -> str:
     """The name that a command line's overrides give: `name=` if there is one, else all of them."""
-    overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
+    overrides = [a for a in arguments if not a.startswith("-") and ("=" in a or a.startswith("~"))]
     for override in overrides:
         if override.startswith("name=") and override != "name=null":
             return slug(override.removeprefix("name="))

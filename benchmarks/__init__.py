@@ -1,0 +1,1 @@
+"""Every hot path beside a named peer: `python -m benchmarks [NAME ...]`."""

@@ -1,0 +1,87 @@
+"""A training step of ZFNet, batch 32 at 224 pixels, against the same net written by hand, one thread each.
+
+Ours is the ConvNet in channels_last with its own contrast normalisation, in a process that keeps freed memory,
+as train.py sets it up. The peer is `nn.Sequential` in NCHW with `nn.LocalResponseNorm`, the same weights, the
+same loop and optimizer, in a process as it is; a further row gives it channels_last too.
+
+The limit is arithmetic: 171 + 415 + 150 + 224 + 150 M multiplications in the convolutions and 59 M in the
+head, times 3 for forward and backward (2 for conv1, whose input needs no gradient): 3.34 G an image, 0.214 T
+floating point operations a step. The optimizer moves 62 M weights, 1.2 GB a step. The first row is how much of
+this machine's rate in float32 matrix products (1024 x 1024) the step reaches.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+
+import torch
+
+from benchmarks.handwritten import CLASSES, by_hand, training_step
+from benchmarks.measuring import Row, Worker, alternate, seconds_of
+from zfnet.models import convnet
+from zfnet.training.memory import keep_freed_memory
+
+BATCH, SIZE = 32, 224
+OPERATIONS = 2 * BATCH * (3 * (171 + 415 + 150 + 224 + 150 + 59) - 171) * 10**6
+
+
+def bench() -> list[Row]:
+    assert_same_net()
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(Worker(make, *arguments))
+            for make, *arguments in (
+                (ours, False),
+                (ours, True),
+                (peer, False, False),
+                (peer, False, True),
+                (peer, True, False),
+                (peer, True, True),
+                (matrix_products,),
+            )
+        ]
+        our32, our16, plain32, last32, plain16, last16, limit = alternate(*workers)
+
+    def row(name: str, mine: float, other: float, goal: str) -> Row:
+        return Row(f"ZFNet step, {name}", f"{mine:.2f} s", f"{other:.2f} s", other / mine, goal)
+
+    return [
+        row("float32; limit: matrix products", our32, limit, "1: as many operations"),
+        row("float32; by hand", our32, plain32, ">= 1.1"),
+        row("float32; by hand in channels_last", our32, last32, "-"),
+        row("bf16 autocast; by hand in float32", our16, plain32, ">= 1.7"),
+        row("bf16 autocast; by hand in bf16 autocast", our16, plain16, "-"),
+        row("bf16 autocast; by hand in both", our16, last16, "-"),
+    ]
+
+
+def assert_same_net() -> None:
+    """Both nets give the same logits."""
+    images = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    net = convnet("zfnet", CLASSES, SIZE).eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(net(images), by_hand(net).eval()(images), rtol=1e-3, atol=1e-4)
+
+
+def ours(bf16: bool) -> Callable[[], float]:
+    """Seconds of one step as train.py does it, without Lightning."""
+    keep_freed_memory()
+    torch.manual_seed(0)
+    net = convnet("zfnet", CLASSES, SIZE).to(memory_format=torch.channels_last)
+    images = torch.randn(BATCH, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
+    return partial(seconds_of, partial(training_step(net, bf16), images, torch.arange(BATCH)))
+
+
+def peer(bf16: bool, channels_last: bool) -> Callable[[], float]:
+    """Seconds of one step of the net written by hand."""
+    torch.manual_seed(0)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    net = by_hand(convnet("zfnet", CLASSES, SIZE)).to(memory_format=layout)
+    images = torch.randn(BATCH, 3, SIZE, SIZE).contiguous(memory_format=layout)
+    return partial(seconds_of, partial(training_step(net, bf16), images, torch.arange(BATCH)))
+
+
+def matrix_products() -> Callable[[], float]:
+    """Seconds of a step's operations at the rate of float32 matrix products."""
+    left, right = torch.randn(2, 1024, 1024)
+    return lambda: seconds_of(lambda: left @ right) / (2 * 1024**3) * OPERATIONS

@@ -1,0 +1,215 @@
+"""The house stands as designed: who may import whom, a docstring a file, a conf that composes whole."""
+
+import ast
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.errors import ConfigCompositionException, HydraException
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+import callbacks
+from zfnet.models.architectures import ARCHITECTURES, edited
+from zfnet.training import Classifier
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "zfnet"
+CONF = ROOT / "conf"
+
+# Each room knows those on its line (and itself, and zfnet.errors): four floors, no arrow up, no circle.
+KNOWS = {
+    "errors": set(),
+    "models": set(),
+    "data": set(),
+    "viz": set(),
+    "deconv": {"models"},
+    "analysis": {"models", "deconv"},
+    "training": {"models", "data"},
+    "studies": {"models", "data", "viz", "deconv", "analysis", "training"},
+    "callbacks": {"models", "viz", "deconv"},
+}
+KNOWS_LIGHTNING = {"data", "training", "studies", "callbacks"}
+KNOW_HYDRA = {"train.py", "analyze.py", "src/zfnet/training/fit.py", "src/zfnet/training/jobs.py"}
+
+FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "callbacks").rglob("*.py"), *ROOT.glob("*.py")])
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Every module that a file imports, at the top or in a function, in full; `from x import y` is x.y."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(found)
+
+
+def room(path: Path) -> str:
+    """The package below zfnet, or callbacks; a file at the top of zfnet is a room of its own."""
+    if path.is_relative_to(PACKAGE):
+        return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def rooms_of(modules: frozenset[str]) -> Iterator[str]:
+    for module in modules:
+        first, *rest = module.split(".")
+        if first == "zfnet":
+            yield rest[0] if rest else "zfnet"
+        elif first == "callbacks":
+            yield "callbacks"
+
+
+LIBRARY = [path for path in FILES if room(path) not in ("__init__", "train", "analyze")]
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=named)
+def test_rooms_know_only_those_to_their_left(path: Path) -> None:
+    own = room(path)
+    assert own in KNOWS, f"{own} has no place in the house: give it one here and in the design"
+    assert set(rooms_of(imports(path))) <= KNOWS[own] | {own, "errors"}
+
+
+def test_there_is_no_circle() -> None:
+    """Taking away, again and again, the rooms that know none of those left takes away all."""
+    left = dict(KNOWS)
+    while left:
+        lowest = [name for name, known in left.items() if not known & set(left)]
+        assert lowest, f"a circle among {sorted(left)}"
+        for name in lowest:
+            del left[name]
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_lightning_and_hydra_stay_where_they_belong(path: Path) -> None:
+    roots = {module.split(".")[0] for module in imports(path)}
+    if room(path) not in KNOWS_LIGHTNING:
+        assert not roots & {"lightning", "pytorch_lightning", "torchmetrics"}
+    if named(path) not in KNOW_HYDRA:
+        assert "hydra" not in roots
+    if path.is_relative_to(PACKAGE):
+        assert "callbacks" not in roots
+    assert "sys.path" not in path.read_text()
+
+
+@pytest.mark.parametrize("path", [*FILES, *sorted((ROOT / "tests").rglob("*.py"))], ids=named)
+def test_every_file_opens_with_what_it_is(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
+    assert docstring
+    assert docstring.splitlines()[0].strip().endswith((".", ":", "`", "?"))
+
+
+# The configs, as the command line composes them
+
+WITH = {  # what a choice needs beside it
+    "model=torchvision": ["model.name=resnet18"],
+    "data=folder": ["data.root=/photos"],
+    "data=images": ["data.source=null"],
+}
+GROUPS = {
+    path.name: sorted(f.stem for f in path.glob("*.yaml")) for path in sorted(CONF.iterdir()) if path.is_dir()
+}
+CHOICES = [
+    f"{group}={name}"
+    for group, names in GROUPS.items()
+    for name in names
+    if group not in ("ablation", "callbacks", "run", "hydra")
+]
+
+
+def nodes(config: Any) -> Iterator[DictConfig]:
+    """Every mapping of a config that names a `_target_`."""
+    if isinstance(config, DictConfig):
+        if "_target_" in config:
+            yield config
+        for key in config:
+            if not OmegaConf.is_missing(config, key) and not OmegaConf.is_interpolation(config, key):
+                yield from nodes(config[key])
+    elif isinstance(config, ListConfig):
+        for item in config:
+            yield from nodes(item)
+
+
+def check(config: DictConfig) -> None:
+    """Each target exists and takes the words given; the recipe is what the classifier takes."""
+    for node in nodes(config):
+        words = {key for key in node if key not in ("_target_", "_partial_", "pixels")}
+        target = get_object(node["_target_"])
+        if target.__module__ == "datetime":  # has no signature to ask
+            target(**{word: node[word] for word in words})
+        else:
+            inspect.signature(target).bind_partial(**dict.fromkeys(words))
+    assert set(config.recipe) <= set(inspect.signature(Classifier).parameters)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_composes(composed: Callable[..., DictConfig], choice: str) -> None:
+    check(composed(choice, *WITH.get(choice, [])))
+
+
+@pytest.mark.parametrize("name", GROUPS["callbacks"])
+def test_every_callback_composes_alone(composed: Callable[..., DictConfig], name: str) -> None:
+    config = composed(f"callbacks=[{name}]")
+    assert config.callbacks
+    check(config)
+
+
+def test_the_whole_default_config(composed: Callable[..., DictConfig]) -> None:
+    config = composed()
+    check(config)
+    assert composed("callbacks=[]").callbacks == {}
+    targets = {node["_target_"] for node in nodes(config.callbacks)}
+    assert {f"callbacks.{name}" for name in callbacks.__all__} <= targets
+
+
+@pytest.mark.parametrize("name", GROUPS["ablation"])
+def test_every_ablation_edits_both_nets(composed: Callable[..., DictConfig], name: str) -> None:
+    edit = OmegaConf.to_container(composed(f"ablation={name}").model.edit)
+    assert bool(edit) == (name != "none")
+    for plain in ARCHITECTURES.values():
+        result = edited(plain, edit)
+        assert list(result)[-1] == "fc8"
+        assert name in ("none", "dense") or result != plain
+
+
+@pytest.mark.parametrize(
+    "typo",
+    [
+        "sead=1",
+        "recipe.learning_rate=1",
+        "data.batchsize=2",
+        "trainer.epochs=3",
+        "model.edt=null",
+        "callbacks.a=1",
+    ],
+)
+def test_a_misspelt_key_fails(composed: Callable[..., DictConfig], typo: str) -> None:
+    with pytest.raises(ConfigCompositionException, match=re.escape(typo.split("=")[0])):
+        composed(typo)
+
+
+@pytest.mark.parametrize(
+    "typo", ["model=zfnett", "datta=creatures", "ablation=remove_9", "callbacks=[progres]"]
+)
+def test_a_misspelt_choice_fails(composed: Callable[..., DictConfig], typo: str) -> None:
+    with pytest.raises(HydraException, match=re.escape(typo.split("=")[0])):
+        composed(typo)
+
+
+def test_experiments_say_their_command() -> None:
+    """An experiment opens with its command, what it costs and what to expect."""
+    for path in (CONF / "experiment").glob("*.yaml"):
+        head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+        assert any(f"experiment={path.stem}" in line for line in head), path

@@ -1,0 +1,195 @@
+"""`python train.py` as a user meets it: runs that survive, DDP, sweeps, each as real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from zfnet.data import Creatures
+
+ROOT = Path(__file__).parents[2]
+NARROW = "{%s,fc6:{units:16},fc7:{units:16}}" % ",".join(f"conv{i}:{{maps:8}}" for i in range(1, 6))
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures in the layout of data=folder: 32 for training, 13 for validation, four classes."""
+    root = tmp_path_factory.mktemp("photos")
+    for split, count in (("train", 32), ("val", 13)):
+        source = Creatures(count, split=split, size=56)
+        for i in range(count):
+            path = root / split / source.classes[i % 4] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(source.read(i).permute(1, 2, 0).numpy()).save(path)
+    return root
+
+
+@pytest.fixture(scope="module")
+def command(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs train.py on `photos` with a narrow net, from a working directory that stays empty."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    stores = tmp_path_factory.mktemp("stores")
+
+    def run(*overrides: str) -> subprocess.CompletedProcess[str]:
+        data = [f"data.root={photos}", f"data.store_dir={stores}", "data.image_size=48", "data.batch_size=8"]
+        small = [
+            "data=folder",
+            *data,
+            f"model.edit={NARROW}",
+            "trainer.max_epochs=3",
+            "trainer.precision=32-true",
+        ]
+        environment = os.environ | {
+            "PYTHONPATH": str(Path(__file__).parent),
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "train.py"), *small, *overrides],
+            cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
+        assert not list(elsewhere.iterdir())
+        return done
+
+    return run
+
+
+def last(folder: Path) -> dict[str, torch.Tensor]:
+    """The final weights and momenta of a run, by name."""
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    momenta = checkpoint["optimizer_states"][0]["state"]
+    buffers = {f"momentum {i}": state["momentum_buffer"] for i, state in momenta.items()}
+    return checkpoint["state_dict"] | buffers
+
+
+def assert_identical(one: Path, other: Path) -> None:
+    a, b = last(one), last(other)
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+PLATEAU = ("recipe=paper", "recipe.patience=0", "test=false")  # a rate that depends on the runs' history
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(command: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert command(f"hydra.run.dir={folder}", *PLATEAU).returncode == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "status"),
+    [
+        (6, signal.SIGKILL, -signal.SIGKILL),  # in the middle of the second epoch
+        (6, signal.SIGTERM, 143),
+        (8, signal.SIGTERM, 143),  # at its end: validation is cut short
+    ],
+)
+def test_a_stopped_run_ends_bit_for_bit_like_a_whole_one(
+    command: Run, uninterrupted: Path, tmp_path: Path, step: int, number: signal.Signals, status: int
+) -> None:
+    folder = tmp_path / "run"
+    stopper = f"+callbacks.stop={{_target_:stopper.Stopper,step:{step},number:{int(number)}}}"
+    stopped = command(f"hydra.run.dir={folder}", *PLATEAU, stopper)
+    assert stopped.returncode == status, stopped.stderr
+    assert not (folder / "result.json").exists()
+    refused = command(f"hydra.run.dir={folder}", *PLATEAU)
+    assert refused.returncode == 1
+    assert "resume=true" in refused.stdout
+    resumed = command(f"hydra.run.dir={folder}", *PLATEAU, "resume=true")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on from" in resumed.stdout
+    assert_identical(folder, uninterrupted)
+    history, whole = (json.loads((path / "history.json").read_text()) for path in (folder, uninterrupted))
+    for here, there in zip(history, whole, strict=True):
+        assert {k: v for k, v in here.items() if "train" not in k} == {
+            k: v for k, v in there.items() if "train" not in k
+        }
+
+
+def test_a_finished_run_says_so(command: Run, uninterrupted: Path) -> None:
+    before = (uninterrupted / "checkpoints" / "last.ckpt").stat()
+    again = command(f"hydra.run.dir={uninterrupted}", *PLATEAU, "resume=true")
+    assert again.returncode == 0
+    assert "finished already" in again.stdout
+    assert command(f"hydra.run.dir={uninterrupted}", *PLATEAU).returncode == 1
+    assert (uninterrupted / "checkpoints" / "last.ckpt").stat() == before
+
+
+def test_decoding_on_the_fly_trains_the_same_net(command: Run, uninterrupted: Path, tmp_path: Path) -> None:
+    assert command(f"hydra.run.dir={tmp_path / 'run'}", *PLATEAU, "data.store=false").returncode == 0
+    assert_identical(tmp_path / "run", uninterrupted)
+
+
+def test_another_architecture_does_not_resume(command: Run, uninterrupted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    checkpoint = (uninterrupted / "checkpoints" / "last.ckpt").read_bytes()
+    (folder / "checkpoints" / "last.ckpt").write_bytes(checkpoint)
+    other = command(f"hydra.run.dir={folder}", *PLATEAU, "resume=true", "model=alexnet")
+    assert other.returncode == 1
+    assert "was trained with model.architecture=zfnet, this run has alexnet" in other.stdout
+    assert "Traceback" not in other.stdout + other.stderr
+    assert (folder / "checkpoints" / "last.ckpt").read_bytes() == checkpoint
+
+
+def test_two_processes_give_the_numbers_of_one(command: Run, tmp_path: Path) -> None:
+    """With the same global batch and no dropout; 13 validation pictures on two processes count 13 times."""
+    dry = ("++model.edit.fc6.dropout=0", "++model.edit.fc7.dropout=0", "trainer.max_epochs=2")
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert command(f"hydra.run.dir={one}", *dry).returncode == 0
+    done = command(f"hydra.run.dir={two}", *dry, "trainer=ddp_cpu", "trainer.precision=32-true")
+    assert done.returncode == 0, done.stderr
+    a, b = last(one), last(two)
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6, msg=name)
+    alone, together = (json.loads((path / "result.json").read_text()) for path in (one, two))
+    assert together == pytest.approx(alone, abs=1e-5)
+    assert round(together["val/top1_error"] * 13, 4) == round(together["val/top1_error"] * 13)
+
+
+def test_a_sweep_of_ddp_jobs(command: Run, tmp_path: Path) -> None:
+    """One folder a job and nothing else; a job that fails leaves the others alone and is named at the end."""
+    sweep = tmp_path / "sweep"
+    overrides = ("trainer=ddp_cpu", "trainer.max_epochs=1", "test=false", "trainer.precision=32-true")
+    arguments = ("recipe.lr=-1,0.01", "seed=1,2", f"hydra.sweep.dir={sweep}", "--multirun")
+    done = command(*overrides, *arguments)
+    assert done.returncode == 1, done.stderr
+    jobs = {path.name: path for path in sweep.iterdir() if path.is_dir()}
+    assert set(jobs) == {f"recipe.lr-{lr}_seed-{seed}" for lr in ("-1", "0.01") for seed in (1, 2)}
+    assert {path.name for path in sweep.iterdir() if path.is_file()} == {"multirun.yaml"}
+    for name, folder in jobs.items():
+        assert (folder / "result.json").exists() == ("0.01" in name)
+        assert not (folder / "multirun").exists()
+        assert ("no result in " + str(folder) in done.stdout) == ("-1" in name)
+    one, other = (last(jobs[f"recipe.lr-0.01_seed-{seed}"]) for seed in (1, 2))
+    assert not torch.equal(one["net.conv1.conv.weight"], other["net.conv1.conv.weight"])
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.root=/nowhere/photos", "/nowhere/photos"),
+        ("data.image_size=30", "at least 47"),
+        ("++model.edit={conv9:null}", "conv9"),
+        ("data.batch_size=64", "data.batch_size"),
+        ("recipe.schedule=often", "plateau"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(command: Run, tmp_path: Path, override: str, words: str) -> None:
+    done = command(f"hydra.run.dir={tmp_path / 'run'}", override)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    errors = [line for line in done.stdout.splitlines() if "ERROR" in line]
+    assert len(errors) == 1
+    assert words in errors[0]
