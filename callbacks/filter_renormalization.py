@@ -20,8 +20,6 @@ from zfnet.errors import InputError
 @torch.no_grad()
 def renormalize(weights: list[Tensor], radius: float) -> list[Tensor]:
     """Scales filters (out, in, kh, kw) in place to rms ≤ radius; returns how many of each weight it clipped."""
-    if not weights:
-        return []
     norms = [torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True) for weight in weights]
     limits = [radius * (weight[0].numel() ** 0.5) for weight in weights]
     clipped = [(norm > limit).sum() for norm, limit in zip(norms, limits, strict=True)]
@@ -53,7 +51,7 @@ class FilterRenormalization(Callback):
         self._last_step = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step == self._last_step:
+        if trainer.global_step == self._last_step or not self.layers:
             return  # gradients are still being accumulated
         self._last_step = trainer.global_step
         clipped = renormalize([layer.weight for layer in self.layers.values()], self.radius)

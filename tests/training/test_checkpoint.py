@@ -107,7 +107,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(InputError) as error:
         zfnet.load(path)
-    one_line(error, str(path), "checkpoint")
+    one_line(error, str(path), "torch file")
 
 
 def test_cut_short_missing_and_not_ours(saved: tuple[Path, torch.nn.Module], tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_cut_short_missing_and_not_ours(saved: tuple[Path, torch.nn.Module], tmp
         (tmp_path / "cut.ckpt").write_bytes(content[:length])
         with pytest.raises(InputError) as error:
             read_checkpoint(tmp_path / "cut.ckpt")
-        one_line(error, "cut.ckpt", "not a readable torch file")
+        one_line(error, "cut.ckpt", "not a torch file")
     with pytest.raises(InputError) as error:
         zfnet.load(tmp_path / "none.ckpt")
     one_line(error, "none.ckpt", "no such")

@@ -62,8 +62,7 @@ def load_plain(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails anywhere inside zip and pickle
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: not a readable torch file ({reason})") from error
+        raise InputError(f"{path}: not a torch file of plain containers ({type(error).__name__})") from error
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
