@@ -24,7 +24,7 @@ class FilterImages(Callback):
 
     @staticmethod
     def _filters(pl_module: LightningModule) -> Tensor | None:
-        modules = pl_module.net.modules()  # type: ignore[union-attr, operator]
+        modules = pl_module.net.modules()  # type: ignore[union-attr]
         return next((m.weight for m in modules if isinstance(m, nn.Conv2d) and m.weight.shape[1] == 3), None)
 
     @torch.no_grad()

@@ -40,7 +40,7 @@ class FilterRenormalization(Callback):
         self._steps = self._last_step = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        modules = pl_module.net.named_modules()  # type: ignore[union-attr, operator]
+        modules = pl_module.net.named_modules()  # type: ignore[union-attr]
         self.layers = {
             name.removesuffix(".conv"): module
             for name, module in modules

@@ -15,7 +15,8 @@ from PIL import Image
 from zfnet.data import Creatures
 
 ROOT = Path(__file__).parents[2]
-NARROW = "{%s,fc6:{units:16},fc7:{units:16}}" % ",".join(f"conv{i}:{{maps:8}}" for i in range(1, 6))
+EDITS = [*(f"conv{i}:{{maps:8}}" for i in range(1, 6)), "fc6:{units:16}", "fc7:{units:16}"]
+NARROW = f"{{{','.join(EDITS)}}}"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -2,8 +2,9 @@
 
 The order of an epoch is `randperm` of (seed, epoch); step t of `world` processes takes the next `batch_size`
 entries of it and each process every world-th of those, so that the global batch does not depend on how
-many processes share it. The crop of a picture is drawn from (seed, epoch) at the picture's own index. There are no worker
-processes: rows of a memory map are read in place, and pictures decoded on the fly come from threads ahead.
+many processes share it. The crop of a picture is drawn from (seed, epoch) at the picture's own index. There
+are no worker processes: rows of a memory map are read in place, and pictures decoded on the fly come from
+threads ahead.
 
     batches = Batches(store, batch_size=128, augmentation=Augmentation(256, 224), seed=1)
     for batch in batches: ...                        # Batch

@@ -73,7 +73,7 @@ class ConvNet(nn.Sequential):
                     nn.init.normal_(module.weight, std=0.01)
                 else:
                     nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
 
 def convnet(

@@ -50,6 +50,9 @@ class Classifier(LightningModule):
     that a net can be rebuilt from it. Raises InputError on an unknown schedule or pixel convention.
     """
 
+    val_errors: MetricCollection
+    ten: Tensor
+
     def __init__(
         self,
         net: nn.Module,
@@ -64,13 +67,15 @@ class Classifier(LightningModule):
         schedule: str = "plateau",
         patience: int = 3,
         seed: int = 0,
+        channels_last: bool = True,
     ) -> None:
         super().__init__()
         if schedule not in SCHEDULES:
             raise InputError(f"recipe.schedule={schedule!r} is unknown: choose one of {', '.join(SCHEDULES)}")
         if not lr > 0:
             raise InputError(f"recipe.lr={lr}: must be above 0")
-        self.net, self.classes, self.card = net, classes, card
+        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self.net, self.classes, self.card = net.to(memory_format=self.format), classes, card
         self.prepare = Preprocessing(store_size, image_size, pixels)
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.schedule, self.patience, self.seed = schedule, patience, seed
@@ -81,7 +86,7 @@ class Classifier(LightningModule):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Prepared pictures (B, 3, image_size, image_size) → logits (B, num_classes)."""
-        return self.net(inputs)
+        return self.net(inputs.contiguous(memory_format=self.format))
 
     def setup(self, stage: str) -> None:
         """Takes the training mean from the data module."""
@@ -120,7 +125,7 @@ class Classifier(LightningModule):
     def on_validation_epoch_end(self) -> None:
         fitting = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
         if self.schedule == "plateau" and fitting:
-            error = self.val_errors["top1_error"].compute()
+            error = self.val_errors.compute()["val/top1_error"]
             self.lr_schedulers().step(error)  # type: ignore[union-attr]
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:

@@ -38,7 +38,11 @@ log = logging.getLogger(__name__)
 
 def fast_precision() -> str:
     """bf16 autocast where the processor multiplies bfloat16 natively, else float32."""
-    native = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    native = (
+        torch.cuda.is_available()
+        or torch.cpu._is_avx512_bf16_supported()
+        or torch.cpu._is_amx_tile_supported()
+    )
     return "bf16-mixed" if native else "32-true"
 
 
@@ -103,9 +107,7 @@ def train(cfg: DictConfig, folder: Path) -> float:
         )
     if cfg.resume:
         log.info("going on from %s", checkpoint or "the beginning: there is no checkpoint yet")
-    classifier = build(card, seed=cfg.seed, **cfg.recipe)
-    if cfg.channels_last:
-        classifier = classifier.to(memory_format=torch.channels_last)
+    classifier = build(card, seed=cfg.seed, channels_last=cfg.channels_last, **cfg.recipe)
     step = read_checkpoint(checkpoint)["global_step"] if checkpoint else None
     trainer: Trainer = instantiate(
         cfg.trainer,
