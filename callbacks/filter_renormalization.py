@@ -20,11 +20,12 @@ from zfnet.errors import InputError
 @torch.no_grad()
 def renormalize(weights: list[Tensor], radius: float) -> list[Tensor]:
     """Scales filters (out, in, kh, kw) in place to rms ≤ radius; returns how many of each weight it clipped."""
-    norms = [torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True) for weight in weights]
-    limits = [radius * (weight[0].numel() ** 0.5) for weight in weights]
-    clipped = [(norm > limit).sum() for norm, limit in zip(norms, limits, strict=True)]
-    scales = [torch.clamp(limit / norm, max=1) for norm, limit in zip(norms, limits, strict=True)]
-    torch._foreach_mul_(weights, scales)
+    clipped = []
+    for weight in weights:
+        norm = torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True)
+        limit = radius * weight[0].numel() ** 0.5
+        clipped.append((norm > limit).sum())
+        weight.mul_((limit / norm).clamp_(max=1))
     return clipped
 
 

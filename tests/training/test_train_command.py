@@ -172,7 +172,7 @@ def test_a_sweep_of_ddp_jobs(command: Run, tmp_path: Path) -> None:
     for name, folder in jobs.items():
         assert (folder / "result.json").exists() == ("0.01" in name)
         assert not (folder / "multirun").exists()
-        assert ("no result in " + str(folder) in done.stdout) == ("-1" in name)
+        assert ("no result in " + str(folder) in done.stdout) == ("lr--1" in name)
     one, other = (last(jobs[f"recipe.lr-0.01_seed-{seed}"]) for seed in (1, 2))
     assert not torch.equal(one["net.conv1.conv.weight"], other["net.conv1.conv.weight"])
 

@@ -52,13 +52,13 @@ class Preprocessing(nn.Module):
         if not 1 <= crop <= store_size:
             raise InputError(f"data.image_size={crop} must lie between 1 and the stored size, {store_size}")
         self.store_size, self.crop, self.pixels = store_size, crop, pixels
-        mean, std = torch.zeros(3, store_size, store_size), torch.ones(3)
+        mean, std = torch.zeros(store_size, store_size, 3).permute(2, 0, 1), torch.ones(3)
         if pixels == "unit":
             std *= 64
         elif pixels == "torchvision":
             mean += 255 * torch.tensor(IMAGENET_MEAN)[:, None, None]
             std *= 255 * torch.tensor(IMAGENET_STD)
-        self.register_buffer("mean", mean)  # (3, S, S)
+        self.register_buffer("mean", mean)  # (3, S, S), its memory in the order S, S, 3
         self.register_buffer("std", std)  # (3,)
 
     def set_mean(self, mean: Tensor) -> None:
@@ -71,22 +71,24 @@ class Preprocessing(nn.Module):
         cut = self._gather if images.is_cuda else self._copy
         return cut(images, rows, crops).permute(0, 3, 1, 2)
 
+    def _affine(self) -> tuple[Tensor, Tensor]:
+        """Scale (S, 3) and shift (S, S, 3) with (x - mean) / std = scale x + shift; one row of `scale` for all
+        columns, because a product with only three numbers is not vectorised."""
+        scale = self.std.reciprocal().expand(self.store_size, 3).contiguous()
+        return scale, -self.mean.permute(1, 2, 0) * scale
+
     def _copy(self, images: Tensor, rows: Tensor, crops: Tensor) -> Tensor:
         # One picture at a time stays in the cache: each pixel is read once and written once.
         size, crop = self.store_size, self.crop
-        mean = self.mean.permute(1, 2, 0).contiguous()  # (S, S, 3)
-        mirrored_mean = mean.flip(1)
-        scaled = bool((self.std != 1).any())
+        scale, shift = self._affine()
+        shifts = shift, shift.flip(1)
         batch = torch.empty(len(rows), crop, crop, 3, device=images.device)
         for out, row, (y, x, mirrored) in zip(batch, rows.tolist(), crops.tolist(), strict=True):
             cut = images[row, y : y + crop, x : x + crop]  # (crop, crop, 3)
             if mirrored:
-                x = size - crop - x
-                out.copy_(cut.flip(1)).sub_(mirrored_mean[y : y + crop, x : x + crop])
-            else:
-                out.copy_(cut).sub_(mean[y : y + crop, x : x + crop])
-            if scaled:
-                out.div_(self.std)
+                cut, x = cut.flip(1), size - crop - x
+            out.copy_(cut)
+            torch.addcmul(shifts[mirrored][y : y + crop, x : x + crop], out, scale[:crop], out=out)
         return batch
 
     def _gather(self, images: Tensor, rows: Tensor, crops: Tensor) -> Tensor:
@@ -95,5 +97,5 @@ class Preprocessing(nn.Module):
         y = (crops[:, 0, None] + span)[:, :, None]  # (B, crop, 1)
         x = crops[:, 1, None] + torch.where(crops[:, 2, None] > 0, self.crop - 1 - span, span)
         x = x[:, None, :]  # (B, 1, crop)
-        mean = self.mean.permute(1, 2, 0)  # (S, S, 3)
-        return images[rows[:, None, None], y, x].float().sub_(mean[y, x]).div_(self.std)
+        scale, shift = self._affine()
+        return torch.addcmul(shift[y, x], images[rows[:, None, None], y, x].float(), scale[: self.crop])
