@@ -5,5 +5,13 @@ from callbacks.filter_renormalization import FilterRenormalization
 from callbacks.learning_curves import LearningCurves
 from callbacks.stop_checkpoint import StopCheckpoint
 from callbacks.throughput import Throughput
+from callbacks.weight_histograms import WeightHistograms
 
-__all__ = ["FilterImages", "FilterRenormalization", "LearningCurves", "StopCheckpoint", "Throughput"]
+__all__ = [
+    "FilterImages",
+    "FilterRenormalization",
+    "LearningCurves",
+    "StopCheckpoint",
+    "Throughput",
+    "WeightHistograms",
+]

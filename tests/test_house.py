@@ -171,7 +171,7 @@ def test_the_whole_default_config(composed: Callable[..., DictConfig]) -> None:
     check(config)
     assert composed("callbacks=[]").callbacks == {}
     targets = {node["_target_"] for node in nodes(config.callbacks)}
-    assert {f"callbacks.{name}" for name in callbacks.__all__} <= targets
+    assert {f"callbacks.{name}" for name in callbacks.__all__} - {"callbacks.WeightHistograms"} <= targets
 
 
 @pytest.mark.parametrize("name", GROUPS["ablation"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+import zfnet
 from zfnet.data import Creatures
 
 ROOT = Path(__file__).parents[2]
@@ -39,15 +41,11 @@ def command(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     stores = tmp_path_factory.mktemp("stores")
 
-    def run(*overrides: str) -> subprocess.CompletedProcess[str]:
+    def run(*overrides: str, narrow: bool = True) -> subprocess.CompletedProcess[str]:
         data = [f"data.root={photos}", f"data.store_dir={stores}", "data.image_size=48", "data.batch_size=8"]
-        small = [
-            "data=folder",
-            *data,
-            f"model.edit={NARROW}",
-            "trainer.max_epochs=3",
-            "trainer.precision=32-true",
-        ]
+        small = ["data=folder", *data, "trainer.max_epochs=3", "trainer.precision=32-true"]
+        if narrow:
+            small.append(f"model.edit={NARROW}")
         environment = os.environ | {
             "PYTHONPATH": str(Path(__file__).parent),
             "OMP_NUM_THREADS": "1",
@@ -127,9 +125,37 @@ def test_a_finished_run_says_so(command: Run, uninterrupted: Path) -> None:
     assert (uninterrupted / "checkpoints" / "last.ckpt").stat() == before
 
 
+def test_a_run_killed_after_its_last_epoch_is_finished(
+    command: Run, uninterrupted: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(uninterrupted, folder)
+    (folder / "result.json").unlink()
+    assert command(f"hydra.run.dir={folder}", *PLATEAU, "resume=true").returncode == 0
+    assert (folder / "result.json").read_text() == (uninterrupted / "result.json").read_text()
+
+
 def test_decoding_on_the_fly_trains_the_same_net(command: Run, uninterrupted: Path, tmp_path: Path) -> None:
     assert command(f"hydra.run.dir={tmp_path / 'run'}", *PLATEAU, "data.store=false").returncode == 0
     assert_identical(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        ("experiment=paper_imagenet", "trainer=cpu"),
+        ("model=torchvision", "model.name=squeezenet1_1"),
+        ("model=alexnet", "ablation=linear", "+callbacks.histograms._target_=callbacks.WeightHistograms"),
+    ],
+    ids=lambda choice: choice[0],
+)
+def test_other_choices_train(command: Run, tmp_path: Path, choice: tuple[str, ...]) -> None:
+    folder = tmp_path / "run"
+    narrow = choice[0].startswith("experiment")
+    done = command(f"hydra.run.dir={folder}", *choice, "trainer.max_epochs=1", narrow=narrow)
+    assert done.returncode == 0, done.stderr
+    assert {"val/top1_error", "test/top1_error"} <= set(json.loads((folder / "result.json").read_text()))
+    assert zfnet.load(folder / "checkpoints" / "last.ckpt").classes == Creatures.classes[:4]
 
 
 def test_another_architecture_does_not_resume(command: Run, uninterrupted: Path, tmp_path: Path) -> None:

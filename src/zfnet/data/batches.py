@@ -39,7 +39,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> "Batch":
         if torch.device(device).type == "cpu":
             return self
         shape = (len(self.rows), *self.images.shape[1:])

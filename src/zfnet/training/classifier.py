@@ -30,7 +30,7 @@ class TopKError(MulticlassAccuracy):
     """The share of pictures whose true class is not among the k most probable ones."""
 
     def __init__(self, num_classes: int, k: int) -> None:
-        super().__init__(num_classes, top_k=k, average="micro")
+        super().__init__(num_classes, top_k=k, average="micro", validate_args=False)
 
     def compute(self) -> Tensor:
         return 1 - super().compute()
@@ -82,7 +82,7 @@ class Classifier(LightningModule):
         self.train_errors = error_metrics(len(classes), "train/")
         self.val_errors = error_metrics(len(classes), "val/")
         self.test_errors = error_metrics(len(classes), "test/")
-        self.train_loss, self.val_loss = MeanMetric(), MeanMetric()
+        self.train_loss, self.val_loss = MeanMetric("disable"), MeanMetric("disable")  # no wait for the GPU
         self.register_buffer("ten", ten_crops(store_size, image_size), persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -108,7 +108,8 @@ class Classifier(LightningModule):
         loss = F.cross_entropy(logits, batch.labels)
         errors.update(logits.detach(), batch.labels)
         mean_loss.update(loss.detach(), len(batch))  # Lightning's own mean over processes rounds their counts
-        self.log_dict({**errors, f"{stage}/loss": mean_loss}, on_step=False, on_epoch=True, batch_size=len(batch))
+        self.log_dict(errors, on_step=False, on_epoch=True, batch_size=len(batch))
+        self.log(f"{stage}/loss", mean_loss, on_step=False, on_epoch=True, batch_size=len(batch))
         return loss
 
     def test_step(self, batch: Batch, step: int) -> None:

@@ -120,18 +120,23 @@ def train(cfg: DictConfig, folder: Path) -> float:
     except SIGTERMException:
         log.warning("stopped by SIGTERM; the same command with resume=true goes on in %s", folder)
         sys.exit(143)
-    errors = {key: value.item() for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+    errors = _logged(trainer, "val/")
+    if not errors:  # the last epoch was done already when this process began
+        trainer.validate(classifier, datamodule=data, verbose=False)
+        errors = _logged(trainer, "val/")
     if cfg.test:
         trainer.test(classifier, datamodule=data, verbose=False)
-        errors |= {
-            key: value.item() for key, value in trainer.callback_metrics.items() if key.startswith("test/")
-        }
+        errors |= _logged(trainer, "test/")
     _finish(errors, folder)
     return errors["val/top1_error"]
 
 
 def _callbacks(cfg: DictConfig) -> list[Callback]:
-    return [instantiate(callback) for callback in (cfg.callbacks or {}).values()]
+    return [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
+
+
+def _logged(trainer: Trainer, prefix: str) -> dict[str, float]:
+    return {key: value.item() for key, value in trainer.callback_metrics.items() if key.startswith(prefix)}
 
 
 def _quiet_lightning() -> None:
