@@ -81,8 +81,9 @@ def tiny_data() -> Callable[..., TinyData]:
 def tiny_classifier() -> Callable[..., Classifier]:
     def make(classes: int = 3, **recipe: Any) -> Classifier:
         torch.manual_seed(5)
-        net = ConvNet(TABLE, classes, CROP)
-        return Classifier(net, STORED, CROP, [f"class {number}" for number in range(classes)], **recipe)
+        net = ConvNet(TABLE, classes, CROP, init="he")
+        names = [f"class {number}" for number in range(classes)]
+        return Classifier(net, STORED, CROP, names, **{"pixels": "unit", **recipe})
 
     return make
 

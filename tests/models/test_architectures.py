@@ -173,5 +173,5 @@ def test_groups_must_divide() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(InputError, match=r"vgg.*alexnet, zfnet"):
         convnet("vgg")
-    with pytest.raises(InputError, match=r"xavier.*he, paper"):
+    with pytest.raises(InputError, match=r"xavier.*paper, he"):
         convnet("zfnet", init="xavier")

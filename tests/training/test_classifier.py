@@ -34,7 +34,7 @@ def test_ten_crop_error(
     data.images["val"] = images = memory_images(150, classes=classes, seed=1)
     model.net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, classes))
     model.net[1].weight.data *= 10  # crops of one picture disagree, and firmly
-    prepare = Preprocessing(12, 8)
+    prepare = Preprocessing(12, 8, "unit")
     prepare.set_mean(data.images["train"].mean)
     model.eval()
     ranking, of_logits = [], []  # classes by probability; the first by mean logit

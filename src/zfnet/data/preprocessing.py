@@ -45,7 +45,7 @@ class Preprocessing(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, store_size: int, crop: int, pixels: str = "unit") -> None:
+    def __init__(self, store_size: int, crop: int, pixels: str = "paper") -> None:
         super().__init__()
         if pixels not in PIXELS:
             raise InputError(f"model.pixels={pixels!r} is unknown: choose one of {', '.join(PIXELS)}")

@@ -20,7 +20,7 @@ from zfnet.models.architectures import ARCHITECTURES, Edit, Table, edited
 from zfnet.models.geometry import geometry
 from zfnet.models.layers import Conv, stage
 
-INITS = ("he", "paper")
+INITS = ("paper", "he")
 
 
 class ConvNet(nn.Sequential):
@@ -36,7 +36,7 @@ class ConvNet(nn.Sequential):
         num_classes: int = 1000,
         image_size: int = 224,
         channels: int = 3,
-        init: str = "he",
+        init: str = "paper",
     ) -> None:
         super().__init__()
         if init not in INITS:
@@ -81,7 +81,7 @@ def convnet(
     num_classes: int = 1000,
     image_size: int = 224,
     edit: Edit | None = None,
-    init: str = "he",
+    init: str = "paper",
 ) -> ConvNet:
     """A net by name, edited: what `model=zfnet`, `model=alexnet` and `ablation=` of the command line build."""
     if architecture not in ARCHITECTURES:

@@ -59,7 +59,7 @@ class Classifier(LightningModule):
         store_size: int,
         image_size: int,
         classes: list[str],
-        pixels: str = "unit",
+        pixels: str = "paper",
         card: dict[str, Any] | None = None,
         lr: float = 0.01,
         momentum: float = 0.9,
@@ -107,7 +107,8 @@ class Classifier(LightningModule):
         logits = self(self.prepare(batch.images, batch.rows, batch.crops))
         loss = F.cross_entropy(logits, batch.labels)
         errors.update(logits.detach(), batch.labels)
-        mean_loss.update(loss.detach(), len(batch))  # Lightning's own mean over processes rounds their counts
+        # Lightning's own mean over processes rounds their counts; MeanMetric("disable") ignores weights.
+        mean_loss.update(loss.detach().expand(len(batch)))
         self.log_dict(errors, on_step=False, on_epoch=True, batch_size=len(batch))
         self.log(f"{stage}/loss", mean_loss, on_step=False, on_epoch=True, batch_size=len(batch))
         return loss
