@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(INSTALLED)  ## train ZFNet on the embedded data set, with pictures and a TensorBoard log (minutes)
-	$(BIN)/python train.py name=demo
+	$(BIN)/python train.py experiment=demo name=demo
 
 train: $(INSTALLED)  ## train.py with ARGS, as in: make train ARGS="model=alexnet data=folder data.root=photos"
 	$(BIN)/python train.py $(ARGS)
