@@ -24,7 +24,7 @@ from PIL import Image
 
 from zfnet.data import store_building
 from zfnet.data.decoding import UnreadableImage, square
-from zfnet.data.image_store import ImageStore, OnTheFly, build_store, open_store
+from zfnet.data.image_store import ImageStore, OnTheFly, build_store
 from zfnet.data.sources import Arrays, Photos, folder
 from zfnet.data.store_files import map_pixels
 from zfnet.errors import InputError
@@ -137,7 +137,7 @@ def test_on_the_fly_is_the_store_without_the_bytes(tmp_path: Path) -> None:
     assert contents(tmp_path / "a", FILES[1:-1]) == contents(tmp_path / "b", FILES[1:-1])
     assert json.loads((tmp_path / "b" / "index.json").read_text())["pixels"] is False
     with pytest.raises(InputError, match="without pixels"):
-        open_store(tmp_path / "b")
+        ImageStore.open(tmp_path / "b")
 
 
 def test_unreadable_images_are_listed_with_their_reason(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_an_interrupted_build_ends_in_the_same_bytes(tmp_path: Path, stop: int, 
         build_store(Stopping(40, broken=(2, 21)), tmp_path / "cut", 16, pixels=pixels)
     assert not (tmp_path / "cut" / "index.json").exists()
     with pytest.raises(InputError, match="no complete image store"):
-        open_store(tmp_path / "cut")
+        ImageStore.open(tmp_path / "cut")
     source.reads = 0
     build_store(source, tmp_path / "cut", 16, pixels=pixels)
     assert source.reads <= 3 + 40 - stop // 8 * 8
@@ -391,15 +391,15 @@ def test_damaged_stores_are_named(tmp_path: Path) -> None:
     with (tmp_path / "images.u8").open("ab") as file:
         file.write(b"x")
     with pytest.raises(InputError, match="has 3,841 bytes and 3,840 are expected"):
-        open_store(tmp_path)
+        ImageStore.open(tmp_path)
     (tmp_path / "mean.npy").unlink()
     with pytest.raises(InputError, match="is damaged"):
-        open_store(tmp_path)
+        ImageStore.open(tmp_path)
     (tmp_path / "index.json").write_text("{")
     with pytest.raises(InputError, match=r"index.json: is damaged"):
-        open_store(tmp_path)
+        ImageStore.open(tmp_path)
     with pytest.raises(InputError, match="no complete image store"):
-        open_store(tmp_path / "absent")
+        ImageStore.open(tmp_path / "absent")
 
 
 def test_folders_that_cannot_be_and_empty_sources(tmp_path: Path) -> None:
@@ -422,7 +422,7 @@ def test_the_second_builder_waits_for_the_first(tmp_path: Path, caplog: pytest.L
                 time.sleep(0.01)
         assert not (tmp_path / "images.u8").exists()
     second.join(20)
-    assert len(open_store(tmp_path)) == 12
+    assert len(ImageStore.open(tmp_path)) == 12
 
 
 def test_two_builders_at_once_read_everything_once(tmp_path: Path) -> None:

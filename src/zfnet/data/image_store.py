@@ -102,9 +102,6 @@ class OnTheFly(_Contents):
         return square(self.source.read(self.rows[index]), self.size)
 
 
-open_store = ImageStore.open
-
-
 def build_store(
     source: Source,
     folder: str | os.PathLike[str],

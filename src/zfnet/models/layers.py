@@ -76,7 +76,7 @@ class ContrastNormalization(nn.Module):
 
     (B, C, H, W) → (B, C, H, W), equal to `nn.LocalResponseNorm(n, n * alpha, 0.75, k)`. The sum over
     neighbouring maps is a product with a banded (C, C) matrix and the power ¾ two square roots: on a CPU
-    4-6 times as fast as torch's, whose pooling and `pow` take a third of ZFNet's training step.
+    4 times as fast as torch's, forward and backward (30 against 126 ms for 32 x 96 x 27 x 27, one thread).
     """
 
     def __init__(self, size: int = 5, alpha: float = 1e-4, k: float = 2.0) -> None:

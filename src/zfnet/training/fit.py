@@ -12,7 +12,6 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -100,7 +99,7 @@ def train(cfg: DictConfig, folder: Path) -> float:
         "image_size": data.image_size,
         "store_size": data.store_size,
     }
-    checkpoint = _newest_checkpoint(folder / "checkpoints", card)
+    checkpoint, step = _newest_checkpoint(folder / "checkpoints", card)
     if checkpoint and not cfg.resume:
         raise InputError(
             f"{folder} holds an unfinished run: resume=true goes on with it, name= starts another"
@@ -108,7 +107,6 @@ def train(cfg: DictConfig, folder: Path) -> float:
     if cfg.resume:
         log.info("going on from %s", checkpoint or "the beginning: there is no checkpoint yet")
     classifier = build(card, seed=cfg.seed, channels_last=cfg.channels_last, **cfg.recipe)
-    step = read_checkpoint(checkpoint)["global_step"] if checkpoint else None
     trainer: Trainer = instantiate(
         cfg.trainer,
         default_root_dir=str(folder),
@@ -148,15 +146,18 @@ def _quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
 
 
-def _newest_checkpoint(folder: Path, card: Card) -> Path | None:
-    """The checkpoint that is furthest on; one that does not fit `card` is an error, not a fresh start."""
-    steps: dict[Path, Any] = {}
+def _newest_checkpoint(folder: Path, card: Card) -> tuple[Path | None, int | None]:
+    """The checkpoint that is furthest on and its step; one that does not fit `card` is an error, no fresh start."""
+    steps: dict[Path, tuple[int, int]] = {}
     for path in sorted(folder.glob("*.ckpt")):
         checkpoint = read_checkpoint(path)
         check_card(checkpoint["card"], path, card)
         progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
         steps[path] = (checkpoint["global_step"], progress["processed"])
-    return max(steps, key=lambda path: steps[path]) if steps else None
+    if not steps:
+        return None, None
+    newest = max(steps, key=lambda path: steps[path])
+    return newest, steps[newest][0]
 
 
 @rank_zero_only
