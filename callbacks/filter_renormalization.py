@@ -24,8 +24,10 @@ def renormalize(weights: list[Tensor], radius: float) -> list[Tensor]:
     for weight in weights:
         norm = torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True)
         limit = radius * weight[0].numel() ** 0.5
-        clipped.append((norm > limit).sum())
-        weight.mul_((limit / norm).clamp_(max=1))
+        above = norm > limit
+        clipped.append(above.sum())
+        if weight.device.type != "cpu" or above.any():  # asking a GPU would mean waiting for it
+            weight.mul_((limit / norm).clamp_(max=1))
     return clipped
 
 
