@@ -104,7 +104,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
     if not image.mode.startswith("I"):
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
+    if np.min(values) < 0 or np.max(values) > 65535:
         raise ValueError("32-bit pixels have no fixed range")
     grey = ((values + 128) // 257).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 
 def _check_counts(row: object, **least: int) -> None:
@@ -71,12 +72,28 @@ class Linear:
 Layer = Conv | Linear
 
 
-class ContrastNormalization(nn.Module):
-    """Krizhevsky et al. 2012, section 3.3: y_c = x_c / (k + α Σ_{|j-c| ≤ n/2} x_j²)^¾, across maps.
+def contrast_normalization(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
+    """y_c = x_c / (k + α Σ_{|j-c| ≤ size/2} x_j²)^¾ (Krizhevsky et al. 2012, section 3.3), (B, C, H, W).
 
-    (B, C, H, W) → (B, C, H, W), equal to `nn.LocalResponseNorm(n, n * alpha, 0.75, k)`. The sum over
-    neighbouring maps is a product with a banded (C, C) matrix and the power ¾ two square roots: on a CPU
-    4 times as fast as torch's, forward and backward (30 against 126 ms for 32 x 96 x 27 x 27, one thread).
+    One call to a TorchFunctionMode, as torch's own functions are.
+    """
+    if has_torch_function_unary(x):
+        return handle_torch_function(contrast_normalization, (x,), x, size, alpha, k)
+    maps = torch.arange(x.shape[1], device=x.device)
+    near = (maps[:, None] - maps[None, :]).abs() <= size // 2  # (C, C)
+    with torch.autocast(x.device.type, enabled=False):
+        x = x if x.dtype == torch.float64 else x.float()
+        band = alpha * near.to(x.dtype)[:, :, None, None]  # (C, C, 1, 1)
+        scale = F.conv2d(x * x, band).add_(k)  # (B, C, H, W)
+        return x * (scale * scale.sqrt()).rsqrt()
+
+
+class ContrastNormalization(nn.Module):
+    """Normalisation across neighbouring maps, equal to `nn.LocalResponseNorm(n, n * alpha, 0.75, k)`.
+
+    The sum over neighbouring maps is a product with a banded (C, C) matrix and the power ¾ two square roots:
+    on a CPU 4 times as fast as torch's, forward and backward (30 against 126 ms for 32 x 96 x 27 x 27, one
+    thread).
     """
 
     def __init__(self, size: int = 5, alpha: float = 1e-4, k: float = 2.0) -> None:
@@ -84,13 +101,7 @@ class ContrastNormalization(nn.Module):
         self.size, self.alpha, self.k = size, alpha, k
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = torch.arange(x.shape[1], device=x.device)
-        near = (maps[:, None] - maps[None, :]).abs() <= self.size // 2  # (C, C)
-        with torch.autocast(x.device.type, enabled=False):
-            x = x if x.dtype == torch.float64 else x.float()
-            band = self.alpha * near.to(x.dtype)[:, :, None, None]  # (C, C, 1, 1)
-            scale = F.conv2d(x * x, band).add_(self.k)  # (B, C, H, W)
-            return x * (scale * scale.sqrt()).rsqrt()
+        return contrast_normalization(x, self.size, self.alpha, self.k)
 
     def extra_repr(self) -> str:
         return f"size={self.size}, alpha={self.alpha}, k={self.k}"

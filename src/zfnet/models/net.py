@@ -41,7 +41,7 @@ class ConvNet(nn.Sequential):
         super().__init__()
         if init not in INITS:
             raise InputError(f"model.init={init!r} is unknown: choose one of {', '.join(INITS)}")
-        self.table = table
+        self.table, self.image_size = table, image_size
         self.geometry = geometry(table, image_size)
         side = list(self.geometry.values())[-1].size if self.geometry else image_size
         inputs, flat = channels, False
@@ -58,6 +58,11 @@ class ConvNet(nn.Sequential):
                 self.add_module(name, stage(row, inputs if flat else inputs * side**2, flatten=not flat))
                 inputs, flat = row.units or num_classes, True
         self.reset_parameters(init)
+
+    def units(self, layer: str) -> str:
+        """The module whose output are a stage's units: conv3 → conv3.relu, fc8 → fc8.linear."""
+        stage = getattr(self, layer)
+        return f"{layer}.{'relu' if hasattr(stage, 'relu') else 'linear'}"
 
     def __getitem__(self, index: Any) -> Any:
         """One stage, or the stages of a slice as a plain Sequential that shares their weights."""

@@ -1,0 +1,195 @@
+"""What autograd's graph of a swapped forward pass says: is there a deconvnet, what does a unit see, is it a chain.
+
+A deconvnet exists where everything between the pixels and a layer is one of the rules or linear in the
+values that depend on the pixels. Receptive fields grow on the way back, along one axis: units of a layer
+that see cells `start + jump·i ... + field - 1` of a map see, below a window of kernel k, stride s, padding p,
+
+    jump' = jump·s      start' = start·s - p      field' = (field - 1)·s + k
+
+and the union where branches meet. What mixes all positions (a mean, a linear layer) sees the whole map.
+
+    path = traced(output.grad_fn, leaf, ...)        # InputError when there is no deconvnet
+    path.fields, path.chain
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from zfnet.deconv.swapping import Step
+from zfnet.errors import InputError
+
+# Nodes of autograd's graph, without "Backward0": linear in their one input that depends on the pixels ...
+POINTWISE = {
+    "Add",
+    "Sub",
+    "Neg",
+    "NativeBatchNorm",
+    "CudnnBatchNorm",
+    "MiopenBatchNorm",
+    "Clone",
+    "ToCopy",
+    "Alias",
+}
+ONE_FACTOR = {"Mul", "Div"}  # linear while only the first depends on the pixels, or only one
+MIXING = {
+    *("Addmm", "Mm", "Bmm", "Mv", "Linear", "MkldnnLinear", "View", "UnsafeView", "ReshapeAlias", "Expand"),
+    *("Permute", "Transpose", "T", "Stack", "Unbind", "Slice", "Select", "Split", "SplitWithSizes", "Index"),
+    *(
+        "Narrow",
+        "Squeeze",
+        "Unsqueeze",
+        "Mean",
+        "Sum",
+        "AvgPool2D",
+        "AdaptiveAvgPool2D",
+        "MkldnnAdaptiveAvgPool2D",
+    ),
+    *(
+        "Convolution",
+        "ConvolutionOverrideable",
+        "ConstantPadNd",
+        "ReflectionPad2D",
+        "ReplicationPad2D",
+        "AsStrided",
+    ),
+    *(
+        "UpsampleNearest2D",
+        "UpsampleBilinear2D",
+        "PixelShuffle",
+        "PixelUnshuffle",
+        "Repeat",
+        "Roll",
+        "Flip",
+        "Cat",
+    ),
+}
+RULES = {"_Relu", "_MaxPool", "_Normalisation"}
+CHANNELWISE = {"Cat", "Slice", "Split", "Select", "Unsqueeze"}  # where they act on axis 1: maps
+CHAIN = {"conv", "relu", "pool", "norm", "scale"}
+
+
+@dataclass(frozen=True)
+class Field:
+    """What the units of a layer see of a map below, along one axis; `whole`: all of it."""
+
+    jump: int = 1
+    start: int = 0
+    field: int = 1
+    whole: bool = False
+
+    def below(self, kernel: int, stride: int, padding: int, dilation: int = 1) -> "Field":
+        if self.whole:
+            return self
+        field = (self.field - 1) * stride + (kernel - 1) * dilation + 1
+        return Field(self.jump * stride, self.start * stride - padding, field)
+
+    def joined(self, other: "Field") -> "Field":
+        if self.whole or other.whole or self.jump != other.jump:
+            return Field(whole=True)
+        start = min(self.start, other.start)
+        return Field(self.jump, start, max(self.start + self.field, other.start + other.field) - start)
+
+    def cells(self, index: int, size: int) -> range:
+        """What unit `index` sees, beyond the border too."""
+        first = self.start + index * self.jump
+        return range(size) if self.whole else range(first, first + self.field)
+
+
+@dataclass(frozen=True)
+class Path:
+    """The way from a layer to the pixels: fields (vertical, horizontal), and its steps from the pixels up if
+    it is a chain of convolutions, rectifiers, poolings and normalisations."""
+
+    fields: tuple[Field, Field]
+    chain: list[Step] | None
+
+
+def _kind(node: Any) -> str:
+    """The operation of a node: MulBackward0 → Mul, _ReluBackward → _Relu."""
+    return node.name().split("::")[-1].rstrip("0123456789").removesuffix("Backward")
+
+
+def _inputs(node: Any, depends: dict[Any, bool]) -> list[Any]:
+    return [below for below, _ in node.next_functions if below is not None and depends[below]]
+
+
+def _ordered(root: Any) -> list[Any]:
+    """All nodes behind `root`, each after those that feed on it."""
+    order, seen, stack = [], set(), [(root, False)]
+    while stack:
+        node, finished = stack.pop()
+        if finished:
+            order.append(node)
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack += [(below, False) for below, _ in node.next_functions if below is not None]
+    return order[::-1]
+
+
+def traced(root: Any, pixels: Any, lenient: bool, place: Callable[[Any], str]) -> Path:
+    """The path from node `root` to the leaf `pixels`; `place` names the module of a node in errors.
+
+    InputError for an operation without a deconvnet, unless `lenient`.
+    """
+    order = _ordered(root)
+    depends: dict[Any, bool] = {}
+    for node in reversed(order):
+        variable = getattr(node, "variable", None)
+        depends[node] = variable is pixels or any(depends[below] for below, _ in node.next_functions if below)
+    fields: dict[Any, tuple[Field, Field]] = {root: (Field(), Field())}
+    chain: list[Step] | None = []
+    for node in order:
+        if not depends[node]:
+            continue
+        inputs = _inputs(node, depends)
+        if not inputs:
+            return Path(fields[node], chain[::-1] if chain is not None else None)
+        step = node.metadata.get("step")
+        if not lenient and (trouble := _trouble(node, inputs)):
+            raise InputError(
+                f"{place(node)}: {trouble} has no deconvnet, which knows ReLU, max pooling, contrast "
+                "normalisation and what is linear; others='gradient' lets its gradient through"
+            )
+        below = _fields_below(node, step, fields[node])
+        for other in inputs:
+            known = fields.get(other)
+            fields[other] = below if known is None else (known[0].joined(below[0]), known[1].joined(below[1]))
+        if len(inputs) > 1 or (step.kind not in CHAIN if step else _kind(node) not in ("Clone", "Alias")):
+            chain = None
+        elif chain is not None and step is not None:
+            chain.append(step)
+    raise InputError("the layer does not depend on the pixels")
+
+
+def _trouble(node: Any, inputs: list[Any]) -> str | None:
+    """The name of an operation that has no deconvnet."""
+    kind = _kind(node)
+    if kind in RULES or kind in MIXING:
+        return None
+    if kind in POINTWISE:
+        return "batch normalisation by the batch itself" if getattr(node, "_saved_training", False) else None
+    if kind in ONE_FACTOR:
+        divided = kind == "Div" and node.next_functions[-1][0] in inputs and len(node.next_functions) > 1
+        return (
+            f"{kind.lower()} of two values that both depend on the pixels"
+            if len(inputs) > 1 or divided
+            else None
+        )
+    return node.metadata.get("call", kind.lower())
+
+
+def _fields_below(node: Any, step: Step | None, above: tuple[Field, Field]) -> tuple[Field, Field]:
+    kind = _kind(node)
+    if step is not None and step.window is not None:
+        w = step.window
+        vertical, horizontal = (
+            above[axis].below(w.kernel[axis], w.stride[axis], w.padding[axis], w.dilation[axis])
+            for axis in (0, 1)
+        )
+        return vertical, horizontal
+    of_channels = kind in CHANNELWISE and getattr(node, "_saved_dim", 0) in (1, 2**64 - 3)
+    if step is not None or kind in POINTWISE or kind in ONE_FACTOR or of_channels:
+        return above
+    return Field(whole=True), Field(whole=True)

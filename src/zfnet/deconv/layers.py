@@ -1,0 +1,78 @@
+"""Finding a model's layers, and reading them while it runs, without a trace left on it.
+
+    with evaluating(model), reading(model, {"features.6": module}, read):
+        model(images)                       # read("features.6", output) as soon as that module has run
+
+`read` returns True when the model need not run on.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
+
+from zfnet.errors import InputError
+from zfnet.models.net import ConvNet
+
+
+class _Enough(Exception):
+    """Ends a forward pass that has given all that was asked for."""
+
+
+def found(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]:
+    """The module of each layer by name; a ConvNet's stages (conv3, fc6) are their units. InputError if unknown."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    result = {}
+    for layer in layers:
+        name = model.units(layer) if isinstance(model, ConvNet) and layer in model.table else layer
+        if not layer or name not in modules:
+            some = list(model.table) if isinstance(model, ConvNet) else _examples(model)
+            raise InputError(f"layer {layer!r} is not in {type(model).__name__}: it has {', '.join(some)}")
+        result[layer] = modules[name]
+    return result
+
+
+def _examples(model: nn.Module) -> list[str]:
+    """Up to 12 names, of convolutions and linear layers first."""
+    with_weights = [n for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    names = with_weights or [name for name, _ in model.named_modules() if name]
+    return names if len(names) <= 12 else [*names[:6], "...", *names[-5:]]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; every module's own mode again afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def reading(modules: dict[str, nn.Module], read: Callable[[str, Tensor], bool | None]) -> Iterator[None]:
+    """Calls `read(layer, output)` when a module of `modules` has run; ends the block when it returns True.
+
+    The hook is torch's global one: nothing is registered on the model.
+    """
+    names: dict[nn.Module, list[str]] = {}
+    for layer, module in modules.items():
+        names.setdefault(module, []).append(layer)
+
+    def hook(module: nn.Module, _: Any, output: Any) -> None:
+        for layer in names.get(module, ()):
+            if not isinstance(output, Tensor):
+                raise InputError(f"layer {layer!r} gives a {type(output).__name__}, not one tensor of units")
+            if read(layer, output):
+                raise _Enough
+
+    handle = register_module_forward_hook(hook)
+    try:
+        with suppress(_Enough):
+            yield
+    finally:
+        handle.remove()

@@ -1,0 +1,280 @@
+"""The deconvnet (section 2.1): what in the pixels excites a unit, for any convnet.
+
+    deconv = Deconvnet(model)
+    pictures = deconv.project(images, "features.6", [Unit(image=0, map=12, y=6, x=7)])    # (1, 3, H, W)
+
+A unit of a layer keeps its activation a (a ≤ 0 projects to 0) and everything else there is 0. From there down
+to the pixels: unpool to the switches, rectify, filter with the transposed weights (rules.py). The picture is
+signed and in the units of the model's input.
+
+Two ways to the same picture. Where the net is a chain of convolutions, rectifiers, poolings and
+normalisations, only the window that each unit sees is computed, many units at once (windows.py). Any other
+net runs once under a TorchFunctionMode that swaps the rules in (swapping.py), and autograd goes back.
+The model is used in eval mode and left as it was.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from zfnet.deconv.graph import Field, Path, traced
+from zfnet.deconv.layers import evaluating, found, reading
+from zfnet.deconv.rules import Pair, Rules
+from zfnet.deconv.swapping import Swapped
+from zfnet.deconv.windows import Chain, cut
+from zfnet.errors import InputError
+from zfnet.models.net import ConvNet
+
+AT_ONCE = 16  # pictures that one pass of the general way holds
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit of some layer: which image, which feature map, and where; y = x = 0 in a fully connected layer."""
+
+    image: int
+    map: int
+    y: int = 0
+    x: int = 0
+
+
+@dataclass(frozen=True)
+class Window:
+    """The pixels that a unit sees, half-open; they may reach beyond the image's border."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Projections of N units, cut to their receptive fields, beside the image at the same place."""
+
+    pictures: Tensor  # (N, 3, h, w), signed; 0 beyond the image's border
+    images: Tensor  # (N, 3, h, w)
+    windows: list[Window]
+    values: Tensor  # (N,) the units' activations, at least 0
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A layer of the model as it is, for images of one size."""
+
+    layer: str
+    size: Pair
+    weights: tuple[tuple[Tensor, int], ...]  # the model's tensors and how often each was written
+    path: Path
+    units: tuple[int, int, int]  # maps, rows, columns
+
+    def holds(self, layer: str, size: Pair, weights: tuple[tuple[Tensor, int], ...]) -> bool:
+        return (
+            (self.layer, self.size) == (layer, size)
+            and len(weights) == len(self.weights)
+            and all(a is b and v == w for (a, v), (b, w) in zip(weights, self.weights, strict=True))
+        )
+
+    def window(self, unit: Unit) -> Window:
+        rows, columns = (
+            field.cells(index, size)
+            for field, index, size in zip(self.path.fields, (unit.y, unit.x), self.size, strict=True)
+        )
+        return Window(rows.start, columns.start, rows.stop, columns.stop)
+
+
+class Deconvnet:
+    """Projects units of `model`, any convnet, back to its input; the options are those of `Rules`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        relu: str = "deconv",
+        unpool: str = "sum",
+        normalisation: str = "identity",
+        seed: str = "activation",
+        others: str = "refuse",
+    ) -> None:
+        self.model = model
+        self.rules = Rules(relu, unpool, normalisation, seed, others)
+        self._plan: _Plan | None = None
+        self._size: Pair | None = (model.image_size,) * 2 if isinstance(model, ConvNet) else None
+
+    def project(self, images: Tensor, layer: str, units: Sequence[Unit]) -> Tensor:
+        """Units of `layer`, for images (B, 3, H, W), as pictures (N, 3, H, W)."""
+        plan = self._planned(images, layer)
+        _check(units, len(images), plan)
+        if not (chain := self._chain(plan)):
+            return self._general(images, layer, units)[0]
+        pictures = images.new_zeros(len(units), *images.shape[1:])
+        _, small = chain.project(images, units)
+        for picture, part, unit in zip(pictures, small, units, strict=True):
+            window = plan.window(unit)
+            top, left = max(window.top, 0), max(window.left, 0)
+            inside = part[:, top - window.top :, left - window.left :]
+            place = picture[:, top : window.bottom, left : window.right]
+            place.copy_(inside[:, : place.shape[1], : place.shape[2]])
+        return pictures
+
+    def project_map(self, images: Tensor, layer: str, map: int) -> Tensor:
+        """One whole map of `layer` for each image (B, 3, H, W), projected at once: (B, 3, H, W)."""
+        plan = self._planned(images, layer)
+        _check([Unit(0, map)], len(images), plan)
+
+        def seed(values: Tensor, _: slice) -> Tensor:
+            kept = torch.zeros_like(values)
+            kept[:, map] = self.rules.seeded(values[:, map])
+            return kept
+
+        return torch.cat([self._back(images[part], layer, seed, part) for part in _parts(len(images))])
+
+    def patches(self, images: Tensor, layer: str, units: Sequence[Unit]) -> Patches:
+        """The same pictures, cut to the window that each unit sees, and the image there."""
+        plan = self._planned(images, layer)
+        _check(units, len(images), plan)
+        windows = [plan.window(unit) for unit in units]
+        starts = torch.tensor([(window.top, window.left) for window in windows]).view(-1, 2)
+        shape = tuple(
+            field.field if not field.whole else side
+            for field, side in zip(plan.path.fields, plan.size, strict=True)
+        )
+        if chain := self._chain(plan):
+            values, pictures = chain.project(images, units)
+        else:
+            whole, values = self._general(images, layer, units)
+            pictures = cut(whole, torch.arange(len(units)), starts, shape)
+        seen = cut(images, torch.tensor([unit.image for unit in units], dtype=torch.long), starts, shape)
+        return Patches(pictures, seen, windows, values.clamp(min=0))
+
+    def window(self, layer: str, unit: Unit, size: int | Pair | None = None) -> Window:
+        """The pixels that a unit of `layer` sees in images of `size` (H, W).
+
+        `size` need not be given for a ConvNet, or after images have been projected.
+        """
+        size = (size, size) if isinstance(size, int) else size or self._size
+        if size is None:
+            raise InputError("the size of the images is not known yet: window(layer, unit, size=(H, W))")
+        weight = next(self.model.parameters(), torch.empty(0))
+        images = torch.zeros(1, 3, *size, dtype=weight.dtype, device=weight.device)
+        return self._planned(images, layer).window(unit)
+
+    def _chain(self, plan: _Plan) -> Chain | None:
+        """The windowed way, where it is one and a window is smaller than the image."""
+        steps = plan.path.chain
+        smaller = all(f.field < side for f, side in zip(plan.path.fields, plan.size, strict=True))
+        if steps is None or not smaller or self.rules.unpool != "sum" or not Chain.takes(steps):
+            return None  # poolings outside the unit's field may overwrite what is inside
+        return Chain(steps, self.rules)
+
+    def _planned(self, images: Tensor, layer: str) -> _Plan:
+        if images.dim() != 4 or not images.is_floating_point() or not len(images):
+            raise InputError(
+                f"images are {images.dtype} of shape {tuple(images.shape)}: floating-point (B, 3, H, W) are needed"
+            )
+        size = self._size = (images.shape[2], images.shape[3])
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        weights = tuple((tensor, tensor._version) for tensor in tensors)
+        if self._plan is None or not self._plan.holds(layer, size, weights):
+            self._plan = _Plan(layer, size, weights, *self._traced(images[:1], layer))
+        return self._plan
+
+    def _traced(self, image: Tensor, layer: str) -> tuple[Path, tuple[int, int, int]]:
+        """The path from the layer to the pixels of one image, and the layer's units."""
+        names = {module: name for name, module in self.model.named_modules()}
+        (target,) = found(self.model, [layer]).values()
+        places: dict[Any, str] = {}
+        outputs: list[tuple[GradientEdge | None, torch.Size]] = []
+
+        def read(name: str, output: Tensor) -> None:
+            if output.grad_fn is not None:
+                places.setdefault(output.grad_fn, name)
+            if name == names[target]:
+                outputs.append((get_gradient_edge(output) if output.requires_grad else None, output.shape))
+
+        everything = {name: module for module, name in names.items()}
+        with self._running(image, everything, read) as (pixels, inputs):
+            try:
+                self.model(inputs)
+            except RuntimeError:
+                if not outputs:  # what comes behind the layer need not fit this size of image
+                    raise
+        if len(outputs) != 1:
+            how = "is never called" if not outputs else f"is called {len(outputs)} times"
+            raise InputError(f"layer {layer!r} {how} when the model runs: name a module that runs once")
+        ((edge, shape),) = outputs
+        if len(shape) not in (2, 4):
+            raise InputError(
+                f"layer {layer!r} gives values of shape {tuple(shape)}: units are (B, maps, H, W)"
+            )
+        if edge is None:
+            raise InputError(f"layer {layer!r} does not depend on the pixels")
+
+        def place(node: Any) -> str:
+            return f"{places[node]} ({type(everything[places[node]]).__name__})" if node in places else layer
+
+        path = traced(edge.node, pixels, self.rules.others == "gradient", place)
+        maps, *rest = shape[1:]
+        return path, (maps, *(rest or (1, 1)))
+
+    def _general(self, images: Tensor, layer: str, units: Sequence[Unit]) -> tuple[Tensor, Tensor]:
+        """Pictures (N, 3, H, W) and activations (N,) by autograd, for any net."""
+        image, map, y, x = torch.tensor([(u.image, u.map, u.y, u.x) for u in units]).view(-1, 4).unbind(1)
+        activations = []
+
+        def seed(values: Tensor, part: slice) -> Tensor:
+            units_of_map = values.flatten(1) if values.dim() == 2 else values
+            where = (torch.arange(len(values)), map[part]) + ((y[part], x[part]) if values.dim() == 4 else ())
+            activation = units_of_map[where]
+            activations.append(activation)
+            kept = torch.zeros_like(values)
+            kept[where] = self.rules.seeded(activation)
+            return kept
+
+        pictures = [self._back(images[image[part]], layer, seed, part) for part in _parts(len(units))]
+        if not pictures:
+            return images.new_zeros(0, *images.shape[1:]), images.new_zeros(0)
+        return torch.cat(pictures), torch.cat(activations)
+
+    def _back(
+        self, images: Tensor, layer: str, seed: Callable[[Tensor, slice], Tensor], part: slice
+    ) -> Tensor:
+        """Runs up to the layer, and back from `seed(values, part)`."""
+        modules = found(self.model, [layer])
+        reached: list[tuple[GradientEdge, Tensor]] = []
+
+        def read(_: str, output: Tensor) -> bool:
+            reached.append((get_gradient_edge(output), seed(output.detach(), part)))
+            return True
+
+        with self._running(images, modules, read) as (pixels, inputs):
+            self.model(inputs)
+        ((edge, start),) = reached
+        return torch.autograd.grad(edge, pixels, start)[0]
+
+    @contextmanager
+    def _running(
+        self, images: Tensor, modules: dict[str, nn.Module], read: Callable[[str, Tensor], bool | None]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Everything set for one forward pass: a leaf of autograd's graph, and its copy, which may be overwritten."""
+        with torch.inference_mode(False), torch.enable_grad(), evaluating(self.model):
+            pixels = images.detach().clone().requires_grad_()
+            with reading(modules, read), Swapped(self.rules):
+                yield pixels, pixels.clone()
+
+
+def _parts(count: int) -> list[slice]:
+    return [slice(start, start + AT_ONCE) for start in range(0, count, AT_ONCE)]
+
+
+def _check(units: Sequence[Unit], images: int, plan: _Plan) -> None:
+    for unit in units:
+        limits = zip(("image", "map", "y", "x"), (images, *plan.units), strict=True)
+        for name, limit in limits:
+            if not 0 <= (value := getattr(unit, name)) < limit:
+                what = "there are" if name == "image" else f"{plan.layer} has"
+                raise InputError(f"{unit}: {what} {limit} of {name}, from 0 to {limit - 1}")

@@ -1,0 +1,214 @@
+"""A forward pass whose way back is the deconvnet's: each rule takes a call's place as the call happens.
+
+ReLU, max pooling and contrast normalisation are exchanged inside a TorchFunctionMode, so that modules,
+functions, in-place and shared ones are all caught and the model is neither patched nor hooked. Every call
+that matters leaves a `Step` on its node of autograd's graph; what the graph holds beside them decides
+whether the net has a deconvnet (graph.py).
+
+    with Swapped(rules):
+        values = model(images)
+    torch.autograd.grad(values, images, seed)       # the deconvnet's projection of `seed`
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from zfnet.deconv.rules import Pair, Rules, Sliding
+from zfnet.models.layers import contrast_normalization
+
+RELU = {F.relu, torch.relu, Tensor.relu}
+RELU_IN_PLACE = {torch.relu_, Tensor.relu_}
+MAX_POOL = {F.max_pool2d, F.max_pool2d_with_indices, torch.max_pool2d}
+NORMALISATION = {F.local_response_norm, contrast_normalization}
+DROPOUT = {F.dropout, F.dropout2d, torch.dropout, torch.feature_dropout}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call as the windows need it: what kind it is, its window, and how to do it again."""
+
+    kind: str  # conv, pool, relu, norm, scale, average, pad
+    window: Sliding | None = None
+    weight: Tensor | None = None  # conv: (out, in / groups, kh, kw); scale: (C,)
+    bias: Tensor | None = None  # (out,); scale: (C,)
+    groups: int = 1
+    again: Callable[[Tensor], Tensor] | None = None  # norm: the same call on another tensor
+    size: Pair = (0, 0)  # of the map that comes in
+    outputs: Pair = (0, 0)  # of the map that goes out
+
+
+def _pair(value: Any) -> Pair:
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+
+
+class _Relu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rules: Rules, in_place: bool) -> Tensor:
+        ctx.rules, ctx.active = rules, None
+        if in_place:
+            ctx.mark_dirty(x)
+        out = torch.relu_(x) if in_place else torch.relu(x)
+        if rules.asks_for_active:
+            ctx.active = out > 0
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, r: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.rules.rectified(r, ctx.active), None, None
+
+
+class _MaxPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, window: Sliding, rules: Rules) -> tuple[Tensor, Tensor]:
+        out, switches = F.max_pool2d_with_indices(
+            x, window.kernel, window.stride, window.padding, window.dilation, window.ceil
+        )
+        ctx.mark_non_differentiable(switches)
+        ctx.switches, ctx.shape, ctx.window, ctx.rules = switches, x.shape, window, rules
+        return out, switches
+
+    @staticmethod
+    def backward(ctx: Any, r: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.rules.unpooled(r, ctx.switches, ctx.shape, ctx.window), None, None
+
+
+class _Normalisation(torch.autograd.Function):
+    """One node for the whole call, the identity or its gradient on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, call: Callable[[Tensor], Tensor], rules: Rules) -> Tensor:
+        ctx.local = None
+        if rules.normalisation == "identity":
+            return call(x)
+        with torch.enable_grad():
+            inputs = x.detach().requires_grad_()
+            ctx.local = inputs, call(inputs)
+        return ctx.local[1].detach()
+
+    @staticmethod
+    def backward(ctx: Any, r: Tensor) -> tuple[Tensor, None, None]:
+        if ctx.local is None:
+            return r, None, None
+        inputs, outputs = ctx.local
+        return torch.autograd.grad(outputs, inputs, r)[0], None, None
+
+
+class Swapped(TorchFunctionMode):
+    """Inside, the rules stand in for their calls, and each call's node carries its Step."""
+
+    def __init__(self, rules: Rules) -> None:
+        super().__init__()
+        self.rules = rules
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in RELU_IN_PLACE or (func in RELU and _argument(args, kwargs, 1, "inplace", False)):
+            return _left(_Relu.apply(args[0], self.rules, True), Step("relu"))
+        if func in RELU:
+            return _left(_Relu.apply(_argument(args, kwargs, 0, "input"), self.rules, False), Step("relu"))
+        if func in MAX_POOL:
+            return self._max_pool(func, *args, **kwargs)
+        if func in NORMALISATION:
+            return self._normalisation(func, *args, **kwargs)
+        out = func(*args, **kwargs)
+        if isinstance(out, Tensor) and out.grad_fn is not None:
+            out.grad_fn.metadata["call"] = getattr(func, "__name__", "")
+            if step := _step(func, args, kwargs, out):
+                _left(out, step)
+        return out
+
+    def _max_pool(
+        self,
+        func: Any,
+        input: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:
+        kernel = _pair(kernel_size)
+        strides = _pair(stride) if stride else kernel
+        window = Sliding(kernel, strides, _pair(padding), _pair(dilation), ceil_mode)
+        out, switches = _MaxPool.apply(input, window, self.rules)
+        _left(out, Step("pool", window, size=_size(input), outputs=_size(out)))
+        return (out, switches) if return_indices or func is F.max_pool2d_with_indices else out
+
+    def _normalisation(self, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        def call(x: Tensor) -> Tensor:
+            return func(x, *args, **kwargs)
+
+        return _left(_Normalisation.apply(input, call, self.rules), Step("norm", again=call))
+
+
+def _left(out: Tensor, step: Step) -> Tensor:
+    if out.grad_fn is not None:
+        out.grad_fn.metadata["step"] = step
+    return out
+
+
+def _argument(args: Any, kwargs: Any, position: int, name: str, default: Any = None) -> Any:
+    return args[position] if len(args) > position else kwargs.get(name, default)
+
+
+def _size(x: Tensor) -> Pair:
+    return (x.shape[-2], x.shape[-1])
+
+
+def _step(func: Any, args: Any, kwargs: Any, out: Tensor) -> Step | None:
+    """The Step of a linear call, where it has a window or a scale of its own."""
+    name = getattr(func, "__name__", "")
+    if name == "conv2d":
+        weight = _argument(args, kwargs, 1, "weight")
+        stride, dilation = (
+            _pair(_argument(args, kwargs, position, word, 1))
+            for position, word in ((3, "stride"), (5, "dilation"))
+        )
+        kernel = _pair(tuple(weight.shape[2:]))
+        padding = _argument(args, kwargs, 4, "padding", 0)
+        if isinstance(padding, str):
+            reach = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
+            if padding == "same" and any(r % 2 for r in reach):
+                return None  # padded on one side more than on the other
+            padding = [r // 2 for r in reach] if padding == "same" else 0
+        window = Sliding(kernel, stride, _pair(padding), dilation)
+        return Step(
+            "conv",
+            window,
+            weight.detach(),
+            None if (bias := _argument(args, kwargs, 2, "bias")) is None else bias.detach(),
+            _argument(args, kwargs, 6, "groups", 1),
+            size=_size(_argument(args, kwargs, 0, "input")),
+            outputs=_size(out),
+        )
+    if name == "avg_pool2d":
+        kernel = _pair(_argument(args, kwargs, 1, "kernel_size"))
+        stride = _argument(args, kwargs, 2, "stride")
+        window = Sliding(
+            kernel, _pair(stride) if stride else kernel, _pair(_argument(args, kwargs, 3, "padding", 0))
+        )
+        return Step("average", window, size=_size(args[0]), outputs=_size(out))
+    if name == "pad" and _argument(args, kwargs, 2, "mode", "constant") == "constant":
+        sides = _argument(args, kwargs, 1, "pad")  # left, right, top, bottom
+        if len(sides) == 4 and not _argument(args, kwargs, 3, "value"):
+            window = Sliding((1, 1), padding=(sides[2], sides[0]))
+            return Step("pad", window, size=_size(args[0]), outputs=_size(out))
+    if func is F.batch_norm:
+        words = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+        given = {**dict(zip(words, args, strict=False)), **kwargs}
+        if given.get("training"):
+            return None
+        mean, variance = given["running_mean"], given["running_var"]
+        scale = (variance + given.get("eps", 1e-5)).rsqrt()
+        if (gamma := given.get("weight")) is not None:
+            scale = scale * gamma.detach()
+        shift = -mean * scale if (beta := given.get("bias")) is None else beta.detach() - mean * scale
+        return Step("scale", weight=scale, bias=shift)
+    return None
