@@ -19,15 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
-from rich.text import Text
 from torch import Tensor
 
 from zfnet.data.decoding import UnreadableImage, square
 from zfnet.data.sources import Source
 from zfnet.data.store_files import compare, length_of, npy, npz, pwrite, save, save_lines
 from zfnet.errors import InputError
+from zfnet.progress import progress_bar
 
 GROUP = 128  # images between two safe points, two groups in memory; 128 * 255 fits in int16
 TASK = 8  # images a thread takes at once
@@ -54,7 +52,7 @@ class Build:
             pixel_file = os.open(self.folder / "images.u8", os.O_RDWR | os.O_CREAT, 0o666)
         pool = ThreadPoolExecutor(workers)
         try:
-            with _progress_bar() as bar:
+            with progress_bar() as bar:
                 task = bar.add_task("", total=len(self.source), completed=self.done)
                 for group, waiting in self._groups(pool):
                     reasons: list[str | None] = []
@@ -180,14 +178,3 @@ def check_bad(folder: Path, found: int, of: int, max_bad: int) -> None:
             f"{found} of {of} images are unreadable, more than data.max_bad={max_bad}: "
             f"see {folder / 'unreadable.txt'}, mend or remove them, or raise data.max_bad"
         )
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:.0f} images/s")
-
-
-def _progress_bar() -> Progress:
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal)

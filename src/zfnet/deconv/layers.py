@@ -76,3 +76,22 @@ def reading(modules: dict[str, nn.Module], read: Callable[[str, Tensor], bool | 
             yield
     finally:
         handle.remove()
+
+
+def check_called_once(model: nn.Module, modules: dict[str, nn.Module], image: Tensor) -> None:
+    """Runs one image (1, 3, H, W) to the end; InputError for a layer that runs more than once, or never."""
+    calls = dict.fromkeys(modules, 0)
+
+    def read(layer: str, _: Tensor) -> None:
+        calls[layer] += 1
+
+    with reading(modules, read):
+        try:
+            model(image)
+        except RuntimeError:
+            if not all(calls.values()):  # what comes behind the layers need not fit this size of image
+                raise
+    for layer, count in calls.items():
+        if count != 1:
+            how = f"runs {count} times" if count else "never runs"
+            raise InputError(f"layer {layer!r} {how} in one pass: name a module that runs once")

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from zfnet.deconv.graph import Field, Path, traced
+from zfnet.deconv.graph import Path, traced
 from zfnet.deconv.layers import evaluating, found, reading
 from zfnet.deconv.rules import Pair, Rules
 from zfnet.deconv.swapping import Swapped
@@ -139,10 +139,8 @@ class Deconvnet:
         _check(units, len(images), plan)
         windows = [plan.window(unit) for unit in units]
         starts = torch.tensor([(window.top, window.left) for window in windows]).view(-1, 2)
-        shape = tuple(
-            field.field if not field.whole else side
-            for field, side in zip(plan.path.fields, plan.size, strict=True)
-        )
+        sides = zip(plan.path.fields, plan.size, strict=True)
+        shape = [side if field.whole else field.field for field, side in sides]
         if chain := self._chain(plan):
             values, pictures = chain.project(images, units)
         else:
@@ -204,8 +202,8 @@ class Deconvnet:
                 if not outputs:  # what comes behind the layer need not fit this size of image
                     raise
         if len(outputs) != 1:
-            how = "is never called" if not outputs else f"is called {len(outputs)} times"
-            raise InputError(f"layer {layer!r} {how} when the model runs: name a module that runs once")
+            how = f"runs {len(outputs)} times" if outputs else "never runs"
+            raise InputError(f"layer {layer!r} {how} in one pass: name a module that runs once")
         ((edge, shape),) = outputs
         if len(shape) not in (2, 4):
             raise InputError(
@@ -275,6 +273,6 @@ def _check(units: Sequence[Unit], images: int, plan: _Plan) -> None:
     for unit in units:
         limits = zip(("image", "map", "y", "x"), (images, *plan.units), strict=True)
         for name, limit in limits:
-            if not 0 <= (value := getattr(unit, name)) < limit:
+            if not 0 <= getattr(unit, name) < limit:
                 what = "there are" if name == "image" else f"{plan.layer} has"
                 raise InputError(f"{unit}: {what} {limit} of {name}, from 0 to {limit - 1}")

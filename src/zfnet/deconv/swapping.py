@@ -118,9 +118,7 @@ class Swapped(TorchFunctionMode):
             return self._normalisation(func, *args, **kwargs)
         out = func(*args, **kwargs)
         if isinstance(out, Tensor) and out.grad_fn is not None:
-            out.grad_fn.metadata["call"] = getattr(func, "__name__", "")
-            if step := _step(func, args, kwargs, out):
-                _left(out, step)
+            _left(out, _step(func, args, kwargs, out), getattr(func, "__name__", ""))
         return out
 
     def _max_pool(
@@ -148,9 +146,11 @@ class Swapped(TorchFunctionMode):
         return _left(_Normalisation.apply(input, call, self.rules), Step("norm", again=call))
 
 
-def _left(out: Tensor, step: Step) -> Tensor:
-    if out.grad_fn is not None:
-        out.grad_fn.metadata["step"] = step
+def _left(out: Tensor, step: Step | None, call: str = "") -> Tensor:
+    """Leaves the step, and the call's name, on the node that made `out`, unless an earlier call made it."""
+    node: Any = out.grad_fn
+    if node is not None and "call" not in node.metadata:
+        node.metadata.update(step=step, call=call)
     return out
 
 

@@ -127,7 +127,7 @@ class Chain:
                 w = step.window
                 assert w is not None
                 shape = values.shape
-                values, switches = F.max_pool2d_with_indices(values, w.kernel, w.stride, 0, w.dilation)
+                values, switches = F.max_pool2d_with_indices(values, w.kernel, w.stride, (0, 0), w.dilation)
                 kept.append((shape, missing, switches))
             elif step.kind == "relu":
                 values = values.clamp(min=0)

@@ -1,0 +1,183 @@
+"""A unit's window is its receptive field: nothing of its picture lies outside, and patches are cut there."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from tests.deconv.common import (
+    LAYERS,
+    SIZE,
+    TABLES,
+    activations,
+    both,
+    googlenet,
+    lively,
+    narrow,
+    noise,
+    same,
+)
+from tests.reference.deconvnet import Flatten, described, field
+from tests.reference.nets import Chain, chains, seeded, units_of
+from zfnet.deconv import Deconvnet, Unit
+from zfnet.models import ConvNet
+from zfnet.models.geometry import geometry
+
+
+def corners(window: object) -> tuple[int, int, int, int]:
+    return tuple(getattr(window, side) for side in ("top", "left", "bottom", "right"))
+
+
+def outside(picture: Tensor, window: object) -> Tensor:
+    """The picture (3, H, W) with 0 inside the window."""
+    top, left, bottom, right = (max(0, side) for side in corners(window))
+    rest = picture.clone()
+    rest[:, top:bottom, left:right] = 0
+    return rest
+
+
+def cut(picture: Tensor, window: object) -> Tensor:
+    """What a window shows of (3, H, W), pixel by pixel, 0 beyond the border."""
+    top, left, bottom, right = corners(window)
+    result = picture.new_zeros(3, bottom - top, right - left)
+    for y in range(max(top, 0), min(bottom, picture.shape[1])):
+        for x in range(max(left, 0), min(right, picture.shape[2])):
+            result[:, y - top, x - left] = picture[:, y, x]
+    return result
+
+
+@settings(max_examples=60)
+@given(chains(), st.data())
+def test_windows_of_random_chains(chain: Chain, data: st.DataObject) -> None:
+    """(d) The arithmetic of kernels, strides, paddings and dilations, in front of a Flatten; 0 outside."""
+    images, layers = chain.images, described(chain.net)
+    layer = data.draw(st.sampled_from(list(layers)))
+    unit = Unit(*data.draw(units_of(chain, layer)))
+    deconv = Deconvnet(chain.net)
+    (picture,) = both(deconv, images, layer, [unit])
+    window = deconv.window(layer, unit, size=images.shape[2:])
+    assert not outside(picture, window).any()
+    before = list(layers.values())[: int(layer) + 1]
+    if not any(isinstance(part, Flatten) for part in before):
+        assert corners(window) == field(layers, layer, unit.y, unit.x)
+
+
+@pytest.mark.parametrize("name", ["zfnet", "alexnet"])
+def test_windows_of_the_papers_nets(name: str) -> None:
+    """(d) As models/geometry.py has them, for the ConvNet's own image size, before anything is projected."""
+    net = narrow(name)
+    deconv = Deconvnet(net)
+    for layer, axis in geometry(net.table, SIZE).items():
+        for y, x in [(0, 0), (axis.size - 1, axis.size // 2)]:
+            rows, columns = axis.pixels(y), axis.pixels(x)
+            expected = (rows.start, columns.start, rows.stop, columns.stop)
+            assert corners(deconv.window(layer, Unit(0, 0, y, x))) == expected
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("name", TABLES)
+def test_nothing_outside(name: str, layer: str) -> None:
+    """(d) Exactly 0."""
+    net, images = narrow(name, size=95), noise(size=95)
+    deconv, units = Deconvnet(net), lively(net, images, layer)
+    for unit, picture in zip(units, both(deconv, images, layer, units), strict=True):
+        assert not outside(picture, deconv.window(layer, unit)).any()
+
+
+GENERAL: list[tuple[Callable[[], nn.Module], dict[str, tuple[int, int, int]]]] = [
+    # what unit 3 sees: its field, its jump, its start
+    (
+        torchvision.models.resnet18,
+        {
+            "conv1": (7, 2, -3),
+            "maxpool": (11, 4, -5),
+            "layer1.0": (27, 4, -13),
+            "layer1": (43, 4, -21),
+            "layer2.0.conv1": (51, 8, -25),
+            "layer2.0": (67, 8, -33),
+        },
+    ),
+    (
+        googlenet,
+        {
+            "conv1": (7, 2, -3),
+            "maxpool1": (11, 4, -3),
+            "conv3": (19, 4, -7),
+            "maxpool2": (27, 8, -7),
+            "inception3a.branch1": (27, 8, -7),
+            "inception3a": (43, 8, -15),
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("build", "layers"), GENERAL, ids=["resnet18", "googlenet"])
+def test_windows_of_general_nets(
+    build: Callable[[], nn.Module], layers: dict[str, tuple[int, int, int]]
+) -> None:
+    """(d) Where branches meet, the union of what they see."""
+    net, images = seeded(build), noise(1, 96)
+    deconv = Deconvnet(net)
+    for layer, (size, jump, start) in layers.items():
+        units = lively(net, images, layer)
+        for unit, picture in zip(units, deconv.project(images, layer, units), strict=True):
+            window = deconv.window(layer, unit)
+            top, left = start + jump * unit.y, start + jump * unit.x
+            assert corners(window) == (top, left, top + size, left + size)
+            assert picture.any()
+            assert not outside(picture, window).any()
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2.pool", "conv3", "conv5.pool"])
+@pytest.mark.parametrize("name", TABLES)
+def test_patches(name: str, layer: str) -> None:
+    """Picture and image cut at the unit's window; activations beside them, 0 for a unit that is not active."""
+    net, images = narrow(name), noise()
+    deconv = Deconvnet(net)
+    units = [*lively(net, images, layer), Unit(1, 0), Unit(0, 1, 1, 1)]
+    whole, patches = deconv.project(images, layer, units), deconv.patches(images, layer, units)
+    same(patches.values, activations(net, images, layer, units).clamp(min=0))
+    assert [corners(w) for w in patches.windows] == [corners(deconv.window(layer, unit)) for unit in units]
+    same(patches.pictures, torch.stack([cut(p, w) for p, w in zip(whole, patches.windows, strict=True)]))
+    seen = [cut(images[u.image], w) for u, w in zip(units, patches.windows, strict=True)]
+    assert torch.equal(patches.images, torch.stack(seen))
+
+
+@pytest.mark.parametrize("layer", ["layer1", "layer2.0", "fc"])
+def test_patches_of_a_general_net(layer: str) -> None:
+    net, images = seeded(torchvision.models.resnet18), noise(2, 64)
+    deconv, units = Deconvnet(net), lively(net, images, layer)[:4]
+    whole, patches = deconv.project(images, layer, units), deconv.patches(images, layer, units)
+    same(patches.values, activations(net, images, layer, units).clamp(min=0))
+    same(patches.pictures, torch.stack([cut(p, w) for p, w in zip(whole, patches.windows, strict=True)]))
+    seen = [cut(images[u.image], w) for u, w in zip(units, patches.windows, strict=True)]
+    assert torch.equal(patches.images, torch.stack(seen))
+
+
+@pytest.mark.parametrize("layer", ["fc6", "fc8"])
+def test_a_fully_connected_unit_sees_the_image(layer: str) -> None:
+    net, images = narrow(), noise()
+    deconv, units = Deconvnet(net), lively(net, images, layer)
+    top, left, bottom, right = corners(deconv.window(layer, units[0]))
+    assert max(top, left) <= 0
+    assert min(bottom, right) >= SIZE
+    patches = deconv.patches(images, layer, units)
+    cuts = [cut(p, w) for p, w in zip(deconv.project(images, layer, units), patches.windows, strict=True)]
+    same(patches.pictures, torch.stack(cuts))
+
+
+def test_the_size_of_the_last_images() -> None:
+    """A window does not depend on it, but whether the unit exists does."""
+    net = narrow()[:4]
+    assert not isinstance(net, ConvNet)
+    deconv = Deconvnet(net)
+    images = noise(1, 63)
+    deconv.project(images, "conv3.relu", [Unit(0, 0)])
+    unit = Unit(0, 0, 1, 2)
+    expected = corners(deconv.window("conv3.relu", unit))
+    assert expected == corners(deconv.window("conv3.relu", unit, size=(63, 63)))
+    assert expected == corners(deconv.window("conv3.relu", unit, size=95))
