@@ -62,7 +62,10 @@ class TinyData(LightningDataModule):
         return Batches(self.images["train"], CROP, self.batch_size, Augmentation(STORED, CROP, anywhere=True))
 
     def val_dataloader(self) -> Batches:
-        return Batches(self.images["val"], CROP, self.batch_size)
+        return self.ordered("val")
+
+    def ordered(self, split: str) -> Batches:
+        return Batches(self.images[split], CROP, self.batch_size)
 
     test_dataloader = val_dataloader
 

@@ -201,3 +201,14 @@ def test_mix_has_no_collisions_on_small_grids() -> None:
     assert len(set(drawn)) == len(drawn) == 24 + 24**2 + 24**3
     assert all(0 <= seed < 2**63 for seed in drawn)
     assert mix(2**64 - 1) == mix(-1)
+
+
+@pytest.mark.parametrize("fly", [False, True])
+def test_picked_pictures_are_those_of_the_pass_in_order(store: Callable[[int], ImageStore], fly: bool) -> None:
+    images = ReadOnly(store(9)) if fly else store(9)
+    prepare = Preprocessing(SIZE, CROP)
+    every = torch.cat([prepare(b.images, b.rows, b.crops) for b in validation(images, 4)])
+    picked = validation(images, 4).picked([7, 0, 7])
+    assert torch.equal(prepare(picked.images, picked.rows, picked.crops), every[[7, 0, 7]])
+    assert picked.indices.tolist() == [7, 0, 7]
+    assert torch.equal(picked.labels, images.labels[[7, 0, 7]])

@@ -147,6 +147,12 @@ class Batches:
             self.seen += 1
             yield Batch(images, rows, crops[indices], self.images.labels[indices], indices)
 
+    def picked(self, indices: Sequence[int]) -> Batch:
+        """These pictures, by their indices in the data set, at the centre crop."""
+        chosen = torch.tensor(indices, dtype=torch.long)
+        ((_, images, rows),) = self._read([chosen])
+        return Batch(images, rows, self.centre.expand(len(chosen), 3), self.images.labels[chosen], chosen)
+
     def _read(self, chunks: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Each chunk of indices, with the tensor that holds its pictures and their rows in it."""
         if isinstance(self.images, ImageStore):

@@ -95,10 +95,14 @@ class ImageData(LightningDataModule):
         return self._batches("train", augmentation)
 
     def val_dataloader(self) -> Batches:
-        return self._batches("val")
+        return self.ordered("val")
 
     def test_dataloader(self) -> Batches:
-        return self._batches("val")
+        return self.ordered("val")
+
+    def ordered(self, split: str) -> Batches:
+        """Every picture of a split once, in order, at the centre crop, shared between the processes."""
+        return self._batches(split)
 
     def _batches(self, split: str, augmentation: Augmentation | None = None) -> Batches:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

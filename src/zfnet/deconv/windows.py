@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from zfnet.deconv.rules import Pair, Rules
 from zfnet.deconv.swapping import Step
+from zfnet.deconv.transposed import transposed
 
 MEMORY = 2**27  # floats that the windows of one batch of units may fill
 
@@ -174,7 +175,7 @@ class Chain:
             w = step.window
             assert w is not None
             assert step.weight is not None
-            r = F.conv_transpose2d(r, step.weight, None, w.stride, 0, 0, step.groups, w.dilation)
+            r = transposed(r, step.weight, w, step.groups)
         return r if missing is None else r.masked_fill(missing, 0)
 
 
