@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from zfnet.errors import InputError
-from zfnet.viz import FeaturePanel, evolution_sheet, feature_sheet, signed
+from zfnet.viz import FeaturePanel, contrasted, evolution_sheet, feature_sheet, signed
 from zfnet.viz.features import FRAME, FRAME_COLOUR, GAP, GRID_GAP
 from zfnet.viz.grids import above, beside, centred, fitted, flowing, to_uint8, written
 
@@ -88,11 +88,11 @@ def is_marked(sheet: Tensor, at: Place, height: int, width: int) -> bool:
 def test_each_projection_and_its_patch_stand_at_the_same_place_of_their_grids(h: int, factor: int) -> None:
     """16 maps in 4 x 4 blocks, nine and nine, each pixel a square of its own colour."""
     panels = [panel(i, h=h) for i in range(16)]
-    sheet = packed(feature_sheet("conv", panels))
+    sheet = packed(feature_sheet("conv", panels, width=1600))
     side = factor * h + GAP
     origins = []
     for one in panels:
-        at = [place(sheet, enlarged(signed(picture), factor)) for picture in one.pictures]
+        at = [place(sheet, enlarged(contrasted(picture), factor)) for picture in one.pictures]
         assert at == cells(at[0], 9, 3, (side, side))
         beside_it = [(y, x + 3 * side - GAP + GRID_GAP) for y, x in at]
         assert [place(sheet, enlarged(patch, factor)) for patch in one.patches] == beside_it
@@ -121,7 +121,7 @@ def test_few_large_windows_stay_as_they_are() -> None:
     one = panel(h=139, k=2)
     sheet = feature_sheet("conv5", [one])
     for picture, patch in zip(one.pictures, one.patches, strict=True):
-        assert place(sheet, to_uint8(signed(picture)))[0] == place(sheet, to_uint8(patch))[0]
+        assert place(sheet, to_uint8(contrasted(picture)))[0] == place(sheet, to_uint8(patch))[0]
 
 
 def test_each_picture_has_its_own_scale() -> None:
@@ -152,15 +152,15 @@ def test_missing_pictures_are_white() -> None:
     """Grids have the cells of the fullest panel; a map that was never active is a caption alone."""
     full, fewer, none = panel(1, 9), panel(2, 4), panel(3, 0)
     sheet = feature_sheet("few", [full, fewer, none])
-    at = [place(sheet, enlarged(signed(picture), 12)) for picture in fewer.pictures]
+    at = [place(sheet, enlarged(contrasted(picture), 12)) for picture in fewer.pictures]
     side = 7 * 12 + GAP
     assert at == cells(at[0], 4, 3, (side, side))
     for y, x in cells(at[0], 9, 3, (side, side))[4:]:
         assert sheet[y : y + side, x : x + side].eq(255).all()
         right = x + 3 * side - GAP + GRID_GAP
         assert sheet[y : y + side - GAP, right : right + side - GAP].eq(255).all()
-    assert place(sheet, enlarged(signed(full.pictures[0]), 12))[0] == at[0][0]
-    y, x = place(sheet, enlarged(signed(full.pictures[0]), 12))
+    assert place(sheet, enlarged(contrasted(full.pictures[0]), 12))[0] == at[0][0]
+    y, x = place(sheet, enlarged(contrasted(full.pictures[0]), 12))
     caption = place(sheet, written("map 3 · none"))
     assert caption[1] == x
     assert sheet[caption[0] + 20 :, :].eq(255).all()
@@ -176,7 +176,7 @@ def test_captions_name_the_map_and_its_largest_activation() -> None:
     ):
         one = FeaturePanel(12, base.pictures, base.patches, torch.tensor(values))
         sheet = feature_sheet("conv2", [one])
-        first = place(sheet, enlarged(signed(one.pictures[0]), 12))
+        first = place(sheet, enlarged(contrasted(one.pictures[0]), 12))
         assert place(sheet, written(text)) == (first[0] - GAP - written(text).shape[0], first[1])
         place(sheet, written("conv2", size=20, bold=True))
 
@@ -186,7 +186,7 @@ def test_filters_stand_left_of_the_grids_enlarged_exactly() -> None:
     sheet = feature_sheet("conv1", [with_filter, without])
     assert with_filter.filter is not None
     y, x = place(sheet, enlarged(signed(with_filter.filter), 24))
-    first, second = (place(sheet, enlarged(signed(p.pictures[0]), 12)) for p in (with_filter, without))
+    first, second = (place(sheet, enlarged(contrasted(p.pictures[0]), 12)) for p in (with_filter, without))
     assert x + 24 * 7 + GRID_GAP == first[1]
     assert y + 12 * 7 == first[0] + (3 * 12 * 7 + 2 * GAP) // 2
     caption = place(sheet, written("map 1 · max 9"))
@@ -197,7 +197,7 @@ def test_filters_stand_left_of_the_grids_enlarged_exactly() -> None:
 def test_pictures_need_not_be_square() -> None:
     one = panel(h=5, w=9, k=4)
     sheet = feature_sheet("wide", [one])
-    at = [place(sheet, enlarged(signed(picture), 9)) for picture in one.pictures]
+    at = [place(sheet, enlarged(contrasted(picture), 9)) for picture in one.pictures]
     assert at == cells(at[0], 4, 2, (45 + GAP, 81 + GAP))
 
 
@@ -240,9 +240,9 @@ def test_rows_are_maps_and_columns_are_epochs(m: int, e: int, factor: int) -> No
     """The patch beneath its projection; the map's number at the left, the epoch on top."""
     pictures, patches, jumped = evolution(m, e)
     epochs, maps = [10 + 3 * i for i in range(e)], [100 + i for i in range(m)]
-    sheet = packed(evolution_sheet("conv1", epochs, maps, pictures, patches, jumped))
+    sheet = packed(evolution_sheet("conv1", epochs, maps, pictures, patches, jumped, width=1600))
     side = factor * 7
-    at = {c: place(sheet, enlarged(signed(pictures[c]), factor)) for c in product(range(m), range(e))}
+    at = {c: place(sheet, enlarged(contrasted(pictures[c]), factor)) for c in product(range(m), range(e))}
     for c, (y, x) in at.items():
         assert place(sheet, enlarged(patches[c], factor)) == (y + side + GAP, x)
         assert (y, x) == (at[c[0], 0][0], at[0, c[1]][1])
@@ -264,7 +264,7 @@ def test_a_single_epoch_is_a_strip() -> None:
     pictures, patches, jumped = evolution(8, 1)
     jumped[5] = True
     sheet = evolution_sheet("conv1", [64], list(range(8)), pictures, patches, jumped)
-    at = [place(sheet, enlarged(signed(picture), 12)) for picture in pictures[:, 0]]
+    at = [place(sheet, enlarged(contrasted(picture), 12)) for picture in pictures[:, 0]]
     assert {y for y, _ in at} == {at[0][0]}
     assert [x for _, x in at] == sorted({x for _, x in at})
     assert [is_marked(sheet, place_, 2 * 84 + GAP, 84) for place_ in at] == [i == 5 for i in range(8)]
@@ -277,7 +277,7 @@ def test_only_the_cells_that_jumped_are_framed() -> None:
     jumped[0, 0], jumped[1, 3], jumped[1, 4], jumped[3, 2] = True, True, True, True
     sheet = evolution_sheet("conv1", list(range(1, 6)), list(range(4)), pictures, patches, jumped)
     for c in product(range(4), range(5)):
-        at = place(sheet, enlarged(signed(pictures[c]), 12))
+        at = place(sheet, enlarged(contrasted(pictures[c]), 12))
         assert is_marked(sheet, at, 2 * 84 + GAP, 84) == bool(jumped[c])
     still = evolution_sheet("conv1", list(range(1, 6)), list(range(4)), pictures, patches, jumped & False)
     assert still.shape == sheet.shape

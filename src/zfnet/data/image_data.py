@@ -60,7 +60,8 @@ class ImageData(LightningDataModule):
         self.folder = Path(store_dir) / name
         self.images: dict[str, Images] = {}
 
-    def _open(self, split: str) -> Images:
+    def open(self, split: str) -> Images:
+        """One split's store, built if it is not there."""
         kind = "" if self.store else "-index"
         return build_store(
             self.sources[split],
@@ -73,12 +74,12 @@ class ImageData(LightningDataModule):
     def prepare_data(self) -> None:
         """Builds both stores, or finds them; one process a machine does it."""
         for split in self.sources:
-            self._open(split)
+            self.open(split)
 
     def setup(self, stage: str) -> None:
         """Opens both stores and checks them against the batch size and the number of processes."""
         if not self.images:
-            self.images = {split: self._open(split) for split in self.sources}
+            self.images = {split: self.open(split) for split in self.sources}
         world = self.trainer.world_size if self.trainer else 1
         if self.batch_size % world:
             raise InputError(f"data.batch_size={self.batch_size} does not divide by {world} processes")

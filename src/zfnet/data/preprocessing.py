@@ -71,6 +71,12 @@ class Preprocessing(nn.Module):
         cut = self._gather if images.is_cuda else self._copy
         return cut(images, rows, crops).permute(0, 3, 1, 2)
 
+    def undone(self, inputs: Tensor) -> Tensor:
+        """Inputs (B, 3, crop, crop) of the centre crop back to pixels in [0, 1]."""
+        y, x, _ = centre_crop(self.store_size, self.crop).tolist()
+        mean = self.mean[:, y : y + self.crop, x : x + self.crop]
+        return (inputs * self.std[:, None, None] + mean) / 255
+
     def _affine(self) -> tuple[Tensor, Tensor]:
         """Scale (S, 3) and shift (S, S, 3) with (x - mean) / std = scale x + shift; one row of `scale` for all
         columns, because a product with only three numbers is not vectorised."""

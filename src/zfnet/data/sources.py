@@ -1,7 +1,7 @@
 """What a data set is: numbered images with an id and a label, read one at a time as uint8 (3, H, W).
 
 Two kinds hold everything: `Photos` are files under a root, `Arrays` sit in memory. The functions `folder`,
-`imagenet`, `imagenette` and `cifar10` make them from what lies on disk; each takes the root and the split.
+`photos`, `imagenet`, `imagenette` and `cifar10` make them from what lies on disk; each takes the root and the split.
 
     train = folder("photos", "train")  # photos/<class>/*.jpg, a tenth of each class kept for "val"
     pixels, label = train.read(0), train.classes[train.labels[0]]
@@ -108,6 +108,15 @@ def folder(root: str | Path, split: Split, val_fraction: float = 0.1, seed: int 
     members = _class_folders(root)
     chosen = {label: _half(files, split, val_fraction, seed) for label, files in members.items()}
     return _photos(name, root, list(members), chosen)
+
+
+def photos(root: str | Path, split: Split) -> Photos:
+    """Every photo below `root`, as one class without a name of its own: to be looked at, both splits the same."""
+    root = _root(root)
+    _one_of("split", split, ("train", "val"))
+    folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir() and path.name[0] != ".")]
+    ids = [(path / file).relative_to(root).as_posix() for path in folders for file in _images(path)]
+    return _photos(root.resolve().name or "photos", root, ["photo"], {"photo": ids})
 
 
 def imagenet(root: str | Path, split: Split) -> Photos:

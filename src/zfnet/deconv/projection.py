@@ -15,8 +15,8 @@ The model is used in eval mode and left as it was.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,8 +43,7 @@ class Unit:
     x: int = 0
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """The pixels that a unit sees, half-open; they may reach beyond the image's border."""
 
     top: int
@@ -55,12 +54,20 @@ class Window:
 
 @dataclass(frozen=True)
 class Patches:
-    """Projections of N units, cut to their receptive fields, beside the image at the same place."""
+    """Projections of N units, cut to their receptive fields, beside the image at the same place.
+
+    A field that is no smaller than the image is cut to the image.
+    """
 
     pictures: Tensor  # (N, 3, h, w), signed; 0 beyond the image's border
     images: Tensor  # (N, 3, h, w)
     windows: list[Window]
     values: Tensor  # (N,) the units' activations, at least 0
+
+    def of(self, images: Tensor, units: Sequence[Unit], fill: float = 0.0) -> Tensor:
+        """The same places of other versions of the images (B, C, H, W), `fill` beyond the border: (N, C, h, w)."""
+        which = torch.tensor([unit.image for unit in units], dtype=torch.long)
+        return cut(images, which, *_placed(self.windows), fill)
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,15 @@ class _Plan:
             for field, index, size in zip(self.path.fields, (unit.y, unit.x), self.size, strict=True)
         )
         return Window(rows.start, columns.start, rows.stop, columns.stop)
+
+    def patch(self, unit: Unit) -> Window:
+        """Its window, and the whole side of the image where the window is no smaller."""
+        window = self.window(unit)
+        if self.path.fields[0].field >= self.size[0]:
+            window = window._replace(top=0, bottom=self.size[0])
+        if self.path.fields[1].field >= self.size[1]:
+            window = window._replace(left=0, right=self.size[1])
+        return window
 
 
 class Deconvnet:
@@ -137,29 +153,40 @@ class Deconvnet:
         """The same pictures, cut to the window that each unit sees, and the image there."""
         plan = self._planned(images, layer)
         _check(units, len(images), plan)
-        windows = [plan.window(unit) for unit in units]
-        starts = torch.tensor([(window.top, window.left) for window in windows]).view(-1, 2)
-        sides = zip(plan.path.fields, plan.size, strict=True)
-        shape = [side if field.whole else field.field for field, side in sides]
+        windows = [plan.patch(unit) for unit in units]
         if chain := self._chain(plan):
             values, pictures = chain.project(images, units)
         else:
             whole, values = self._general(images, layer, units)
-            pictures = cut(whole, torch.arange(len(units)), starts, shape)
-        seen = cut(images, torch.tensor([unit.image for unit in units], dtype=torch.long), starts, shape)
-        return Patches(pictures, seen, windows, values.clamp(min=0))
+            pictures = cut(whole, torch.arange(len(units)), *_placed(windows))
+        patches = Patches(pictures, images, windows, values.clamp(min=0))
+        return replace(patches, images=patches.of(images, units))
+
+    def filters(self, layer: str, size: int | Pair | None = None) -> Tensor | None:
+        """The filters (maps, 3, kh, kw) of a layer that convolves the pixels themselves; None for others."""
+        chain = self._planned(self._blank(size), layer).path.chain or []
+        first = [step for step in chain if step.kind == "conv"]
+        poolings = any(step.kind == "pool" for step in chain)
+        return first[0].weight if len(first) == 1 and not poolings else None
+
+    def units(self, layer: str, size: int | Pair | None = None) -> tuple[int, int, int]:
+        """How many maps, rows and columns of units a layer has for images of `size` (H, W)."""
+        return self._planned(self._blank(size), layer).units
 
     def window(self, layer: str, unit: Unit, size: int | Pair | None = None) -> Window:
         """The pixels that a unit of `layer` sees in images of `size` (H, W).
 
         `size` need not be given for a ConvNet, or after images have been projected.
         """
+        return self._planned(self._blank(size), layer).window(unit)
+
+    def _blank(self, size: int | Pair | None) -> Tensor:
+        """An image of `size`, to trace the model with."""
         size = (size, size) if isinstance(size, int) else size or self._size
         if size is None:
-            raise InputError("the size of the images is not known yet: window(layer, unit, size=(H, W))")
+            raise InputError("the size of the images is not known yet: give size=(H, W)")
         weight = next(self.model.parameters(), torch.empty(0))
-        images = torch.zeros(1, 3, *size, dtype=weight.dtype, device=weight.device)
-        return self._planned(images, layer).window(unit)
+        return torch.zeros(1, 3, *size, dtype=weight.dtype, device=weight.device)
 
     def _chain(self, plan: _Plan) -> Chain | None:
         """The windowed way, where it is one and a window is smaller than the image."""
@@ -263,6 +290,13 @@ class Deconvnet:
             pixels = images.detach().clone().requires_grad_()
             with reading(modules, read), Swapped(self.rules):
                 yield pixels, pixels.clone()
+
+
+def _placed(windows: Sequence[Window]) -> tuple[Tensor, Pair]:
+    """Where windows of one size start, (N, 2), and that size."""
+    starts = torch.tensor([(window.top, window.left) for window in windows]).view(-1, 2)
+    first = windows[0] if windows else Window(0, 0, 1, 1)
+    return starts, (first.bottom - first.top, first.right - first.left)
 
 
 def _parts(count: int) -> list[slice]:

@@ -151,11 +151,13 @@ def top_activations(
     k: int = 9,
     top: TopActivations | None = None,
     progress: bool = True,
+    total: int | None = None,
 ) -> TopActivations:
     """One pass of `model` over `batches` of images (B, 3, H, W), or of (images, ids (B,)), for all `layers`.
 
     Ids count from the number of images searched before when they are not given. `top` is a search to go on
-    with. Images are taken to the model's device.
+    with, `total` the number of images for the progress bar, if `batches` has no length. Images are taken to the
+    model's device.
     """
     modules = found(model, layers)
     top = top or TopActivations(layers, k)
@@ -169,11 +171,10 @@ def top_activations(
             images, ids = images.to(device), torch.as_tensor(ids).cpu()
             if count == 0:
                 check_called_once(model, modules, images[:1])
-                if isinstance(batches, Sized):
-                    bar.update(task, total=len(images) * len(batches))
+                total = len(images) * len(batches) if isinstance(batches, Sized) else total
             _search(model, modules, images, ids, top)
             top.seen += len(images)
-            bar.update(task, advance=len(images))
+            bar.update(task, total=total, completed=top.seen)
     return top
 
 

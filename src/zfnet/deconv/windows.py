@@ -38,15 +38,15 @@ class Place(Protocol):
     def x(self) -> int: ...
 
 
-def cut(images: Tensor, which: Tensor, starts: Tensor, shape: Sequence[int]) -> Tensor:
-    """Windows of `shape` at `starts` (N, 2) from images[which]: (N, C, h, w), 0 beyond the border."""
+def cut(images: Tensor, which: Tensor, starts: Tensor, shape: Sequence[int], fill: float = 0.0) -> Tensor:
+    """Windows of `shape` at `starts` (N, 2) from images[which]: (N, C, h, w), `fill` beyond the border."""
     height, width = images.shape[2:]
     y = starts[:, 0, None] + torch.arange(shape[0])  # (N, h)
     x = starts[:, 1, None] + torch.arange(shape[1])  # (N, w)
     rows, columns = y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None, :]
     windows = images[which[:, None, None], :, rows, columns].permute(0, 3, 1, 2)  # channels last
     outside = beyond(starts, shape, (height, width))
-    return windows if outside is None else windows.masked_fill(outside.to(windows.device), 0)
+    return windows if outside is None else windows.masked_fill(outside.to(windows.device), fill)
 
 
 def beyond(starts: Tensor, shape: Sequence[int], size: Pair) -> Tensor | None:

@@ -2,10 +2,11 @@
 
 from zfnet.viz.curves import draw_curves
 from zfnet.viz.features import FeaturePanel, evolution_sheet, feature_sheet
-from zfnet.viz.grids import filter_sheet, save_png, signed, tiled
+from zfnet.viz.grids import contrasted, filter_sheet, save_png, signed, tiled
 
 __all__ = [
     "FeaturePanel",
+    "contrasted",
     "draw_curves",
     "evolution_sheet",
     "feature_sheet",

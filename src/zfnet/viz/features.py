@@ -6,7 +6,7 @@ them. Figure 4: the strongest one over the epochs.
 save_png(feature_sheet("conv2", panels), "fig2_conv2.png")
 
     map 12 · max 34.1               a projection is signed: 0 is grey, black and white are ∓ its own largest
-    P P P  I I I                    magnitude, so that a weak one is seen as well as a strong one.
+    P P P  I I I                    magnitude (but 1 %), so that a weak one is seen as well as a strong one.
     P P P  I I I                    I stands where its P stands. Small windows are enlarged by whole factors,
     P P P  I I I                    windows too big for the sheet are reduced.
 """
@@ -25,6 +25,7 @@ from zfnet.viz.grids import (
     beside,
     bordered,
     centred,
+    contrasted,
     fitted,
     flowing,
     framed,
@@ -34,7 +35,7 @@ from zfnet.viz.grids import (
     written,
 )
 
-WIDTH = 1600  # pixels of a sheet, at most about
+WIDTH = 2200  # pixels of a sheet, at most about
 TALLEST = 1.5  # a sheet's height over its width, at most about
 SMALLEST, LARGEST = 32, 84  # sides of a tile: none is reduced below the one nor enlarged beyond the other
 GAP, GRID_GAP, BLOCK_GAP, MARGIN = 2, 8, 20, 12
@@ -111,8 +112,8 @@ def _words(text: str, size: int = 13, bold: bool = False) -> list[Tensor]:
 
 
 def _grey_key() -> Tensor:
-    """−max, a bar from black to white with 0 in its middle, +max."""
-    low, zero, high = written("−max"), written("0", bold=True), written("+max")
+    """−, a bar from black to white with 0 in its middle, +."""
+    low, zero, high = written("−"), written("0", bold=True), written("+")
     bar = torch.linspace(0, 255, 100).round().to(torch.uint8)[None, :, None].repeat(zero.shape[0], 1, 3)
     return bordered(beside([low, torch.minimum(bar, centred(zero, width=100)), high], gap=4), right=GRID_GAP)
 
@@ -148,7 +149,7 @@ def _block(panel: FeaturePanel, cells: int, side: int, with_filter: bool) -> Ten
     if not len(panel.pictures):
         pictures = patches = [torch.ones(panel.pictures.shape[1:])]
     else:
-        pictures = [signed(picture) for picture in _plain(panel.pictures)]
+        pictures = [contrasted(picture) for picture in _plain(panel.pictures)]
         patches = list(_plain(panel.patches).clamp(0, 1))
     grids = [_grid(pictures, cells, side), _grid(patches, cells, side)]
     if with_filter:
@@ -186,13 +187,14 @@ def feature_sheet(title: str, panels: Sequence[FeaturePanel], width: int = WIDTH
     blocks = [bordered(block, right=widest - block.shape[1]) for block in blocks]
     rows = [beside(blocks[i : i + columns], BLOCK_GAP) for i in range(0, len(blocks), columns)]
     places = "left: the filter; middle: projections" if with_filter else "left: projections"
-    legend = f"{places}, 0 is grey, each on its own symmetric scale; right: image patches at the same place"
+    scale = "0 is grey, each on its own symmetric scale, its strongest 1 % saturated"
+    legend = f"{places}, {scale}; right: image patches at the same place"
     return _page(title, [_grey_key(), *_words(legend)], above(rows, BLOCK_GAP))
 
 
 def _cell(picture: Tensor, patch: Tensor, marked: bool, side: int) -> Tensor:
     """A projection above its patch, and the room of a frame around, which is white unless marked."""
-    pair = above([_box(signed(picture), side), _box(patch.clamp(0, 1), side)], GAP)
+    pair = above([_box(contrasted(picture), side), _box(patch.clamp(0, 1), side)], GAP)
     return framed(pair, FRAME, FRAME_COLOUR if marked else WHITE)
 
 
@@ -205,7 +207,8 @@ def _line(label: Tensor, boxes: Sequence[Tensor], label_width: int, column_width
 
 def _evolution_legend() -> list[Tensor]:
     above_text = (
-        "above: the projection of the strongest activation, 0 is grey, each on its own symmetric scale;"
+        "above: the projection of the strongest activation, 0 is grey, "
+        "each on its own symmetric scale, its strongest 1 % saturated;"
     )
     below_text = "below: the image patch that caused it;"
     jump_text = "image won than at the epoch before"

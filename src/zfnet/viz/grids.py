@@ -28,6 +28,15 @@ def signed(pictures: Tensor) -> Tensor:
     return pictures / (2 * largest) + 0.5
 
 
+def contrasted(picture: Tensor) -> Tensor:
+    """`signed` for one projection: its strongest hundredth saturates, so that a few pixels do not hide the rest."""
+    there = picture[picture != 0].abs()
+    if not len(there):
+        return signed(picture)
+    strong = there.kthvalue(math.ceil(0.99 * len(there))).values
+    return (picture / (2 * strong) + 0.5).clamp(0, 1)
+
+
 def tiled(pictures: Tensor, gap: int = 1) -> Tensor:
     """(N, 3, H, W) in [0, 1] → one (3, H', W') of nearly square shape, white between and in the empty cells."""
     count, channels, height, width = pictures.shape

@@ -1,0 +1,79 @@
+"""From a config to a figure: the wiring behind analyze.py.
+
+analyze(cfg)        # checkpoint or model → net; data → pictures; analysis → a PNG and a JSON in the run's folder
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from zfnet.data import ImageData
+from zfnet.data.image_data import stored_size
+from zfnet.data.preprocessing import Preprocessing
+from zfnet.errors import InputError
+from zfnet.studies.subject import Subject
+from zfnet.training.checkpoint import build_net, load
+from zfnet.training.folders import config_folder
+from zfnet.training.memory import keep_freed_memory
+
+log = logging.getLogger(__name__)
+
+IMAGE_SIZE, CLASSES = 224, 1000  # of a net that comes without a checkpoint of train.py
+
+
+def analyze(cfg: DictConfig) -> None:
+    """Runs the study that `analysis=` names. Raises InputError for what the user can mend."""
+    if "study" not in cfg:
+        known = sorted(path.stem for path in (config_folder() / "analysis").glob("*.yaml"))
+        raise InputError(f"which analysis? analysis={' or analysis='.join(known)}")
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    keep_freed_memory()
+    try:
+        instantiate(cfg.study)(subject_of(cfg), folder)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from error
+        raise
+    written = sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".json"))
+    log.info("in %s: %s", folder, ", ".join(written))
+
+
+def subject_of(cfg: DictConfig) -> Subject:
+    """The net of `ckpt=` or `model=`, and the split of `data=` that it is shown."""
+    if (cfg.ckpt is None) == ("model" not in cfg):
+        raise InputError(
+            "which net? ckpt=CHECKPOINT of train.py, or model=torchvision model.name=NAME, and not both"
+        )
+    if cfg.ckpt is not None:
+        classifier = load(cfg.ckpt)
+        net, prepare, classes = classifier.net, classifier.prepare, classifier.classes
+        if cfg.data.image_size not in (None, prepare.crop):
+            raise InputError(
+                f"data.image_size={cfg.data.image_size}: the net of {cfg.ckpt} sees {prepare.crop} pixels"
+            )
+        data = _data(cfg, prepare.crop)
+        images = data.open(cfg.split)
+    else:
+        data = _data(cfg, cfg.data.image_size or IMAGE_SIZE)
+        model: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
+        torch.manual_seed(cfg.seed)
+        net, classes = build_net(model, CLASSES, data.image_size).eval(), data.classes
+        prepare = Preprocessing(stored_size(data.image_size), data.image_size, model["pixels"])
+        images = data.open(cfg.split)
+        prepare.set_mean(images.mean)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    net = net.to(memory_format=torch.channels_last).to(device)
+    return Subject(net, prepare, images, data.sources[cfg.split], classes, data.batch_size)
+
+
+def _data(cfg: DictConfig, image_size: int) -> ImageData:
+    if cfg.split not in ("train", "val"):
+        raise InputError(f"split={cfg.split!r}: choose train or val")
+    cfg.data.image_size = image_size
+    return instantiate(cfg.data)

@@ -1,0 +1,195 @@
+"""Figure 2: the nine images that excite a feature map most, each projected back to pixels beside its patch.
+
+    python analyze.py analysis=top_activations ckpt=outputs/train/demo/checkpoints/last.ckpt
+
+For each layer a sheet of some maps, `<layer>.png`; for all maps of all layers `top_activations.json`: image ids,
+places and values. Where the data set knows the objects' masks, also how much of the projections' energy falls
+on them. A search that is stopped goes on with resume=true.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zfnet.analysis.localisation import energy_inside
+from zfnet.data.preprocessing import centre_crop
+from zfnet.deconv import Deconvnet, Patches, Top, TopActivations, Unit, top_activations
+from zfnet.errors import InputError
+from zfnet.models import ConvNet
+from zfnet.models.pretrained import load_plain
+from zfnet.progress import progress_bar
+from zfnet.studies.subject import Subject
+from zfnet.viz import FeaturePanel, feature_sheet, save_png
+
+log = logging.getLogger(__name__)
+
+SAVED_EVERY = 60  # seconds of search that a kill may cost
+LOTS = 20  # times that chance is drawn
+
+
+@dataclass
+class Excited:
+    """A map's best pictures, by index, and what the deconvnet shows in each."""
+
+    map: int
+    images: list[int]
+    units: list[Unit]
+    patches: Patches
+
+
+def study(
+    subject: Subject, folder: Path, layers: Sequence[str] | None, maps: int | Sequence[int], k: int
+) -> None:
+    """Searches the subject's pictures and writes the sheets and the numbers into `folder`."""
+    layers = list(layers) if layers else convolutional_layers(subject.net)
+    top = _searched(subject, folder / "search.pt", layers, k)
+    chosen = {layer: chosen_maps(maps, len(top[layer].values), layer) for layer in layers}
+    deconv, results = Deconvnet(subject.net), {}
+    with progress_bar() as bar:
+        task = bar.add_task("", total=k * sum(map(len, chosen.values())))
+        for layer in layers:
+            drawn = []
+            for number in chosen[layer]:
+                drawn.append(excited(subject, deconv, layer, number, top[layer]))
+                bar.update(task, advance=k)
+            filters = deconv.filters(layer, subject.crop)
+            panels = [_panel(subject, each, None if filters is None else filters[each.map]) for each in drawn]
+            save_png(
+                feature_sheet(_title(subject, deconv, layer, k, len(drawn)), panels), folder / f"{layer}.png"
+            )
+            on_objects = (
+                _on_objects(subject, deconv, layer, drawn) if hasattr(subject.source, "annotation") else {}
+            )
+            results[layer] = {"maps": _entries(subject, deconv, layer, top[layer]), **on_objects}
+    text = json.dumps({"searched": top.seen, "k": k, "layers": results})
+    (folder / "top_activations.json").write_text(text + "\n")
+    (folder / "search.pt").unlink(missing_ok=True)
+
+
+def excited(subject: Subject, deconv: Deconvnet, layer: str, number: int, top: Top) -> Excited:
+    """Map `number` of a layer, with its best pictures projected."""
+    row = top.of(torch.tensor([number]))
+    images, ys, xs = (part[0].tolist() for part in (row.images, row.y, row.x))
+    units = [
+        Unit(rank, number, y, x) for rank, (y, x) in enumerate(zip(ys, xs, strict=True)) if images[rank] >= 0
+    ]
+    images = images[: len(units)]
+    return Excited(number, images, units, deconv.patches(subject.inputs(images), layer, units))
+
+
+def _panel(subject: Subject, each: Excited, filter: Tensor | None) -> FeaturePanel:
+    pixels = each.patches.of(subject.pixels(each.images), each.units, fill=0.5)
+    return FeaturePanel(each.map, each.patches.pictures.cpu(), pixels, each.patches.values.cpu(), filter)
+
+
+def _title(subject: Subject, deconv: Deconvnet, layer: str, k: int, maps: int) -> str:
+    window = deconv.window(layer, Unit(0, 0), subject.crop)
+    field = f"{window.bottom - window.top} x {window.right - window.left}"
+    pictures = f"{len(subject.images):,} pictures of {subject.source.name}"
+    return f"{layer}: the {k} strongest activations of {maps} maps among {pictures}; units see {field} pixels"
+
+
+def _entries(subject: Subject, deconv: Deconvnet, layer: str, top: Top) -> list[list[dict[str, Any]]]:
+    """For each map its best pictures: image id, place in the map, activation, and the pixels that the unit sees."""
+    result = []
+    for number in range(len(top.values)):
+        row = zip(*(part[number].tolist() for part in (top.images, top.y, top.x, top.values)), strict=True)
+        result.append(
+            [
+                {
+                    "image": subject.images.ids[image],
+                    "y": y,
+                    "x": x,
+                    "value": value,
+                    "window": deconv.window(layer, Unit(0, number, y, x), subject.crop),
+                }
+                for image, y, x, value in row
+                if image >= 0
+            ]
+        )
+    return result
+
+
+def _on_objects(subject: Subject, deconv: Deconvnet, layer: str, drawn: list[Excited]) -> dict[str, float]:
+    """The mean share of the projections' energy on the pictures' objects, and moved to units drawn by lot."""
+    units = [unit for each in drawn for unit in each.units]
+    masks = torch.stack([_mask(subject, image) for each in drawn for image in each.images])
+    pictures = torch.cat([each.patches.pictures for each in drawn]).cpu()
+    starts = torch.tensor([window[:2] for each in drawn for window in each.patches.windows])
+    on = energy_inside(pictures, starts, masks)
+    _, rows, columns = deconv.units(layer, subject.crop)
+    every = [
+        deconv.window(layer, Unit(0, 0, y, x), subject.crop)[:2] for y in range(rows) for x in range(columns)
+    ]
+    own = torch.tensor([every[unit.y * columns + unit.x] for unit in units])
+    lot = torch.randint(len(every), (LOTS, len(units)), generator=torch.Generator().manual_seed(0))
+    moved = torch.tensor(every)[lot] - own + starts  # (LOTS, N, 2)
+    chance = torch.stack([energy_inside(pictures, places, masks) for places in moved])
+    shares = {"energy_on_object": on.nanmean().item(), "energy_by_chance": chance.nanmean().item()}
+    log.info(
+        "%s: %.0f %% of the energy on the object, %.0f %% by chance",
+        layer,
+        *(100 * s for s in shares.values()),
+    )
+    return shares
+
+
+def _mask(subject: Subject, image: int) -> Tensor:
+    y, x, _ = centre_crop(subject.images.size, subject.crop).tolist()
+    mask: Tensor = subject.source.annotation(image).mask  # type: ignore[attr-defined]
+    return mask[y : y + subject.crop, x : x + subject.crop]
+
+
+def convolutional_layers(net: nn.Module) -> list[str]:
+    """The stages of a ConvNet that convolve; InputError for another net, whose layers must be named."""
+    if not isinstance(net, ConvNet):
+        names = [name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)]
+        raise InputError(f"which layers of {type(net).__name__}? layers=[...] of {', '.join(names)}")
+    return [name for name in net.geometry if "." not in name]
+
+
+def chosen_maps(maps: int | Sequence[int], count: int, layer: str) -> list[int]:
+    """Which of `count` maps to draw: those named, or so many by a lot that is the same every time."""
+    if isinstance(maps, int):
+        if maps < 1:
+            raise InputError(f"maps={maps}: at least one map must be drawn")
+        lot = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+        return sorted(lot[:maps].tolist())
+    if beyond := [map for map in maps if not 0 <= map < count]:
+        raise InputError(f"maps={list(maps)}: {layer} has maps 0 to {count - 1}, no {beyond[0]}")
+    return list(maps)
+
+
+def _searched(subject: Subject, path: Path, layers: list[str], k: int) -> TopActivations:
+    """The search over all pictures, going on from `path` if it was stopped."""
+    top = TopActivations(layers, k)
+    if path.exists():
+        top.load_state_dict(load_plain(path))
+        log.info("going on after %d of %d pictures", top.seen, len(subject.images))
+    start = time.monotonic()
+    saved = start
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        nonlocal saved
+        for batch in subject.batches(top.seen):
+            yield batch
+            if time.monotonic() - saved > SAVED_EVERY:
+                _save(top, path)
+                saved = time.monotonic()
+
+    top_activations(subject.net, batches(), layers, k, top, total=len(subject.images))
+    log.info("searched %d pictures in %.1f s", top.seen, time.monotonic() - start)
+    return top
+
+
+def _save(top: TopActivations, path: Path) -> None:
+    unfinished = path.with_suffix(".tmp")
+    torch.save(top.state_dict(), unfinished)
+    unfinished.replace(path)
