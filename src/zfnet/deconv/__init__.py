@@ -1,6 +1,18 @@
 """How a convnet is read back: the deconvnet, for any model."""
 
-from zfnet.deconv.projection import Deconvnet, Patches, Unit, Window
+from zfnet.deconv.doctor import Diagnosis, doctor
+from zfnet.deconv.projection import Deconvnet, Patches
 from zfnet.deconv.top_activations import Top, TopActivations, top_activations
+from zfnet.deconv.units import Unit, Window
 
-__all__ = ["Deconvnet", "Patches", "Top", "TopActivations", "Unit", "Window", "top_activations"]
+__all__ = [
+    "Deconvnet",
+    "Diagnosis",
+    "Patches",
+    "Top",
+    "TopActivations",
+    "Unit",
+    "Window",
+    "doctor",
+    "top_activations",
+]

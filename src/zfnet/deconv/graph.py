@@ -8,13 +8,15 @@ that see cells `start + jump·i ... + field - 1` of a map see, below a window of
 
 and the union where branches meet. What mixes all positions (a mean, a linear layer) sees the whole map.
 
-    path = traced(output.grad_fn, leaf, ...)        # InputError when there is no deconvnet
-    path.fields, path.chain
+    nodes = on_path(output.grad_fn, leaf)
+    [trouble(node, inputs) for node, inputs in nodes]       # names, or None, of what has no deconvnet
+    traced(nodes).fields, traced(nodes).chain
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from torch import Tensor
 
 from zfnet.deconv.swapping import Step
 from zfnet.errors import InputError
@@ -105,13 +107,9 @@ class Path:
     chain: list[Step] | None
 
 
-def _kind(node: Any) -> str:
+def kind(node: Any) -> str:
     """The operation of a node: MulBackward0 → Mul, _ReluBackward → _Relu."""
     return node.name().split("::")[-1].rstrip("0123456789").removesuffix("Backward")
-
-
-def _inputs(node: Any, depends: dict[Any, bool]) -> list[Any]:
-    return [below for below, _ in node.next_functions if below is not None and depends[below]]
 
 
 def _ordered(root: Any) -> list[Any]:
@@ -128,60 +126,61 @@ def _ordered(root: Any) -> list[Any]:
     return order[::-1]
 
 
-def traced(root: Any, pixels: Any, lenient: bool, place: Callable[[Any], str]) -> Path:
-    """The path from node `root` to the leaf `pixels`; `place` names the module of a node in errors.
+def on_path(root: Any, pixels: Tensor) -> list[tuple[Any, list[Any]]]:
+    """The nodes between `root` and the leaf `pixels`, which comes last, each with those that it reads there.
 
-    InputError for an operation without a deconvnet, unless `lenient`.
+    InputError when `root` does not depend on the pixels.
     """
     order = _ordered(root)
     depends: dict[Any, bool] = {}
     for node in reversed(order):
         variable = getattr(node, "variable", None)
         depends[node] = variable is pixels or any(depends[below] for below, _ in node.next_functions if below)
-    fields: dict[Any, tuple[Field, Field]] = {root: (Field(), Field())}
+    if not depends[root]:
+        raise InputError("the layer does not depend on the pixels")
+    return [
+        (node, [below for below, _ in node.next_functions if below is not None and depends[below]])
+        for node in order
+        if depends[node]
+    ]
+
+
+def traced(nodes: list[tuple[Any, list[Any]]]) -> Path:
+    """The fields and the chain of the nodes on a path."""
+    fields: dict[Any, tuple[Field, Field]] = {nodes[0][0]: (Field(), Field())}
     chain: list[Step] | None = []
-    for node in order:
-        if not depends[node]:
-            continue
-        inputs = _inputs(node, depends)
-        if not inputs:
-            return Path(fields[node], chain[::-1] if chain is not None else None)
+    for node, inputs in nodes[:-1]:
         step = node.metadata.get("step")
-        if not lenient and (trouble := _trouble(node, inputs)):
-            raise InputError(
-                f"{place(node)}: {trouble} has no deconvnet, which knows ReLU, max pooling, contrast "
-                "normalisation and what is linear; others='gradient' lets its gradient through"
-            )
         below = _fields_below(node, step, fields[node])
         for other in inputs:
             known = fields.get(other)
             fields[other] = below if known is None else (known[0].joined(below[0]), known[1].joined(below[1]))
-        if len(inputs) > 1 or (step.kind not in CHAIN if step else _kind(node) not in ("Clone", "Alias")):
+        if len(inputs) > 1 or (step.kind not in CHAIN if step else kind(node) not in ("Clone", "Alias")):
             chain = None
         elif chain is not None and step is not None:
             chain.append(step)
-    raise InputError("the layer does not depend on the pixels")
+    return Path(fields[nodes[-1][0]], chain[::-1] if chain is not None else None)
 
 
-def _trouble(node: Any, inputs: list[Any]) -> str | None:
-    """The name of an operation that has no deconvnet."""
-    kind = _kind(node)
-    if kind in RULES or kind in MIXING:
+def trouble(node: Any, inputs: list[Any]) -> str | None:
+    """The name of an operation that has no deconvnet, of a node and what it reads on the path."""
+    name = kind(node)
+    if name in RULES or name in MIXING or not inputs:
         return None
-    if kind in POINTWISE:
+    if name in POINTWISE:
         return "batch normalisation by the batch itself" if getattr(node, "_saved_training", False) else None
-    if kind in ONE_FACTOR:
-        divided = kind == "Div" and node.next_functions[-1][0] in inputs and len(node.next_functions) > 1
+    if name in ONE_FACTOR:
+        divided = name == "Div" and node.next_functions[-1][0] in inputs and len(node.next_functions) > 1
         return (
-            f"{kind.lower()} of two values that both depend on the pixels"
+            f"{name.lower()} of two values that both depend on the pixels"
             if len(inputs) > 1 or divided
             else None
         )
-    return node.metadata.get("call", kind.lower())
+    return node.metadata.get("call", name.lower())
 
 
 def _fields_below(node: Any, step: Step | None, above: tuple[Field, Field]) -> tuple[Field, Field]:
-    kind = _kind(node)
+    name = kind(node)
     if step is not None and step.window is not None:
         w = step.window
         vertical, horizontal = (
@@ -189,7 +188,7 @@ def _fields_below(node: Any, step: Step | None, above: tuple[Field, Field]) -> t
             for axis in (0, 1)
         )
         return vertical, horizontal
-    of_channels = kind in CHANNELWISE and getattr(node, "_saved_dim", 0) in (1, 2**64 - 3)
-    if step is not None or kind in POINTWISE or kind in ONE_FACTOR or of_channels:
+    of_channels = name in CHANNELWISE and getattr(node, "_saved_dim", 0) in (1, 2**64 - 3)
+    if step is not None or name in POINTWISE or name in ONE_FACTOR or of_channels:
         return above
     return Field(whole=True), Field(whole=True)

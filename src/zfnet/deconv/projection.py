@@ -13,43 +13,23 @@ net runs once under a TorchFunctionMode that swaps the rules in (swapping.py), a
 The model is used in eval mode and left as it was.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from zfnet.deconv.graph import Path, traced
-from zfnet.deconv.layers import evaluating, found, reading
+from zfnet.deconv.layers import found
 from zfnet.deconv.rules import Pair, Rules
 from zfnet.deconv.swapping import Swapped
+from zfnet.deconv.tracing import Plan, plan_of, running
+from zfnet.deconv.units import Unit, Window
 from zfnet.deconv.windows import Chain, cut
 from zfnet.errors import InputError
 from zfnet.models.net import ConvNet
 
 AT_ONCE = 16  # pictures that one pass of the general way holds
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A unit of some layer: which image, which feature map, and where; y = x = 0 in a fully connected layer."""
-
-    image: int
-    map: int
-    y: int = 0
-    x: int = 0
-
-
-class Window(NamedTuple):
-    """The pixels that a unit sees, half-open; they may reach beyond the image's border."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
 
 
 @dataclass(frozen=True)
@@ -70,40 +50,6 @@ class Patches:
         return cut(images, which, *_placed(self.windows), fill)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """A layer of the model as it is, for images of one size."""
-
-    layer: str
-    size: Pair
-    weights: tuple[tuple[Tensor, int], ...]  # the model's tensors and how often each was written
-    path: Path
-    units: tuple[int, int, int]  # maps, rows, columns
-
-    def holds(self, layer: str, size: Pair, weights: tuple[tuple[Tensor, int], ...]) -> bool:
-        return (
-            (self.layer, self.size) == (layer, size)
-            and len(weights) == len(self.weights)
-            and all(a is b and v == w for (a, v), (b, w) in zip(weights, self.weights, strict=True))
-        )
-
-    def window(self, unit: Unit) -> Window:
-        rows, columns = (
-            field.cells(index, size)
-            for field, index, size in zip(self.path.fields, (unit.y, unit.x), self.size, strict=True)
-        )
-        return Window(rows.start, columns.start, rows.stop, columns.stop)
-
-    def patch(self, unit: Unit) -> Window:
-        """Its window, and the whole side of the image where the window is no smaller."""
-        window = self.window(unit)
-        if self.path.fields[0].field >= self.size[0]:
-            window = window._replace(top=0, bottom=self.size[0])
-        if self.path.fields[1].field >= self.size[1]:
-            window = window._replace(left=0, right=self.size[1])
-        return window
-
-
 class Deconvnet:
     """Projects units of `model`, any convnet, back to its input; the options are those of `Rules`."""
 
@@ -118,7 +64,7 @@ class Deconvnet:
     ) -> None:
         self.model = model
         self.rules = Rules(relu, unpool, normalisation, seed, others)
-        self._plan: _Plan | None = None
+        self._plan: Plan | None = None
         self._size: Pair | None = (model.image_size,) * 2 if isinstance(model, ConvNet) else None
 
     def project(self, images: Tensor, layer: str, units: Sequence[Unit]) -> Tensor:
@@ -188,7 +134,7 @@ class Deconvnet:
         weight = next(self.model.parameters(), torch.empty(0))
         return torch.zeros(1, 3, *size, dtype=weight.dtype, device=weight.device)
 
-    def _chain(self, plan: _Plan) -> Chain | None:
+    def _chain(self, plan: Plan) -> Chain | None:
         """The windowed way, where it is one and a window is smaller than the image."""
         steps = plan.path.chain
         smaller = all(f.field < side for f, side in zip(plan.path.fields, plan.size, strict=True))
@@ -196,7 +142,7 @@ class Deconvnet:
             return None  # poolings outside the unit's field may overwrite what is inside
         return Chain(steps, self.rules)
 
-    def _planned(self, images: Tensor, layer: str) -> _Plan:
+    def _planned(self, images: Tensor, layer: str) -> Plan:
         if images.dim() != 4 or not images.is_floating_point() or not len(images):
             raise InputError(
                 f"images are {images.dtype} of shape {tuple(images.shape)}: floating-point (B, 3, H, W) are needed"
@@ -205,46 +151,8 @@ class Deconvnet:
         tensors = [*self.model.parameters(), *self.model.buffers()]
         weights = tuple((tensor, tensor._version) for tensor in tensors)
         if self._plan is None or not self._plan.holds(layer, size, weights):
-            self._plan = _Plan(layer, size, weights, *self._traced(images[:1], layer))
+            self._plan = plan_of(self.model, self.rules, images[:1], layer, weights)
         return self._plan
-
-    def _traced(self, image: Tensor, layer: str) -> tuple[Path, tuple[int, int, int]]:
-        """The path from the layer to the pixels of one image, and the layer's units."""
-        names = {module: name for name, module in self.model.named_modules()}
-        (target,) = found(self.model, [layer]).values()
-        places: dict[Any, str] = {}
-        outputs: list[tuple[GradientEdge | None, torch.Size]] = []
-
-        def read(name: str, output: Tensor) -> None:
-            if output.grad_fn is not None:
-                places.setdefault(output.grad_fn, name)
-            if name == names[target]:
-                outputs.append((get_gradient_edge(output) if output.requires_grad else None, output.shape))
-
-        everything = {name: module for module, name in names.items()}
-        with self._running(image, everything, read) as (pixels, inputs):
-            try:
-                self.model(inputs)
-            except RuntimeError:
-                if not outputs:  # what comes behind the layer need not fit this size of image
-                    raise
-        if len(outputs) != 1:
-            how = f"runs {len(outputs)} times" if outputs else "never runs"
-            raise InputError(f"layer {layer!r} {how} in one pass: name a module that runs once")
-        ((edge, shape),) = outputs
-        if len(shape) not in (2, 4):
-            raise InputError(
-                f"layer {layer!r} gives values of shape {tuple(shape)}: units are (B, maps, H, W)"
-            )
-        if edge is None:
-            raise InputError(f"layer {layer!r} does not depend on the pixels")
-
-        def place(node: Any) -> str:
-            return f"{places[node]} ({type(everything[places[node]]).__name__})" if node in places else layer
-
-        path = traced(edge.node, pixels, self.rules.others == "gradient", place)
-        maps, *rest = shape[1:]
-        return path, (maps, *(rest or (1, 1)))
 
     def _general(self, images: Tensor, layer: str, units: Sequence[Unit]) -> tuple[Tensor, Tensor]:
         """Pictures (N, 3, H, W) and activations (N,) by autograd, for any net."""
@@ -276,20 +184,10 @@ class Deconvnet:
             reached.append((get_gradient_edge(output), seed(output.detach(), part)))
             return True
 
-        with self._running(images, modules, read) as (pixels, inputs):
+        with running(self.model, Swapped(self.rules), images, modules, read) as (pixels, inputs):
             self.model(inputs)
         ((edge, start),) = reached
         return torch.autograd.grad(edge, pixels, start)[0]
-
-    @contextmanager
-    def _running(
-        self, images: Tensor, modules: dict[str, nn.Module], read: Callable[[str, Tensor], bool | None]
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Everything set for one forward pass: a leaf of autograd's graph, and its copy, which may be overwritten."""
-        with torch.inference_mode(False), torch.enable_grad(), evaluating(self.model):
-            pixels = images.detach().clone().requires_grad_()
-            with reading(modules, read), Swapped(self.rules):
-                yield pixels, pixels.clone()
 
 
 def _placed(windows: Sequence[Window]) -> tuple[Tensor, Pair]:
@@ -303,7 +201,7 @@ def _parts(count: int) -> list[slice]:
     return [slice(start, start + AT_ONCE) for start in range(0, count, AT_ONCE)]
 
 
-def _check(units: Sequence[Unit], images: int, plan: _Plan) -> None:
+def _check(units: Sequence[Unit], images: int, plan: Plan) -> None:
     for unit in units:
         limits = zip(("image", "map", "y", "x"), (images, *plan.units), strict=True)
         for name, limit in limits:

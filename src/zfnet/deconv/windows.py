@@ -12,7 +12,7 @@ convolution, and what follows it, is computed for the unit's own map only.
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,21 +21,9 @@ from torch.nn import functional as F
 from zfnet.deconv.rules import Pair, Rules
 from zfnet.deconv.swapping import Step
 from zfnet.deconv.transposed import transposed
+from zfnet.deconv.units import Unit
 
 MEMORY = 2**27  # floats that the windows of one batch of units may fill
-
-
-class Place(Protocol):
-    """Where a unit is."""
-
-    @property
-    def image(self) -> int: ...
-    @property
-    def map(self) -> int: ...
-    @property
-    def y(self) -> int: ...
-    @property
-    def x(self) -> int: ...
 
 
 def cut(images: Tensor, which: Tensor, starts: Tensor, shape: Sequence[int], fill: float = 0.0) -> Tensor:
@@ -75,7 +63,7 @@ class Chain:
         kinds = [step.kind for step in steps]
         return "conv" in kinds and "norm" not in kinds[len(kinds) - kinds[::-1].index("conv") :]
 
-    def project(self, images: Tensor, units: Sequence[Place]) -> tuple[Tensor, Tensor]:
+    def project(self, images: Tensor, units: Sequence[Unit]) -> tuple[Tensor, Tensor]:
         """Activations (N,) and pictures (N, 3, h, w) of units of the last step."""
         shapes = self._shapes()
         floats = sum(
@@ -103,7 +91,7 @@ class Chain:
             shapes.insert(0, above)
         return shapes
 
-    def _starts(self, units: Sequence[Place]) -> list[Tensor]:
+    def _starts(self, units: Sequence[Unit]) -> list[Tensor]:
         """Where the window that comes into each step starts, (N, 2), and where the unit is."""
         starts = [torch.tensor([(unit.y, unit.x) for unit in units])]
         for step in reversed(self.steps):
@@ -113,7 +101,7 @@ class Chain:
             starts.insert(0, above)
         return starts
 
-    def _project(self, images: Tensor, units: Sequence[Place], shapes: list[Pair]) -> tuple[Tensor, Tensor]:
+    def _project(self, images: Tensor, units: Sequence[Unit], shapes: list[Pair]) -> tuple[Tensor, Tensor]:
         starts, maps = self._starts(units), torch.tensor([unit.map for unit in units])
         values = cut(images, torch.tensor([unit.image for unit in units]), starts[0], shapes[0])
         kept: list[Any] = []

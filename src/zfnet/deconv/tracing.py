@@ -1,0 +1,143 @@
+"""One forward pass with the rules swapped in, and what it says about a layer.
+
+with running(model, Swapped(rules), images, modules, read) as (pixels, inputs):
+    model(inputs)
+plan_of(model, rules, image, "conv3", weights).window(unit)
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
+
+from zfnet.deconv.graph import Path, on_path, traced, trouble
+from zfnet.deconv.layers import evaluating, found, reading
+from zfnet.deconv.rules import Pair, Rules
+from zfnet.deconv.swapping import Swapped
+from zfnet.deconv.units import Unit, Window
+from zfnet.errors import InputError
+
+Weights = tuple[tuple[Tensor, int], ...]  # a model's tensors, and how often each was written
+
+
+@contextmanager
+def running(
+    model: nn.Module,
+    mode: Swapped,
+    images: Tensor,
+    modules: dict[str, nn.Module],
+    read: Callable[[str, Tensor], bool | None],
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Everything set for one pass: a leaf of autograd's graph, and its copy, which the model may overwrite."""
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
+        pixels = images.detach().clone().requires_grad_()
+        with reading(modules, read), mode:
+            yield pixels, pixels.clone()
+
+
+class Traced:
+    """A pass through the whole model, read at some layers: `nodes[layer]`, `values[layer]`, `name(node)`.
+
+    InputError for a layer that does not run exactly once, or that has no units.
+    """
+
+    def __init__(self, model: nn.Module, mode: Swapped, images: Tensor, layers: list[str]) -> None:
+        self.modules = dict(model.named_modules())
+        names = {module: name for name, module in self.modules.items()}
+        targets = {layer: names[module] for layer, module in found(model, layers).items()}
+        self.values: dict[str, Tensor] = {}
+        self._places: dict[Any, str] = {}
+        edges: dict[str, list[Any]] = {layer: [] for layer in layers}
+
+        def read(name: str, output: Tensor) -> None:
+            if output.grad_fn is not None:
+                self._places.setdefault(output.grad_fn, name)
+            for layer in (layer for layer, target in targets.items() if target == name):
+                edges[layer].append(get_gradient_edge(output).node if output.requires_grad else None)
+                self.values[layer] = output.detach().clone()
+
+        with running(model, mode, images, self.modules, read) as (pixels, inputs):
+            try:
+                model(inputs)
+            except RuntimeError:
+                if not all(edges.values()):  # what comes behind the layers need not fit this size of image
+                    raise
+        self.nodes = {layer: self._path(layer, found, pixels) for layer, found in edges.items()}
+
+    def _path(self, layer: str, found: list[Any], pixels: Tensor) -> list[tuple[Any, list[Any]]]:
+        if len(found) != 1:
+            how = f"runs {len(found)} times" if found else "never runs"
+            raise InputError(f"layer {layer!r} {how} in one pass: name a module that runs once")
+        if (shape := self.values[layer].shape) and len(shape) not in (2, 4):
+            raise InputError(
+                f"layer {layer!r} gives values of shape {tuple(shape)}: units are (B, maps, H, W)"
+            )
+        if found[0] is None:
+            raise InputError(f"layer {layer!r} does not depend on the pixels")
+        return on_path(found[0], pixels)
+
+    def name(self, node: Any) -> str:
+        """The module whose output a node made, or "" inside of one."""
+        return self._places.get(node, "")
+
+    def troubles(self, layer: str) -> list[str]:
+        """What has no deconvnet between a layer and the pixels: "features.1 (GELU): gelu"."""
+        result = []
+        for node, inputs in self.nodes[layer]:
+            if what := trouble(node, inputs):
+                name = self.name(node)
+                result.append(
+                    f"{name} ({type(self.modules[name]).__name__}): {what}" if name else f"{layer}: {what}"
+                )
+        return result
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A layer of the model as it is, for images of one size."""
+
+    layer: str
+    size: Pair
+    weights: Weights
+    path: Path
+    units: tuple[int, int, int]  # maps, rows, columns
+
+    def holds(self, layer: str, size: Pair, weights: Weights) -> bool:
+        return (
+            (self.layer, self.size) == (layer, size)
+            and len(weights) == len(self.weights)
+            and all(a is b and v == w for (a, v), (b, w) in zip(weights, self.weights, strict=True))
+        )
+
+    def window(self, unit: Unit) -> Window:
+        rows, columns = (
+            field.cells(index, size)
+            for field, index, size in zip(self.path.fields, (unit.y, unit.x), self.size, strict=True)
+        )
+        return Window(rows.start, columns.start, rows.stop, columns.stop)
+
+    def patch(self, unit: Unit) -> Window:
+        """Its window, and the whole side of the image where the window is no smaller."""
+        window = self.window(unit)
+        if self.path.fields[0].field >= self.size[0]:
+            window = window._replace(top=0, bottom=self.size[0])
+        if self.path.fields[1].field >= self.size[1]:
+            window = window._replace(left=0, right=self.size[1])
+        return window
+
+
+def plan_of(model: nn.Module, rules: Rules, image: Tensor, layer: str, weights: Weights) -> Plan:
+    """The plan of a layer for images like `image` (1, 3, H, W); InputError when it has no deconvnet."""
+    passed = Traced(model, Swapped(rules), image, [layer])
+    if rules.others == "refuse" and (troubles := passed.troubles(layer)):
+        raise InputError(
+            f"{troubles[0]} has no deconvnet, which knows ReLU, max pooling, contrast normalisation and what is "
+            "linear; others='gradient' lets its gradient through"
+        )
+    maps, *rest = passed.values[layer].shape[1:]
+    size = (image.shape[2], image.shape[3])
+    return Plan(layer, size, weights, traced(passed.nodes[layer]), (maps, *(rest or (1, 1))))

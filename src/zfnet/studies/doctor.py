@@ -1,0 +1,28 @@
+"""What would make the deconvnet's pictures of a net misleading, layer by layer.
+
+    python analyze.py analysis=doctor ckpt=outputs/train/demo/checkpoints/last.ckpt
+
+Looks at some pictures of the split, evenly spread, and writes `doctor.json` beside what it says in the log.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from zfnet.deconv import doctor
+from zfnet.studies.subject import Subject
+from zfnet.studies.top_activations import convolutional_layers
+
+log = logging.getLogger(__name__)
+
+
+def study(subject: Subject, folder: Path, layers: Sequence[str] | None, images: int) -> None:
+    """Examines `layers` on so many pictures of the subject."""
+    layers = list(layers) if layers else convolutional_layers(subject.net)
+    count = len(subject.images)
+    diagnoses = doctor(subject.net, layers, subject.inputs(range(0, count, max(1, count // images))[:images]))
+    for diagnosis in diagnoses:
+        log.info("%s", diagnosis)
+    (folder / "doctor.json").write_text(json.dumps([asdict(d) for d in diagnoses], indent=1) + "\n")
