@@ -37,7 +37,13 @@ def bench() -> list[Row]:
             Row(f"projection, {layer}", f"{one * 1e3:.3f} ms a unit", shown, theirs / one, f">= {goal}")
         )
         rows.append(
-            Row(f"the general way, {layer}", f"{full * 1e3:.1f} ms a unit", shown, theirs / full, f">= {GENERAL}")
+            Row(
+                f"the general way, {layer}",
+                f"{full * 1e3:.1f} ms a unit",
+                shown,
+                theirs / full,
+                f">= {GENERAL}",
+            )
         )
     return rows
 
