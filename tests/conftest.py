@@ -103,10 +103,11 @@ def tiny_trainer() -> Callable[..., Trainer]:
 
 @pytest.fixture(scope="session")
 def composed() -> Iterator[Callable[..., DictConfig]]:
-    """`composed("model=alexnet", ...)` is the config that `python train.py model=alexnet ...` gets."""
+    """`composed("model=alexnet", ...)` is the config that `python train.py model=alexnet ...` gets; with
+    root="analyze" that of analyze.py."""
     register_resolvers()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        yield lambda *overrides: compose("train", list(overrides))
+        yield lambda *overrides, root="train": compose(root, list(overrides))
 
 
 @pytest.fixture(autouse=True)

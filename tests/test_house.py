@@ -35,7 +35,13 @@ KNOWS = {
     "callbacks": {"models", "viz", "deconv"},
 }
 KNOWS_LIGHTNING = {"data", "training", "studies", "callbacks"}
-KNOW_HYDRA = {"train.py", "analyze.py", "src/zfnet/training/fit.py", "src/zfnet/training/jobs.py"}
+KNOW_HYDRA = {
+    "train.py",
+    "analyze.py",
+    "src/zfnet/training/fit.py",
+    "src/zfnet/training/jobs.py",
+    "src/zfnet/studies/run.py",
+}
 
 FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "callbacks").rglob("*.py"), *ROOT.glob("*.py")])
 
@@ -126,7 +132,7 @@ CHOICES = [
     f"{group}={name}"
     for group, names in GROUPS.items()
     for name in names
-    if group not in ("ablation", "callbacks", "run", "hydra")
+    if group not in ("ablation", "analysis", "callbacks", "run", "hydra")
 ]
 
 
@@ -158,6 +164,15 @@ def check(config: DictConfig) -> None:
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes(composed: Callable[..., DictConfig], choice: str) -> None:
     check(composed(choice, *WITH.get(choice, [])))
+
+
+@pytest.mark.parametrize("name", GROUPS["analysis"])
+def test_every_analysis_composes(composed: Callable[..., DictConfig], name: str) -> None:
+    config = composed(f"analysis={name}", root="analyze")
+    words = {key for key in config.study if key not in ("_target_", "_partial_")}
+    inspect.signature(get_object(config.study._target_)).bind(None, None, **dict.fromkeys(words))
+    head = (CONF / "analysis" / f"{name}.yaml").read_text().splitlines()[1]
+    assert f"python analyze.py analysis={name}" in head
 
 
 @pytest.mark.parametrize("name", GROUPS["callbacks"])

@@ -1,0 +1,243 @@
+"""`python analyze.py` from a checkpoint to figures and numbers, and its errors."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from PIL import Image
+
+from zfnet.data import Creatures
+from zfnet.deconv import Deconvnet, TopActivations, Unit
+from zfnet.errors import InputError
+from zfnet.studies import doctor, top_activations
+from zfnet.studies.run import subject_of
+from zfnet.studies.subject import Subject
+from zfnet.training.checkpoint import build
+from zfnet.training.fit import register_resolvers
+from zfnet.training.folders import config_folder
+
+ROOT = Path(__file__).parents[2]
+SIDE = 48
+EDIT = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
+MODEL = {
+    "_target_": "zfnet.models.convnet",
+    "architecture": "zfnet",
+    "edit": EDIT,
+    "init": "he",
+    "pixels": "unit",
+}
+Compose = Callable[..., DictConfig]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A narrow, untrained net, saved as train.py saves."""
+    torch.manual_seed(3)
+    card = {"model": MODEL, "classes": list(Creatures.classes), "image_size": SIDE, "store_size": 55}
+    path = tmp_path_factory.mktemp("run") / "last.ckpt"
+    torch.save({"card": card, "state_dict": build(card).state_dict()}, path)
+    return path
+
+
+@pytest.fixture
+def small(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> list[str]:
+    """What every command of these tests says."""
+    stores = tmp_path_factory.getbasetemp() / "stores"
+    return [f"data.store_dir={stores}", f"ckpt={checkpoint}"]
+
+
+@pytest.fixture
+def config(small: list[str]) -> Compose:
+    register_resolvers()
+
+    def composed(*overrides: str, creatures: bool = True) -> DictConfig:
+        few = ["data.source.val=14"] if creatures else []
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            return compose("analyze", [*small, *few, *overrides])
+
+    return composed
+
+
+def numbers(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "top_activations.json").read_text())
+
+
+def test_a_subject_prepares_as_training_does(config: Compose) -> None:
+    subject = subject_of(config())
+    assert (subject.crop, len(subject.images), subject.net.training) == (SIDE, 14, False)
+    inputs, pixels = subject.inputs([3, 5]), subject.pixels([3, 5])
+    stored = torch.stack([subject.images.read(i)[4:52, 4:52].permute(2, 0, 1) for i in (3, 5)])
+    torch.testing.assert_close(pixels, stored / 255)
+    torch.testing.assert_close(
+        inputs * 64, stored - subject.prepare.mean[:, 4:52, 4:52], atol=1e-3, rtol=1e-4
+    )
+    batches = list(subject.batches(start=4))
+    assert torch.cat([ids for _, ids in batches]).tolist() == list(range(4, 14))
+
+
+def test_the_numbers_are_those_of_the_net(config: Compose, tmp_path: Path) -> None:
+    """Every entry's value comes back when its picture is shown again; the best of all pictures is first."""
+    subject = subject_of(config())
+    top_activations.study(subject, tmp_path, ["conv1", "conv3"], maps=4, k=3)
+    found = numbers(tmp_path)
+    assert (found["searched"], found["k"], list(found["layers"])) == (14, 3, ["conv1", "conv3"])
+    deconv = Deconvnet(subject.net)
+    for layer in found["layers"]:
+        maps = found["layers"][layer]["maps"]
+        assert len(maps) == 8
+        for number, entries in enumerate(maps):
+            for rank, entry in enumerate(entries):
+                index = subject.images.ids.index(entry["image"])
+                unit = Unit(0, number, entry["y"], entry["x"])
+                value = deconv.patches(subject.inputs([index]), layer, [unit]).values[0].item()
+                assert value == pytest.approx(max(entry["value"], 0), rel=1e-4, abs=1e-5)
+                assert entry["window"] == list(deconv.window(layer, unit))
+                assert rank == 0 or entry["value"] <= entries[rank - 1]["value"]
+        for share in ("energy_on_object", "energy_by_chance"):
+            assert 0 <= found["layers"][layer][share] <= 1
+        sheet = np.asarray(Image.open(tmp_path / f"{layer}.png"))
+        assert sheet.ndim == 3
+        assert sheet.min() < 100
+        assert sheet.max() == 255
+
+
+def test_a_search_goes_on_where_it_stopped(
+    config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = subject_of(config("data.batch_size=4"))
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    top_activations.study(subject, whole, ["conv2"], maps=2, k=3)
+    monkeypatch.setattr(top_activations, "SAVED_EVERY", -1)  # after every batch
+    read, shown = Subject.inputs, []
+
+    def inputs(self: Subject, indices: Any) -> torch.Tensor:
+        shown.append(list(indices))
+        if len(shown) == 3:
+            raise KeyboardInterrupt
+        return read(self, indices)
+
+    monkeypatch.setattr(Subject, "inputs", inputs)
+    with pytest.raises(KeyboardInterrupt):
+        top_activations.study(subject, broken, ["conv2"], maps=2, k=3)
+    assert (broken / "search.pt").exists()
+    assert not (broken / "search.tmp").exists()
+    monkeypatch.setattr(Subject, "inputs", read)
+    searched: list[int] = []
+    update = TopActivations.update
+    monkeypatch.setattr(
+        TopActivations,
+        "update",
+        lambda self, a, b, ids: searched.extend(ids.tolist()) or update(self, a, b, ids),
+    )
+    top_activations.study(subject, broken, ["conv2"], maps=2, k=3)
+    assert searched == list(range(8, 14))
+    assert numbers(broken) == numbers(whole)
+    assert not (broken / "search.pt").exists()
+
+
+def test_named_maps_are_drawn_and_a_lot_is_the_same_every_time() -> None:
+    assert top_activations.chosen_maps([5, 2], 8, "conv1") == [5, 2]
+    drawn = top_activations.chosen_maps(4, 96, "conv1")
+    assert drawn == sorted(set(drawn)) == top_activations.chosen_maps(4, 96, "conv1")
+    assert top_activations.chosen_maps(99, 3, "conv1") == [0, 1, 2]
+    with pytest.raises(InputError, match="conv1 has maps 0 to 7, no 8"):
+        top_activations.chosen_maps([1, 8], 8, "conv1")
+    with pytest.raises(InputError, match="maps=0"):
+        top_activations.chosen_maps(0, 8, "conv1")
+
+
+def test_the_doctor_writes_what_it_says(
+    config: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    doctor.study(subject_of(config()), tmp_path, None, images=5)
+    found = json.loads((tmp_path / "doctor.json").read_text())
+    assert [each["layer"] for each in found] == ["conv1", "conv2", "conv3", "conv4", "conv5"]
+    assert [p["name"] for p in found[4]["poolings"]] == ["conv2.pool", "conv1.pool"]
+    assert "conv5: 8 maps, units see 139 x 139 pixels" in caplog.text
+
+
+@pytest.fixture
+def command(small: list[str], tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs analyze.py from a working directory that stays empty; results go to `results`."""
+    elsewhere, results = tmp_path / "elsewhere", tmp_path / "results"
+    elsewhere.mkdir()
+
+    def run(*overrides: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "analyze.py"), *small[:1], f"hydra.run.dir={results}", *overrides],
+            cwd=elsewhere, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
+        assert not list(elsewhere.iterdir())
+        return done
+
+    return run
+
+
+def test_own_photos_and_a_pretrained_net_from_any_directory(
+    command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """A folder of photos without classes, and torchvision's net from a file of its weights."""
+    from torchvision.models import squeezenet1_1
+
+    source = Creatures(3, size=80)
+    (tmp_path / "photos" / "trip").mkdir(parents=True)
+    for i, place in enumerate(("a.png", "b.jpg", "trip/c.png")):
+        Image.fromarray(source.read(i).permute(1, 2, 0).numpy()).save(tmp_path / "photos" / place)
+    torch.manual_seed(0)
+    torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / "squeezenet.pth")
+    net = ["model=torchvision", "model.name=squeezenet1_1", f"model.weights={tmp_path}/squeezenet.pth"]
+    photos = ["data=photos", f"data.root={tmp_path}/photos", "data.image_size=64"]
+    done = command(
+        "analysis=top_activations", *net, *photos, "layers=[features.0,features.3]", "maps=[3]", "k=2"
+    )
+    assert done.returncode == 0, done.stderr
+    found = numbers(tmp_path / "results")
+    ids = {e["image"] for layer in found["layers"].values() for map in layer["maps"] for e in map}
+    assert ids <= {"a.png", "b.jpg", "trip/c.png"}
+    assert "energy_on_object" not in found["layers"]["features.0"]
+    assert {"features.0.png", "features.3.png"} <= {path.name for path in (tmp_path / "results").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["analysis=top_activations"], "which net"),
+        (["ckpt={ckpt}"], "which analysis? analysis=doctor or analysis=top_activations"),
+        (["analysis=doctor", "ckpt=/nowhere/last.ckpt"], "/nowhere/last.ckpt: no such file"),
+        (["analysis=top_activations", "ckpt={ckpt}", "layers=[conv9]"], "conv9"),
+    ],
+)
+def test_errors_are_one_line(
+    command: Callable[..., subprocess.CompletedProcess[str]],
+    checkpoint: Path,
+    overrides: list[str],
+    says: str,
+) -> None:
+    done = command(*(word.format(ckpt=checkpoint) for word in overrides), "data.source.val=14")
+    assert done.returncode == 1
+    assert says in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_more_errors(config: Compose, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"sees {SIDE}"):
+        subject_of(config("data.image_size=64"))
+    with pytest.raises(InputError, match="split='test'"):
+        subject_of(config("split=test"))
+    with pytest.raises(InputError, match="not both"):
+        subject_of(config("model=zfnet"))
+    torchvision = config("ckpt=null", "model=torchvision", "model.name=squeezenet1_1", "data.image_size=64")
+    with pytest.raises(InputError, match="which layers of SqueezeNet"):
+        top_activations.study(subject_of(torchvision), tmp_path, None, maps=1, k=1)
