@@ -23,7 +23,7 @@ from zfnet.deconv.swapping import Step
 from zfnet.deconv.transposed import transposed
 from zfnet.deconv.units import Unit
 
-MEMORY = 2**27  # floats that the windows of one batch of units may fill
+MEMORY = 2**25  # floats that the windows of one batch of units fill: 128 MB
 
 
 def cut(images: Tensor, which: Tensor, starts: Tensor, shape: Sequence[int], fill: float = 0.0) -> Tensor:
@@ -66,11 +66,7 @@ class Chain:
     def project(self, images: Tensor, units: Sequence[Unit]) -> tuple[Tensor, Tensor]:
         """Activations (N,) and pictures (N, 3, h, w) of units of the last step."""
         shapes = self._shapes()
-        floats = sum(
-            math.prod(shape) * (step.weight.shape[0] if step.weight is not None else images.shape[1])
-            for step, shape in zip(self.steps, shapes, strict=False)
-        )
-        count = max(1, MEMORY // max(1, floats) // 4)
+        count = max(1, MEMORY // self._floats(shapes, images.shape[1]))
         with torch.inference_mode():
             parts = [
                 self._project(images, units[start : start + count], shapes)
@@ -80,6 +76,15 @@ class Chain:
             return images.new_zeros(0), images.new_zeros(0, images.shape[1], *shapes[0])
         activations, pictures = zip(*parts, strict=True)
         return torch.cat(activations), torch.cat(pictures)
+
+    def _floats(self, shapes: list[Pair], channels: int) -> int:
+        """What the windows of one unit hold, all that come into a step."""
+        floats = 0
+        for step, shape in zip(self.steps, shapes, strict=False):
+            floats += channels * math.prod(shape)
+            if step.kind == "conv" and step.weight is not None:
+                channels = step.weight.shape[0]
+        return floats
 
     def _shapes(self) -> list[Pair]:
         """Rows and columns of the window that comes into each step, and out of the last."""
