@@ -1,4 +1,7 @@
-"""README's picture from a finished demo: `python docs/picture.py outputs/train/demo` writes docs/demo.png."""
+"""README's pictures from a finished demo: `python docs/picture.py outputs/train/demo SHEET` writes docs/*.
+
+SHEET is conv5.png of `analyze.py analysis=top_activations ckpt=... layers=[conv5] maps=[13,47,80,102,105,225]`.
+"""
 
 import sys
 from pathlib import Path
@@ -14,7 +17,21 @@ from zfnet.viz import tiled
 COUNT = 36
 
 
-def main(run: Path) -> None:
+WIDTH = 1600
+
+
+def main(run: Path, sheet: Path) -> None:
+    figure_2(sheet)
+    demo(run)
+
+
+def figure_2(sheet: Path) -> None:
+    with Image.open(sheet) as picture:
+        smaller = picture.resize((WIDTH, round(WIDTH * picture.height / picture.width)), Image.Resampling.LANCZOS)
+    smaller.save(Path(__file__).with_name("figure2.jpg"), quality=88)
+
+
+def demo(run: Path) -> None:
     source = Creatures(COUNT, split="val", size=128)
     pictures = torch.stack([source.read(i) for i in range(COUNT)]) / 255
     figure = Figure(figsize=(11, 7.4), layout="constrained")
@@ -32,4 +49,4 @@ def main(run: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -204,7 +204,9 @@ def test_mix_has_no_collisions_on_small_grids() -> None:
 
 
 @pytest.mark.parametrize("fly", [False, True])
-def test_picked_pictures_are_those_of_the_pass_in_order(store: Callable[[int], ImageStore], fly: bool) -> None:
+def test_picked_pictures_are_those_of_the_pass_in_order(
+    store: Callable[[int], ImageStore], fly: bool
+) -> None:
     images = ReadOnly(store(9)) if fly else store(9)
     prepare = Preprocessing(SIZE, CROP)
     every = torch.cat([prepare(b.images, b.rows, b.crops) for b in validation(images, 4)])

@@ -104,6 +104,17 @@ def test_inputs_are_float32_channels_last(pixels: str) -> None:
     assert torch.equal(images, before)
 
 
+@pytest.mark.parametrize("pixels", PIXELS)
+@pytest.mark.parametrize(("size", "crop"), [(9, 6), (8, 8), (10, 7)])
+def test_undone_inputs_are_the_pixels_of_the_centre(pixels: str, size: int, crop: int) -> None:
+    """To within an eighth of a pixel's 256 steps, that is: rounding gives back the bytes."""
+    images, prepare = pictures(4, size), prepared(size, crop, pixels)
+    y, x, _ = centre_crop(size, crop).tolist()
+    inputs = prepare(images, torch.arange(4), centre_crop(size, crop).expand(4, 3))
+    expected = images[:, y : y + crop, x : x + crop].permute(0, 3, 1, 2) / 255
+    torch.testing.assert_close(prepare.undone(inputs), expected, rtol=0, atol=1 / 255 / 8)
+
+
 def test_mean_and_std_travel_in_the_state() -> None:
     trained, fresh = prepared(9, 6, "unit"), Preprocessing(9, 6, "unit")
     fresh.load_state_dict(trained.state_dict())

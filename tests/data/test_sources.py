@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision import datasets
 
 from zfnet.data import sources
-from zfnet.data.sources import Arrays, Photos, cifar10, folder, imagenet, imagenette, stamp
+from zfnet.data.sources import Arrays, Photos, cifar10, folder, imagenet, imagenette, photos, stamp
 from zfnet.errors import InputError
 
 
@@ -50,6 +50,17 @@ def test_one_folder_is_split_by_class(tmp_path: Path) -> None:
     assert folder(tmp_path, "val").ids == val.ids
     assert folder(tmp_path, "val", seed=1).ids != val.ids
     assert val.ids != sorted(train.ids)[: len(val)]
+
+
+def test_photos_are_all_below_a_folder_at_any_depth(tmp_path: Path) -> None:
+    for name in ("b.png", "a.jpg", "trip/day 2/c.JPEG", "trip/notes.txt", ".thumbnails/d.png"):
+        write(tmp_path / name) if name.endswith(("g", "G")) else (tmp_path / name).write_text("")
+    found = photos(tmp_path, "val")
+    assert found.ids == ["a.jpg", "b.png", "trip/day 2/c.JPEG"]
+    assert (found.labels, len(found.classes), found.ids) == ([0, 0, 0], 1, photos(tmp_path, "train").ids)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no image"):
+        photos(tmp_path / "empty", "val")
 
 
 @settings(max_examples=40, deadline=None)

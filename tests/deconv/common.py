@@ -1,5 +1,7 @@
 """What the deconvnet's tests share: two narrow nets, units that are active, and how pictures compare."""
 
+from collections.abc import Callable
+
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -35,6 +37,23 @@ def narrow(name: str = "zfnet", size: int = SIZE, normalise: bool = True) -> Con
     net = seeded(lambda: ConvNet(table, num_classes=5, image_size=size))
     assert isinstance(net, ConvNet)
     return net
+
+
+class TwoLayers(nn.Module):
+    """conv, f, pool, conv, g; f and g are modules or functions."""
+
+    def __init__(self, f: Callable[[Tensor], Tensor], g: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 3)
+        self.pool = nn.MaxPool2d(3, 2)
+        self.f, self.g = f, g
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.g(self.second(self.pool(self.f(self.first(x)))))
+
+
+def two_layers(f: Callable[[Tensor], Tensor], g: Callable[[Tensor], Tensor] | None = None) -> nn.Module:
+    return seeded(lambda: TwoLayers(f, g or f))
 
 
 def googlenet() -> nn.Module:
@@ -85,6 +104,23 @@ def activations(model: nn.Module, images: Tensor, layer: str, units: list[Unit])
     return torch.stack([values[unit.image, unit.map, unit.y, unit.x] for unit in units])
 
 
+def gradients(net: nn.Module, images: Tensor, layer: str, units: list[Unit]) -> Tensor:
+    """autograd's gradient of each unit times its activation (0 for one that is not active)."""
+    kept: list[Tensor] = []
+    module = net.get_submodule(module_of(net, layer))
+    pixels = images.clone().requires_grad_()
+    handle = module.register_forward_hook(lambda _, __, output: kept.append(output.clone()))
+    net(pixels.clone())
+    handle.remove()
+    pictures = []
+    for unit in units:
+        value = kept[0][unit.image, unit.map]
+        value = value[unit.y, unit.x] if value.ndim else value
+        (gradient,) = torch.autograd.grad(value, pixels, retain_graph=True)
+        pictures.append(value.item() * gradient[unit.image] if value > 0 else torch.zeros_like(gradient[0]))
+    return torch.stack(pictures)
+
+
 def same(found: Tensor, expected: Tensor, tolerance: float = 1e-12) -> None:
     """Equal to `tolerance` of the largest magnitude; 0 must be 0."""
     assert found.shape == expected.shape
@@ -97,8 +133,7 @@ def same(found: Tensor, expected: Tensor, tolerance: float = 1e-12) -> None:
 
 def general(deconv: Deconvnet, images: Tensor, layer: str, units: list[Unit]) -> Tensor:
     """The pictures by the path that takes any module."""
-    found = deconv._general(images, layer, units)
-    return found[0] if isinstance(found, tuple) else found
+    return deconv._general(images, layer, units)[0]
 
 
 def both(deconv: Deconvnet, images: Tensor, layer: str, units: list[Unit]) -> Tensor:

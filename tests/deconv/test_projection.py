@@ -1,9 +1,7 @@
-"""The projection is the slow reference's, on chains of every kind, from every layer, by both paths."""
+"""The paper's nets from every layer, by both paths; units, maps and stages; what may change between two calls."""
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from tests.deconv.common import (
@@ -12,14 +10,11 @@ from tests.deconv.common import (
     activations,
     both,
     lively,
-    module_of,
     narrow,
     noise,
     same,
     values_of,
 )
-from tests.reference.deconvnet import described, doubtful, map_picture, unit_picture
-from tests.reference.nets import Chain, chains, units_of
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.models import ConvNet
 
@@ -27,26 +22,6 @@ from zfnet.models import ConvNet
 @pytest.fixture(scope="module", params=["zfnet", "alexnet"])
 def net(request: pytest.FixtureRequest) -> ConvNet:
     return narrow(request.param)
-
-
-@settings(max_examples=80)
-@given(chains(), st.data())
-def test_random_chains(chain: Chain, data: st.DataObject) -> None:
-    """(a) Units of any layer, at borders and corners, of both images in one call; and a whole map."""
-    net, images, exact = chain.net, chain.images, chain.exact
-    layers = described(net)
-    layer = data.draw(st.sampled_from(list(layers)))
-    units = [Unit(*data.draw(units_of(chain, layer))) for _ in range(3)]
-    pictures, maps = [], []
-    for unit in units:
-        pictures.append(unit_picture(layers, images[unit.image], layer, unit.map, unit.y, unit.x))
-        assume(exact or not doubtful(layers))
-    for image in images:
-        maps.append(map_picture(layers, image, layer, units[0].map))
-        assume(exact or not doubtful(layers))
-    deconv = Deconvnet(net)
-    same(both(deconv, images, layer, units), torch.stack([torch.from_numpy(p) for p in pictures]))
-    same(deconv.project_map(images, layer, units[0].map), torch.stack([torch.from_numpy(p) for p in maps]))
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -57,16 +32,6 @@ def test_both_paths_agree(net: ConvNet, layer: str) -> None:
     assert (activations(net, images, layer, units) > 0).all()
     pictures = both(Deconvnet(net), images, layer, units)
     assert pictures.flatten(1).any(1).all()
-
-
-def test_zfnet_against_the_reference() -> None:
-    """(a) The whole of ZFNet, as narrow as it goes."""
-    net, image = narrow(size=SIZE), noise(1)
-    layers = described(net)
-    for layer in ("conv2.pool", "conv3", "fc6"):
-        (unit, *_) = lively(net, image, layer)
-        expected = unit_picture(layers, image[0], module_of(net, layer), unit.map, unit.y, unit.x)
-        same(Deconvnet(net).project(image, layer, [unit]), torch.from_numpy(expected)[None])
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv3", "conv5"])
@@ -161,15 +126,3 @@ def test_images_of_any_size_and_layout() -> None:
         same(both(Deconvnet(net), images.contiguous(), "conv3.relu", units), pictures)
         channels_last = images.contiguous(memory_format=torch.channels_last)
         same(both(deconv, channels_last, "conv3.relu", units), pictures)
-
-
-def test_a_shared_relu_of_a_chain() -> None:
-    """One ReLU object at two places, as in many networks written by hand."""
-    torch.manual_seed(0)
-    relu = nn.ReLU(inplace=True)
-    first, second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 3, 3)
-    shared = nn.Sequential(first, relu, nn.MaxPool2d(2), second, relu).double()
-    plain = nn.Sequential(first, nn.ReLU(), nn.MaxPool2d(2), second, nn.ReLU())
-    images = noise(2, 12)
-    units = lively(plain, images, "4")
-    same(both(Deconvnet(shared), images, "3", units), both(Deconvnet(plain), images, "4", units))

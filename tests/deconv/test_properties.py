@@ -18,7 +18,7 @@ def net(request: pytest.FixtureRequest) -> ConvNet:
     return narrow(request.param)
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(
     k=st.floats(0.01, 100),
     layer=st.sampled_from(["conv1", "conv2", "conv3", "conv5", "fc6"]),

@@ -85,7 +85,7 @@ def test_an_average_spreads() -> None:
     assert average.down(np.array([[[8.0]]]), Variant()).tolist() == [[[2, 2], [2, 2]]]
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, report_multiple_bugs=False)
 @given(chains(), st.data())
 def test_up_is_torchs_and_the_adjoints_are_autograds(chain: Chain, data: st.DataObject) -> None:
     """With the gradient's ReLU the picture is the activation times its gradient; exact nets: to the last bit."""

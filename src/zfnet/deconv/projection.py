@@ -76,11 +76,15 @@ class Deconvnet:
         pictures = images.new_zeros(len(units), *images.shape[1:])
         _, small = chain.project(images, units)
         for picture, part, unit in zip(pictures, small, units, strict=True):
-            window = plan.window(unit)
-            top, left = max(window.top, 0), max(window.left, 0)
-            inside = part[:, top - window.top :, left - window.left :]
-            place = picture[:, top : window.bottom, left : window.right]
-            place.copy_(inside[:, : place.shape[1], : place.shape[2]])
+            seen = plan.window(unit)
+            top, left = max(seen.top, 0), max(seen.left, 0)
+            bottom, right = min(seen.bottom, plan.size[0]), min(seen.right, plan.size[1])
+            if top < bottom and left < right:  # a unit may see nothing but padding
+                rows, columns = (
+                    slice(top - seen.top, bottom - seen.top),
+                    slice(left - seen.left, right - seen.left),
+                )
+                picture[:, top:bottom, left:right] = part[:, rows, columns]
         return pictures
 
     def project_map(self, images: Tensor, layer: str, map: int) -> Tensor:
@@ -106,7 +110,7 @@ class Deconvnet:
             whole, values = self._general(images, layer, units)
             pictures = cut(whole, torch.arange(len(units)), *_placed(windows))
         patches = Patches(pictures, images, windows, values.clamp(min=0))
-        return replace(patches, images=patches.of(images, units))
+        return replace(patches, images=patches.of(images.detach(), units))
 
     def filters(self, layer: str, size: int | Pair | None = None) -> Tensor | None:
         """The filters (maps, 3, kh, kw) of a layer that convolves the pixels themselves; None for others."""
@@ -124,7 +128,9 @@ class Deconvnet:
 
         `size` need not be given for a ConvNet, or after images have been projected.
         """
-        return self._planned(self._blank(size), layer).window(unit)
+        plan = self._planned(self._blank(size), layer)
+        _check([unit], unit.image + 1, plan)
+        return plan.window(unit)
 
     def _blank(self, size: int | Pair | None) -> Tensor:
         """An image of `size`, to trace the model with."""

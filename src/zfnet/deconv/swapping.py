@@ -40,7 +40,6 @@ class Step:
     groups: int = 1
     again: Callable[[Tensor], Tensor] | None = None  # norm: the same call on another tensor
     size: Pair = (0, 0)  # of the map that comes in
-    outputs: Pair = (0, 0)  # of the map that goes out
 
 
 def _pair(value: Any) -> Pair:
@@ -118,7 +117,7 @@ class Swapped(TorchFunctionMode):
             return self._normalisation(func, *args, **kwargs)
         out = func(*args, **kwargs)
         if isinstance(out, Tensor) and out.grad_fn is not None:
-            _left(out, _step(func, args, kwargs, out), getattr(func, "__name__", ""))
+            _left(out, _step(func, args, kwargs), getattr(func, "__name__", ""))
         return out
 
     def _max_pool(
@@ -136,7 +135,7 @@ class Swapped(TorchFunctionMode):
         strides = _pair(stride) if stride else kernel
         window = Sliding(kernel, strides, _pair(padding), _pair(dilation), ceil_mode)
         out, switches = _MaxPool.apply(input, window, self.rules)
-        _left(out, Step("pool", window, size=_size(input), outputs=_size(out)))
+        _left(out, Step("pool", window, size=_size(input)))
         return (out, switches) if return_indices or func is F.max_pool2d_with_indices else out
 
     def _normalisation(self, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -162,7 +161,7 @@ def _size(x: Tensor) -> Pair:
     return (x.shape[-2], x.shape[-1])
 
 
-def _step(func: Any, args: Any, kwargs: Any, out: Tensor) -> Step | None:
+def _step(func: Any, args: Any, kwargs: Any) -> Step | None:
     """The Step of a linear call, where it has a window or a scale of its own."""
     name = getattr(func, "__name__", "")
     if name == "conv2d":
@@ -186,7 +185,6 @@ def _step(func: Any, args: Any, kwargs: Any, out: Tensor) -> Step | None:
             None if (bias := _argument(args, kwargs, 2, "bias")) is None else bias.detach(),
             _argument(args, kwargs, 6, "groups", 1),
             size=_size(_argument(args, kwargs, 0, "input")),
-            outputs=_size(out),
         )
     if name == "avg_pool2d":
         kernel = _pair(_argument(args, kwargs, 1, "kernel_size"))
@@ -194,12 +192,12 @@ def _step(func: Any, args: Any, kwargs: Any, out: Tensor) -> Step | None:
         window = Sliding(
             kernel, _pair(stride) if stride else kernel, _pair(_argument(args, kwargs, 3, "padding", 0))
         )
-        return Step("average", window, size=_size(args[0]), outputs=_size(out))
+        return Step("average", window, size=_size(args[0]))
     if name == "pad" and _argument(args, kwargs, 2, "mode", "constant") == "constant":
         sides = _argument(args, kwargs, 1, "pad")  # left, right, top, bottom
         if len(sides) == 4 and not _argument(args, kwargs, 3, "value"):
             window = Sliding((1, 1), padding=(sides[2], sides[0]))
-            return Step("pad", window, size=_size(args[0]), outputs=_size(out))
+            return Step("pad", window, size=_size(args[0]))
     if func is F.batch_norm:
         words = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
         given = {**dict(zip(words, args, strict=False)), **kwargs}

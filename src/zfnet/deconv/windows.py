@@ -113,6 +113,8 @@ class Chain:
         for i, step in enumerate(self.steps):
             missing = None if step.window is None else beyond(starts[i], shapes[i], step.size)
             if step.kind == "conv":
+                if missing is not None and i > 0:
+                    values = values.masked_fill(missing, 0)
                 kept.append((values.shape, missing))
                 values = _one_map(step, values, maps) if i == self.last else _convolved(step, values)
             elif step.kind == "pool":
@@ -133,11 +135,6 @@ class Chain:
                 assert step.again is not None
                 kept.append((values, step.again))
                 values = step.again(values)
-            if (
-                step.window is not None
-            ):  # behind a scale, cells that do not exist are 0 only after the next window
-                absent = beyond(starts[i + 1], shapes[i + 1], step.outputs)
-                values = values if absent is None else values.masked_fill(absent, 0)
         activations = values.flatten()
         r = self.rules.seeded(activations).view(-1, 1, 1, 1)
         for i in reversed(range(len(self.steps))):
