@@ -1,5 +1,7 @@
 """Lightning adapters: when to act during training and where to log. The mathematics lives in zfnet."""
 
+from callbacks.deconvnet_dump import DeconvnetDump
+from callbacks.feature_evolution import FeatureEvolution
 from callbacks.filter_images import FilterImages
 from callbacks.filter_renormalization import FilterRenormalization
 from callbacks.learning_curves import LearningCurves
@@ -8,6 +10,8 @@ from callbacks.throughput import Throughput
 from callbacks.weight_histograms import WeightHistograms
 
 __all__ = [
+    "DeconvnetDump",
+    "FeatureEvolution",
     "FilterImages",
     "FilterRenormalization",
     "LearningCurves",
