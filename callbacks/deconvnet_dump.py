@@ -14,8 +14,8 @@ from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
 
-from callbacks.looking import lot, project, readable, search, undisturbed, writers
-from zfnet.deconv import Deconvnet, Top
+from callbacks.looking import project, readable, search, undisturbed, writers
+from zfnet.deconv import Deconvnet, Top, lot
 from zfnet.errors import InputError
 from zfnet.viz import FeaturePanel, feature_sheet, save_png
 

@@ -26,8 +26,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.looking import lot, project, readable, search, writers
-from zfnet.deconv import TopActivations
+from callbacks.looking import project, readable, search, writers
+from zfnet.deconv import TopActivations, lot
 from zfnet.errors import InputError
 from zfnet.viz import evolution_sheet, save_png
 

@@ -21,13 +21,10 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
-from zfnet.deconv import Deconvnet, Top, TopActivations, Unit, top_activations
+from zfnet.deconv import Deconvnet, Top, TopActivations, Unit, convolutions, lot, top_activations
 from zfnet.errors import InputError
-from zfnet.models import ConvNet
 
 log = logging.getLogger(__name__)
-
-LAYERS = 5  # of a net that is no ConvNet
 
 
 @contextmanager
@@ -36,15 +33,6 @@ def undisturbed(pl_module: LightningModule) -> Iterator[None]:
     device = pl_module.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
         yield
-
-
-def convolutions(net: nn.Module) -> list[str]:
-    """A ConvNet's convolutional stages, of any other net up to five convolutions evenly spread over its depth."""
-    if isinstance(net, ConvNet):
-        return [name for name in net.geometry if "." not in name]
-    names = [name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)]
-    last, count = len(names) - 1, min(LAYERS, len(names))
-    return [names[round(i * last / max(1, count - 1))] for i in range(count)]
 
 
 def readable(trainer: Trainer, pl_module: LightningModule, layers: Sequence[str] | None) -> list[str]:
@@ -68,12 +56,6 @@ def readable(trainer: Trainer, pl_module: LightningModule, layers: Sequence[str]
                 if trainer.is_global_zero:
                     log.warning("the features of %s are not shown: %s", layer, error)
     return result
-
-
-def lot(total: int, count: int) -> Tensor:
-    """`count` of `total` numbers, the same in every run and smaller counts within larger ones: sorted, int64."""
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
-    return order[:count].sort().values
 
 
 def search(

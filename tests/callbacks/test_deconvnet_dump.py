@@ -15,7 +15,7 @@ from torch import Tensor
 
 import callbacks.deconvnet_dump
 from callbacks import DeconvnetDump
-from callbacks.looking import lot
+from zfnet.deconv import lot
 from zfnet.errors import InputError
 from zfnet.training import Classifier
 from zfnet.viz import FeaturePanel, feature_sheet

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 import callbacks.feature_evolution
 from callbacks import DeconvnetDump, FeatureEvolution
 from callbacks.feature_evolution import columns
-from callbacks.looking import convolutions, lot
 from zfnet.data.batches import Batches
+from zfnet.deconv import convolutions, lot
 from zfnet.errors import InputError
 from zfnet.training import Classifier
 from zfnet.viz import evolution_sheet

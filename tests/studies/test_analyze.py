@@ -231,13 +231,10 @@ def test_errors_are_one_line(
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_more_errors(config: Compose, tmp_path: Path) -> None:
+def test_more_errors(config: Compose) -> None:
     with pytest.raises(InputError, match=f"sees {SIDE}"):
         subject_of(config("data.image_size=64"))
     with pytest.raises(InputError, match="split='test'"):
         subject_of(config("split=test"))
     with pytest.raises(InputError, match="not both"):
         subject_of(config("model=zfnet"))
-    torchvision = config("ckpt=null", "model=torchvision", "model.name=squeezenet1_1", "data.image_size=64")
-    with pytest.raises(InputError, match="which layers of SqueezeNet"):
-        top_activations.study(subject_of(torchvision), tmp_path, None, maps=1, k=1)

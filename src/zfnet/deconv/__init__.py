@@ -1,6 +1,7 @@
 """How a convnet is read back: the deconvnet, for any model."""
 
 from zfnet.deconv.doctor import Diagnosis, doctor
+from zfnet.deconv.layers import convolutions, lot
 from zfnet.deconv.projection import Deconvnet, Patches
 from zfnet.deconv.top_activations import Top, TopActivations, top_activations
 from zfnet.deconv.units import Unit, Window
@@ -13,6 +14,8 @@ __all__ = [
     "TopActivations",
     "Unit",
     "Window",
+    "convolutions",
     "doctor",
+    "lot",
     "top_activations",
 ]

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from zfnet.errors import InputError
 from zfnet.models.net import ConvNet
+
+SHOWN = 5  # layers of a net that is no ConvNet
 
 
 class _Enough(Exception):
@@ -39,6 +42,21 @@ def _examples(model: nn.Module) -> list[str]:
     with_weights = [n for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     names = with_weights or [name for name, _ in model.named_modules() if name]
     return names if len(names) <= 12 else [*names[:6], "...", *names[-5:]]
+
+
+def convolutions(model: nn.Module) -> list[str]:
+    """A ConvNet's convolutional stages, of any other net up to five convolutions evenly spread over its depth."""
+    if isinstance(model, ConvNet):
+        return [name for name in model.geometry if "." not in name]
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    last, count = len(names) - 1, min(SHOWN, len(names))
+    return [names[round(i * last / max(1, count - 1))] for i in range(count)]
+
+
+def lot(total: int, count: int) -> Tensor:
+    """`count` of `total` numbers, the same in every run and smaller counts within larger ones: sorted, int64."""
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
+    return order[:count].sort().values
 
 
 @contextmanager

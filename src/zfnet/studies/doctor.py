@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from zfnet.deconv import doctor
+from zfnet.deconv import convolutions, doctor
 from zfnet.studies.subject import Subject
-from zfnet.studies.top_activations import convolutional_layers
 
 log = logging.getLogger(__name__)
 
 
 def study(subject: Subject, folder: Path, layers: Sequence[str] | None, images: int) -> None:
     """Examines `layers` on so many pictures of the subject."""
-    layers = list(layers) if layers else convolutional_layers(subject.net)
+    layers = list(layers) if layers else convolutions(subject.net)
     count = len(subject.images)
     diagnoses = doctor(subject.net, layers, subject.inputs(range(0, count, max(1, count // images))[:images]))
     for diagnosis in diagnoses:

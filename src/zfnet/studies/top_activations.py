@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zfnet.analysis.localisation import energy_inside
 from zfnet.data.preprocessing import centre_crop
-from zfnet.deconv import Deconvnet, Patches, Top, TopActivations, Unit, top_activations
+from zfnet.deconv import Deconvnet, Patches, Top, TopActivations, Unit, convolutions, lot, top_activations
 from zfnet.errors import InputError
-from zfnet.models import ConvNet
 from zfnet.models.pretrained import load_plain
 from zfnet.progress import progress_bar
 from zfnet.studies.subject import Subject
@@ -48,7 +47,7 @@ def study(
     subject: Subject, folder: Path, layers: Sequence[str] | None, maps: int | Sequence[int], k: int
 ) -> None:
     """Searches the subject's pictures and writes the sheets and the numbers into `folder`."""
-    layers = list(layers) if layers else convolutional_layers(subject.net)
+    layers = list(layers) if layers else convolutions(subject.net)
     top = _searched(subject, folder / "search.pt", layers, k)
     chosen = {layer: chosen_maps(maps, len(top[layer].values), layer) for layer in layers}
     deconv, results = Deconvnet(subject.net), {}
@@ -129,8 +128,8 @@ def _on_objects(subject: Subject, deconv: Deconvnet, layer: str, drawn: list[Exc
         deconv.window(layer, Unit(0, 0, y, x), subject.crop)[:2] for y in range(rows) for x in range(columns)
     ]
     own = torch.tensor([every[unit.y * columns + unit.x] for unit in units])
-    lot = torch.randint(len(every), (LOTS, len(units)), generator=torch.Generator().manual_seed(0))
-    moved = torch.tensor(every)[lot] - own + starts  # (LOTS, N, 2)
+    drawn_by_lot = torch.randint(len(every), (LOTS, len(units)), generator=torch.Generator().manual_seed(0))
+    moved = torch.tensor(every)[drawn_by_lot] - own + starts  # (LOTS, N, 2)
     chance = torch.stack([energy_inside(pictures, places, masks) for places in moved])
     shares = {"energy_on_object": on.nanmean().item(), "energy_by_chance": chance.nanmean().item()}
     log.info(
@@ -147,21 +146,12 @@ def _mask(subject: Subject, image: int) -> Tensor:
     return mask[y : y + subject.crop, x : x + subject.crop]
 
 
-def convolutional_layers(net: nn.Module) -> list[str]:
-    """The stages of a ConvNet that convolve; InputError for another net, whose layers must be named."""
-    if not isinstance(net, ConvNet):
-        names = [name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)]
-        raise InputError(f"which layers of {type(net).__name__}? layers=[...] of {', '.join(names)}")
-    return [name for name in net.geometry if "." not in name]
-
-
 def chosen_maps(maps: int | Sequence[int], count: int, layer: str) -> list[int]:
     """Which of `count` maps to draw: those named, or so many by a lot that is the same every time."""
     if isinstance(maps, int):
         if maps < 1:
             raise InputError(f"maps={maps}: at least one map must be drawn")
-        lot = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-        return sorted(lot[:maps].tolist())
+        return lot(count, maps).tolist()
     if beyond := [map for map in maps if not 0 <= map < count]:
         raise InputError(f"maps={list(maps)}: {layer} has maps 0 to {count - 1}, no {beyond[0]}")
     return list(maps)
