@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import zfnet
 from zfnet.data import Creatures
@@ -114,6 +115,17 @@ def test_a_stopped_run_ends_bit_for_bit_like_a_whole_one(
         assert {k: v for k, v in here.items() if "train" not in k} == {
             k: v for k, v in there.items() if "train" not in k
         }
+    assert pictures(folder) == pictures(uninterrupted)
+    assert (folder / "evolution.json").read_text() == (uninterrupted / "evolution.json").read_text()
+
+
+def pictures(folder: Path) -> dict[str, list[int]]:
+    """The steps at which TensorBoard shows each picture."""
+    events = EventAccumulator(str(folder), size_guidance={"images": 0})
+    events.Reload()
+    tags = events.Tags()["images"]
+    assert {"filters/layer_1", "evolution/conv3", "top_activations/conv5"} <= set(tags)
+    return {tag: [image.step for image in events.Images(tag)] for tag in tags}
 
 
 def test_a_finished_run_says_so(command: Run, uninterrupted: Path) -> None:

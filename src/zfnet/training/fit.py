@@ -111,7 +111,7 @@ def train(cfg: DictConfig, folder: Path) -> float:
         cfg.trainer,
         default_root_dir=str(folder),
         callbacks=_callbacks(cfg),
-        logger=TensorBoardLogger(folder, name="", version="", purge_step=step),
+        logger=TensorBoardLogger(folder, name="", version="", purge_step=None if step is None else step + 1),
     )
     try:
         trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
