@@ -11,8 +11,9 @@ from torch import Tensor
 
 from zfnet.errors import InputError
 from zfnet.viz import FeaturePanel, contrasted, evolution_sheet, feature_sheet, signed
-from zfnet.viz.features import FRAME, FRAME_COLOUR, GAP, GRID_GAP
+from zfnet.viz.evolution import FRAME, FRAME_COLOUR
 from zfnet.viz.grids import above, beside, centred, fitted, flowing, to_uint8, written
+from zfnet.viz.sheets import GAP, GRID_GAP
 
 Place = tuple[int, int]
 WHITE = 0xFFFFFF
