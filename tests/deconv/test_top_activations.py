@@ -120,6 +120,21 @@ def test_an_image_that_comes_twice_counts_once() -> None:
     assert listed(once.merge(once), "1") == listed(once, "1")
 
 
+def test_batches_as_loaders_give_them() -> None:
+    """Alone in a list, with numbers in a list; labels are no ids."""
+    net, pictures = small_net().double(), images(6).double()
+    expected = listed(top_activations(net, [pictures], LAYERS, k=4, progress=False), "1")
+    for batches in (
+        torch.utils.data.DataLoader(torch.utils.data.TensorDataset(pictures), batch_size=4),
+        [(pictures[:4], [0, 1, 2, 3]), (pictures[4:], torch.tensor([4, 5], dtype=torch.int32))],
+    ):
+        assert listed(top_activations(net, batches, LAYERS, k=4, progress=False), "1") == expected
+    with pytest.raises(InputError, match="are these labels"):
+        top_activations(net, [(pictures, torch.tensor([0, 1, 2, 0, 1, 2]))], LAYERS, progress=False)
+    with pytest.raises(InputError, match="one whole number for each of 6 images"):
+        top_activations(net, [(pictures, torch.rand(6))], LAYERS, progress=False)
+
+
 def test_fewer_images_than_places() -> None:
     top = top_activations(small_net(), [images(2)], ["1"], k=5, progress=False)["1"]
     assert top.images[:, 2:].eq(-1).all()

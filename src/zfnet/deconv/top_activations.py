@@ -165,10 +165,8 @@ def top_activations(
     with evaluating(model), torch.no_grad(), progress_bar(progress) as bar:
         task = bar.add_task("", total=None)
         for count, batch in enumerate(batches):
-            images, ids = batch if isinstance(batch, tuple | list) else (batch, None)
-            if ids is None:
-                ids = torch.arange(top.seen, top.seen + len(images))
-            images, ids = images.to(device), torch.as_tensor(ids).cpu()
+            images, ids = _images_and_ids(batch, top.seen)
+            images = images.to(device)
             if count == 0:
                 check_called_once(model, modules, images[:1])
                 total = len(images) * len(batches) if isinstance(batches, Sized) else total
@@ -176,6 +174,21 @@ def top_activations(
             top.seen += len(images)
             bar.update(task, total=total, completed=top.seen)
     return top
+
+
+def _images_and_ids(batch: Any, seen: int) -> tuple[Tensor, Tensor]:
+    """A batch's images, and its ids: given, or counted from the images seen."""
+    images, *rest = batch if isinstance(batch, tuple | list) else (batch,)
+    ids = torch.as_tensor(rest[0]).cpu() if rest else torch.arange(seen, seen + len(images))
+    if ids.shape != images.shape[:1] or ids.is_floating_point():
+        raise InputError(
+            f"ids of shape {tuple(ids.shape)}, {ids.dtype}: one whole number for each of {len(images)} images"
+        )
+    if len(ids.unique()) < len(ids):
+        raise InputError(
+            "ids repeat within a batch: each image has its own (are these labels? then leave them out)"
+        )
+    return images, ids
 
 
 def _search(
