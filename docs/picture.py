@@ -27,7 +27,9 @@ def main(run: Path, sheet: Path) -> None:
 
 def figure_2(sheet: Path) -> None:
     with Image.open(sheet) as picture:
-        smaller = picture.resize((WIDTH, round(WIDTH * picture.height / picture.width)), Image.Resampling.LANCZOS)
+        smaller = picture.resize(
+            (WIDTH, round(WIDTH * picture.height / picture.width)), Image.Resampling.LANCZOS
+        )
     smaller.save(Path(__file__).with_name("figure2.jpg"), quality=88)
 
 

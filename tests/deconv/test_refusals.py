@@ -110,7 +110,7 @@ def test_unknown_options(net: ConvNet, option: str, value: str) -> None:
         "relu": ("deconv", "guided", "gradient"),
         "unpool": ("sum", "overwrite", "centre"),
         "normalisation": ("identity", "gradient"),
-        "seed": ("activation", "one"),
+        "seed": ("activation", "one", "forced"),
         "others": ("refuse", "gradient"),
     }
     refused(lambda: Deconvnet(net, **{option: value}), option, repr(value), *choices[option])

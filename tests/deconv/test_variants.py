@@ -1,4 +1,4 @@
-"""The options: guided, gradient, overwrite, centre, normalisation's gradient and seed one, by their definitions."""
+"""The options by their definitions: guided, gradient, overwrite, centre, normalisation, seeds one and forced."""
 
 from collections.abc import Callable
 from itertools import product
@@ -121,6 +121,18 @@ def test_seed_one(layer: str) -> None:
     assert (values > 0).all()
     ones = both(Deconvnet(net, seed="one"), images, layer, units)
     same(values[:, None, None, None] * ones, both(Deconvnet(net), images, layer, units))
+    same(both(Deconvnet(net, seed="forced"), images, layer, units), ones)
+
+
+def test_a_forced_unit_starts_with_one_active_or_not() -> None:
+    """As the whole map does."""
+    net, images = narrow(), noise(1)
+    units = [Unit(0, 2, y, x) for y, x in product(range(38), repeat=2)]
+    assert activations(net, images, "conv1", units).min() <= 0
+    deconv = Deconvnet(net, seed="forced")
+    forced = both(deconv, images, "conv1", units)
+    assert forced.abs().amax((1, 2, 3)).min() > 0
+    same(deconv.project_map(images, "conv1", 2)[0], forced.sum(0))
 
 
 def test_a_map_of_ones() -> None:

@@ -11,6 +11,7 @@ from torchvision import models
 
 from zfnet.errors import InputError
 from zfnet.models import torchvision_model
+from zfnet.models.pretrained import class_names
 
 NAMES = ["squeezenet1_1", "resnet18"]
 
@@ -140,3 +141,9 @@ def test_googlenet_gives_plain_logits_in_training() -> None:
     assert isinstance(logits, torch.Tensor)
     assert logits.shape == (2, 3)
     assert not any("aux" in name for name, _ in net.named_parameters())
+
+
+def test_class_names_are_imagenets() -> None:
+    names = class_names("squeezenet1_1")
+    assert len(names) == 1000
+    assert (names[0], names[207]) == ("tench", "golden retriever")

@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -22,8 +22,6 @@ from zfnet.studies import doctor, top_activations
 from zfnet.studies.run import subject_of
 from zfnet.studies.subject import Subject
 from zfnet.training.checkpoint import build
-from zfnet.training.fit import register_resolvers
-from zfnet.training.folders import config_folder
 
 ROOT = Path(__file__).parents[2]
 SIDE = 48
@@ -56,15 +54,8 @@ def small(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> list[st
 
 
 @pytest.fixture
-def config(small: list[str]) -> Compose:
-    register_resolvers()
-
-    def composed(*overrides: str, creatures: bool = True) -> DictConfig:
-        few = ["data.source.val=14"] if creatures else []
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return compose("analyze", [*small, *few, *overrides])
-
-    return composed
+def config(small: list[str], composed: Compose) -> Compose:
+    return partial(composed, *small, "data.source.val=14", root="analyze")
 
 
 def numbers(folder: Path) -> dict[str, Any]:
@@ -214,7 +205,7 @@ def test_own_photos_and_a_pretrained_net_from_any_directory(
     ("overrides", "says"),
     [
         (["analysis=top_activations"], "which net"),
-        (["ckpt={ckpt}"], "which analysis? analysis=doctor or analysis=top_activations"),
+        (["ckpt={ckpt}"], "which analysis? analysis="),
         (["analysis=doctor", "ckpt=/nowhere/last.ckpt"], "/nowhere/last.ckpt: no such file"),
         (["analysis=top_activations", "ckpt={ckpt}", "layers=[conv9]"], "conv9"),
     ],

@@ -1,5 +1,30 @@
 """What is measured: plain functions, one file per figure or table of the paper."""
 
+from zfnet.analysis.correspondence import SignChange, correspondence, random_places
+from zfnet.analysis.filters import aliasing, dead_maps, dominance, frequency_content, rms
+from zfnet.analysis.invariance import Response, invariance
 from zfnet.analysis.localisation import energy_inside
+from zfnet.analysis.occlusion import Sweep, occlusion_sweep
+from zfnet.analysis.pointing import METHODS, pointing
+from zfnet.analysis.sanity import cascade, checks, similarity
 
-__all__ = ["energy_inside"]
+__all__ = [
+    "METHODS",
+    "Response",
+    "SignChange",
+    "Sweep",
+    "aliasing",
+    "cascade",
+    "checks",
+    "correspondence",
+    "dead_maps",
+    "dominance",
+    "energy_inside",
+    "frequency_content",
+    "invariance",
+    "occlusion_sweep",
+    "pointing",
+    "random_places",
+    "rms",
+    "similarity",
+]

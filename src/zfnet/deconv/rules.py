@@ -8,7 +8,8 @@ unpool          sum       the exact transpose: windows that share a maximum add 
                 centre    the middle of the window, whatever the switch           (what the switches add)
 normalisation   identity  contrast normalisation is undone by nothing
                 gradient  its gradient
-seed            activation, or one: what a unit that is active starts with
+seed            activation, or one: what a unit that is active starts with, any other with 0
+                forced    every chosen unit starts with its map's value 1, active or not
 others          refuse    an operation without a deconvnet is an error; gradient lets its gradient through
 
 rules = Rules(relu="guided")
@@ -26,7 +27,7 @@ CHOICES = {
     "relu": ("deconv", "guided", "gradient"),
     "unpool": ("sum", "overwrite", "centre"),
     "normalisation": ("identity", "gradient"),
-    "seed": ("activation", "one"),
+    "seed": ("activation", "one", "forced"),
     "others": ("refuse", "gradient"),
 }
 Pair = tuple[int, int]
@@ -66,7 +67,9 @@ class Rules:
                 )
 
     def seeded(self, activation: Tensor) -> Tensor:
-        """What units of these activations start with; one that is not active starts with 0."""
+        """What units of these activations start with."""
+        if self.seed == "forced":
+            return torch.ones_like(activation)
         return activation.clamp(min=0) if self.seed == "activation" else (activation > 0).to(activation.dtype)
 
     def rectified(self, r: Tensor, active: Tensor | None) -> Tensor:

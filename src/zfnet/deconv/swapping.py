@@ -26,7 +26,12 @@ RELU = {F.relu, torch.relu, Tensor.relu}
 RELU_IN_PLACE = {torch.relu_, Tensor.relu_}
 MAX_POOL = {F.max_pool2d, F.max_pool2d_with_indices, torch.max_pool2d}
 NORMALISATION = {F.local_response_norm, contrast_normalization}
-DROPOUT = {F.dropout, F.dropout2d, torch.dropout, torch.feature_dropout}
+STEPS = {*RELU, *RELU_IN_PLACE, *MAX_POOL, *NORMALISATION, torch.conv2d, F.batch_norm}
+
+
+def is_step(func: Any) -> bool:
+    """Whether a call is one of those that make up a chain."""
+    return func in STEPS
 
 
 @dataclass(frozen=True)
@@ -164,7 +169,7 @@ def _size(x: Tensor) -> Pair:
 def _step(func: Any, args: Any, kwargs: Any) -> Step | None:
     """The Step of a linear call, where it has a window or a scale of its own."""
     name = getattr(func, "__name__", "")
-    if name == "conv2d":
+    if func is torch.conv2d:
         weight = _argument(args, kwargs, 1, "weight")
         stride, dilation = (
             _pair(_argument(args, kwargs, position, word, 1))

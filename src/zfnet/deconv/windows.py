@@ -33,11 +33,11 @@ def cut(images: Tensor, which: Tensor, starts: Tensor, shape: Sequence[int], fil
     x = starts[:, 1, None] + torch.arange(shape[1])  # (N, w)
     rows, columns = y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None, :]
     windows = images[which[:, None, None], :, rows, columns].permute(0, 3, 1, 2)  # channels last
-    outside = beyond(starts, shape, (height, width))
-    return windows if outside is None else windows.masked_fill(outside.to(windows.device), fill)
+    outside = beyond(starts, shape, (height, width), windows.device)
+    return windows if outside is None else windows.masked_fill(outside, fill)
 
 
-def beyond(starts: Tensor, shape: Sequence[int], size: Pair) -> Tensor | None:
+def beyond(starts: Tensor, shape: Sequence[int], size: Pair, device: torch.device) -> Tensor | None:
     """Cells of windows that a map of `size` does not have, (N, 1, h, w); None when it has them all."""
     ends = starts + torch.tensor(shape)
     if not len(starts) or (int(starts.min()) >= 0 and bool((ends <= torch.tensor(size)).all())):
@@ -47,7 +47,7 @@ def beyond(starts: Tensor, shape: Sequence[int], size: Pair) -> Tensor | None:
         for axis in (0, 1)
         for cells in [starts[:, axis, None] + torch.arange(shape[axis])]
     ]
-    return ~(inside[0][:, None, :, None] & inside[1][:, None, None, :])
+    return ~(inside[0][:, None, :, None] & inside[1][:, None, None, :]).to(device)
 
 
 class Chain:
@@ -111,7 +111,7 @@ class Chain:
         values = cut(images, torch.tensor([unit.image for unit in units]), starts[0], shapes[0])
         kept: list[Any] = []
         for i, step in enumerate(self.steps):
-            missing = None if step.window is None else beyond(starts[i], shapes[i], step.size)
+            missing = None if step.window is None else beyond(starts[i], shapes[i], step.size, values.device)
             if step.kind == "conv":
                 if missing is not None and i > 0:
                     values = values.masked_fill(missing, 0)

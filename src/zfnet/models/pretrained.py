@@ -41,6 +41,11 @@ def torchvision_model(name: str, weights: str | None = None, num_classes: int = 
     return net
 
 
+def class_names(name: str) -> list[str]:
+    """The classes of a torchvision classifier's ImageNet weights, in order."""
+    return list(models.get_model_weights(name).DEFAULT.meta["categories"])
+
+
 def _state_dict(name: str, weights: str) -> dict[str, torch.Tensor]:
     path = Path(weights).expanduser()
     if path.suffix or path.is_file():  # the names of torchvision's weights (DEFAULT, IMAGENET1K_V1) have none

@@ -3,7 +3,9 @@
 analyze(cfg)        # checkpoint or model → net; data → pictures; analysis → a PNG and a JSON in the run's folder
 """
 
+import inspect
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from zfnet.data import ImageData
 from zfnet.data.image_data import stored_size
 from zfnet.data.preprocessing import Preprocessing
 from zfnet.errors import InputError
+from zfnet.models.pretrained import class_names
 from zfnet.studies.subject import Subject
 from zfnet.training.checkpoint import build_net, load
 from zfnet.training.folders import config_folder
@@ -35,13 +38,25 @@ def analyze(cfg: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     keep_freed_memory()
     try:
-        instantiate(cfg.study)(subject_of(cfg), folder)
+        study = instantiate(cfg.study)
+        study(subjects_for(study, cfg), folder)
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from error
         raise
     written = sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".json"))
     log.info("in %s: %s", folder, ", ".join(written))
+
+
+def subjects_for(study: Callable[..., None], cfg: DictConfig) -> Subject | list[Subject]:
+    """What a study is shown: one net, or a list for a study whose first word is `subjects`: ckpt=[A,B]."""
+    several = next(iter(inspect.signature(study).parameters)) == "subjects"
+    if not OmegaConf.is_list(cfg.ckpt):
+        return [subject_of(cfg)] if several else subject_of(cfg)
+    if not several or not cfg.ckpt:
+        wanted = "one or more nets" if several else "one net"
+        raise InputError(f"ckpt={list(cfg.ckpt)}: this analysis looks at {wanted}, not at {len(cfg.ckpt)}")
+    return [subject_of(OmegaConf.merge(cfg, {"ckpt": ckpt})) for ckpt in cfg.ckpt]  # type: ignore[arg-type]
 
 
 def subject_of(cfg: DictConfig) -> Subject:
@@ -63,7 +78,8 @@ def subject_of(cfg: DictConfig) -> Subject:
         data = _data(cfg, cfg.data.image_size or IMAGE_SIZE)
         model: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
         torch.manual_seed(cfg.seed)
-        net, classes = build_net(model, CLASSES, data.image_size).eval(), data.classes
+        net = build_net(model, CLASSES, data.image_size).eval()
+        classes = class_names(model["name"]) if "name" in model else [f"class {i}" for i in range(CLASSES)]
         prepare = Preprocessing(stored_size(data.image_size), data.image_size, model["pixels"])
         images = data.open(cfg.split)
         prepare.set_mean(images.mean)

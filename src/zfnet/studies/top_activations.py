@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from zfnet.analysis.localisation import energy_inside
-from zfnet.data.preprocessing import centre_crop
 from zfnet.deconv import Deconvnet, Patches, Top, TopActivations, Unit, convolutions, lot, top_activations
 from zfnet.errors import InputError
 from zfnet.models.pretrained import load_plain
 from zfnet.progress import progress_bar
+from zfnet.studies.objects import knows_objects, object_of
 from zfnet.studies.subject import Subject
 from zfnet.viz import FeaturePanel, feature_sheet, save_png
 
@@ -63,9 +63,7 @@ def study(
             save_png(
                 feature_sheet(_title(subject, deconv, layer, k, len(drawn)), panels), folder / f"{layer}.png"
             )
-            on_objects = (
-                _on_objects(subject, deconv, layer, drawn) if hasattr(subject.source, "annotation") else {}
-            )
+            on_objects = _on_objects(subject, deconv, layer, drawn) if knows_objects(subject) else {}
             results[layer] = {"maps": _entries(subject, deconv, layer, top[layer]), **on_objects}
     text = json.dumps({"searched": top.seen, "k": k, "layers": results})
     (folder / "top_activations.json").write_text(text + "\n")
@@ -119,7 +117,7 @@ def _entries(subject: Subject, deconv: Deconvnet, layer: str, top: Top) -> list[
 def _on_objects(subject: Subject, deconv: Deconvnet, layer: str, drawn: list[Excited]) -> dict[str, float]:
     """The mean share of the projections' energy on the pictures' objects, and moved to units drawn by lot."""
     units = [unit for each in drawn for unit in each.units]
-    masks = torch.stack([_mask(subject, image) for each in drawn for image in each.images])
+    masks = torch.stack([object_of(subject, image).mask for each in drawn for image in each.images])
     pictures = torch.cat([each.patches.pictures for each in drawn]).cpu()
     starts = torch.tensor([window[:2] for each in drawn for window in each.patches.windows])
     on = energy_inside(pictures, starts, masks)
@@ -138,12 +136,6 @@ def _on_objects(subject: Subject, deconv: Deconvnet, layer: str, drawn: list[Exc
         *(100 * s for s in shares.values()),
     )
     return shares
-
-
-def _mask(subject: Subject, image: int) -> Tensor:
-    y, x, _ = centre_crop(subject.images.size, subject.crop).tolist()
-    mask: Tensor = subject.source.annotation(image).mask  # type: ignore[attr-defined]
-    return mask[y : y + subject.crop, x : x + subject.crop]
 
 
 def chosen_maps(maps: int | Sequence[int], count: int, layer: str) -> list[int]:

@@ -1,0 +1,219 @@
+"""Figure 8 and Table 1: does masking the same part change the same features in different images?
+
+A part (an eye, the nose) is covered by a grey square in each of N images. At a layer, with f its features,
+
+    eps_i = f(x_i) - f(x_i masked)                                    what the part contributes in image i
+    Delta = mean over pairs i < j of H(sign eps_i, sign eps_j)        H: the share of dimensions that disagree
+
+A small Delta: the same features rise and fall in all images, so the net knows the part as such. The control
+covers squares drawn by lot away from the parts. They also lie more scattered than eyes do and look less alike, which
+alone makes their Delta larger: parts differ from them in an untrained net too, where p is small as well. What
+was learned is how far the two lie apart, compared with an untrained net.
+
+sign(0) = 0, a third sign that agrees with 0 only: H counts sign_i != sign_j over all dimensions. So rectified
+features that neither square touches agree, as they must for the paper's 0.07 (signs by chance would give 0.5 or
+more). But then a square that changes little has a small Delta too, whatever it changes: `of_changed` divides by the
+dimensions that changed in either image instead. A change below 1e-5 of the image's strongest feature is
+rounding, and 0.
+
+    control = random_places(parts, 224, side=45, draws=10)            # {"nose": (N, 2), ...} → (10, N, 2)
+    found = correspondence(net, images, parts, control, ["conv5", "fc7"], side=45)
+    found["conv5"]["nose"].mean, found["conv5"]["random"].mean
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from zfnet.deconv.layers import check_called_once, evaluating, found, reading
+from zfnet.errors import InputError
+
+ROUNDING = 1e-5  # of the strongest feature
+RANDOM = "random"
+AT_ONCE = 1 << 16  # dimensions compared at a time
+TESTED_AT_ONCE = 500  # permutations
+
+
+@dataclass(frozen=True)
+class SignChange:
+    """Hamming distances over the pairs of images; of "random", over the pairs of all draws."""
+
+    mean: float
+    std: float
+    mean_of_changed: float  # over the dimensions that changed in either image
+    std_of_changed: float
+    p: float | None = None  # that squares by lot give so small a mean; None for "random"
+    p_of_changed: float | None = None
+
+
+def correspondence(
+    model: nn.Module,
+    images: Tensor,
+    parts: Mapping[str, Tensor],
+    control: Tensor,
+    layers: Sequence[str],
+    side: int,
+    permutations: int = 9999,
+    seed: int = 0,
+    fill: float = 0.0,
+) -> dict[str, dict[str, SignChange]]:
+    """For each layer the sign change of each part, and of the control as "random".
+
+    images (N, 3, H, W), at least two, on the model's device; parts (N, 2) and control (draws, N, 2) are the squares'
+    centres (x, y) in pixels. A part's p is a permutation test: were its square one more drawn by lot, then any
+    square of an image could be called the part; p is the share of such relabellings whose mean is no larger.
+    """
+    if RANDOM in parts:
+        raise InputError(f"a part cannot be called {RANDOM!r}: that is the control")
+    if len(images) < 2:
+        raise InputError(f"correspondence is between images: two at least, not {len(images)}")
+    if permutations < 1:
+        raise InputError(f"permutations={permutations}: the test needs one at least")
+    places = torch.cat([*(each[None] for each in parts.values()), control])  # (parts + draws, N, 2)
+    generator = torch.Generator().manual_seed(seed)
+    choices = torch.randint(1 + len(control), (permutations, len(images)), generator=generator)
+    result = {}
+    for layer, signs in sign_changes(model, images, places, layers, side, fill).items():
+        whole, changed = (each.unflatten(0, signs.shape[:2]) for each in hamming(signs.flatten(0, 1)))
+        whole, changed = (each.unflatten(2, signs.shape[:2]) for each in (whole, changed))
+        draws = range(len(parts), len(places))
+        result[layer] = {
+            name: SignChange(
+                *_over_pairs(whole, [row]),
+                *_over_pairs(changed, [row]),
+                _p(whole, [row, *draws], choices),
+                _p(changed, [row, *draws], choices),
+            )
+            for row, name in enumerate(parts)
+        }
+        result[layer][RANDOM] = SignChange(*_over_pairs(whole, draws), *_over_pairs(changed, draws))
+    return result
+
+
+def masked(images: Tensor, places: Tensor, side: int, fill: float = 0.0) -> Tensor:
+    """A copy of images (N, C, H, W) with a square of `side` pixels around each place (N, 2), cut at the border."""
+    _check(images, places, side)
+    covered = images.clone()
+    height, width = images.shape[-2:]
+    for image, (left, top) in zip(covered, corners(places, side).tolist(), strict=True):
+        image[:, max(0, top) : min(height, top + side), max(0, left) : min(width, left + side)] = fill
+    return covered
+
+
+def corners(places: Tensor, side: int) -> Tensor:
+    """The left and top pixel of a square around (x, y), int64; pixel (x, y) has its centre at (x, y)."""
+    return (places.double() - (side - 1) / 2 + 0.5).floor().long()
+
+
+@torch.inference_mode()
+def sign_changes(
+    model: nn.Module, images: Tensor, places: Tensor, layers: Sequence[str], side: int, fill: float = 0.0
+) -> dict[str, Tensor]:
+    """sign(eps) of each layer: int8 (places, images, dimensions), for places (places, images, 2)."""
+    for each in places:
+        _check(images, each, side)
+    modules = found(model, layers)
+    signs: dict[str, list[Tensor]] = {layer: [] for layer in modules}
+
+    def read(layer: str, output: Tensor) -> None:
+        features = output.flatten(1).float()  # (1 + places, dimensions); the image itself is the first
+        change = features[:1] - features[1:]
+        change[change.abs() <= ROUNDING * features[0].abs().max()] = 0
+        signs[layer].append(change.sign().to(torch.int8).cpu())
+
+    with evaluating(model):
+        check_called_once(model, modules, images[:1])
+        for image, at in zip(images, places.transpose(0, 1), strict=True):
+            covered = masked(image.repeat(len(at), 1, 1, 1), at, side, fill)
+            with reading(modules, read):
+                model(torch.cat([image[None], covered]))
+    return {layer: torch.stack(each, 1) for layer, each in signs.items()}
+
+
+def hamming(signs: Tensor) -> tuple[Tensor, Tensor]:
+    """The normalised Hamming distances between the rows of signs (M, D), two (M, M) float64: over all
+    dimensions, and over those where either row is not 0 (0 where there are none)."""
+    agree, still = (torch.zeros(len(signs), len(signs), dtype=torch.float64) for _ in range(2))
+    for part in signs.split(AT_ONCE, dim=1):  # counts below 2^24 are exact in float32
+        up, down, zero = ((part == sign).float() for sign in (1, -1, 0))
+        both_still = zero @ zero.T
+        agree += up @ up.T + down @ down.T + both_still
+        still += both_still
+    dimensions = signs.shape[1]
+    differ = dimensions - agree
+    return differ / dimensions, differ / (dimensions - still).clamp(min=1)
+
+
+def free_places(parts: Tensor, height: int, width: int, side: int) -> Tensor:
+    """Of a square's upper left pixels, bool (rows, columns), those where it overlaps no part's (P, 2) square."""
+    left, top = corners(parts, side).T[:, :, None, None]  # (P, 1, 1) each
+    rows, columns = torch.arange(height - side + 1), torch.arange(width - side + 1)
+    beside = ((rows[:, None] - top).abs() >= side) | ((columns - left).abs() >= side)  # (P, rows, columns)
+    return beside.all(0)
+
+
+def random_places(
+    parts: Mapping[str, Tensor],
+    size: int,
+    side: int,
+    draws: int,
+    seed: int = 0,
+    allowed: Tensor | None = None,
+) -> Tensor:
+    """Centres of squares inside images of `size` pixels that overlap no part's: (draws, N, 2).
+
+    allowed, bool (N, size, size): where their centres may lie, as an object's mask.
+    """
+    if not 1 <= side <= size:
+        raise InputError(f"a patch of {side} pixels does not fit an image of {size}")
+    if draws < 1:
+        raise InputError(f"draws={draws}: the control needs at least one random patch an image")
+    generator, half = torch.Generator().manual_seed(seed), (side - 1) // 2
+    images = []
+    for n, own in enumerate(torch.stack(list(parts.values()), 1)):  # (P, 2)
+        free = free_places(own, size, size, side)
+        if allowed is not None:
+            free &= allowed[n, half : half + len(free), half : half + len(free)]
+        corner = free.nonzero()
+        if not len(corner):
+            raise InputError(f"image {n}: no room for a patch of {side} pixels away from its parts")
+        drawn = corner[torch.randint(len(corner), (draws,), generator=generator)]
+        images.append(drawn.flip(1) + (side - 1) / 2)  # (draws, 2) of (x, y)
+    return torch.stack(images, 1)
+
+
+def _over_pairs(distances: Tensor, rows: Sequence[int]) -> tuple[float, float]:
+    """Mean and standard deviation over the pairs of images within each row of distances (P, N, P, N)."""
+    first, second = torch.triu_indices(distances.shape[1], distances.shape[1], 1)
+    pairs = torch.cat([distances[row, first, row, second] for row in rows])
+    return pairs.mean().item(), pairs.std(correction=0).item()
+
+
+def _p(distances: Tensor, rows: list[int], choices: Tensor) -> float:
+    """choices (permutations, N), each a position in rows, whose first is the part."""
+    images = torch.arange(distances.shape[1])
+
+    def total(chosen: Tensor) -> Tensor:
+        which = torch.tensor(rows)[chosen]
+        return distances[which[:, :, None], images[:, None], which[:, None], images].sum((1, 2))
+
+    limit = total(torch.zeros(1, len(images), dtype=torch.long)) + 1e-9
+    smaller = sum(int((total(each) <= limit).sum()) for each in choices.split(TESTED_AT_ONCE))
+    return (1 + smaller) / (1 + len(choices))
+
+
+def _check(images: Tensor, places: Tensor, side: int) -> None:
+    if images.dim() != 4:
+        raise InputError(f"images are (N, 3, H, W), not {tuple(images.shape)}")
+    if not images.isfinite().all():
+        raise InputError("the images hold NaN or infinite numbers: nothing can be measured on them")
+    height, width = images.shape[-2:]
+    if not 1 <= side <= min(height, width):
+        raise InputError(f"a patch of {side} pixels does not fit images of {width} x {height}")
+    limit = torch.tensor([width, height]) - 0.5
+    if places.shape != (len(images), 2) or not ((places >= -0.5) & (places < limit)).all():
+        raise InputError(
+            f"a part for each of {len(images)} images, inside {width} x {height} pixels: not {places.tolist()}"
+        )

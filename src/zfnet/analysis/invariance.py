@@ -1,0 +1,148 @@
+"""Figure 5: how far the features of an image move, and what becomes of P(true class), as the image is transformed.
+
+An image x is moved up and down, enlarged, or turned about its centre, by an amount t: x_t, bilinear, with
+`fill` where nothing of x is left (0 in prepared inputs, the mean grey). At each layer l, for each image,
+
+    distance    d_l(t) = |f_l(x_t) - f_l(x)|          Euclidean, over all units of the layer, as in the figure
+    normalised  d_l(t) / |f_l(x)|                     what makes layers of different size and scale comparable
+
+Where t is the identity (0 pixels, factor 1, 0 degrees) nothing is sampled nor computed again: exactly 0. Section 4.2:
+small transformations have a dramatic effect in the first layer and a lesser one at the top.
+
+    found = invariance(net, images, ["conv1", "fc7"], targets, shifts=[-8, 0, 8], scales=[1, 1.8], angles=[0, 90])
+    found["rotation"].distances                       # (layers, amounts, images)
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zfnet.deconv.layers import check_called_once, evaluating, found, reading
+from zfnet.errors import InputError
+
+KINDS = ("translation", "scale", "rotation")
+IDENTITY = {"translation": 0.0, "scale": 1.0, "rotation": 0.0}
+AT_ONCE = 40  # images in a forward pass, the original among them
+
+
+@dataclass(frozen=True)
+class Response:
+    """How a net answers one kind of transformation."""
+
+    amounts: list[float]  # pixels downwards, factors or degrees counter-clockwise
+    distances: Tensor  # (layers, amounts, images)
+    norms: Tensor  # (layers, images), of the untransformed images' features
+    probabilities: Tensor  # (amounts, images), of the target classes
+
+    @property
+    def normalised(self) -> Tensor:
+        """Distances over the norm of the untransformed image's features; NaN where those are all 0."""
+        norms = self.norms[:, None]
+        return torch.where(norms > 0, self.distances / norms, torch.nan)
+
+
+@torch.inference_mode()
+def invariance(
+    model: nn.Module,
+    images: Tensor,
+    layers: Sequence[str],
+    targets: Tensor,
+    shifts: Sequence[float],
+    scales: Sequence[float],
+    angles: Sequence[float],
+    fill: float = 0.0,
+) -> dict[str, Response]:
+    """The answers to "translation", "scale" and "rotation"; results on the CPU.
+
+    images (N, 3, H, W) as the net takes them, on its device; targets int64 (N,), a class for each image.
+    """
+    _check(images, layers, targets, [*shifts, *scales, *angles])
+    if any(scale <= 0 for scale in scales):
+        raise InputError(f"scales must be above 0, not {min(scales)}")
+    modules = found(model, layers)
+    with evaluating(model):
+        check_called_once(model, modules, images[:1])
+        return {
+            kind: _response(model, modules, images, targets.cpu(), kind, [float(a) for a in amounts], fill)
+            for kind, amounts in zip(KINDS, (shifts, scales, angles), strict=True)
+        }
+
+
+def transformed(images: Tensor, kind: str, amounts: Sequence[float], fill: float = 0.0) -> Tensor:
+    """images (N, C, H, W), each by its own one of N amounts: translated downwards by pixels, enlarged by a
+    factor, or turned counter-clockwise by degrees. Bilinear; the identity gives the very same pixels."""
+    if not len(images):
+        return images
+    back = _back(kind, torch.tensor(amounts, dtype=torch.float64), *images.shape[-2:]).to(images)
+    grid = F.affine_grid(back, list(images.shape), align_corners=False)
+    moved = F.grid_sample(images - fill, grid, align_corners=False) + fill
+    same = torch.tensor([_is_identity(kind, amount) for amount in amounts], device=images.device)
+    return torch.where(same[:, None, None, None], images, moved)
+
+
+def _back(kind: str, amounts: Tensor, height: int, width: int) -> Tensor:
+    """From places of the transformed image to places of the image, (N, 2, 3), both sides of an image at -1 and 1."""
+    back = torch.eye(2, 3, dtype=torch.float64).repeat(len(amounts), 1, 1)
+    if kind == "translation":
+        back[:, 1, 2] = -2 * amounts / height
+    elif kind == "scale":
+        back[:, :2, :2] /= amounts[:, None, None]
+    else:
+        sine, cosine = amounts.deg2rad().sin(), amounts.deg2rad().cos()
+        back[:, 0, 0] = back[:, 1, 1] = cosine
+        back[:, 0, 1], back[:, 1, 0] = -sine * height / width, sine * width / height
+    return back
+
+
+def _response(
+    model: nn.Module,
+    modules: dict[str, nn.Module],
+    images: Tensor,
+    targets: Tensor,
+    kind: str,
+    amounts: list[float],
+    fill: float,
+) -> Response:
+    order = {layer: row for row, layer in enumerate(modules)}
+    distances = torch.zeros(len(order), len(amounts), len(images))
+    norms, probabilities = torch.zeros(len(order), len(images)), torch.zeros(len(amounts), len(images))
+    same = torch.tensor([_is_identity(kind, amount) for amount in amounts], dtype=torch.bool)
+    for n, image in enumerate(images):
+        for steps in (~same).nonzero()[:, 0].split(AT_ONCE - 1):
+
+            def read(layer: str, output: Tensor, n: int = n, steps: Tensor = steps) -> None:
+                features = output.flatten(1).float()  # (1 + steps, units); the original is the first
+                distances[order[layer], steps, n] = (features[1:] - features[:1]).norm(dim=1).cpu()
+                norms[order[layer], n] = features[0].norm().cpu()
+
+            moved = transformed(image.expand(len(steps), -1, -1, -1), kind, [amounts[i] for i in steps], fill)
+            with reading(modules, read):  # while they pass: what follows may work in place
+                outputs = model(torch.cat([image[None], moved]))
+            if outputs.dim() != 2 or not 0 <= targets[n] < outputs.shape[1]:
+                raise InputError(
+                    f"target {targets[n]}: the model's output {tuple(outputs.shape)} has no such class"
+                )
+            of_target = F.softmax(outputs.float(), dim=1)[:, targets[n]].cpu()
+            probabilities[same, n], probabilities[steps, n] = of_target[0], of_target[1:]
+    return Response(amounts, distances, norms, probabilities)
+
+
+def _is_identity(kind: str, amount: float) -> bool:
+    return (amount % 360 if kind == "rotation" else amount) == IDENTITY[kind]
+
+
+def _check(images: Tensor, layers: Sequence[str], targets: Tensor, amounts: Sequence[float]) -> None:
+    if images.dim() != 4 or not len(images):
+        raise InputError(f"images are (N, 3, H, W), at least one, not {tuple(images.shape)}")
+    if not images.isfinite().all():
+        raise InputError("the images hold NaN or infinite numbers: nothing can be measured on them")
+    if targets.shape != images.shape[:1]:
+        raise InputError(f"{len(images)} images need as many targets, not {tuple(targets.shape)}")
+    if not layers:
+        raise InputError("no layers to measure at: name one or more")
+    if not all(map(math.isfinite, amounts)):
+        raise InputError("shifts, scales and angles must be finite numbers")

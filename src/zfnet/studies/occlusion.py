@@ -1,0 +1,145 @@
+"""Figure 7: which part of a picture a map and the classifier depend on, by covering it.
+
+    python analyze.py analysis=occlusion ckpt=outputs/train/demo/checkpoints/last.ckpt
+
+For some pictures the five panels of the figure, and in `occlusion.json` how far the two views agree: the map's
+activity should fall where its projection has its energy, more than elsewhere and more than where another map's
+projection has it.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zfnet.analysis.occlusion import Sweep, occlusion_sweep
+from zfnet.deconv import Deconvnet, convolutions, lot, top_activations
+from zfnet.errors import InputError
+from zfnet.studies.subject import Subject
+from zfnet.viz.occlusion import Row, draw_occlusion
+
+log = logging.getLogger(__name__)
+
+PAPER_SIDE, PAPER_SIZE, PAPER_STRIDE = 224, 50, 8
+OTHERS = 3  # pictures that excite the map too
+SEARCHED = 500  # pictures among which they are looked for
+
+
+def study(
+    subject: Subject,
+    folder: Path,
+    layer: str | None,
+    images: int | Sequence[int],
+    size: int | None,
+    stride: int | None,
+) -> None:
+    """Sweeps some of the subject's pictures, by lot or by number, and draws Figure 7 of them."""
+    layer = layer or convolutions(subject.net)[-1]
+    size = max(1, round(PAPER_SIZE * subject.crop / PAPER_SIDE)) if size is None else size
+    stride = max(1, round(PAPER_STRIDE * subject.crop / PAPER_SIDE)) if stride is None else stride
+    indices = _chosen(subject, images)
+    inputs, pixels = subject.inputs(indices), subject.pixels(indices)
+    known = subject.classes == subject.images.classes
+    target = subject.images.labels[indices] if known else None
+    sweep = occlusion_sweep(subject.net, inputs, target, size, stride, layer=layer, progress=True)
+    classes = _names(subject, sweep)
+    deconv, rows, numbers = Deconvnet(subject.net), [], []
+    for i, index in enumerate(indices):
+        number = int(sweep.strongest[i])
+        assert sweep.activity is not None
+        assert sweep.clean_activity is not None
+        activity = sweep.activity[i, :, :, number]
+        image, another = inputs[i, None], int(sweep.clean_activity[i].argsort(descending=True)[:2][-1])
+        mine, theirs = (_whole_map(deconv, image, layer, which) for which in (number, another))
+        agreement = _agreement(sweep, activity, sweep.clean_activity[i, number], mine, theirs)
+        others = _others(subject, deconv, layer, number, index)
+        rows.append(
+            Row(
+                pixels[i], size, *sweep.centres, activity.cpu(), sweep.probability[i].cpu(), sweep.best[i].cpu(),
+                torch.cat([mine, *others]), number, classes[int(sweep.target[i])], classes,
+            )
+        )  # fmt: skip
+        numbers.append(
+            {
+                "image": subject.images.ids[index],
+                "class": classes[int(sweep.target[i])],
+                "probability": sweep.clean_logits[i].softmax(0)[sweep.target[i]].item(),
+                "least_probability": sweep.probability[i].min().item(),
+                "map": number,
+                **agreement,
+            }
+        )
+        log.info("%s", _said(numbers[-1]))
+    draw_occlusion(rows, folder / "occlusion.png")
+    settings = {
+        "layer": layer,
+        "size": size,
+        "stride": stride,
+        "class_is": "true" if known else "most probable",
+    }
+    (folder / "occlusion.json").write_text(json.dumps(settings | {"images": numbers}, indent=1) + "\n")
+
+
+def _chosen(subject: Subject, images: int | Sequence[int]) -> list[int]:
+    count = len(subject.images)
+    if isinstance(images, int):
+        if images < 1:
+            raise InputError(f"images={images}: at least one picture must be swept")
+        return lot(count, images).tolist()
+    if beyond := [index for index in images if not 0 <= index < count]:
+        raise InputError(f"images={list(images)}: the split has pictures 0 to {count - 1}, no {beyond[0]}")
+    return list(images)
+
+
+def _names(subject: Subject, sweep: Sweep) -> list[str]:
+    """Names of the net's classes; a net with others than the data set's has numbers only."""
+    count = sweep.logits.shape[3]
+    return subject.classes if len(subject.classes) == count else [f"class {i}" for i in range(count)]
+
+
+def _whole_map(deconv: Deconvnet, image: Tensor, layer: str, number: int) -> Tensor:
+    return deconv.project_map(image, layer, number).cpu()
+
+
+def _others(subject: Subject, deconv: Deconvnet, layer: str, number: int, own: int) -> list[Tensor]:
+    """The same map's projections for the pictures that excite it most, without `own`, of some of the split."""
+    some = lot(len(subject.images), SEARCHED)
+    batches = ((subject.inputs(part.tolist()), part) for part in some.split(subject.batch_size))
+    top = top_activations(subject.net, batches, [layer], OTHERS + 1, progress=False)[layer]
+    found = [index for index in top.images[number].tolist() if index >= 0 and index != own][:OTHERS]
+    return [_whole_map(deconv, subject.inputs([index]), layer, number) for index in found]
+
+
+def _agreement(
+    sweep: Sweep, activity: Tensor, clean: Tensor, mine: Tensor, another: Tensor
+) -> dict[str, float]:
+    """The mean drop of the map's activity, as a share of the clean one: over all places, and weighted by how much of
+    the projection's energy the occluder covers there, the map's own and another map's."""
+    drop = (1 - activity / clean).cpu()
+
+    def weighted(picture: Tensor) -> float:
+        energy = picture.square().sum(1, keepdim=True)  # (1, 1, H, W)
+        padded = F.pad(energy, (0, sweep.size, 0, sweep.size))
+        covered = F.avg_pool2d(padded, sweep.size, 1)[0, 0][sweep.tops][:, sweep.lefts]
+        return ((drop * covered).sum() / covered.sum()).item()
+
+    return {
+        "drop_on_projection": weighted(mine),
+        "drop_on_another_maps_projection": weighted(another),
+        "drop_anywhere": drop.mean().item(),
+    }
+
+
+def _said(numbers: dict[str, Any]) -> str:
+    return (
+        f"{numbers['image']} ({numbers['class']}): probability {numbers['probability']:.2f}, at least "
+        f"{numbers['least_probability']:.2f}; activity of map {numbers['map']} falls by "
+        f"{numbers['drop_on_projection']:.0%} where its projection has its energy, by "
+        f"{numbers['drop_on_another_maps_projection']:.0%} where another map's has, "
+        f"by {numbers['drop_anywhere']:.0%} anywhere"
+    )

@@ -1,0 +1,67 @@
+"""Where do methods point, on a subject's pictures whose objects are known?
+
+    located_by(subject, None, "conv5", known_masks(subject, boxes=None, count=64))["methods"]["guided"]["pointing"]
+
+They are asked of the true class's logit in our nets, so that all see the same question, and of the unit that each
+image excites most in others, whose head may be untrained. Chance is a place by lot, or an even map.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zfnet.analysis.localisation import energy_inside
+from zfnet.analysis.pointing import METHODS, grown, pointing, strongest
+from zfnet.deconv import Unit
+from zfnet.models.net import ConvNet
+from zfnet.progress import progress_bar
+from zfnet.studies.subject import Subject
+
+SIGMA, TOLERANCE = 0.02, 0.03  # of the image's side: of the smoothing, and what a pointer may miss by
+
+
+def located_by(subject: Subject, located: str | None, layer: str, masks: dict[int, Tensor]) -> dict[str, Any]:
+    """Pointing and energy of each method on pictures with masks, asked of a unit of the layer `located`; None
+    stands for the true class, and for `layer` where that cannot be asked for."""
+    net, indices = subject.net, list(masks)
+    truth = torch.stack(list(masks.values()))
+    of_class = located is None and isinstance(net, ConvNet)
+    if of_class:
+        located = list(net.table)[-1]  # type: ignore[arg-type]
+    located = located or layer
+    sigma, tolerance = SIGMA * subject.crop, round(TOLERANCE * subject.crop)
+    maps: dict[str, list[Tensor]] = {name: [] for name in METHODS}
+    with progress_bar() as bar:
+        task = bar.add_task("", total=len(indices))
+        for start in range(0, len(indices), subject.batch_size):
+            some = indices[start : start + subject.batch_size]
+            images = subject.inputs(some)
+            units = (
+                [Unit(i, subject.source.labels[index]) for i, index in enumerate(some)]
+                if of_class
+                else strongest(net, images, located)
+            )
+            for name, method in METHODS.items():
+                maps[name].append(method(net, images, located, units).cpu())
+            bar.update(task, advance=len(some))
+    nowhere = torch.zeros(len(indices), 2, dtype=torch.long)
+    methods = {}
+    for name, parts in maps.items():
+        whole = torch.cat(parts)
+        methods[name] = {
+            "pointing": pointing(whole, truth, sigma, tolerance).float().mean().item(),
+            "energy": energy_inside(whole[:, None], nowhere, truth).nanmean().item(),
+        }
+    methods["chance"] = {
+        "pointing": grown(truth, tolerance).float().mean().item(),
+        "energy": truth.float().mean().item(),
+    }
+    of = "the true class" if of_class else "the strongest unit"
+    return {
+        "unit": f"{of} of {located}",
+        "images": len(indices),
+        "sigma": sigma,
+        "tolerance": tolerance,
+        "methods": methods,
+    }

@@ -1,0 +1,45 @@
+"""Figure 8: pictures as they are and with a part masked, beside what Table 1 says of it.
+
+save_png(correspondence_sheet([Row("nose", pictures, [("conv5:  0.07 ± 0.01", "[0.21 ± 0.02]")])], 32), "parts.png")
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from zfnet.viz.grids import above, beside, bordered, fitted, to_uint8, written
+from zfnet.viz.sheets import page, words
+
+SIDE = 224  # pixels that smaller pictures are enlarged to, about
+LEGEND = (
+    "Small where masking changes the same features in all images, or changes few; in brackets, of the features "
+    "that change in either image. p: how often squares drawn by lot agree as well."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Pictures (N, 3, H, W) in [0, 1] with the same part masked; of each layer a line, and one beneath it."""
+
+    name: str
+    pictures: Tensor
+    numbers: Sequence[tuple[str, str]]
+
+
+def correspondence_sheet(rows: Sequence[Row], images: int) -> Tensor:
+    """A row a part, a column a picture, some of so many `images` → (H, W, 3) uint8."""
+    labels: list[Tensor] = []
+    strips: list[Tensor] = []
+    for row in rows:
+        lines = [written(row.name, 16, bold=True)]
+        for line, beneath in row.numbers:
+            lines += [written(line), bordered(written(beneath), left=16)]
+        labels.append(above(lines, gap=2))
+        enlarged = fitted(row.pictures, max(SIDE, *row.pictures.shape[-2:]))
+        strips.append(beside([to_uint8(picture) for picture in enlarged], gap=4))
+    wide = max(label.shape[1] for label in labels) + 12
+    labels = [bordered(label, right=wide - label.shape[1]) for label in labels]
+    body = above([beside(pair, gap=4) for pair in zip(labels, strips, strict=True)], gap=4)
+    title = f"Sign change of the features when a part is masked: mean ± std over pairs of {images} images"
+    return page(title, words(LEGEND), body)

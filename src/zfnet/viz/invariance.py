@@ -1,0 +1,83 @@
+"""Figure 5 of the paper: a row a transformation; some images transformed, two layers' distances, a probability.
+
+draw_invariance([Row(...)], ["parrot", "dog"], ["2 of 32 images", "conv1", "fc7", "P(class)"], "invariance.png")
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Row:
+    """One transformation by so many amounts, of N images of which the first few are shown.
+
+    examples (shown, columns, 3, S, S) in [0, 1], and a tick for each column; low and high are the layers' distances,
+    all curves (amounts, N).
+    """
+
+    label: str
+    amounts: Sequence[float]
+    examples: Tensor
+    ticks: Sequence[str]
+    low: Tensor
+    high: Tensor
+    probabilities: Tensor
+
+
+def draw_invariance(
+    rows: Sequence[Row], names: Sequence[str], titles: Sequence[str], path: str | Path
+) -> None:
+    """Writes the figure; `names` are the classes of the images shown, `titles` those of the four columns."""
+    figure = Figure(figsize=(15, 11 / 3 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1.25, 1.25, 1.25])
+    for panels, row in zip(grid, rows, strict=True):
+        _examples(panels[0], row, names)
+        curves = ((row.low, "Euclidean distance"), (row.high, "Euclidean distance"))
+        for axes, (values, label) in zip(
+            panels[1:], (*curves, (row.probabilities, "probability")), strict=True
+        ):
+            _curves(axes, row, values, label)
+        panels[3].set_ylim(-0.02, 1.02)
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title)
+    figure.savefig(path, dpi=110)
+
+
+def _curves(axes: Axes, row: Row, values: Tensor, label: str) -> None:
+    """values (amounts, N): those shown in the colours of their names, the mean of all in black."""
+    count = values.shape[1]
+    for n in range(len(row.examples)):
+        axes.plot(row.amounts, values[:, n].tolist(), color=f"C{n}", linewidth=1.2)
+    mean = values.mean(1).tolist()
+    axes.plot(row.amounts, mean, color="black", linewidth=2.5, label=f"mean of {count}")
+    axes.set(xlabel=row.label, ylabel=label, ylim=(0, None))
+    axes.margins(x=0.01)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best", fontsize=8)
+
+
+def _examples(axes: Axes, row: Row, names: Sequence[str]) -> None:
+    """A line for each image, a column for each tick."""
+    shown, columns, _, side, _ = row.examples.shape
+    gap = max(2, side // 28)
+    step = side + gap
+    sheet = torch.ones(shown * step - gap, columns * step - gap, 3)
+    for n, line in enumerate(row.examples):
+        for column, picture in enumerate(line):
+            y, x = n * step, column * step
+            sheet[y : y + side, x : x + side] = picture.permute(1, 2, 0)
+    axes.imshow(sheet.numpy())
+    axes.set_xticks([column * step + side / 2 for column in range(columns)], row.ticks)
+    axes.set_yticks([n * step + side / 2 for n in range(shown)], names[:shown], fontsize=9)
+    for n, tick in enumerate(axes.get_yticklabels()):
+        tick.set_color(f"C{n}")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)

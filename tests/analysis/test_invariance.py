@@ -1,0 +1,144 @@
+"""Figure 5's distances and probabilities, by hand and by a loop over single images."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from zfnet.analysis import invariance
+from zfnet.analysis.invariance import KINDS, transformed
+from zfnet.errors import InputError
+from zfnet.models import convnet
+
+
+def small_net() -> nn.Sequential:
+    """In-place ReLUs, as torchvision's: what is read must be read before they run."""
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+        nn.Linear(4 * 36, 6),
+        nn.ReLU(),
+        nn.Linear(6, 5),
+    )
+
+
+def pictures(count: int, height: int = 8, width: int = 8) -> Tensor:
+    return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(4))
+
+
+def test_shifts_and_quarter_turns_move_pixels() -> None:
+    x = pictures(2, 6, 8)
+    moved = transformed(x, "translation", [2, -1], fill=0.5)
+    torch.testing.assert_close(moved[0, :, 2:], x[0, :, :-2])  # downwards
+    assert (moved[0, :, :2] == 0.5).all()
+    torch.testing.assert_close(moved[1, :, :-1], x[1, :, 1:])
+    torch.testing.assert_close(transformed(x, "rotation", [180, 0])[0], x[0].rot90(2, (1, 2)))
+    square = x[:, :, :, :6]
+    torch.testing.assert_close(transformed(square, "rotation", [90, 90]), square.rot90(1, (2, 3)))  # ↺
+
+
+def test_a_turn_keeps_shapes_where_the_image_is_wide() -> None:
+    """A square spot left of the centre of a wide image stands below it after a quarter turn, as large as before."""
+    x = torch.zeros(1, 1, 9, 15)
+    x[0, 0, 3:6, 3:6] = 1  # three pixels left of the centre
+    turned = transformed(x, "rotation", [90])
+    assert turned.sum().item() == pytest.approx(9, rel=1e-4)
+    centre = (turned[0, 0].sum(1) @ torch.arange(9.0) / 9, turned[0, 0].sum(0) @ torch.arange(15.0) / 9)
+    assert [c.item() for c in centre] == pytest.approx([7, 7], abs=1e-3)
+
+
+def test_twice_as_large_by_hand() -> None:
+    """Of the row 0 1 2 3 about its middle 1.5, the places 0.75, 1.25, 1.75, 2.25 are seen."""
+    x = torch.arange(4.0).expand(1, 1, 4, 4)
+    torch.testing.assert_close(
+        transformed(x, "scale", [2.0])[0, 0, 0], torch.tensor([0.75, 1.25, 1.75, 2.25])
+    )
+
+
+@given(kind=st.sampled_from(KINDS), turns=st.integers(-2, 2), seed=st.integers(0, 20))
+def test_the_identity_gives_the_very_same_bits(kind: str, turns: int, seed: int) -> None:
+    x = torch.randn(1, 3, 5, 7, generator=torch.Generator().manual_seed(seed))
+    amount = {"translation": 0.0, "scale": 1.0, "rotation": 360.0 * turns}[kind]
+    assert torch.equal(transformed(x, kind, [amount], fill=0.3), x)
+
+
+def test_against_a_loop() -> None:
+    """Each image by itself, each layer from the definition."""
+    net, images, targets = small_net().train(), pictures(3), torch.tensor([4, 0, 2])
+    amounts = {"translation": [-3.0, 0.0, 1.5], "scale": [1.0, 1.4], "rotation": [0.0, 33.0, 200.0, 360.0]}
+    found = invariance(net, images, ["0", "4"], targets, *amounts.values(), fill=0.2)
+    assert net.training
+    net.eval()
+    for kind, answer in found.items():
+        assert answer.amounts == amounts[kind]
+        assert answer.distances.shape == (2, len(amounts[kind]), 3)
+        for n, image in enumerate(images):
+            for step, amount in enumerate(amounts[kind]):
+                moved = transformed(image[None], kind, [amount], fill=0.2)
+                for row, layers in enumerate((net[:1], net[:5])):
+                    before, after = (layers(x.clone()).flatten().detach() for x in (image[None], moved))
+                    far = (
+                        sum((a - b) ** 2 for a, b in zip(before.tolist(), after.tolist(), strict=True)) ** 0.5
+                    )
+                    assert answer.distances[row, step, n].item() == pytest.approx(far, rel=1e-4, abs=1e-5)
+                    assert answer.normalised[row, step, n].item() == pytest.approx(
+                        far / before.norm().item(), rel=1e-4, abs=1e-5
+                    )
+                p = net(moved).softmax(1)[0, targets[n]].item()
+                assert answer.probabilities[step, n].item() == pytest.approx(p, rel=1e-4)
+
+
+def test_the_identity_is_exactly_0_and_more_amounts_than_a_batch_holds() -> None:
+    net = convnet(
+        "zfnet",
+        3,
+        48,
+        {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 9}, "fc7": {"units": 9}},
+    )
+    shifts = [float(s) for s in range(-45, 46)]
+    found = invariance(
+        net, pictures(2, 48, 48), ["conv1", "fc7"], torch.tensor([0, 2]), shifts, [1], [0, 90, 360]
+    )
+    assert found["translation"].distances[:, 45].eq(0).all()
+    assert found["translation"].distances[0, torch.arange(91) != 45].gt(0).all()
+    assert found["rotation"].distances[:, [0, 2]].eq(0).all()
+    assert torch.equal(found["rotation"].probabilities[0], found["rotation"].probabilities[2])
+
+
+def test_only_the_identity_still_has_a_probability() -> None:
+    net, x = small_net().eval(), pictures(2)
+    found = invariance(net, x, ["0"], torch.tensor([1, 1]), [0], [1], [])
+    torch.testing.assert_close(found["scale"].probabilities[0], net(x).softmax(1)[:, 1].detach())
+    assert found["scale"].normalised.eq(0).all()
+    assert found["rotation"].distances.shape == (1, 0, 2)
+
+
+def test_a_dead_layer_has_no_normalised_distance() -> None:
+    net = small_net()
+    nn.init.zeros_(net[3].weight), nn.init.zeros_(net[3].bias)
+    found = invariance(net, pictures(1), ["4"], torch.tensor([1]), [2], [1.5], [90])
+    assert found["scale"].distances.eq(0).all()
+    assert found["scale"].normalised.isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"images": pictures(2) / 0 * 0}, "NaN"),
+        ({"images": pictures(0)}, "at least one"),
+        ({"targets": torch.tensor([1])}, "as many targets"),
+        ({"targets": torch.tensor([1, 5])}, "has no such class"),
+        ({"layers": []}, "no layers"),
+        ({"layers": ["9"]}, "layer '9' is not in Sequential"),
+        ({"scales": [1, 0]}, "above 0"),
+        ({"shifts": [float("nan")]}, "finite"),
+    ],
+)
+def test_errors(change: dict, says: str) -> None:
+    words = {"images": pictures(2), "layers": ["0"], "targets": torch.tensor([0, 1])}
+    words |= {"shifts": [1], "scales": [1.2], "angles": [9]} | change
+    with pytest.raises(InputError, match=says):
+        invariance(small_net(), **words)

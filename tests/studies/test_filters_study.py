@@ -1,0 +1,111 @@
+"""`analysis=filters` from checkpoints to a figure and numbers, one net and two."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+from PIL import Image
+from torch import nn
+
+from zfnet.data import Creatures
+from zfnet.errors import InputError
+from zfnet.studies import doctor, filters
+from zfnet.studies.layers import two_layers
+from zfnet.studies.run import subject_of, subjects_for
+from zfnet.training.checkpoint import build
+
+SIDE = 64
+EDIT = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
+Compose = Callable[..., DictConfig]
+
+
+def saved(folder: Path, architecture: str, edit: dict[str, dict[str, int]]) -> Path:
+    """A narrow, untrained net, saved as train.py saves."""
+    torch.manual_seed(3)
+    model = {"architecture": architecture, "edit": edit, "init": "he", "pixels": "unit"}
+    model["_target_"] = "zfnet.models.convnet"
+    card = {"model": model, "classes": list(Creatures.classes), "image_size": SIDE, "store_size": 73}
+    path = folder / f"{architecture}.ckpt"
+    torch.save({"card": card, "state_dict": build(card).state_dict()}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("run")
+    return [saved(folder, "alexnet", EDIT), saved(folder, "zfnet", EDIT)]
+
+
+@pytest.fixture
+def config(tmp_path_factory: pytest.TempPathFactory, composed: Compose) -> Compose:
+    stores = tmp_path_factory.getbasetemp() / "stores"
+    return partial(composed, f"data.store_dir={stores}", "data.source.val=14", root="analyze")
+
+
+def test_two_nets_side_by_side(config: Compose, checkpoints: list[Path], tmp_path: Path) -> None:
+    subjects = subjects_for(filters.study, config(f"ckpt=[{checkpoints[0]},{checkpoints[1]}]"))
+    assert isinstance(subjects, list)
+    filters.study(subjects, tmp_path, maps=4, names=["AlexNet", "ZFNet"])
+    alexnet, zfnet = found = json.loads((tmp_path / "filters.json").read_text())
+    assert [each["name"] for each in found] == ["AlexNet", "ZFNet"]
+    assert (alexnet["filters"], alexnet["stride"]) == ([8, 11, 11], 4)
+    assert (zfnet["filters"], zfnet["stride"]) == ([8, 7, 7], 2)
+    assert [grid["period"] for grid in alexnet["aliasing"]] == [4, 8]
+    assert [grid["period"] for grid in zfnet["aliasing"]] == [2, 4]
+    for each in found:
+        assert sum(each["bands"].values()) == pytest.approx(1)
+        assert sum(each["peaks"].values()) == 8
+        assert len(each["rms"]) == 8
+        assert each["dominance"] >= 1
+        for grid in each["aliasing"]:
+            assert 0 <= grid["projections"]["share"] <= 1
+    sheet = np.asarray(Image.open(tmp_path / "filters.png"))
+    assert sheet.ndim == 3
+    assert sheet.min() < 100
+
+
+def test_dead_maps_are_found_and_not_projected(config: Compose, checkpoints: list[Path]) -> None:
+    (subject,) = subjects_for(filters.study, config(f"ckpt={checkpoints[1]}"))  # type: ignore[misc]
+    with torch.no_grad():
+        subject.net.conv2.conv.bias[[2, 5]] = -1e6
+    examined = filters.examined(subject, "ZFNet")
+    assert set(examined.numbers["dead"]["conv2"]) >= {2, 5}
+    assert len(examined.projections) == 8 - len(examined.numbers["dead"]["conv2"])
+    with torch.no_grad():
+        subject.net.conv2.conv.bias.fill_(-1e6)
+    with pytest.raises(InputError, match="no picture excites any map of conv2"):
+        filters.examined(subject, "ZFNet")
+
+
+def test_where_two_layers_are() -> None:
+    from torchvision.models import alexnet, vgg11
+
+    assert two_layers(alexnet(weights=None)) == ("features.0", "features.3", "features.2")
+    assert two_layers(vgg11(weights=None)) == ("features.0", "features.3", "features.2")
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
+    assert two_layers(plain) == ("0", "1", "0")
+    with pytest.raises(InputError, match="no two convolutional layers"):
+        two_layers(nn.Sequential(nn.Conv2d(3, 4, 3)))
+
+
+def test_errors(config: Compose, checkpoints: list[Path], tmp_path: Path) -> None:
+    first, second = checkpoints
+    both = config(f"ckpt=[{first},{second}]")
+    with pytest.raises(InputError, match="looks at one net, not at 2"):
+        subjects_for(doctor.study, both)
+    with pytest.raises(InputError, match="one or more nets, not at 0"):
+        subjects_for(filters.study, config("ckpt=[]"))
+    with pytest.raises(InputError, match=r"/nowhere\.ckpt: no such file"):
+        subjects_for(filters.study, config(f"ckpt=[{first},/nowhere.ckpt]"))
+    with pytest.raises(InputError, match="which net"):
+        subjects_for(filters.study, config())
+    subject = subject_of(config(f"ckpt={first}"))
+    with pytest.raises(InputError, match="1 nets need as many names"):
+        filters.study([subject], tmp_path, maps=4, names=["a", "b"])
+    with pytest.raises(InputError, match="maps=0"):
+        filters.study([subject], tmp_path, maps=0, names=None)

@@ -1,0 +1,121 @@
+"""`analysis=sanity` from a checkpoint to a figure and numbers, and its errors."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+from PIL import Image
+
+from zfnet.data import Creatures
+from zfnet.errors import InputError
+from zfnet.studies import sanity
+from zfnet.studies.objects import known_masks
+from zfnet.studies.run import subject_of
+from zfnet.studies.subject import Subject
+from zfnet.training.checkpoint import build
+
+SIDE = 48
+EDIT = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
+CASCADE = ["conv5.conv", "conv4.conv", "conv3.conv", "conv2.conv", "conv1.conv"]
+
+
+@pytest.fixture
+def subject(tmp_path_factory: pytest.TempPathFactory, composed: Callable[..., DictConfig]) -> Subject:
+    """A narrow, untrained net before 14 creatures."""
+    torch.manual_seed(3)
+    model = {
+        "_target_": "zfnet.models.convnet", "architecture": "zfnet", "edit": EDIT, "init": "he", "pixels": "unit",
+    }  # fmt: skip
+    card = {"model": model, "classes": list(Creatures.classes), "image_size": SIDE, "store_size": 55}
+    path = tmp_path_factory.mktemp("run") / "last.ckpt"
+    torch.save({"card": card, "state_dict": build(card).state_dict()}, path)
+    stores = tmp_path_factory.getbasetemp() / "stores"
+    words = [f"data.store_dir={stores}", "data.source.val=14", f"ckpt={path}"]
+    return subject_of(composed(*words, root="analyze"))
+
+
+@pytest.fixture
+def study(subject: Subject, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Runs the study on the subject, and reads what it wrote."""
+
+    def run(**words: Any) -> dict[str, Any]:
+        usual = {"layer": None, "maps": 3, "k": 2, "images": 6, "located": None, "boxes": None, "seed": 0}
+        sanity.study(subject, tmp_path, **{**usual, **words})
+        return json.loads((tmp_path / "sanity.json").read_text())
+
+    return run
+
+
+def test_the_checks_and_where_the_methods_point(study: Callable[..., Any], tmp_path: Path) -> None:
+    found = study()
+    assert found["layer"] == "conv5"
+    assert list(found["similarity"]) == ["original", *CASCADE, "other map", "other image", "both"]
+    assert found["similarity"]["original"] == pytest.approx({"cosine": 1, "rank": 1})
+    assert all(each["cosine"] < 1 for name, each in found["similarity"].items() if name != "original")
+    where = found["localisation"]
+    assert (where["unit"], where["images"]) == ("the true class of fc8", 6)
+    assert list(where["methods"]) == ["deconvnet", "guided", "gradient", "occlusion", "centre", "chance"]
+    assert all(0 <= share <= 1 for each in where["methods"].values() for share in each.values())
+    assert where["methods"]["chance"]["energy"] < where["methods"]["chance"]["pointing"]
+    sheet = np.asarray(Image.open(tmp_path / "sanity.png"))
+    assert sheet.ndim == 3
+    assert sheet.min() < 100
+    assert study() == found
+
+
+def test_one_map_of_another_layer(study: Callable[..., Any]) -> None:
+    found = study(layer="conv2", maps=1, k=1, located="conv3")
+    assert list(found["similarity"])[1:3] == ["conv2.conv", "conv1.conv"]
+    assert found["localisation"]["unit"] == "the strongest unit of conv3"
+
+
+def test_boxes_of_a_csv(study: Callable[..., Any], subject: Subject, tmp_path: Path) -> None:
+    boxes = tmp_path / "boxes.csv"
+    first, second = subject.images.ids[3], subject.images.ids[8]
+    boxes.write_text(f"image,x0,y0,x1,y1\n{second},0,0,48,48\n{first},0,0,24,48\n")
+    masks = known_masks(subject, str(boxes), 96)
+    assert {index: mask.float().mean().item() for index, mask in masks.items()} == {3: 0.5, 8: 1}
+    assert study(boxes=str(boxes))["localisation"]["methods"]["chance"]["energy"] == pytest.approx(0.75)
+    boxes.write_text("image,x0,y0,x1,y1\nnobody.jpg,0,0,9,9\n")
+    with pytest.raises(InputError, match=r"image 'nobody\.jpg' is not in creatures"):
+        study(boxes=str(boxes))
+
+
+def test_without_masks_there_is_no_second_half(
+    study: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Creatures, "annotation")
+    assert study()["localisation"] == {}
+
+
+def test_masks_are_those_of_the_centre_crop(subject: Subject) -> None:
+    masks = known_masks(subject, None, 3)
+    assert list(masks) == [0, 4, 9]
+    whole = subject.source.annotation(4).mask  # type: ignore[attr-defined]
+    assert torch.equal(masks[4], whole[4:52, 4:52])
+
+
+def test_errors(study: Callable[..., Any], subject: Subject) -> None:
+    with pytest.raises(InputError, match="conv9"):
+        study(layer="conv9")
+    with pytest.raises(InputError, match="conv9"):
+        study(located="conv9")
+    with pytest.raises(InputError, match="images=0"):
+        study(images=0)
+    with pytest.raises(InputError, match="maps 0 to 7, no 8"):
+        study(maps=[8])
+    with pytest.raises(InputError, match="no such file"):
+        study(boxes="/nowhere.csv")
+    with torch.no_grad():
+        subject.net.conv5.conv.bias.fill_(-1e6)  # type: ignore[union-attr, operator]
+    with pytest.raises(InputError, match="no picture excites the maps of conv5"):
+        study()
+    with torch.no_grad():
+        subject.net.conv1.conv.weight[0] = torch.nan  # type: ignore[union-attr, index]
+    with pytest.raises(InputError, match="not a number for image 0"):
+        study()
