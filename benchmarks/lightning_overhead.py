@@ -4,14 +4,14 @@ The difference is milliseconds of a step of hundreds, less than the noise of suc
 with a net of next to nothing (`Feather`, whose forward and backward take microseconds), where it is most of
 the time, and then divided by ZFNet's step:
 
-    ours    train() of train.py on the composed default config (8 callbacks, TensorBoard, a progress bar drawn
+    ours    train() of train.py on the composed default config (its callbacks, TensorBoard, a progress bar drawn
             as on a terminal), processor time from the end of an epoch's first step to the end of its last
     peer    the same steps in a loop by hand: Batches, Preprocessing, autocast, forward, backward, SGD
     share   (ours - peer) / ZFNet's step in that loop, all in the trainer's default precision
 
 The loss and the top-1 and top-5 errors that ours counts and logs are a part of what it adds.
 
-The limit is Python's speed: Lightning calls some 20 hooks of 8 callbacks and of the module at every step, and
+The limit is Python's speed: Lightning calls some 20 hooks of each callback and of the module at every step, and
 two metrics take some 60 small tensor operations. None of it grows with the net or the batch.
 """
 

@@ -7,21 +7,9 @@ from zfnet.analysis.occlusion import occlusion_sweep
 from zfnet.analysis.pointing import METHODS, grown, pointing, strongest
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.errors import InputError
-from zfnet.models import ZFNET, ConvNet, edited
+from zfnet.models import ConvNet
 
 LAYER, SIDE = "conv3", 48
-
-
-@pytest.fixture(scope="module")
-def net() -> ConvNet:
-    torch.manual_seed(1)
-    narrow = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
-    return ConvNet(edited(ZFNET, narrow), 5, SIDE, init="he").eval()
-
-
-@pytest.fixture(scope="module")
-def images() -> torch.Tensor:
-    return torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
 
 
 def test_the_strongest_unit(net: ConvNet, images: torch.Tensor) -> None:

@@ -10,21 +10,9 @@ from torch import nn
 from zfnet.analysis import sanity
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.errors import InputError
-from zfnet.models import ZFNET, ConvNet, edited
+from zfnet.models import ConvNet
 
 LAYER, SIDE = "conv3", 48
-
-
-@pytest.fixture(scope="module")
-def net() -> ConvNet:
-    torch.manual_seed(1)
-    narrow = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
-    return ConvNet(edited(ZFNET, narrow), 5, SIDE, init="he").eval()
-
-
-@pytest.fixture(scope="module")
-def images() -> torch.Tensor:
-    return torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
 
 
 UNITS = [Unit(0, 1, 1, 1), Unit(1, 5, 0, 1), Unit(2, 2, 1, 0)]

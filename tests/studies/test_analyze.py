@@ -21,29 +21,10 @@ from zfnet.errors import InputError
 from zfnet.studies import doctor, top_activations
 from zfnet.studies.run import subject_of
 from zfnet.studies.subject import Subject
-from zfnet.training.checkpoint import build
 
 ROOT = Path(__file__).parents[2]
 SIDE = 48
-EDIT = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
-MODEL = {
-    "_target_": "zfnet.models.convnet",
-    "architecture": "zfnet",
-    "edit": EDIT,
-    "init": "he",
-    "pixels": "unit",
-}
 Compose = Callable[..., DictConfig]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A narrow, untrained net, saved as train.py saves."""
-    torch.manual_seed(3)
-    card = {"model": MODEL, "classes": list(Creatures.classes), "image_size": SIDE, "store_size": 55}
-    path = tmp_path_factory.mktemp("run") / "last.ckpt"
-    torch.save({"card": card, "state_dict": build(card).state_dict()}, path)
-    return path
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from omegaconf import DictConfig
 from PIL import Image
 from torch import nn
@@ -18,17 +17,8 @@ from zfnet.errors import InputError
 from zfnet.studies import correspondence
 from zfnet.studies.layers import middle_and_top
 from zfnet.studies.run import subject_of
-from zfnet.training.checkpoint import build
 
 SIDE = 48
-EDIT = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
-MODEL = {
-    "_target_": "zfnet.models.convnet",
-    "architecture": "zfnet",
-    "edit": EDIT,
-    "init": "he",
-    "pixels": "unit",
-}
 WORDS: dict[str, Any] = {
     "parts": None, "parts_side": SIDE, "names": None, "classes": None, "layers": None, "images": 4,
     "patch": 0.2, "draws": 3, "permutations": 49, "seed": 0,
@@ -37,13 +27,9 @@ Compose = Callable[..., DictConfig]
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory, composed: Compose) -> Compose:
-    torch.manual_seed(3)
-    card = {"model": MODEL, "classes": list(Creatures.classes), "image_size": SIDE, "store_size": 55}
-    path = tmp_path_factory.mktemp("run") / "last.ckpt"
-    torch.save({"card": card, "state_dict": build(card).state_dict()}, path)
+def config(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, composed: Compose) -> Compose:
     stores = tmp_path_factory.mktemp("stores")
-    return partial(composed, f"data.store_dir={stores}", f"ckpt={path}", root="analyze")
+    return partial(composed, f"data.store_dir={stores}", f"ckpt={checkpoint}", root="analyze")
 
 
 @pytest.fixture

@@ -14,35 +14,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zfnet.analysis.invariance import transformed
-from zfnet.data import Creatures
 from zfnet.errors import InputError
 from zfnet.studies import invariance
 from zfnet.studies.layers import ends
 from zfnet.studies.run import subject_of
 from zfnet.studies.subject import Subject
-from zfnet.training.checkpoint import build
 
 SIDE = 48
-EDIT = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
-MODEL = {
-    "_target_": "zfnet.models.convnet",
-    "architecture": "zfnet",
-    "edit": EDIT,
-    "init": "he",
-    "pixels": "unit",
-}
 FEW: dict[str, Any] = {"shifts": [-14, 0, 20], "scales": [1, 1.5], "angles": [0, 40, 90], "seed": 0}
 
 
 @pytest.fixture(scope="module")
-def subject(tmp_path_factory: pytest.TempPathFactory, composed: Callable[..., DictConfig]) -> Subject:
+def subject(
+    tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, composed: Callable[..., DictConfig]
+) -> Subject:
     """A narrow, untrained net and 14 creatures."""
-    torch.manual_seed(3)
-    card = {"model": MODEL, "classes": list(Creatures.classes), "image_size": SIDE, "store_size": 55}
-    path = tmp_path_factory.mktemp("run") / "last.ckpt"
-    torch.save({"card": card, "state_dict": build(card).state_dict()}, path)
     stores = tmp_path_factory.mktemp("stores")
-    words = [f"data.store_dir={stores}", f"ckpt={path}", "data.source.val=14"]
+    words = [f"data.store_dir={stores}", f"ckpt={checkpoint}", "data.source.val=14"]
     return subject_of(composed(*words, root="analyze"))
 
 

@@ -13,29 +13,14 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
-from zfnet.data import Creatures
 from zfnet.deconv import Deconvnet
 from zfnet.errors import InputError
 from zfnet.studies import occlusion
 from zfnet.studies.run import subject_of
 from zfnet.studies.subject import Subject
-from zfnet.training.checkpoint import build
 
 SIDE = 48
-EDIT = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
 Compose = Callable[..., DictConfig]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A narrow, untrained net, saved as train.py saves."""
-    torch.manual_seed(3)
-    model = {"_target_": "zfnet.models.convnet", "architecture": "zfnet", "edit": EDIT, "init": "he"}
-    card: dict[str, Any] = {"model": {**model, "pixels": "unit"}, "classes": list(Creatures.classes)}
-    card |= {"image_size": SIDE, "store_size": 55}
-    path = tmp_path_factory.mktemp("run") / "last.ckpt"
-    torch.save({"card": card, "state_dict": build(card).state_dict()}, path)
-    return path
 
 
 @pytest.fixture
@@ -140,14 +125,14 @@ def test_as_the_command_line_says_it(config: Compose, subject: Subject, tmp_path
 
 
 def test_a_net_with_other_classes_than_the_data(subject: Subject, tmp_path: Path) -> None:
-    """The class is then the most probable one, by number where the net's classes have no names here."""
-    subject.classes = ["one", "two"]
+    """The class is then the most probable one, by the net's own name for it."""
+    subject.classes = [f"other {i}" for i in range(len(subject.classes))]
     found = run(subject, tmp_path)
     assert found["class_is"] == "most probable"
     with torch.no_grad():
         probable = subject.net(subject.inputs([3])).softmax(1)[0]
     (entry,) = found["images"]
-    assert entry["class"] == f"class {int(probable.argmax())}"
+    assert entry["class"] == f"other {int(probable.argmax())}"
     assert entry["probability"] == pytest.approx(probable.max().item(), rel=1e-4)
 
 

@@ -17,25 +17,18 @@ from zfnet.studies import sanity
 from zfnet.studies.objects import known_masks
 from zfnet.studies.run import subject_of
 from zfnet.studies.subject import Subject
-from zfnet.training.checkpoint import build
 
 SIDE = 48
-EDIT = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
 CASCADE = ["conv5.conv", "conv4.conv", "conv3.conv", "conv2.conv", "conv1.conv"]
 
 
 @pytest.fixture
-def subject(tmp_path_factory: pytest.TempPathFactory, composed: Callable[..., DictConfig]) -> Subject:
+def subject(
+    tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, composed: Callable[..., DictConfig]
+) -> Subject:
     """A narrow, untrained net before 14 creatures."""
-    torch.manual_seed(3)
-    model = {
-        "_target_": "zfnet.models.convnet", "architecture": "zfnet", "edit": EDIT, "init": "he", "pixels": "unit",
-    }  # fmt: skip
-    card = {"model": model, "classes": list(Creatures.classes), "image_size": SIDE, "store_size": 55}
-    path = tmp_path_factory.mktemp("run") / "last.ckpt"
-    torch.save({"card": card, "state_dict": build(card).state_dict()}, path)
     stores = tmp_path_factory.getbasetemp() / "stores"
-    words = [f"data.store_dir={stores}", "data.source.val=14", f"ckpt={path}"]
+    words = [f"data.store_dir={stores}", "data.source.val=14", f"ckpt={checkpoint}"]
     return subject_of(composed(*words, root="analyze"))
 
 

@@ -86,9 +86,9 @@ class Rules:
         """R (B, C, h, w) above a pooling → below it, `shape` (B, C, H, W); switches are positions in H * W."""
         height, width = shape[-2:]
         if self.unpool == "sum":
-            layout = torch.contiguous_format
+            layout = torch.contiguous_format  # a GPU adds in no fixed order where channels come last
             if not r.is_cuda and r.is_contiguous(memory_format=torch.channels_last):
-                layout = torch.channels_last  # there the GPU adds in no fixed order
+                layout = torch.channels_last
             below = torch.empty(shape, dtype=r.dtype, device=r.device, memory_format=layout)
             geometry = (window.kernel, window.stride, window.padding, window.dilation, window.ceil)
             return torch.ops.aten.max_pool2d_with_indices_backward(

@@ -5,13 +5,13 @@
 Looks at some pictures of the split, evenly spread, and writes `doctor.json` beside what it says in the log.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from zfnet.deconv import convolutions, doctor
+from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
 
 log = logging.getLogger(__name__)
@@ -24,4 +24,4 @@ def study(subject: Subject, folder: Path, layers: Sequence[str] | None, images: 
     diagnoses = doctor(subject.net, layers, subject.inputs(range(0, count, max(1, count // images))[:images]))
     for diagnosis in diagnoses:
         log.info("%s", diagnosis)
-    (folder / "doctor.json").write_text(json.dumps([asdict(d) for d in diagnoses], indent=1) + "\n")
+    write_json([asdict(diagnosis) for diagnosis in diagnoses], folder / "doctor.json", indent=1)

@@ -7,7 +7,6 @@ activity should fall where its projection has its energy, more than elsewhere an
 projection has it.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zfnet.analysis.occlusion import Sweep, occlusion_sweep
-from zfnet.deconv import Deconvnet, convolutions, lot, top_activations
+from zfnet.deconv import Deconvnet, Top, convolutions, lot, top_activations
 from zfnet.errors import InputError
+from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
 from zfnet.viz.occlusion import Row, draw_occlusion
 
@@ -47,7 +47,7 @@ def study(
     known = subject.classes == subject.images.classes
     target = subject.images.labels[indices] if known else None
     sweep = occlusion_sweep(subject.net, inputs, target, size, stride, layer=layer, progress=True)
-    classes = _names(subject, sweep)
+    top, classes = _searched(subject, layer), subject.classes
     deconv, rows, numbers = Deconvnet(subject.net), [], []
     for i, index in enumerate(indices):
         number = int(sweep.strongest[i])
@@ -57,7 +57,7 @@ def study(
         image, another = inputs[i, None], int(sweep.clean_activity[i].argsort(descending=True)[:2][-1])
         mine, theirs = (_whole_map(deconv, image, layer, which) for which in (number, another))
         agreement = _agreement(sweep, activity, sweep.clean_activity[i, number], mine, theirs)
-        others = _others(subject, deconv, layer, number, index)
+        others = _others(subject, deconv, layer, number, top.images[number].tolist(), index)
         rows.append(
             Row(
                 pixels[i], size, *sweep.centres, activity.cpu(), sweep.probability[i].cpu(), sweep.best[i].cpu(),
@@ -82,7 +82,7 @@ def study(
         "stride": stride,
         "class_is": "true" if known else "most probable",
     }
-    (folder / "occlusion.json").write_text(json.dumps(settings | {"images": numbers}, indent=1) + "\n")
+    write_json(settings | {"images": numbers}, folder / "occlusion.json", indent=1)
 
 
 def _chosen(subject: Subject, images: int | Sequence[int]) -> list[int]:
@@ -96,22 +96,22 @@ def _chosen(subject: Subject, images: int | Sequence[int]) -> list[int]:
     return list(images)
 
 
-def _names(subject: Subject, sweep: Sweep) -> list[str]:
-    """Names of the net's classes; a net with others than the data set's has numbers only."""
-    count = sweep.logits.shape[3]
-    return subject.classes if len(subject.classes) == count else [f"class {i}" for i in range(count)]
-
-
 def _whole_map(deconv: Deconvnet, image: Tensor, layer: str, number: int) -> Tensor:
     return deconv.project_map(image, layer, number).cpu()
 
 
-def _others(subject: Subject, deconv: Deconvnet, layer: str, number: int, own: int) -> list[Tensor]:
-    """The same map's projections for the pictures that excite it most, without `own`, of some of the split."""
+def _searched(subject: Subject, layer: str) -> Top:
+    """What excites each map of the layer most, among some pictures of the split."""
     some = lot(len(subject.images), SEARCHED)
     batches = ((subject.inputs(part.tolist()), part) for part in some.split(subject.batch_size))
-    top = top_activations(subject.net, batches, [layer], OTHERS + 1, progress=False)[layer]
-    found = [index for index in top.images[number].tolist() if index >= 0 and index != own][:OTHERS]
+    return top_activations(subject.net, batches, [layer], OTHERS + 1, progress=False)[layer]
+
+
+def _others(
+    subject: Subject, deconv: Deconvnet, layer: str, number: int, images: list[int], own: int
+) -> list[Tensor]:
+    """The same map's projections for the best of `images`, without `own`."""
+    found = [index for index in images if index not in (-1, own)][:OTHERS]
     return [_whole_map(deconv, subject.inputs([index]), layer, number) for index in found]
 
 

@@ -7,7 +7,6 @@ places and values. Where the data set knows the objects' masks, also how much of
 on them. A search that is stopped goes on with resume=true.
 """
 
-import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from zfnet.errors import InputError
 from zfnet.models.pretrained import load_plain
 from zfnet.progress import progress_bar
 from zfnet.studies.objects import knows_objects, object_of
+from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
 from zfnet.viz import FeaturePanel, feature_sheet, save_png
 
@@ -65,8 +65,7 @@ def study(
             )
             on_objects = _on_objects(subject, deconv, layer, drawn) if knows_objects(subject) else {}
             results[layer] = {"maps": _entries(subject, deconv, layer, top[layer]), **on_objects}
-    text = json.dumps({"searched": top.seen, "k": k, "layers": results})
-    (folder / "top_activations.json").write_text(text + "\n")
+    write_json({"searched": top.seen, "k": k, "layers": results}, folder / "top_activations.json")
     (folder / "search.pt").unlink(missing_ok=True)
 
 

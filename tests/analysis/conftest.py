@@ -1,0 +1,20 @@
+"""A narrow, untrained ZFNet and three pictures of noise, for those who ask what a projection can claim."""
+
+import pytest
+import torch
+
+from zfnet.models import ZFNET, ConvNet, edited
+
+SIDE = 48
+
+
+@pytest.fixture(scope="module")
+def net() -> ConvNet:
+    torch.manual_seed(1)
+    narrow = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
+    return ConvNet(edited(ZFNET, narrow), 5, SIDE, init="he").eval()
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
