@@ -24,7 +24,7 @@ from torch import Tensor
 from zfnet.analysis.blocks import Block, Span, convolved, tailed
 from zfnet.deconv.rules import Pair
 from zfnet.deconv.swapping import Step
-from zfnet.deconv.windows import beyond, cut
+from zfnet.deconv.windows import beyond, gathered
 
 BANDS = 8  # along each axis: more make smaller regions, fewer keep the tensors large
 AT_ONCE = 256  # occluders that go through a block together
@@ -47,7 +47,7 @@ class Incremental:
         self.image, self.reads = image, reads
         self.blocks: list[Block] = []
         x = image
-        for i, step in enumerate(steps):
+        for i, step in enumerate(_pooled_first(steps, reads)):
             if step.kind == "conv":
                 assert step.window is not None
                 x = convolved(step, x, step.window.padding, step.bias)
@@ -128,11 +128,9 @@ class Incremental:
     def _occluded(self, places: Tensor, size: int, fill: Tensor) -> Tensor:
         """The change of the pixels, (N, 3, size, size)."""
         shape = (size, size)
-        d = fill.view(1, -1, 1, 1) - cut(
-            self.image, torch.zeros(len(places), dtype=torch.long), places, shape
-        )
+        d = fill.view(1, -1, 1, 1) - self._at(self.image, places, shape)
         outside = beyond(places, shape, (self.image.shape[2], self.image.shape[3]), d.device)
-        return d if outside is None else d.masked_fill(outside, 0)
+        return d if outside is None else d.masked_fill_(outside, 0)
 
     def _through(
         self,
@@ -161,7 +159,7 @@ class Incremental:
         if (touched_y, touched_x) == (read_y, read_x):
             x = moved.add_(x)
         else:
-            x = x.expand(len(d), -1, -1, -1).clone()
+            x = x if len(x) == len(d) else x.expand(len(d), -1, -1, -1).clone()
             x[:, :, y0 : y0 + touched_y.length, x0 : x0 + touched_x.length] += moved
         self._read(block, 0, x, starts, members, sums)
         for number, step in enumerate(block.tail):
@@ -169,7 +167,7 @@ class Incremental:
                 if any(x.shape[2 + axis] < window.reach(axis) for axis in (0, 1)):
                     return x[:, :, :0, :0], starts  # no pooling reads what is touched
                 missing = beyond(starts, x.shape[2:], step.size, x.device)
-                x = x if missing is None else x.masked_fill(missing, -torch.inf)
+                x = x if missing is None else x.masked_fill_(missing, -torch.inf)
                 starts = (starts + torch.tensor(window.padding)) // torch.tensor(window.stride)
             x = tailed(step, x, padded=False)
             self._read(block, number + 1, x, starts, members, sums)
@@ -193,14 +191,14 @@ class Incremental:
 
     @staticmethod
     def _at(whole: Tensor, starts: Tensor, shape: Pair) -> Tensor:
-        """Windows of a clean map (1, C, H, W)."""
-        return cut(whole, torch.zeros(len(starts), dtype=torch.long), starts, shape)
+        """Windows of a clean map (1, C, H, W); beyond its border anything, that is masked later."""
+        return gathered(whole, torch.zeros(len(starts), dtype=torch.long), starts, shape)
 
     def _change(self, clean: Tensor, x: Tensor, starts: Tensor) -> Tensor:
         shape = (x.shape[2], x.shape[3])
         missing = beyond(starts, shape, (clean.shape[2], clean.shape[3]), x.device)
         d = x - self._at(clean, starts, shape)
-        return d if missing is None else d.masked_fill(missing, 0)
+        return d if missing is None else d.masked_fill_(missing, 0)
 
     def _read(
         self, block: Block, number: int, x: Tensor, starts: Tensor, members: Tensor, sums: dict[str, Tensor]
@@ -274,3 +272,13 @@ class Incremental:
             ]
         ends = best[count][1]
         return [slice(a, b) for a, b in pairwise(ends)]
+
+
+def _pooled_first(steps: list[Step], reads: dict[str, int]) -> list[Step]:
+    """A rectifier before a pooling goes behind it, where there are fewer cells: the two commute exactly. Not where
+    a layer is read between them."""
+    steps = list(steps)
+    for i in range(len(steps) - 1):
+        if [step.kind for step in steps[i : i + 2]] == ["relu", "pool"] and i + 1 not in reads.values():
+            steps[i : i + 2] = steps[i + 1], steps[i]
+    return steps

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from zfnet.deconv.graph import CHAIN, kind, on_path
@@ -36,7 +37,16 @@ class _Injected(TorchFunctionMode):
             self.left -= 1
             self.current = self.current.view_as(self.current) if self.left else self.features
             return self.current
-        return func(*args, **kwargs)
+        return (_linear if func is F.linear else func)(*args, **kwargs)
+
+
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The linear layer without gradient, in oneDNN's product where torch has it: twice as fast as the default on CPUs
+    that are not Intel's, and equal within rounding."""
+    plain = input.device.type != "cpu" or not input.dtype == weight.dtype == torch.float32
+    if plain or torch.is_grad_enabled() or not torch.backends.mkldnn.is_available():
+        return F.linear(input, weight, bias)
+    return torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
 
 
 @dataclass(frozen=True)

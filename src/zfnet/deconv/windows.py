@@ -28,13 +28,19 @@ MEMORY = 2**25  # floats that the windows of one batch of units fill: 128 MB
 
 def cut(images: Tensor, which: Tensor, starts: Tensor, shape: Sequence[int], fill: float = 0.0) -> Tensor:
     """Windows of `shape` at `starts` (N, 2) from images[which]: (N, C, h, w), `fill` beyond the border."""
+    windows = gathered(images, which, starts, shape)
+    outside = beyond(starts, shape, (images.shape[2], images.shape[3]), windows.device)
+    # in place: a masked_fill by a mask of one channel gives another memory format
+    return windows if outside is None else windows.masked_fill_(outside, fill)
+
+
+def gathered(images: Tensor, which: Tensor, starts: Tensor, shape: Sequence[int]) -> Tensor:
+    """Windows as `cut` gives them, with the nearest cell beyond the border."""
     height, width = images.shape[2:]
     y = starts[:, 0, None] + torch.arange(shape[0])  # (N, h)
     x = starts[:, 1, None] + torch.arange(shape[1])  # (N, w)
     rows, columns = y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None, :]
-    windows = images[which[:, None, None], :, rows, columns].permute(0, 3, 1, 2)  # channels last
-    outside = beyond(starts, shape, (height, width), windows.device)
-    return windows if outside is None else windows.masked_fill(outside, fill)
+    return images[which[:, None, None], :, rows, columns].permute(0, 3, 1, 2)  # channels last
 
 
 def beyond(starts: Tensor, shape: Sequence[int], size: Pair, device: torch.device) -> Tensor | None:
@@ -114,12 +120,12 @@ class Chain:
             missing = None if step.window is None else beyond(starts[i], shapes[i], step.size, values.device)
             if step.kind == "conv":
                 if missing is not None and i > 0:
-                    values = values.masked_fill(missing, 0)
+                    values = values.masked_fill_(missing, 0)
                 kept.append((values.shape, missing))
                 values = _one_map(step, values, maps) if i == self.last else _convolved(step, values)
             elif step.kind == "pool":
                 if missing is not None:
-                    values = values.masked_fill(missing, -math.inf)
+                    values = values.masked_fill_(missing, -math.inf)
                 w = step.window
                 assert w is not None
                 shape = values.shape
@@ -166,7 +172,7 @@ class Chain:
             assert w is not None
             assert step.weight is not None
             r = transposed(r, step.weight, w, step.groups)
-        return r if missing is None else r.masked_fill(missing, 0)
+        return r if missing is None else r.masked_fill_(missing, 0)
 
 
 def _convolved(step: Step, values: Tensor) -> Tensor:
