@@ -4,7 +4,8 @@ captum's Occlusion with perturbations_per_eval=64 gives the probability of one c
 all of them and every map of layer 5. The plain sweep is our own in batches of 64, channels_last.
 
 The limit in multiplications is 3.8x for ZFNet and 2.5x for AlexNet against the plain sweep (design): 529 whole
-pictures against the windows that the square touches, cut at the maps' borders, and the heads of all.
+pictures against the windows that the square touches, cut at the maps' borders, and the heads of all. Measured on an
+AMD EPYC: 3.1x and 2.2x. The rest is copying windows, the plain sweep's larger convolutions, and a clean pass.
 """
 
 from collections.abc import Callable
