@@ -1,7 +1,6 @@
 """What only a trained net can show, on creatures, whose masks are known: half a minute of training."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
