@@ -28,6 +28,7 @@ from zfnet.training.memory import keep_freed_memory
 log = logging.getLogger(__name__)
 
 IMAGE_SIZE, CLASSES = 224, 1000  # of a net that comes without a checkpoint of train.py
+WRITTEN = (".png", ".json", ".csv", ".html", ".md")
 
 
 def analyze(cfg: DictConfig) -> None:
@@ -39,24 +40,34 @@ def analyze(cfg: DictConfig) -> None:
     keep_freed_memory()
     try:
         study = instantiate(cfg.study)
-        study(subjects_for(study, cfg), folder)
+        study(runs_of(cfg) if first_word(study) == "runs" else subjects_for(study, cfg), folder)
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from error
         raise
-    written = sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".json"))
+    written = sorted(path.name for path in folder.iterdir() if path.suffix in WRITTEN)
     log.info("in %s: %s", folder, ", ".join(written))
 
 
+def first_word(study: Callable[..., None]) -> str:
+    """What a study is shown: `subject`, a net with images; `subjects`, a list of them; `runs`, folders and no net."""
+    return next(iter(inspect.signature(study).parameters))
+
+
 def subjects_for(study: Callable[..., None], cfg: DictConfig) -> Subject | list[Subject]:
-    """What a study is shown: one net, or a list for a study whose first word is `subjects`: ckpt=[A,B]."""
-    several = next(iter(inspect.signature(study).parameters)) == "subjects"
+    """One net, or a list for a study whose first word is `subjects`: ckpt=[A,B]."""
+    several = first_word(study) == "subjects"
     if not OmegaConf.is_list(cfg.ckpt):
         return [subject_of(cfg)] if several else subject_of(cfg)
     if not several or not cfg.ckpt:
         wanted = "one or more nets" if several else "one net"
         raise InputError(f"ckpt={list(cfg.ckpt)}: this analysis looks at {wanted}, not at {len(cfg.ckpt)}")
     return [subject_of(OmegaConf.merge(cfg, {"ckpt": ckpt})) for ckpt in cfg.ckpt]  # type: ignore[arg-type]
+
+
+def runs_of(cfg: DictConfig) -> list[str]:
+    """The folders of `runs=A` or runs=[A,B]."""
+    return list(cfg.runs) if OmegaConf.is_list(cfg.runs) else [cfg.runs]
 
 
 def subject_of(cfg: DictConfig) -> Subject:
