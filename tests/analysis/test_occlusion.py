@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from tests.deconv.common import googlenet, narrow, noise, values_of
 from tests.reference.nets import Chain, chains, seeded
 from zfnet.analysis.occlusion import Sweep, occlusion_sweep
-from zfnet.deconv.layers import evaluating
 from zfnet.errors import InputError
 from zfnet.models import ALEXNET, ZFNET, ContrastNormalization, ConvNet, edited
+from zfnet.models.reading import evaluating
 
 PLACES = 6  # along one axis, at most
 SIDE = 47  # the smallest that both nets take

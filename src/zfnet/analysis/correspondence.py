@@ -27,8 +27,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zfnet.deconv.layers import check_called_once, evaluating, found, reading
 from zfnet.errors import InputError
+from zfnet.models.reading import check_called_once, evaluating, found, reading
 
 ROUNDING = 1e-5  # of the strongest feature
 RANDOM = "random"

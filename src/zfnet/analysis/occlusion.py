@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from zfnet.analysis.incremental import Incremental
 from zfnet.analysis.trunk import Trunk, check_logits, trunk_of
-from zfnet.deconv.layers import check_called_once, evaluating, found, reading
 from zfnet.errors import InputError
+from zfnet.models.reading import check_called_once, evaluating, found, reading
 from zfnet.progress import progress_bar
 
 AT_ONCE = 64  # pictures that go through a whole net together, or features through a head

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from zfnet.analysis.occlusion import occlusion_sweep
 from zfnet.analysis.sanity import forced, magnitude
 from zfnet.deconv import Unit
-from zfnet.deconv.layers import evaluating, found, reading
+from zfnet.models.reading import evaluating, found, reading
 
 Saliency = Callable[[nn.Module, Tensor, str, Sequence[Unit]], Tensor]
 COVERED = 50 / 224  # of the image's side: the paper's square, which moves by half of its own

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from zfnet.deconv import Deconvnet, Unit
-from zfnet.deconv.layers import evaluating, found, reading
 from zfnet.errors import InputError
+from zfnet.models.reading import evaluating, found, reading
 
 
 def forced(model: nn.Module, images: Tensor, relu: str = "deconv") -> Deconvnet:

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from zfnet.deconv.graph import CHAIN, kind, on_path
-from zfnet.deconv.layers import found
 from zfnet.deconv.rules import Rules
 from zfnet.deconv.swapping import Step, Swapped, is_step
 from zfnet.deconv.tracing import running
 from zfnet.errors import InputError
+from zfnet.models.reading import found
 
 
 class _Injected(TorchFunctionMode):

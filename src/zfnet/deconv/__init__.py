@@ -1,10 +1,10 @@
 """How a convnet is read back: the deconvnet, for any model."""
 
 from zfnet.deconv.doctor import Diagnosis, doctor
-from zfnet.deconv.layers import convolutions, lot
 from zfnet.deconv.projection import Deconvnet, Patches
 from zfnet.deconv.top_activations import Top, TopActivations, top_activations
 from zfnet.deconv.units import Unit, Window
+from zfnet.models.reading import convolutions, lot
 
 __all__ = [
     "Deconvnet",

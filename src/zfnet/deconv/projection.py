@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from zfnet.deconv.layers import found
 from zfnet.deconv.rules import Pair, Rules
 from zfnet.deconv.swapping import Swapped
 from zfnet.deconv.tracing import Plan, plan_of, running
@@ -28,6 +27,7 @@ from zfnet.deconv.units import Unit, Window
 from zfnet.deconv.windows import Chain, cut
 from zfnet.errors import InputError
 from zfnet.models.net import ConvNet
+from zfnet.models.reading import found
 
 AT_ONCE = 16  # pictures that one pass of the general way holds
 

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zfnet.deconv.layers import check_called_once, evaluating, found, reading
 from zfnet.errors import InputError
+from zfnet.models.reading import check_called_once, evaluating, found, reading
 from zfnet.progress import progress_bar
 
 

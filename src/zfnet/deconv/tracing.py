@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from zfnet.deconv.graph import Path, on_path, traced, trouble
-from zfnet.deconv.layers import evaluating, found, reading
 from zfnet.deconv.rules import Pair, Rules
 from zfnet.deconv.swapping import Swapped
 from zfnet.deconv.units import Unit, Window
 from zfnet.errors import InputError
+from zfnet.models.reading import evaluating, found, reading
 
 Weights = tuple[tuple[Tensor, int], ...]  # a model's tensors, and how often each was written
 

@@ -5,31 +5,27 @@ middle_and_top(net)      # Table 1: ["conv5", "fc7"]
 two_layers(net)          # Figure 6: ("conv1", "conv2", "conv1.pool")
 """
 
-import torch
 from torch import Tensor, nn
 
 from zfnet.deconv import convolutions
-from zfnet.deconv.layers import evaluating, reading
 from zfnet.errors import InputError
 from zfnet.models.net import ConvNet
+from zfnet.models.reading import run_order, top_layer
 
 
 def ends(net: nn.Module, image: Tensor) -> list[str]:
     """The first layer and the last before the classifier: stages of a ConvNet; of another net the first
-    convolution and the module that runs right before the last one with weights."""
+    convolution that runs and its top layer."""
     if isinstance(net, ConvNet):
-        if len(net.table) < 3:
-            raise InputError("the net has no layer between its first and its classifier: name layers=[a]")
-        return [next(iter(net.table)), list(net.table)[-2]]
-    leaves = {name: module for name, module in net.named_modules() if name and not list(module.children())}
-    order: list[str] = []
-    with torch.inference_mode(), evaluating(net), reading(leaves, lambda layer, _: order.append(layer)):
-        net(image)
-    convs = [name for name in order if isinstance(leaves[name], nn.Conv2d)]
-    weighty = [row for row, name in enumerate(order) if isinstance(leaves[name], nn.Conv2d | nn.Linear)]
-    if not convs or weighty[-1] == 0:
-        raise InputError(f"{type(net).__name__}: name the layers to measure at, layers=[low, high]")
-    return [convs[0], order[weighty[-1] - 1]]
+        first = list(net.table)[:1] if len(net.table) > 2 else []
+    else:
+        modules = dict(net.named_modules())
+        first = [name for name in run_order(net, image) if isinstance(modules[name], nn.Conv2d)][:1]
+    if not first:
+        raise InputError(
+            f"{type(net).__name__} has no layer between its first and its classifier: name the layers, layers=[low, high]"
+        )
+    return [*first, top_layer(net, image)]
 
 
 def middle_and_top(net: nn.Module) -> list[str]:

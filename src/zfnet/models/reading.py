@@ -53,6 +53,30 @@ def convolutions(model: nn.Module) -> list[str]:
     return [names[round(i * last / max(1, count - 1))] for i in range(count)]
 
 
+def run_order(model: nn.Module, image: Tensor) -> list[str]:
+    """The names of the modules without parts, in the order in which one image (1, 3, H, W) runs them."""
+    leaves = {name: module for name, module in model.named_modules() if name and not list(module.children())}
+    order: list[str] = []
+    with torch.inference_mode(), evaluating(model), reading(leaves, lambda layer, _: order.append(layer)):
+        model(image)
+    return order
+
+
+def top_layer(model: nn.Module, image: Tensor) -> str:
+    """The last layer before the classifier: of a ConvNet its last stage but one, of any other net the module
+    that runs right before the last one with weights, for an image (1, 3, H, W). InputError where there is none."""
+    if isinstance(model, ConvNet):
+        names = list(model.table)
+        if len(names) > 1:
+            return names[-2]
+    else:
+        modules, order = dict(model.named_modules()), run_order(model, image)
+        weighty = [row for row, name in enumerate(order) if isinstance(modules[name], nn.Conv2d | nn.Linear)]
+        if weighty and weighty[-1] > 0:
+            return order[weighty[-1] - 1]
+    raise InputError(f"{type(model).__name__} has no layer before its classifier: name the layer")
+
+
 def lot(total: int, count: int) -> Tensor:
     """`count` of `total` numbers, the same in every run and smaller counts within larger ones: sorted, int64."""
     order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
