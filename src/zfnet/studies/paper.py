@@ -1,7 +1,15 @@
-"""The numbers of Zeiler & Fergus (2013) that studies print beside their own: each once, with table and row.
+"""The numbers of Zeiler & Fergus (2013, arXiv:1311.2901v3) that studies print beside their own: each once.
 
-CORRESPONDENCE["nose"]["layer 7"]  # (0.069, 0.011)
+    CORRESPONDENCE["nose"]["layer 7"]           # (0.069, 0.011)
+    ABLATIONS["zfnet", "wide_3_4_5"].val_top1   # 37.5
+
+Errors, accuracies and average precisions are in per cent, a pair is a mean and its standard deviation, and None
+stands where the paper gives none. Rows that train.py can make are keyed by its own words: (architecture, ablation).
 """
+
+from typing import NamedTuple
+
+Pair = tuple[float, float | None]
 
 # Table 1, rows by occlusion location: mean and standard deviation of the feature sign change, five dog images
 CORRESPONDENCE = {
@@ -9,4 +17,118 @@ CORRESPONDENCE = {
     "left_eye": {"layer 5": (0.069, 0.007), "layer 7": (0.068, 0.013)},
     "nose": {"layer 5": (0.079, 0.017), "layer 7": (0.069, 0.011)},
     "random": {"layer 5": (0.107, 0.017), "layer 7": (0.073, 0.014)},
+}
+
+
+class Errors(NamedTuple):
+    """A row of Table 2: errors on ImageNet 2012."""
+
+    name: str
+    val_top1: float
+    val_top5: float
+    test_top5: float | None
+
+
+# Table 2; the first four rows are of Krizhevsky et al. (2012), * trained on the ImageNet 2011 too
+OTHERS_ON_IMAGENET = (
+    Errors("Krizhevsky et al., 1 convnet", 40.7, 18.2, None),
+    Errors("Krizhevsky et al., 5 convnets", 38.1, 16.4, 16.4),
+    Errors("Krizhevsky et al.*, 1 convnet", 39.0, 16.6, None),
+    Errors("Krizhevsky et al.*, 7 convnets", 36.7, 15.4, 15.3),
+)
+IMAGENET = {
+    "alexnet": Errors("our replication of Krizhevsky et al., 1 convnet", 40.5, 18.1, None),
+    "zfnet": Errors("1 convnet as per Fig. 3", 38.4, 16.5, None),
+    "zfnets": Errors("5 convnets as per Fig. 3 (a)", 36.7, 15.3, 15.3),
+    "wide": Errors("1 convnet as per Fig. 3 but with layers 3,4,5: 512,1024,512 maps (b)", 37.5, 16.0, 16.1),
+    "zfnets and wide": Errors("6 convnets, (a) & (b) combined", 36.0, 14.7, 14.8),
+}
+
+
+class Ablation(NamedTuple):
+    """A row of Table 3: errors on ImageNet 2012."""
+
+    name: str
+    train_top1: float
+    val_top1: float
+    val_top5: float
+
+
+# Table 3: the upper half edits the net of Krizhevsky et al., the lower that of Figure 3
+ABLATIONS = {
+    ("alexnet", "none"): Ablation("our replication of Krizhevsky et al., 1 convnet", 35.1, 40.5, 18.1),
+    ("alexnet", "remove_3_4"): Ablation("removed layers 3,4", 41.8, 45.4, 22.1),
+    ("alexnet", "remove_7"): Ablation("removed layer 7", 27.4, 40.0, 18.4),
+    ("alexnet", "remove_6_7"): Ablation("removed layers 6,7", 27.4, 44.8, 22.4),
+    ("alexnet", "remove_3_4_6_7"): Ablation("removed layers 3,4,6,7", 71.1, 71.3, 50.1),
+    ("alexnet", "fc_2048"): Ablation("adjust layers 6,7: 2048 units", 40.3, 41.7, 18.8),
+    ("alexnet", "fc_8192"): Ablation("adjust layers 6,7: 8192 units", 26.8, 40.0, 18.1),
+    ("zfnet", "none"): Ablation("our model (as per Fig. 3)", 33.1, 38.4, 16.5),
+    ("zfnet", "fc_2048"): Ablation("adjust layers 6,7: 2048 units", 38.2, 40.2, 17.6),
+    ("zfnet", "fc_8192"): Ablation("adjust layers 6,7: 8192 units", 22.0, 38.8, 17.0),
+    ("zfnet", "wide_3_4_5"): Ablation("adjust layers 3,4,5: 512,1024,512 maps", 18.8, 37.5, 16.0),
+    ("zfnet", "wide_3_4_5_fc_8192"): Ablation(
+        "adjust layers 6,7: 8192 units and layers 3,4,5: 512,1024,512 maps", 10.0, 38.3, 16.9
+    ),
+}
+
+# Tables 4 and 5: mean accuracy per class by training images per class; scratch and frozen are transfer='s words
+CALTECH_101: dict[str, dict[int, Pair]] = {
+    "Bo et al. (2013)": {30: (81.4, 0.33)},
+    "Yang et al. (2009)": {15: (73.2, None), 30: (84.3, None)},
+    "scratch": {15: (22.8, 1.5), 30: (46.5, 1.7)},
+    "frozen": {15: (83.8, 0.5), 30: (86.5, 0.5)},
+}
+CALTECH_256: dict[str, dict[int, Pair]] = {
+    "Sohn et al. (2011)": {15: (35.1, None), 30: (42.1, None), 45: (45.7, None), 60: (47.9, None)},
+    "Bo et al. (2013)": {15: (40.5, 0.4), 30: (48.0, 0.2), 45: (51.9, 0.2), 60: (55.2, 0.3)},
+    "scratch": {15: (9.0, 1.4), 30: (22.5, 0.7), 45: (31.2, 0.5), 60: (38.8, 1.4)},
+    "frozen": {15: (65.7, 0.2), 30: (70.6, 0.2), 45: (72.7, 0.4), 60: (74.2, 0.3)},
+}
+
+
+class Precision(NamedTuple):
+    """A row of Table 6: average precision on PASCAL VOC 2012, of [A] Sande et al., [B] Yan et al., and ours."""
+
+    name: str
+    sande: float
+    yan: float
+    ours: float
+
+
+# Table 6, by the names that VOC's own files have
+VOC_2012 = {
+    "aeroplane": Precision("airplane", 92.0, 97.3, 96.0),
+    "bicycle": Precision("bicycle", 74.2, 84.2, 77.1),
+    "bird": Precision("bird", 73.0, 80.8, 88.4),
+    "boat": Precision("boat", 77.5, 85.3, 85.5),
+    "bottle": Precision("bottle", 54.3, 60.8, 55.8),
+    "bus": Precision("bus", 85.2, 89.9, 85.8),
+    "car": Precision("car", 81.9, 86.8, 78.6),
+    "cat": Precision("cat", 76.4, 89.3, 91.2),
+    "chair": Precision("chair", 65.2, 75.4, 65.0),
+    "cow": Precision("cow", 63.2, 77.8, 74.4),
+    "diningtable": Precision("dining table", 63.2, 75.1, 67.7),
+    "dog": Precision("dog", 68.9, 83.0, 87.8),
+    "horse": Precision("horse", 78.2, 87.5, 86.0),
+    "motorbike": Precision("motorbike", 81.0, 90.1, 85.1),
+    "person": Precision("person", 91.6, 95.0, 90.9),
+    "pottedplant": Precision("potted plant", 55.9, 57.8, 52.2),
+    "sheep": Precision("sheep", 69.4, 79.2, 83.6),
+    "sofa": Precision("sofa", 65.4, 73.4, 61.1),
+    "train": Precision("train", 86.7, 94.5, 91.8),
+    "tvmonitor": Precision("tv", 77.4, 80.7, 76.1),
+}
+VOC_2012_MEAN = Precision("mean", 74.3, 82.2, 79.0)
+
+# Table 7, by head and layers kept: accuracy on Caltech-101 at 30 images per class and Caltech-256 at 60
+LAYERS: dict[tuple[str, int], tuple[Pair, Pair]] = {
+    ("svm", 1): ((44.8, 0.7), (24.6, 0.4)),
+    ("svm", 2): ((66.2, 0.5), (39.6, 0.3)),
+    ("svm", 3): ((72.3, 0.4), (46.0, 0.3)),
+    ("svm", 4): ((76.6, 0.4), (51.3, 0.1)),
+    ("svm", 5): ((86.2, 0.8), (65.6, 0.3)),
+    ("svm", 7): ((85.5, 0.4), (71.7, 0.2)),
+    ("softmax", 5): ((82.9, 0.4), (65.7, 0.5)),
+    ("softmax", 7): ((85.4, 0.4), (72.6, 0.1)),
 }
