@@ -21,7 +21,6 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
@@ -31,6 +30,7 @@ from zfnet.training import folders
 from zfnet.training.checkpoint import Card, build, check_card, read_checkpoint
 from zfnet.training.jobs import run_job
 from zfnet.training.memory import keep_freed_memory
+from zfnet.training.result import finish, read_result
 
 log = logging.getLogger(__name__)
 
@@ -83,15 +83,19 @@ def fit(cfg: DictConfig) -> float:
 
 def train(cfg: DictConfig, folder: Path) -> float:
     """`fit` for one job in `folder`."""
-    result = folder / "result.json"
-    if result.exists():
+    result = read_result(folder)
+    if result:
         if not cfg.resume:
             raise InputError(f"{folder} holds a finished run: give another name= (or resume=true to see it)")
-        log.info("%s has finished already:\n%s", folder, result.read_text())
-        return float(json.loads(result.read_text())["val/top1_error"])
+        log.info("%s has finished already:\n%s", folder, json.dumps(result, indent=1))
+        return float(result["val/top1_error"])
     _quiet_lightning()
     seed_everything(cfg.seed, verbose=False)
     keep_freed_memory()
+    if cfg.transfer is not None:
+        from zfnet.training.transfer import transfer
+
+        return transfer(cfg, folder)
     data: ImageData = instantiate(cfg.data)
     card: Card = {
         "model": OmegaConf.to_container(cfg.model, resolve=True),
@@ -125,7 +129,7 @@ def train(cfg: DictConfig, folder: Path) -> float:
     if cfg.test:
         trainer.test(classifier, datamodule=data, verbose=False)
         errors |= _logged(trainer, "test/")
-    _finish(errors, folder)
+    finish(errors, folder)
     return errors["val/top1_error"]
 
 
@@ -158,17 +162,3 @@ def _newest_checkpoint(folder: Path, card: Card) -> tuple[Path | None, int | Non
         return None, None
     newest = max(steps, key=lambda path: steps[path])
     return newest, steps[newest][0]
-
-
-@rank_zero_only
-def _finish(errors: dict[str, float], folder: Path) -> None:
-    (folder / "result.json").write_text(json.dumps(errors, indent=1) + "\n")
-    lines = [f"validation top-1 error {errors['val/top1_error']:.1%}"]
-    if "val/top5_error" in errors:
-        lines[0] += f", top-5 {errors['val/top5_error']:.1%}"
-    if "test/top1_error" in errors:
-        lines[0] += f"; ten crops: top-1 {errors['test/top1_error']:.1%}"
-    lines.append(f"TensorBoard: tensorboard --logdir {folder} --samples_per_plugin images=1000")
-    written = sorted(path for path in folder.rglob("*") if path.suffix in (".ckpt", ".png", ".json"))
-    lines.append(f"in {folder}: {', '.join(str(path.relative_to(folder)) for path in written)}")
-    log.info("\n".join(lines))
