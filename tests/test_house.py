@@ -122,6 +122,8 @@ def test_every_file_opens_with_what_it_is(path: Path) -> None:
 
 WITH = {  # what a choice needs beside it
     "model=torchvision": ["model.name=resnet18"],
+    "data=class_folders": ["data.root=/photos"],
+    "data=few_per_class": ["data.source=null"],
     "data=folder": ["data.root=/photos"],
     "data=images": ["data.source=null"],
 }

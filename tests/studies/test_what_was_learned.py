@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from zfnet.analysis import occlusion_sweep
 from zfnet.data import ImageData
-from zfnet.data.image_data import creatures
+from zfnet.data.embedded import creatures
 from zfnet.studies.objects import object_of
 from zfnet.studies.subject import Subject
 from zfnet.training.checkpoint import build

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zfnet.data.image_store import Images, ImageStore
+from zfnet.data.image_store import Chosen, Images, ImageStore
 from zfnet.data.preprocessing import centre_crop, ten_crops
 
 LOOK_AHEAD = 4  # batches that are decoded before they are asked for
@@ -155,14 +155,19 @@ class Batches:
 
     def _read(self, chunks: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Each chunk of indices, with the tensor that holds its pictures and their rows in it."""
-        if isinstance(self.images, ImageStore):
+        images = self.images
+        if isinstance(images, ImageStore):
             for indices in chunks:
-                yield indices, self.images.images, indices
+                yield indices, images.images, indices
+            return
+        if isinstance(images, Chosen) and isinstance(images.base, ImageStore):
+            for indices in chunks:
+                yield indices, images.base.images, images.rows[indices]
             return
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             ahead: deque[tuple[Tensor, list[Future[Tensor]]]] = deque()
             for indices in chunks:
-                ahead.append((indices, [pool.submit(self.images.read, i) for i in indices.tolist()]))
+                ahead.append((indices, [pool.submit(images.read, i) for i in indices.tolist()]))
                 if len(ahead) > LOOK_AHEAD:
                     yield _stacked(*ahead.popleft())
             while ahead:

@@ -10,12 +10,14 @@ validation and testing take the centre crop; the ten-crop test cuts further crop
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import torch
 from lightning import LightningDataModule
 
 from zfnet.data.batches import Augmentation, Batches
-from zfnet.data.creatures import Creatures
-from zfnet.data.image_store import Images, build_store
+from zfnet.data.image_store import Chosen, Images, build_store
+from zfnet.data.selection import Selection
 from zfnet.data.sources import Source
 from zfnet.errors import InputError
 
@@ -29,6 +31,7 @@ def stored_size(image_size: int) -> int:
 
 class ImageData(LightningDataModule):
     """Train and validation splits, `source(split="train")` and `source(split="val")`; testing uses the latter.
+    Words that are not named here are the source's: `source(split="train", images_per_class=30)`.
 
     `batch_size` counts the pictures of all processes together. `crops` is "ten" (the paper's) or "any".
     With `store=False` pictures are decoded on the fly, to the same pixels.
@@ -45,6 +48,7 @@ class ImageData(LightningDataModule):
         store: bool = True,
         max_bad: int = 10,
         seed: int = 0,
+        **words: Any,
     ) -> None:
         super().__init__()
         if crops not in CROPS:
@@ -52,7 +56,7 @@ class ImageData(LightningDataModule):
         self.image_size, self.store_size = image_size, stored_size(image_size)
         self.batch_size, self.crops, self.seed = batch_size, crops, seed
         self.store, self.max_bad = store, max_bad
-        self.sources = {split: source(split=split) for split in ("train", "val")}
+        self.sources = {split: source(split=split, **words) for split in ("train", "val")}
         self.classes = self.sources["train"].classes
         name = self.sources["train"].name
         if root is not None:
@@ -61,15 +65,19 @@ class ImageData(LightningDataModule):
         self.images: dict[str, Images] = {}
 
     def open(self, split: str) -> Images:
-        """One split's store, built if it is not there."""
+        """One split's store, built if it is not there; of a selection, that of its whole, and what is chosen."""
+        source = self.sources[split]
+        if not isinstance(source, Selection):
+            return self._built(source, split)
+        images = self._built(source.whole, source.store)
+        numbers = {id_: row for row, id_ in enumerate(images.ids)}
+        rows = [numbers[id_] for id_ in source.ids if id_ in numbers]  # some may have been unreadable
+        return Chosen(images, torch.tensor(rows, dtype=torch.long))
+
+    def _built(self, source: Source, name: str) -> Images:
         kind = "" if self.store else "-index"
-        return build_store(
-            self.sources[split],
-            self.folder / f"{split}-{self.store_size}{kind}",
-            self.store_size,
-            self.max_bad,
-            pixels=self.store,
-        )
+        folder = self.folder / f"{name}-{self.store_size}{kind}"
+        return build_store(source, folder, self.store_size, self.max_bad, pixels=self.store)
 
     def prepare_data(self) -> None:
         """Builds both stores, or finds them; one process a machine does it."""
@@ -98,8 +106,8 @@ class ImageData(LightningDataModule):
     def val_dataloader(self) -> Batches:
         return self.ordered("val")
 
-    def test_dataloader(self) -> Batches:
-        return self.ordered("val")
+    def test_dataloader(self) -> list[Batches]:
+        return [self.ordered("val"), self.ordered("train")]
 
     def ordered(self, split: str) -> Batches:
         """Every picture of a split once, in order, at the centre crop, shared between the processes."""
@@ -110,8 +118,3 @@ class ImageData(LightningDataModule):
         return Batches(
             self.images[split], self.image_size, self.batch_size, augmentation, self.seed, rank, world
         )
-
-
-def creatures(split: str, train: int, val: int, image_size: int) -> Creatures:
-    """The embedded data set, drawn at the size at which it is stored."""
-    return Creatures({"train": train, "val": val}[split], split=split, size=stored_size(image_size))

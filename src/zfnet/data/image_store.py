@@ -12,6 +12,7 @@ made: the mean and the list of unreadable files are known, and each `read` decod
 
     images = build_store(folder("photos", "train"), "stores/photos", size=256)
     images.read(0), images.labels[0]  # uint8 (256, 256, 3)
+    Chosen(images, torch.tensor([4, 7])).mean  # that of two of them, which are not copied
 """
 
 import errno
@@ -19,6 +20,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,8 +43,11 @@ class Images(Protocol):
     ids: list[str]
     classes: list[str]
     labels: Tensor  # (N,) int64
-    mean: Tensor  # (3, S, S) float32, 0 to 255
     size: int
+
+    @property
+    def mean(self) -> Tensor:
+        """(3, S, S) float32, 0 to 255."""
 
     def __len__(self) -> int: ...
 
@@ -100,6 +105,46 @@ class OnTheFly(_Contents):
 
     def read(self, index: int) -> Tensor:
         return square(self.source.read(self.rows[index]), self.size)
+
+
+@dataclass(eq=False, repr=False)
+class Chosen:
+    """The pictures `rows`, (M,) int64 without repeats, of other images, in that order; nothing is copied."""
+
+    base: Images
+    rows: Tensor
+
+    def __post_init__(self) -> None:
+        self.ids = [self.base.ids[row] for row in self.rows.tolist()]
+        self.labels = self.base.labels[self.rows]
+        self.classes, self.size = self.base.classes, self.base.size
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, index: int) -> Tensor:
+        return self.base.read(int(self.rows[index]))
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Of the chosen pictures alone; from the others' sum where those are fewer. Off by two roundings of
+        float32 at most."""
+        if not len(self):
+            return torch.zeros_like(self.base.mean)
+        kept = torch.zeros(len(self.base), dtype=torch.bool)
+        kept[self.rows] = True
+        if len(self) <= len(self.base) // 2:
+            total = self._sum(kept)
+        else:
+            total = (self.base.mean.double() * len(self.base)).round() - self._sum(~kept)
+        return (total / len(self)).float()
+
+    def _sum(self, which: Tensor) -> Tensor:
+        """The pixels' sums over these pictures of the base, (3, S, S) float64, in whole numbers."""
+        total = torch.zeros(self.size, self.size, 3, dtype=torch.int64)
+        for row in which.nonzero().flatten().tolist():
+            total += self.base.read(row)
+        return total.permute(2, 0, 1).contiguous().double()
 
 
 def build_store(

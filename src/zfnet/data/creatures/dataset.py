@@ -7,6 +7,7 @@
 It is a source: `read`, `ids` and `labels` are all that an image store asks for.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,12 +51,22 @@ class Drawing(NamedTuple):
 
 
 class Creatures:
-    """`count` pictures, the classes in turn; (seed, split, index) names a scene, the same at every size."""
+    """`count` pictures, the classes in turn; (seed, split, index) names a scene, the same at every size.
+
+    `classes` are some of the twelve, None all; the data set is then named after them.
+    """
 
     name = "creatures"
     classes = sorted(RECIPES)
 
-    def __init__(self, count: int, seed: int = 0, split: str = "train", size: int = 256) -> None:
+    def __init__(
+        self,
+        count: int,
+        seed: int = 0,
+        split: str = "train",
+        size: int = 256,
+        classes: Sequence[str] | None = None,
+    ) -> None:
         if count < 1:
             raise InputError(f"creatures: count must be at least 1, got {count}")
         if size < 16:
@@ -64,6 +75,9 @@ class Creatures:
             raise InputError(f"creatures: seed must not be negative, got {seed}")
         if split not in SPLITS:
             raise InputError(f"creatures: no split {split!r}, choose one of {', '.join(SPLITS)}")
+        if classes is not None:
+            self.classes = chosen(classes)
+            self.name = "-".join(["creatures", *self.classes])
         self.seed, self.split, self.size = seed, split, size
         self.ids = [f"{split}/{index:06d}" for index in range(count)]
         self.labels = [index % len(self.classes) for index in range(count)]
@@ -104,6 +118,15 @@ class Creatures:
         if dice.chance(OCCLUDED):
             scene.occluder(canvas, dice)
         return Drawing(canvas, parts, colours["trim"], dice)
+
+
+def chosen(classes: Sequence[str]) -> list[str]:
+    """The classes in alphabetical order, each known and named once."""
+    unknown = sorted(set(classes) - set(RECIPES))
+    if unknown or not classes or len(set(classes)) < len(classes):
+        problem = f"no class {unknown[0]!r}" if unknown else f"classes={list(classes)} is no choice"
+        raise InputError(f"creatures: {problem}, choose some of {', '.join(sorted(RECIPES))}")
+    return sorted(classes)
 
 
 def order_pairs(parts: dict[str, tuple[int, Point]]) -> dict[str, tuple[int, Point]]:

@@ -1,0 +1,76 @@
+"""Data sets to learn from a few pictures a class: Caltech-101, Caltech-256, or one's own class folders.
+
+The paper trains on 15 or 30 pictures per class of Caltech-101 (Table 4) and on 15 to 60 of Caltech-256
+(Table 5), five folds each. The layouts and the download are torchvision's; the background classes of both,
+which are no classes, are left out: 101 and 256 remain.
+
+    train = caltech101("data", "train", images_per_class=15, fold=2)
+    own = class_folders("photos", "val", images_per_class=15, fold=2, test_per_class=50)  # photos/<class>/*
+"""
+
+from pathlib import Path
+
+from torchvision import datasets
+
+from zfnet.data.folds import few_per_class
+from zfnet.data.selection import Selection
+from zfnet.data.sources import Photos, Split, folder
+from zfnet.errors import InputError
+
+
+def caltech101(
+    root: str | Path, split: Split, images_per_class: int = 30, fold: int = 0, test_per_class: int = 50
+) -> Selection:
+    """`root/caltech101/101_ObjectCategories/<class>/*.jpg`, downloaded (140 MB) when absent."""
+    found = _fetched(datasets.Caltech101, root, "caltech101/101_ObjectCategories")
+    whole = _whole("caltech101", found, without="BACKGROUND_Google")
+    return few_per_class(whole, split, images_per_class, fold, test_per_class)
+
+
+def caltech256(
+    root: str | Path, split: Split, images_per_class: int = 30, fold: int = 0, test_per_class: int = 50
+) -> Selection:
+    """`root/caltech256/256_ObjectCategories/<number>.<class>/*.jpg`, downloaded (1.2 GB) when absent."""
+    found = _fetched(datasets.Caltech256, root, "caltech256/256_ObjectCategories")
+    whole = _whole("caltech256", found, without="257.clutter")
+    return few_per_class(whole, split, images_per_class, fold, test_per_class)
+
+
+def class_folders(
+    root: str | Path, split: Split, images_per_class: int, fold: int, test_per_class: int
+) -> Selection:
+    """Every picture of `root/<class>/*`."""
+    for part in ("train", "val"):
+        if (Path(root).expanduser() / part).is_dir():
+            raise InputError(
+                f"{root}: has {part}/ where class folders belong; give data.root={root}/{part}, or data=folder"
+            )
+    whole = folder(root, "train", val_fraction=0)
+    return few_per_class(whole, split, images_per_class, fold, test_per_class)
+
+
+def _fetched(
+    kind: type[datasets.Caltech101] | type[datasets.Caltech256], root: str | Path, place: str
+) -> Path:
+    """The folder `place` below the root, where torchvision puts it if it is not there."""
+    root = Path(root).expanduser()
+    if not (root / place).is_dir():
+        try:
+            kind(str(root), download=True)
+        except (RuntimeError, OSError, ValueError) as error:
+            line = " ".join(str(error).split())
+            raise InputError(f"{root / place}: {kind.__name__} cannot be had: {line}") from error
+    return root / place
+
+
+def _whole(name: str, root: Path, without: str) -> Photos:
+    """All pictures of all classes but one."""
+    found = folder(root, "train", val_fraction=0)
+    classes = [label for label in found.classes if label != without]
+    of_class = [found.classes[label] for label in found.labels]
+    kept = [
+        (id_, classes.index(label))
+        for id_, label in zip(found.ids, of_class, strict=True)
+        if label != without
+    ]
+    return Photos(name, found.root, classes, [id_ for id_, _ in kept], [label for _, label in kept])
