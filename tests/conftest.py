@@ -11,9 +11,11 @@ from hypothesis import settings
 from lightning import LightningDataModule, Trainer
 from omegaconf import DictConfig
 
+from zfnet.data import Creatures
 from zfnet.data.batches import Augmentation, Batches
 from zfnet.data.image_store import ImageStore
 from zfnet.models import Conv, ConvNet, Linear, Pool
+from zfnet.training.checkpoint import build
 from zfnet.training.classifier import Classifier
 from zfnet.training.fit import register_resolvers
 from zfnet.training.folders import config_folder
@@ -108,6 +110,19 @@ def composed() -> Iterator[Callable[..., DictConfig]]:
     register_resolvers()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         yield lambda *overrides, root="train": compose(root, list(overrides))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A narrow, untrained ZFNet for creatures of 48 pixels, cut from 55, saved as train.py saves."""
+    torch.manual_seed(3)
+    edit = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
+    words = {"architecture": "zfnet", "edit": edit, "init": "he", "pixels": "unit"}
+    model = {"_target_": "zfnet.models.convnet", **words}
+    card = {"model": model, "classes": list(Creatures.classes), "image_size": 48, "store_size": 55}
+    path = tmp_path_factory.mktemp("run") / "last.ckpt"
+    torch.save({"card": card, "state_dict": build(card).state_dict()}, path)
+    return path
 
 
 @pytest.fixture(autouse=True)
