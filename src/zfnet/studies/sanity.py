@@ -119,13 +119,14 @@ def _similar(checked: Checked) -> dict[str, dict[str, float]]:
 def _sheet(
     layer: str, checked: Checked, similar: dict[str, dict[str, float]], where: dict[str, Any]
 ) -> Tensor:
-    """Of each map the first picture, and the numbers of all."""
+    """Of each map a panel of all its pictures, and the numbers."""
     maps = [unit.map for unit in checked.units]
-    columns = [maps.index(map) for map in dict.fromkeys(maps)][:SHOWN]
+    shown = list(dict.fromkeys(maps))[:SHOWN]
+    columns = [[i for i, map in enumerate(maps) if map == each] for each in shown]
     rows = [
         Row(
             label,
-            checked.pictures[name][columns],
+            [checked.pictures[name][own] for own in columns],
             (similar[name]["cosine"], similar[name]["rank"]),
             name not in OTHERS,
         )
@@ -138,7 +139,8 @@ def _sheet(
         ]
         located = Located(f"{where['unit']}, {where['images']} images", list(where["methods"]), *shares)
     title = f"{layer}: what stays of a projection when the net, the unit or the image is another"
-    return sanity_sheet(title, [f"map {maps[i]}" for i in columns], checked.patches[columns], rows, located)
+    patches = [checked.patches[own] for own in columns]
+    return sanity_sheet(title, [f"map {map}" for map in shown], patches, rows, located)
 
 
 def labels(checks: Iterable[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 save_png(sanity_sheet("conv5: what stays", ["map 3", "map 7"], patches, rows, located), "sanity.png")
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,19 +13,30 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from zfnet.viz.figures import drawn
-from zfnet.viz.grids import above, beside, bordered, centred, contrasted, fitted, framed, to_uint8, written
+from zfnet.viz.grids import (
+    above,
+    beside,
+    bordered,
+    centred,
+    contrasted,
+    fitted,
+    framed,
+    tiled,
+    to_uint8,
+    written,
+)
 
-TILE = 112  # a picture's side; of few columns twice that
+PANEL = 228  # a panel's side; of few columns twice that
 FEW = 4
 MEASURES = (("tab:blue", "cosine, signed"), ("tab:orange", "rank correlation of |R|"))
 
 
 @dataclass(frozen=True)
 class Row:
-    """A check: projections (columns, 3, h, w), and how similar all of its pictures are to the original's."""
+    """A check: a panel of projections for each column, and how similar all of them are to the original's."""
 
     name: str
-    pictures: Tensor
+    pictures: Sequence[Tensor]
     similarity: tuple[float, float]  # cosine, rank correlation
     in_cascade: bool  # joined by a line
 
@@ -40,30 +52,47 @@ class Located:
 
 
 def sanity_sheet(
-    title: str, heads: Sequence[str], patches: Tensor, rows: Sequence[Row], located: Located | None
+    title: str,
+    heads: Sequence[str],
+    patches: Sequence[Tensor],
+    rows: Sequence[Row],
+    located: Located | None,
 ) -> Tensor:
-    """Patches (columns, 3, h, w) in [0, 1] above their projections; the last row is chance → (H, W, 3) uint8."""
-    side = max(TILE, min(2 * TILE, *patches.shape[-2:])) if len(heads) < FEW else TILE
+    """Patches in [0, 1] above their projections; the last row is chance → (H, W, 3) uint8."""
+    side = PANEL if len(heads) >= FEW else 2 * PANEL
     width = max(written(name).shape[1] for name in ("image", *(row.name for row in rows))) + 8
+    panels = [_panel(each, side) for each in patches]
+    columns = max(panel.shape[1] for panel in panels)
     blank = torch.full((1, width, 3), 255, dtype=torch.uint8)
-    lines = [beside([blank, *(centred(written(head), width=side) for head in heads)], 4)]
-    lines.append(_line("image", patches, side, width))
-    lines += [_line(r.name, torch.stack([contrasted(one) for one in r.pictures]), side, width) for r in rows]
-    sheet = above(lines, 4)
-    figure = Figure(figsize=(6, sheet.shape[0] / 100), dpi=100, layout="constrained")
-    panels = figure.subplots(1 if located is None else 2, 1, squeeze=False)[:, 0]
-    _similarities(panels[0], rows)
+    lines = [beside([blank, *(centred(written(head), width=columns) for head in heads)], 6)]
+    lines.append(_line("image", panels, width, columns))
+    for row in rows:
+        shown = [_panel(each + 0.5, side, as_projections=True) for each in row.pictures]
+        lines.append(_line(row.name, shown, width, columns))
+    sheet = above(lines, 6)
+    figure = Figure(figsize=(6, min(sheet.shape[0] / 100, 12)), dpi=100, layout="constrained")
+    axes = figure.subplots(1 if located is None else 2, 1, squeeze=False)[:, 0]
+    _similarities(axes[0], rows)
     if located is not None:
-        _bars(panels[1], located)
+        _bars(axes[1], located)
     body = beside([sheet, drawn(figure)], 20)
     return framed(above([written(title, 20, bold=True), body], 12), 12).contiguous()
 
 
-def _line(name: str, pictures: Tensor, side: int, width: int) -> Tensor:
-    tiles = [to_uint8(picture) for picture in fitted(pictures, side)]
+def _panel(pictures: Tensor, side: int, as_projections: bool = False) -> Tensor:
+    """(k, 3, h, w) around 0.5 → their box, about `side` pixels wide; projections each on a scale of their own."""
+    across = math.ceil(math.sqrt(len(pictures)))
+    pictures = fitted(pictures, side // across)
+    if as_projections:
+        pictures = torch.stack([contrasted(picture - 0.5) for picture in pictures])
+    return to_uint8(tiled(pictures))
+
+
+def _line(name: str, panels: Sequence[Tensor], width: int, columns: int) -> Tensor:
     label = written(name)
     label = bordered(label, right=width - label.shape[1])
-    return beside([centred(label, height=tiles[0].shape[0]), *tiles], 4)
+    cells = [centred(panel, width=columns) for panel in panels]
+    return beside([centred(label, height=max(panel.shape[0] for panel in panels)), *cells], 6)
 
 
 def _similarities(axes: Axes, rows: Sequence[Row]) -> None:
