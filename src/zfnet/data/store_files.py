@@ -10,6 +10,7 @@ import fcntl
 import io
 import json
 import logging
+import math
 import mmap
 import os
 from collections.abc import Iterator
@@ -49,14 +50,19 @@ def read_index(folder: Path) -> dict[str, Any] | None:
 
 
 def map_pixels(path: Path, count: int, size: int) -> Tensor:
-    """The file as (count, size, size, 3). Not by torch.from_file, which asks the kernel to set memory aside
-    for the whole file and fails for one larger than the machine's."""
-    length = count * size * size * 3
+    """The file as uint8 (count, size, size, 3)."""
+    return mapped(path, (count, size, size, 3), torch.uint8)
+
+
+def mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """The file as a tensor, its pages read when touched. Not by torch.from_file, which asks the kernel to set
+    memory aside for the whole file and fails for one larger than the machine's."""
+    length = math.prod(shape) * dtype.itemsize
     if length_of(path) != length:
         raise InputError(f"{path}: has {length_of(path):,} bytes and {length:,} are expected; {REMEDY}")
     with path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), length, flags=mmap.MAP_PRIVATE | MAP_NORESERVE)
-    return torch.frombuffer(mapped, dtype=torch.uint8).view(count, size, size, 3)
+        pages = mmap.mmap(file.fileno(), length, flags=mmap.MAP_PRIVATE | MAP_NORESERVE)
+    return torch.frombuffer(pages, dtype=dtype).view(shape)
 
 
 @contextmanager

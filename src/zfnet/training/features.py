@@ -1,0 +1,254 @@
+"""A frozen trunk's features of a whole data set: computed once, kept on the disk, mapped and not read.
+
+One pass for all layers that are missing, up to the last of them. A layer's features lie in
+
+    KEY.f32        float32 (N, D), no header; by ten crops (N, 10, D); written batch by batch
+    KEY.json       of which layer, and how many pictures are done: written after their bytes are on the disk
+
+KEY is a hash of all they depend on: the weights and modules up to the layer, the preparation, the pictures' ids
+and their mean, pool and crops. What lies behind the layer does not count, so that every fold, k, head and number
+of classes finds the same file; a pass that was killed goes on.
+
+    kept = kept_features(net, prepare, images, ["conv5", "fc7"], Path("outputs/features/photos"), pool=6)
+    kept["conv5"][rows]         # (len(rows), 256 * 6 * 6)
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zfnet.data.batches import Batch, Batches
+from zfnet.data.image_store import Images
+from zfnet.data.preprocessing import Preprocessing, centre_crop, ten_crops
+from zfnet.data.store_files import alone, length_of, mapped, pwrite, save
+from zfnet.errors import InputError
+from zfnet.models.reading import check_called_once, evaluating, found, reading, run_order
+from zfnet.progress import progress_bar
+
+SAVED_EVERY = 10  # seconds of work that a kill may cost
+log = logging.getLogger(__name__)
+
+Crops = Literal["centre", "ten"]
+
+
+def kept_features(
+    net: nn.Module,
+    prepare: Preprocessing,
+    images: Images,
+    layers: Sequence[str],
+    folder: Path,
+    pool: int | None = None,
+    crops: Crops = "centre",
+    batch_size: int = 64,
+) -> dict[str, Tensor]:
+    """Each layer's features of all `images` in order, float32 (N, D), or (N, 10, D) of the paper's ten crops.
+
+    Maps larger than `pool` x `pool` are averaged down to it (adaptively); None keeps them whole. `images` are a
+    data set's whole, of which folds take rows. Inputs go to the net's device. Raises InputError for a layer
+    that does not run once, for values that are not numbers, and for a disk that is too small.
+    """
+    if pool is not None and pool < 1:
+        raise InputError(f"pool={pool}: maps are averaged down to 1 x 1 or more, or kept whole (null)")
+    trunk = _Trunk(net, prepare, images, found(net, layers), pool, crops)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = {layer: _Kept(folder / key, shape) for layer, (key, shape) in trunk.probed().items()}
+        if any(each.missing for each in kept.values()):
+            with alone(folder):
+                missing = {layer: each for layer, each in kept.items() if each.missing}
+                if missing:  # another process may have computed them meanwhile
+                    _check_room(folder, list(missing.values()))
+                    trunk.run(missing, batch_size)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(
+                f"{folder}: the disk is full; what was computed stays: free some space and run the same command"
+            ) from error
+        raise InputError(f"{folder}: {error.strerror or error}") from error
+    return {layer: mapped(each.data, each.shape, torch.float32) for layer, each in kept.items()}
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """One layer's features on the disk."""
+
+    path: Path
+    shape: tuple[int, ...]
+
+    @property
+    def data(self) -> Path:
+        return self.path.with_suffix(".f32")
+
+    @property
+    def picture(self) -> int:
+        """Bytes of one picture's features."""
+        return 4 * math.prod(self.shape[1:])
+
+    @property
+    def done(self) -> int:
+        """Pictures that are safe on the disk."""
+        index = self.path.with_suffix(".json")
+        done = int(json.loads(index.read_text())["done"]) if index.exists() else 0
+        return done if length_of(self.data) >= done * self.picture else 0
+
+    @property
+    def missing(self) -> int:
+        return self.shape[0] - self.done
+
+
+class _Trunk:
+    """A net up to the last of some layers, and the pictures that it is shown."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        prepare: Preprocessing,
+        images: Images,
+        modules: dict[str, nn.Module],
+        pool: int | None,
+        crops: Crops,
+    ) -> None:
+        self.net, self.prepare, self.images, self.modules = net, prepare, images, modules
+        self.pool, self.crops = pool, crops
+        size, crop = prepare.store_size, prepare.crop
+        self.cuts = ten_crops(size, crop) if crops == "ten" else centre_crop(size, crop)[None]  # (C, 3)
+        self.device = next((p.device for p in net.parameters()), torch.device("cpu"))
+
+    def probed(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Each layer's key and the shape of its features, from one picture."""
+        image = self._inputs(Batches(self.images, self.prepare.crop, 1).picked([0]))[:1]
+        width: dict[str, int] = {}
+        pool: dict[str, int | None] = {}
+
+        def read(layer: str, maps: Tensor) -> None:
+            width[layer] = self._features(maps).shape[1]
+            pool[layer] = self.pool if width[layer] < maps[0].numel() else None  # the same file as kept whole
+
+        with torch.inference_mode(), evaluating(self.net):
+            check_called_once(self.net, self.modules, image)
+            with reading(self.modules, read):
+                self.net(image)
+        crops = (len(self.cuts),) if self.crops == "ten" else ()
+        keys = self._keys(run_order(self.net, image), pool)
+        return {layer: (keys[layer], (len(self.images), *crops, width[layer])) for layer in self.modules}
+
+    def run(self, missing: dict[str, _Kept], batch_size: int) -> None:
+        """Fills the files, from the picture on that any of them lacks."""
+        pictures = max(1, batch_size // len(self.cuts))
+        batches = Batches(self.images, self.prepare.crop, pictures)
+        begun = min(each.done for each in missing.values()) // pictures
+        batches.load_state_dict({"epoch": 0, "seen": begun})
+        first = done = begun * pictures
+        start = saved = time.monotonic()
+        with ExitStack() as stack, torch.inference_mode(), evaluating(self.net):
+            files = {layer: stack.enter_context(_opened(each.data)) for layer, each in missing.items()}
+            bar = stack.enter_context(progress_bar())
+            task = bar.add_task("", total=len(self.images), completed=done)
+            for batch in batches:
+                self._write(batch, missing, files)
+                done += len(batch)
+                bar.update(task, completed=done)
+                if done == len(self.images) or time.monotonic() - saved > SAVED_EVERY:
+                    for layer, file in files.items():
+                        os.fsync(file)
+                        self._save(layer, missing[layer], max(done, missing[layer].done))
+                    saved = time.monotonic()
+        seconds = time.monotonic() - start
+        log.info(
+            "features of %s: %d pictures in %.1f s, %.0f images/s",
+            ", ".join(missing),
+            done - first,
+            seconds,
+            (done - first) / max(seconds, 1e-9),
+        )
+
+    def _write(self, batch: Batch, missing: dict[str, _Kept], files: dict[str, int]) -> None:
+        """One batch through the net, each layer's features into its file as soon as they are there."""
+        left, first = set(missing), int(batch.indices[0])
+
+        def read(layer: str, maps: Tensor) -> bool:
+            features = self._features(maps)
+            if not features.isfinite().all():
+                bad = first + int((~features.isfinite()).any(1).nonzero()[0]) // len(self.cuts)
+                raise InputError(f"layer {layer!r} is not a number for picture {self.images.ids[bad]}")
+            pwrite(files[layer], features.cpu().numpy(), first * missing[layer].picture)
+            left.discard(layer)
+            return not left
+
+        with reading({layer: self.modules[layer] for layer in missing}, read):
+            self.net(self._inputs(batch))
+
+    def _inputs(self, batch: Batch) -> Tensor:
+        """All cuts of the first picture, then of the second: (B * C, 3, crop, crop) on the net's device."""
+        batch = batch.to(self.prepare.mean.device)
+        rows = batch.rows.repeat_interleave(len(self.cuts))
+        cuts = self.cuts.to(rows.device).repeat(len(batch), 1)
+        return self.prepare(batch.images, rows, cuts).to(self.device)
+
+    def _features(self, maps: Tensor) -> Tensor:
+        """(B, ...) → float32 (B, D), pooled where the maps are larger."""
+        if self.pool and maps.dim() == 4:
+            height, width = (min(self.pool, side) for side in maps.shape[-2:])
+            maps = F.adaptive_avg_pool2d(maps, (height, width))
+        return maps.flatten(1).float().contiguous()
+
+    def _save(self, layer: str, kept: _Kept, done: int) -> None:
+        about = {"layer": layer, "pool": self.pool, "crops": self.crops, "shape": kept.shape, "done": done}
+        save(kept.path.with_suffix(".json"), json.dumps(about, indent=1).encode())
+
+    def _keys(self, order: list[str], pool: dict[str, int | None]) -> dict[str, str]:
+        """A hash for each layer of what its features depend on; `order` is that in which modules run."""
+        modules = dict(self.net.named_modules())
+        tensors = [*self.net.named_parameters(), *self.net.named_buffers()]
+        digests = {name: _digest(tensor) for name, tensor in tensors}
+        seen = [self.images.ids, self.prepare.store_size, self.prepare.crop, self.crops]
+        seen += [_digest(part) for part in (self.images.mean, self.prepare.mean, self.prepare.std)]
+        keys = {}
+        for layer, module in self.modules.items():
+            inside = set(module.modules())
+            last = max((i for i, name in enumerate(order) if modules[name] in inside), default=len(order) - 1)
+            behind = tuple(f"{name}." for name in set(order[last + 1 :]) - set(order[: last + 1]))
+            weights = {name: each for name, each in digests.items() if not name.startswith(behind)}
+            trunk = [f"{name} {modules[name]}" for name in order[: last + 1]]
+            about = [type(self.net).__qualname__, layer, pool[layer], trunk, weights, *seen]
+            keys[layer] = hashlib.sha256(json.dumps(about).encode(errors="surrogateescape")).hexdigest()[:16]
+        return keys
+
+
+def _digest(tensor: Tensor) -> str:
+    flat = tensor.detach().cpu().contiguous().flatten()
+    return hashlib.sha256(flat.view(torch.uint8).numpy().data).hexdigest()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _check_room(folder: Path, missing: Sequence[_Kept]) -> None:
+    """Raises InputError where the features would not fit on the disk."""
+    needed = sum(each.missing * each.picture for each in missing)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{folder}: the features need {needed:,} bytes and {free:,} are free; free some space, "
+            "average them down (pool=6) or name fewer layers"
+        )
