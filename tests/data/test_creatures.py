@@ -185,3 +185,19 @@ def test_bad_arguments_are_named(arguments: dict, word: str) -> None:
 def test_there_is_nothing_outside(index: int) -> None:
     with pytest.raises(IndexError, match=f"no picture {index}"):
         Creatures(4, size=32).read(index)
+
+
+def test_some_of_the_classes() -> None:
+    some = Creatures(9, size=32, classes=["dog", "bear", "cat"])
+    assert (some.name, some.classes) == ("creatures-bear-cat-dog", ["bear", "cat", "dog"])
+    assert some.labels == [0, 1, 2] * 3
+    assert set(some.annotation(2).parts) <= PARTS["dog"]
+    assert (Creatures.name, len(Creatures.classes)) == ("creatures", 12)
+    whole = Creatures(9, size=32)
+    assert torch.equal(Creatures(9, size=32, classes=whole.classes).read(8), whole.read(8))
+
+
+@pytest.mark.parametrize("classes", [[], ["dog", "dog"], ["dog", "unicorn"]])
+def test_classes_that_are_no_choice(classes: list[str]) -> None:
+    with pytest.raises(InputError, match="choose some of aeroplane, bear"):
+        Creatures(9, classes=classes)

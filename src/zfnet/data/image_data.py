@@ -16,6 +16,7 @@ import torch
 from lightning import LightningDataModule
 
 from zfnet.data.batches import Augmentation, Batches
+from zfnet.data.exclusion import read_exclusion, without
 from zfnet.data.image_store import Chosen, Images, build_store
 from zfnet.data.selection import Selection
 from zfnet.data.sources import Source
@@ -34,7 +35,8 @@ class ImageData(LightningDataModule):
     Words that are not named here are the source's: `source(split="train", images_per_class=30)`.
 
     `batch_size` counts the pictures of all processes together. `crops` is "ten" (the paper's) or "any".
-    With `store=False` pictures are decoded on the fly, to the same pixels.
+    With `store=False` pictures are decoded on the fly, to the same pixels. `exclude` names a file of pictures
+    to leave out (zfnet.data.exclusion).
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ImageData(LightningDataModule):
         store: bool = True,
         max_bad: int = 10,
         seed: int = 0,
+        exclude: str | None = None,
         **words: Any,
     ) -> None:
         super().__init__()
@@ -59,6 +62,9 @@ class ImageData(LightningDataModule):
         self.sources = {split: source(split=split, **words) for split in ("train", "val")}
         self.classes = self.sources["train"].classes
         name = self.sources["train"].name
+        if exclude is not None:
+            gone = read_exclusion(exclude, name)
+            self.sources = {split: without(own, split, gone, exclude) for split, own in self.sources.items()}
         if root is not None:
             name += "-" + hashlib.sha256(str(Path(root).resolve()).encode()).hexdigest()[:8]
         self.folder = Path(store_dir) / name
@@ -85,7 +91,15 @@ class ImageData(LightningDataModule):
             self.open(split)
 
     def setup(self, stage: str) -> None:
-        """Opens both stores and checks them against the batch size and the number of processes."""
+        """Opens both stores and checks them against the batch size and the number of processes.
+
+        Raises InputError also for a data set with several classes a picture, which training has no loss for.
+        """
+        if hasattr(self.sources["train"], "targets"):
+            raise InputError(
+                f"{self.sources['train'].name}: its pictures have several classes each, and training end to end "
+                "wants one; read a trained net's layers instead: transfer=frozen ckpt=CHECKPOINT"
+            )
         if not self.images:
             self.images = {split: self.open(split) for split in self.sources}
         world = self.trainer.world_size if self.trainer else 1

@@ -1,0 +1,79 @@
+"""Pictures to leave out of a data set, as a csv: near-duplicates of a test set, mislabelled or unwanted ones.
+
+    data_set,split,image
+    caltech101,train,accordion/image_0003.jpg
+
+Every data set takes such a file: `data.exclude=exclude.csv`. `analyze.py analysis=overlap` writes one. Stores are
+not built anew for it, and a fold of few pictures per class is drawn from what is left.
+
+    write_exclusion("exclude.csv", "caltech101", {"train": ["accordion/image_0003.jpg"], "val": []})
+    left_out = read_exclusion("exclude.csv", "caltech101")  # by split
+    rest = without(source, "train", left_out, "exclude.csv")
+"""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from zfnet.data.selection import Selection
+from zfnet.data.sources import Source
+from zfnet.data.store_files import save
+from zfnet.errors import InputError
+
+COLUMNS = ("data_set", "split", "image")
+SPLITS = ("train", "val")
+BYTES = "surrogateescape"  # file names that are no UTF-8 come through
+
+
+def write_exclusion(path: str | Path, name: str, ids: Mapping[str, Sequence[str]]) -> None:
+    """The pictures `ids`, by split, of the data set called `name`; the file is whole or not there."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows((name, split, image) for split, images in ids.items() for image in images)
+    save(Path(path), text.getvalue().encode(errors=BYTES))
+
+
+def read_exclusion(path: str | Path, name: str) -> dict[str, set[str]]:
+    """The ids to leave out of each split of the data set called `name`.
+
+    Raises InputError for a missing file, other columns, another data set's rows, or an unknown split.
+    """
+    found: dict[str, set[str]] = {split: set() for split in SPLITS}
+    try:
+        with Path(path).expanduser().open(newline="", encoding="utf-8", errors=BYTES) as file:
+            reader = csv.DictReader(file, restval="")
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise InputError(f"data.exclude={path}: its first line must be {','.join(COLUMNS)}")
+            for row in reader:
+                where = f"data.exclude={path}, line {reader.line_num}"
+                if row["data_set"] != name:
+                    raise InputError(f"{where}: is about {row['data_set']!r}, and this data set is {name!r}")
+                if row["split"] not in SPLITS:
+                    raise InputError(f"{where}: split {row['split']!r} must be one of {', '.join(SPLITS)}")
+                found[row["split"]].add(row["image"])
+    except (OSError, csv.Error) as error:
+        raise InputError(f"data.exclude={path}: {getattr(error, 'strerror', None) or error}") from error
+    return found
+
+
+def without(source: Source, split: str, left_out: Mapping[str, set[str]], path: str | Path) -> Source:
+    """`source`, one split of a data set, without the pictures listed for it in the file `path`.
+
+    Where folds are drawn from a whole, every split's list counts for the whole, since a fold decides which
+    pictures train and which test.
+    """
+    if isinstance(source, Selection) and source.redrawn:
+        gone = set().union(*left_out.values())
+        return source.redrawn(_kept(source.whole, gone, source.store, path))
+    return _kept(source, left_out[split], split, path)
+
+
+def _kept(whole: Source, gone: set[str], store: str, path: str | Path) -> Selection:
+    if unknown := sorted(gone - set(whole.ids)):
+        raise InputError(f"data.exclude={path}: {whole.name} ({store}) has no image {unknown[0]!r}")
+    rows = [row for row, id_ in enumerate(whole.ids) if id_ not in gone]
+    if not rows:
+        raise InputError(f"data.exclude={path}: leaves no image of {whole.name} ({store})")
+    return Selection(whole, rows, store)

@@ -1,0 +1,80 @@
+"""PASCAL VOC 2012: photos that show several of twenty classes at once (Table 6).
+
+    val = voc2012("data", "val")  # data/VOCdevkit/VOC2012/{ImageSets/Main,Annotations,JPEGImages}
+    val.targets[0]  # int8 (20,)
+
+The layout and the download are torchvision's. A class is present in a picture where one of its objects is not
+marked difficult, and absent where it has none; where it has only difficult ones the picture does not count for
+that class, as VOC's own evaluation has it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import torch
+from torch import Tensor
+from torchvision import datasets
+
+from zfnet.data.sources import Photos, Split
+from zfnet.errors import InputError
+
+CLASSES = [
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train"),
+    "tvmonitor",
+]
+PRESENT, ABSENT, DIFFICULT = 1, 0, -1
+
+
+@dataclass
+class ManyLabels(Photos):
+    """Photos with any number of classes each; `labels` are the first class of each photo."""
+
+    targets: Tensor  # int8 (N, classes): 1 present, 0 absent, -1 only difficult objects
+
+
+def voc2012(root: str | Path, split: Split) -> ManyLabels:
+    """The official train and val sets; downloaded (2 GB) when absent. Raises InputError for an annotation that is
+    missing or broken."""
+    if split not in ("train", "val"):
+        raise InputError(f"split is {split!r}, it must be one of train, val")
+    root = Path(root).expanduser()
+    place = root / "VOCdevkit" / "VOC2012"
+    try:
+        found = datasets.VOCDetection(str(root), "2012", split, download=not place.is_dir())
+    except (RuntimeError, OSError) as error:
+        raise InputError(f"{place}: VOC 2012 cannot be had: {' '.join(str(error).split())}") from error
+    targets = torch.tensor([read_targets(path) for path in found.annotations], dtype=torch.int8)
+    ids = [Path(path).relative_to(place).as_posix() for path in found.images]
+    labels = [first_class(row) for row in targets.tolist()]
+    return ManyLabels("voc2012", place, CLASSES, ids, labels, targets)
+
+
+def read_targets(path: str | Path) -> list[int]:
+    """What one annotation says of each of the twenty classes."""
+    try:
+        objects = ElementTree.parse(path).getroot().findall("object")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: the annotation is missing; unpack VOC 2012 anew") from error
+    except (OSError, ElementTree.ParseError) as error:
+        raise InputError(f"{path}: the annotation is broken ({error}); unpack VOC 2012 anew") from error
+    target = [ABSENT] * len(CLASSES)
+    for item in objects:
+        name, difficult = item.findtext("name", "").strip(), item.findtext("difficult", "0").strip()
+        if name not in CLASSES or difficult not in ("0", "1"):
+            raise InputError(
+                f"{path}: the annotation is broken (an object of class {name!r}, difficult {difficult!r}); "
+                "unpack VOC 2012 anew"
+            )
+        label = CLASSES.index(name)
+        if difficult == "0":
+            target[label] = PRESENT
+        elif target[label] == ABSENT:
+            target[label] = DIFFICULT
+    return target
+
+
+def first_class(target: list[int]) -> int:
+    """The first class present, else the first with difficult objects, else 0."""
+    return next((target.index(kind) for kind in (PRESENT, DIFFICULT) if kind in target), 0)
