@@ -28,6 +28,7 @@ from zfnet.training.memory import keep_freed_memory
 log = logging.getLogger(__name__)
 
 IMAGE_SIZE, CLASSES = 224, 1000  # of a net that comes without a checkpoint of train.py
+DATA_SIZE = 112  # of a data set that is looked at without a net: what train.py stores by default
 WRITTEN = (".png", ".json", ".csv", ".html", ".md")
 
 
@@ -40,7 +41,7 @@ def analyze(cfg: DictConfig) -> None:
     keep_freed_memory()
     try:
         study = instantiate(cfg.study)
-        study(runs_of(cfg) if first_word(study) == "runs" else subjects_for(study, cfg), folder)
+        study(shown(study, cfg), folder)
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from error
@@ -49,8 +50,19 @@ def analyze(cfg: DictConfig) -> None:
     log.info("in %s: %s", folder, ", ".join(written))
 
 
+def shown(study: Callable[..., None], cfg: DictConfig) -> list[str] | ImageData | Subject | list[Subject]:
+    """What a study's first word asks for."""
+    word = first_word(study)
+    if word == "runs":
+        return runs_of(cfg)
+    if word == "data":
+        return _data(cfg, cfg.data.image_size or DATA_SIZE)
+    return subjects_for(study, cfg)
+
+
 def first_word(study: Callable[..., None]) -> str:
-    """What a study is shown: `subject`, a net with images; `subjects`, a list of them; `runs`, folders and no net."""
+    """What a study is shown: `subject`, a net with images; `subjects`, a list of them; without a net `data`, a data
+    set, or `runs`, folders."""
     return next(iter(inspect.signature(study).parameters))
 
 

@@ -1,0 +1,216 @@
+"""Which pictures of a data set are nearly the same as others: what of the test set has been trained on.
+
+    python analyze.py analysis=overlap data=folder data.root=photos                    # its training with its validation
+    python analyze.py analysis=overlap data=imagenet data.root=... against=caltech101   # both with all photos in a folder
+
+`overlap.png` shows the pairs, most alike first, `overlap.json` lists them all, and `exclude.csv` names the data
+set's pictures to leave out, which every command takes: train.py data.exclude=.../exclude.csv. Those are the training
+pictures that validation has too or, with against=, whatever the folder has too. A data set whose folds are drawn
+from one whole is compared with itself, and of each pair the later picture is left out: no fold then tests on
+what it trains on. A search that is stopped goes on with resume=true.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zfnet.analysis.overlap import SIDE, Pairs, joined, near_duplicates, shrunk
+from zfnet.data import Batches, ImageData, Images
+from zfnet.data.exclusion import read_exclusion, write_exclusion
+from zfnet.data.image_store import Chosen
+from zfnet.data.sources import photos
+from zfnet.data.store_files import length_of, mapped
+from zfnet.errors import InputError
+from zfnet.models.pretrained import load_plain
+from zfnet.progress import progress_bar
+from zfnet.studies.results import write_json
+from zfnet.viz import save_png
+from zfnet.viz.overlap import AlikePair, overlap_sheet
+
+log = logging.getLogger(__name__)
+
+SHOWN = 60  # pairs in the figure
+BATCH = 128  # pictures made small at once
+SAVED_EVERY = 60  # seconds of search that a kill may cost
+
+
+@dataclass
+class Part:
+    """Pictures of one split, and those they are compared with; None: with themselves."""
+
+    split: str
+    images: Images
+    name: str  # of the others
+    others: Images | None
+
+    @property
+    def second(self) -> Images:
+        return self.images if self.others is None else self.others
+
+    def __str__(self) -> str:
+        return f"{self.split} with {self.name}" if self.others is not None else "all with one another"
+
+
+@dataclass
+class Alike:
+    """A near-duplicate: the picture to be left out, and the one that stays."""
+
+    part: Part
+    image: int
+    other: int
+    correlation: float
+    mirrored: bool
+
+
+def study(data: ImageData, folder: Path, against: str | None, exclude: str | None, threshold: float) -> None:
+    """Compares the data set's splits with one another, or with the photos below the folder `against`."""
+    parts = compared(data, against, exclude)
+    found: list[Alike] = []
+    for part in parts:
+        start = time.monotonic()
+        pairs = searched(part, folder, threshold)
+        log.info(
+            "%s: %d and %d pictures, %d near-duplicates, %.1f s",
+            part, len(part.images), len(part.second), len(pairs.first), time.monotonic() - start,
+        )  # fmt: skip
+        found += [_alike(part, *pair) for pair in zip(*(each.tolist() for each in pairs), strict=True)]
+    found.sort(key=lambda pair: -pair.correlation)
+    left_out = {part.split: _ids(part, found) for part in parts}
+    name = data.sources["train"].name
+    write_exclusion(folder / "exclude.csv", name, left_out)
+    title = f"{name}: {len(found)} near-duplicates, {', '.join(map(str, parts))}"
+    save_png(overlap_sheet(title, [_drawable(pair) for pair in found[:SHOWN]]), folder / "overlap.png")
+    result = {
+        "data_set": name,
+        "threshold": threshold,
+        "compared": [
+            {"split": p.split, "pictures": len(p.images), "with": p.name, "pictures_with": len(p.second)}
+            for p in parts
+        ],
+        "pairs": [
+            {
+                "split": pair.part.split,
+                "image": pair.part.images.ids[pair.image],
+                "with": pair.part.name,
+                "other": pair.part.second.ids[pair.other],
+                "correlation": pair.correlation,
+                "mirrored": pair.mirrored,
+            }
+            for pair in found
+        ],
+        "left_out": {split: len(ids) for split, ids in left_out.items()},
+    }
+    write_json(result, folder / "overlap.json", indent=1)
+    for path in (*folder.glob("*.small"), *folder.glob("search_*.pt")):
+        path.unlink()
+    if found:
+        log.info(
+            "to leave %d pictures out: data.exclude=%s",
+            sum(map(len, left_out.values())), folder / "exclude.csv",
+        )  # fmt: skip
+
+
+def compared(data: ImageData, against: str | None, exclude: str | None) -> list[Part]:
+    """What is compared with what."""
+    train, val = (getattr(source, "whole", source) for source in data.sources.values())
+    if train.ids == val.ids:  # folds of one whole, or photos that are both
+        mine = {"train": _whole(data, exclude)}
+    else:
+        mine = {split: data.open(split) for split in data.sources}
+    if against is not None:
+        others = _below(against, data)
+        return [Part(split, images, against, others) for split, images in mine.items()]
+    if len(mine) == 1:
+        return [Part("train", mine["train"], "itself", None)]
+    return [Part("train", mine["train"], "val", mine["val"])]
+
+
+def _whole(data: ImageData, exclude: str | None) -> Images:
+    """All pictures that folds are drawn from."""
+    images = data.open("train")
+    images = images.base if isinstance(images, Chosen) else images
+    if exclude is None:
+        return images
+    gone = set().union(*read_exclusion(exclude, data.sources["train"].name).values())
+    return Chosen(images, torch.tensor([row for row, id_ in enumerate(images.ids) if id_ not in gone]))
+
+
+def _below(against: str, data: ImageData) -> Images:
+    """All photos below a folder, stored like the data set's."""
+    if not Path(against).expanduser().is_dir():
+        raise InputError(f"against={against}: no such folder; name one with photos in it, at any depth")
+    source = partial(photos, root=against)
+    stores = str(data.folder.parent)
+    return ImageData(
+        source, data.image_size, data.batch_size, stores, against, store=data.store, max_bad=data.max_bad
+    ).open("val")
+
+
+def searched(part: Part, folder: Path, threshold: float) -> Pairs:
+    """All pairs of a part; what was found and made small before a kill is taken up again."""
+    first = kept_small(part.images, folder / f"{part.split}.small")
+    second = None if part.others is None else kept_small(part.others, folder / "with.small")
+    state = folder / f"search_{part.split}.pt"
+    before = load_plain(state) if state.exists() else {"done": 0, "pairs": []}
+    start = before["done"]
+    parts = [Pairs(*before["pairs"])] if before["pairs"] else []
+    saved = time.monotonic()
+    with progress_bar() as bar:
+        task = bar.add_task("", total=len(first), completed=start)
+        for done, pairs in near_duplicates(first, second, threshold, start):
+            parts.append(pairs)
+            bar.update(task, completed=done)
+            if time.monotonic() - saved > SAVED_EVERY:
+                unfinished = state.with_suffix(".tmp")
+                torch.save({"done": done, "pairs": list(joined(parts))}, unfinished)
+                unfinished.replace(state)
+                saved = time.monotonic()
+    return joined(parts)
+
+
+def kept_small(images: Images, path: Path) -> Tensor:
+    """All pictures made small, uint8 (N, 32, 32, 3), in a file that is read when touched; one that was begun is
+    finished."""
+    picture = SIDE * SIDE * 3
+    begun = length_of(path) // (BATCH * picture)
+    with path.open("ab") as file, progress_bar() as bar:
+        file.truncate(begun * BATCH * picture)
+        task = bar.add_task("", total=len(images), completed=begun * BATCH)
+        for small in _small(images, begun):
+            file.write(small.numpy().data)
+            bar.update(task, advance=len(small))
+    return mapped(path, (len(images), SIDE, SIDE, 3), torch.uint8)
+
+
+def _small(images: Images, begun: int) -> Iterator[Tensor]:
+    """Batches of small pictures after the first `begun`."""
+    batches = Batches(images, images.size, BATCH)
+    batches.load_state_dict({"epoch": 0, "seen": begun})
+    for batch in batches:
+        yield shrunk(batch.images[batch.rows])
+
+
+def _alike(part: Part, first: int, second: int, correlation: float, mirrored: bool) -> Alike:
+    image, other = (first, second) if part.others is not None else (second, first)
+    return Alike(part, image, other, correlation, mirrored)
+
+
+def _ids(part: Part, found: list[Alike]) -> list[str]:
+    """The pictures of a part to leave out, in its order."""
+    return [part.images.ids[row] for row in sorted({pair.image for pair in found if pair.part is part})]
+
+
+def _drawable(pair: Alike) -> AlikePair:
+    part = pair.part
+    return AlikePair(
+        pair.correlation,
+        pair.mirrored,
+        (part.images.read(pair.image), part.second.read(pair.other)),
+        (part.images.ids[pair.image], part.second.ids[pair.other]),
+    )
