@@ -70,6 +70,17 @@ def check_card(card: Card, path: Path, expected: Card) -> None:
         )
 
 
+def check_image_size(seen: int, path: str | Path, image_size: int) -> None:
+    """InputError when the net of the checkpoint at `path`, which has `seen` pixels, is to have others."""
+    if seen != image_size:
+        raise InputError(f"data.image_size={image_size}: the net of {path} sees {seen} pixels")
+
+
+def fresh_model(card: Card) -> dict[str, Any]:
+    """The words of a card's model, from random weights."""
+    return {**card["model"], "weights": None} if "weights" in card["model"] else card["model"]
+
+
 def _flat(card: Card) -> dict[str, Any]:
     model = {f"model.{key}": value for key, value in card["model"].items()}
     return {**{key: value for key, value in card.items() if key != "model"}, **model}
@@ -84,8 +95,7 @@ def load(path: str | Path) -> Classifier:
     """The trained classifier of a checkpoint, in eval mode, on the CPU."""
     checkpoint = read_checkpoint(Path(path))
     card = checkpoint["card"]
-    fresh = {**card["model"], "weights": None} if "weights" in card["model"] else card["model"]
-    classifier = build({**card, "model": fresh})
+    classifier = build({**card, "model": fresh_model(card)})
     try:
         classifier.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
