@@ -20,6 +20,9 @@ def main(cfg: DictConfig) -> float:
     except InputError as error:
         logging.getLogger("train").error("%s", error)
         sys.exit(1)
+    except Exception:  # into the run's train.log as well
+        logging.getLogger("train").exception("the run failed")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,15 @@
     classifier = Classifier(net, store_size=256, image_size=224, classes=names)
     Trainer(...).fit(classifier, datamodule=data)
 
-Errors are fractions: `val/top1_error`, and `val/top5_error` where there are more than five classes. Testing
-averages the softmax of the paper's ten crops (`test/...`). Every training step seeds torch from (seed, epoch,
-step, process), so that dropout does not depend on what ran before and a resumed run repeats it.
+Errors are fractions: `val/top1_error`, and `val/top5_error` where there are more than five classes;
+`val/class_accuracy` is the mean over the classes of the accuracy within each. Testing averages the softmax of
+the paper's ten crops (`test/...`), then takes the training pictures at their centre crop (`trained/...`).
+Every training step seeds torch from (seed, epoch, step, process), so that dropout does not depend on what ran
+before and a resumed run repeats it.
 """
 
 import math
+import time
 from typing import Any
 
 import torch
@@ -36,10 +39,29 @@ class TopKError(MulticlassAccuracy):
         return 1 - super().compute()
 
 
+class ClassAccuracy(MulticlassAccuracy):
+    """The mean, over the classes that the pictures have, of the share of a class's pictures that is right."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes, average="macro", validate_args=False)
+
+    def compute(self) -> Tensor:
+        right, missed = torch.as_tensor(self.tp), torch.as_tensor(self.fn)  # (classes,) each
+        count = right + missed
+        return (right / count)[count > 0].mean()
+
+
 def error_metrics(num_classes: int, prefix: str) -> MetricCollection:
     """The paper's top-1 error, and top-5 where it says anything."""
     errors = {f"top{k}_error": TopKError(num_classes, k) for k in (1, 5) if k == 1 or num_classes > k}
     return MetricCollection(errors, prefix=prefix, compute_groups=False)  # type: ignore[arg-type]
+
+
+def evaluation_metrics(num_classes: int, prefix: str) -> MetricCollection:
+    """Errors and class accuracy."""
+    metrics = error_metrics(num_classes, prefix)
+    metrics.add_metrics({"class_accuracy": ClassAccuracy(num_classes)})
+    return metrics
 
 
 class Classifier(LightningModule):
@@ -80,9 +102,11 @@ class Classifier(LightningModule):
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.schedule, self.patience, self.seed = schedule, patience, seed
         self.train_errors = error_metrics(len(classes), "train/")
-        self.val_errors = error_metrics(len(classes), "val/")
-        self.test_errors = error_metrics(len(classes), "test/")
+        self.val_errors = evaluation_metrics(len(classes), "val/")
+        self.test_errors = evaluation_metrics(len(classes), "test/")
+        self.trained_errors = error_metrics(len(classes), "trained/")
         self.train_loss, self.val_loss = MeanMetric("disable"), MeanMetric("disable")  # no wait for the GPU
+        self._seconds_before, self._start = 0.0, time.perf_counter()
         self.register_buffer("ten", ten_crops(store_size, image_size), persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -113,13 +137,18 @@ class Classifier(LightningModule):
         self.log(f"{stage}/loss", mean_loss, on_step=False, on_epoch=True, batch_size=len(batch))
         return loss
 
-    def test_step(self, batch: Batch, step: int) -> None:
-        """The paper's ten-crop test: the mean of ten softmax outputs."""
+    def test_step(self, batch: Batch, step: int, dataloader_idx: int = 0) -> None:
+        """The paper's ten-crop test, the mean of ten softmax outputs; of a second loader the centre crop."""
+        if dataloader_idx:
+            logits = self(self.prepare(batch.images, batch.rows, batch.crops))
+            self.trained_errors.update(logits, batch.labels)
+            self.log_dict(self.trained_errors, batch_size=len(batch), add_dataloader_idx=False)
+            return
         count = len(batch)
         rows, crops = batch.rows.repeat_interleave(10), self.ten.repeat(count, 1)
         logits = self(self.prepare(batch.images, rows, crops))  # (10 B, classes)
         self.test_errors.update(logits.softmax(1).view(count, 10, -1).mean(1), batch.labels)
-        self.log_dict(self.test_errors, on_step=False, on_epoch=True, batch_size=count)
+        self.log_dict(self.test_errors, batch_size=count, add_dataloader_idx=False)
 
     def on_validation_epoch_end(self) -> None:
         fitting = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
@@ -141,8 +170,19 @@ class Classifier(LightningModule):
         batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
         return trainer.max_epochs * math.ceil(batches / trainer.accumulate_grad_batches)
 
+    @property
+    def seconds(self) -> float:
+        """What training has taken so far, in this process and in those it goes on from."""
+        return self._seconds_before + time.perf_counter() - self._start
+
+    def on_fit_start(self) -> None:
+        self._start = time.perf_counter()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["card"] = self.card
+        checkpoint["card"], checkpoint["seconds"] = self.card, self.seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._seconds_before = checkpoint.get("seconds", 0.0)  # none in those of version 0.1
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.SGD(self.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)

@@ -12,10 +12,10 @@ import logging
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -27,10 +27,10 @@ from omegaconf import DictConfig, OmegaConf
 from zfnet.data import ImageData
 from zfnet.errors import InputError
 from zfnet.training import folders
-from zfnet.training.checkpoint import Card, build, check_card, read_checkpoint
-from zfnet.training.jobs import run_job
+from zfnet.training.checkpoint import Card, build, check_card, check_image_size, fresh_model, read_checkpoint
+from zfnet.training.jobs import fixed_words, run_job, stay_with_sweep
 from zfnet.training.memory import keep_freed_memory
-from zfnet.training.result import finish, read_result
+from zfnet.training.result import finish, objective, read_result
 
 log = logging.getLogger(__name__)
 
@@ -46,20 +46,32 @@ def fast_precision() -> str:
 
 
 def register_resolvers() -> None:
-    """What conf/ may call: ${root:}, ${run_folder:parent}, ${job_name:overrides}, ${fast_precision:}."""
+    """What conf/ may call: ${root:}, ${run_folder:parent}, ${sweep_folder:}, ${job_name:words}, ${fast_precision:},
+    and ${record_folder:mode}, where Hydra writes a run's config."""
     arguments = sys.argv[1:]
 
     def run_folder(parent: str) -> str:
         name, resume = folders.run_name(arguments), folders.wants_resume(arguments)
         return str(folders.run_folder(folders.project_root() / "outputs" / parent, name, resume))
 
+    def sweep_folder() -> str:
+        parent = folders.project_root() / "outputs" / "sweeps"
+        return str(folders.sweep_folder(parent, folders.run_name(arguments)))
+
+    def key(word: str) -> str:
+        return word.partition("=")[0].lstrip("+")
+
     def job_name(overrides: list[str]) -> str:
-        given = OverridesParser.create().parse_overrides([a for a in arguments if "=" in a])
-        fixed = {override.key_or_group for override in given if not override.is_sweep_override()}
-        return folders.run_name([o for o in overrides if o.partition("=")[0].lstrip("+") not in fixed])
+        fixed = {key(word) for word in fixed_words([a for a in arguments if "=" in a])}
+        return folders.run_name([word for word in overrides if key(word) not in fixed])
+
+    def record_folder(mode: RunMode) -> str | None:
+        return None if mode == RunMode.MULTIRUN else ".hydra"  # a job's own process writes what it was
 
     OmegaConf.register_new_resolver("root", lambda: str(folders.project_root()), replace=True)
     OmegaConf.register_new_resolver("run_folder", run_folder, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
+    OmegaConf.register_new_resolver("record_folder", record_folder, replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     OmegaConf.register_new_resolver("fast_precision", fast_precision, replace=True)
 
@@ -72,7 +84,13 @@ def fit(cfg: DictConfig) -> float:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     if hydra.mode == RunMode.MULTIRUN:
-        return run_job(list(hydra.overrides.task), folder)
+        return run_job(cfg, folder)
+    stay_with_sweep()
+    if hydra.runtime.choices.get("transfer") == "scratch" and cfg.model.get("weights") is not None:
+        raise InputError(
+            f"model.weights={cfg.model.weights}: transfer=scratch starts from random weights; leave them out, "
+            "or give transfer=frozen alone"
+        )
     try:
         return train(cfg, folder)
     except InstantiationException as error:
@@ -92,13 +110,13 @@ def train(cfg: DictConfig, folder: Path) -> float:
     _quiet_lightning()
     seed_everything(cfg.seed, verbose=False)
     keep_freed_memory()
+    data: ImageData = instantiate(cfg.data)
     if cfg.transfer is not None:
         from zfnet.training.transfer import transfer
 
-        return transfer(cfg, folder)
-    data: ImageData = instantiate(cfg.data)
+        return transfer(cfg, data, folder)
     card: Card = {
-        "model": OmegaConf.to_container(cfg.model, resolve=True),
+        "model": _model(cfg),
         "classes": list(data.classes),
         "image_size": data.image_size,
         "store_size": data.store_size,
@@ -122,23 +140,34 @@ def train(cfg: DictConfig, folder: Path) -> float:
     except SIGTERMException:
         log.warning("stopped by SIGTERM; the same command with resume=true goes on in %s", folder)
         sys.exit(143)
-    errors = _logged(trainer, "val/")
-    if not errors:  # the last epoch was done already when this process began
+    spent = {"seconds": round(classifier.seconds, 1), "epochs": trainer.current_epoch}
+    result = _logged(trainer, "val/")
+    if not result:  # the last epoch was done already when this process began
         trainer.validate(classifier, datamodule=data, verbose=False)
-        errors = _logged(trainer, "val/")
+        result = _logged(trainer, "val/")
     if cfg.test:
         trainer.test(classifier, datamodule=data, verbose=False)
-        errors |= _logged(trainer, "test/")
-    finish(errors, folder)
-    return errors["val/top1_error"]
+        result |= _logged(trainer, "test/", "trained/")
+    finish(result | spent, folder)
+    return objective(result)
+
+
+def _model(cfg: DictConfig) -> dict[str, Any]:
+    """The words of the net to train: of model=, or of ckpt='s, whose control from random weights this is."""
+    if cfg.ckpt is None:
+        return OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[return-value]
+    card = read_checkpoint(Path(cfg.ckpt))["card"]
+    check_image_size(card["image_size"], cfg.ckpt, cfg.data.image_size)
+    log.info("the net of %s from random weights", cfg.ckpt)
+    return fresh_model(card)
 
 
 def _callbacks(cfg: DictConfig) -> list[Callback]:
     return [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
 
 
-def _logged(trainer: Trainer, prefix: str) -> dict[str, float]:
-    return {key: value.item() for key, value in trainer.callback_metrics.items() if key.startswith(prefix)}
+def _logged(trainer: Trainer, *prefixes: str) -> dict[str, float]:
+    return {key: value.item() for key, value in trainer.callback_metrics.items() if key.startswith(prefixes)}
 
 
 def _quiet_lightning() -> None:

@@ -4,9 +4,11 @@
     the same again                                      →  outputs/train/model-alexnet_seed-2.2
     the same with resume=true                           →  goes on in the latest of them
     python train.py name=demo                           →  outputs/train/demo
+    python train.py seed=1,2 --multirun, once or again  →  outputs/sweeps/seed-1-2-HASH
 
-Nothing of an earlier run is ever written over: each fresh run claims a folder of its own. Processes started
-together from outside (torchrun, SLURM) must agree without talking, so they share the name without a number.
+Nothing of an earlier run is ever written over: each fresh run claims a folder of its own, and a sweep goes on
+with what is not finished. Processes started together from outside (torchrun, SLURM) must agree without talking,
+so they share the name without a number.
 """
 
 import hashlib
@@ -16,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 LONGEST = 100  # characters of a folder's name
-NOT_IN_NAME = ("hydra.", "resume=", "name=")
+NOT_IN_NAME = ("hydra.", "hydra/", "resume=", "name=")
 
 
 def project_root() -> Path:
@@ -48,12 +50,15 @@ def run_name(arguments: list[str]) -> str:
     return "_".join(sorted(slug(o) for o in overrides if not o.startswith(NOT_IN_NAME))) or "default"
 
 
+def sweep_folder(parent: Path, name: str) -> Path:
+    """`parent/name`, cut to what a file system takes."""
+    return parent / (slug(name) if len(name) > 2 * LONGEST else name)
+
+
 @cache
 def run_folder(parent: Path, name: str, resume: bool) -> Path:
     """Claims `parent/name`, or `name.2`, `name.3`, ...; with `resume` the latest that is there."""
-    if len(name) > 2 * LONGEST:
-        name = slug(name)
-    first = parent / name
+    first = sweep_folder(parent, name)
     started_outside = any(variable in os.environ for variable in ("TORCHELASTIC_RUN_ID", "SLURM_PROCID"))
     if started_outside:
         return first

@@ -25,17 +25,31 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
+def objective(result: dict[str, Any]) -> float:
+    """What a sweep minimises: the validation top-1 error, or what the mean average precision lacks of 1."""
+    if "val/top1_error" in result:
+        return float(result["val/top1_error"])
+    return 1 - float(result["val/mean_average_precision"])
+
+
+def summary(result: dict[str, Any]) -> str:
+    """The errors in a line."""
+    words = {
+        "val/top1_error": "validation top-1 error",
+        "val/top5_error": "top-5",
+        "val/mean_average_precision": "validation mean average precision",
+        "test/top1_error": "ten crops: top-1",
+        "trained/top1_error": "training pictures: top-1",
+    }
+    found = [f"{name} {result[key]:.1%}" for key, name in words.items() if key in result]
+    return "; ".join(found).replace("; top-5", ", top-5")
+
+
 @rank_zero_only
 def finish(result: dict[str, Any], folder: Path) -> None:
     """Writes the numbers and logs the errors and what lies in `folder`."""
     save(folder / "result.json", (json.dumps(result, indent=1) + "\n").encode())
-    lines = [f"validation top-1 error {result['val/top1_error']:.1%}"]
-    if "val/top5_error" in result:
-        lines[0] += f", top-5 {result['val/top5_error']:.1%}"
-    if "test/top1_error" in result:
-        lines[0] += f"; ten crops: top-1 {result['test/top1_error']:.1%}"
-    if "trained/top1_error" in result:
-        lines[0] += f"; training pictures: top-1 {result['trained/top1_error']:.1%}"
+    lines = [summary(result)]
     lines.append(f"TensorBoard: tensorboard --logdir {folder} --samples_per_plugin images=1000")
     written = sorted(path for path in folder.rglob("*") if path.suffix in (".ckpt", ".png", ".json"))
     lines.append(f"in {folder}: {', '.join(str(path.relative_to(folder)) for path in written)}")

@@ -1,0 +1,96 @@
+"""What a sweep has done so far: `sweep.json` in its folder, written anew, whole, whenever a job starts or ends.
+
+    {"command": "python train.py experiment=table3_zfnet", "script": "/.../train.py", "overrides": [...],
+     "versions": {"torch": "2.15.0", ...}, "machine": {"host": ..., "pid": ..., "cpus": 2, "gpus": []},
+     "jobs": [{"folder": "ablation-none", "overrides": [...], "state": "finished", "status": 0, "error": null}, ...]}
+
+    with manifest(folder) as sweep: sweep["jobs"].append(...)
+
+A job is "finished" when its folder holds a result, "running" while a process works on it, else "failed"; `status` is
+its exit status and `error` the line that says why. The machine is that of the sweep's latest start.
+"""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zfnet.data.store_files import save
+from zfnet.training.processes import locked, try_lock
+from zfnet.training.result import read_result
+
+PACKAGES = ("visualizing-convnets", "torch", "torchvision", "lightning", "hydra-core")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of the sweep in `folder`; an empty one when there is none yet."""
+    path = folder / "sweep.json"
+    return json.loads(path.read_text()) if path.exists() else {"jobs": []}
+
+
+@contextmanager
+def manifest(folder: Path) -> Iterator[dict[str, Any]]:
+    """The manifest to be changed, by one process at a time; written at the end."""
+    with locked([folder / ".manifest.lock"], "waiting for the sweep's manifest"):
+        sweep = read_manifest(folder)
+        yield sweep
+        save(folder / "sweep.json", (json.dumps(sweep, indent=1) + "\n").encode())
+
+
+def begin(folder: Path, script: Path, overrides: list[str]) -> dict[str, Any]:
+    """Notes who runs the sweep and how, and what became of jobs that died with the process that ran them."""
+    with manifest(folder) as sweep:
+        sweep |= {
+            "command": shlex.join(["python", *sys.argv]),
+            "script": str(script),
+            "overrides": overrides,
+            "versions": _versions(),
+            "machine": _machine(),
+        }
+        for job in sweep["jobs"]:
+            if job["state"] == "running" and not _in_use(folder / job["folder"]):
+                finished = read_result(folder / job["folder"]) is not None
+                job |= (
+                    {"state": "finished"} if finished else {"state": "failed", "error": "died with the sweep"}
+                )
+    return sweep
+
+
+def note(folder: Path, job: str, **what: Any) -> None:
+    """Enters what became of a job, by its folder's name."""
+    with manifest(folder) as sweep:
+        entry = next((entry for entry in sweep["jobs"] if entry["folder"] == job), None)
+        if entry is None:
+            entry = {"folder": job}
+            sweep["jobs"].append(entry)
+        entry |= what
+
+
+def _in_use(folder: Path) -> bool:
+    lock = try_lock(folder / ".lock")
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # a checkout that is not installed
+            continue
+    return found
+
+
+def _machine() -> dict[str, Any]:
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"host": platform.node(), "pid": os.getpid(), "cpus": os.cpu_count(), "gpus": gpus}
