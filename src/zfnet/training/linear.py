@@ -1,0 +1,178 @@
+"""A linear classifier on features that stand still: the support vector machine and the softmax of Tables 4-7.
+
+    svm        one class against the rest: ½|w|² + C Σ max(0, 1 - y f(x))², the bias one more weight (LinearSVC)
+    softmax    multinomial logistic regression: ½|w|² - C Σ log p(label), the bias free
+    sigmoid    one logistic regression a class, of targets 1, 0 and -1 (not counted)
+
+C is the strength. Features are divided by the mean norm of the training ones, so that a strength means the same
+for every layer. n pictures span at most n dimensions: X = Z Vᵀ with Vᵀ V = 1 has the same inner products and
+therefore the same classifier, for a fraction of the work where there are more features than pictures:
+
+    few = Rotated(features[train])                                      # (n, d) → (n, r), r <= n
+    strength = chosen_strength(few.train, labels, "svm", [0.1, 1, 10], seed=0)
+    readout = fit_readout(few.train, labels, "svm", strength)
+    readout.scores(few.of(features[test]))                              # (m, classes)
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
+from torch import Tensor
+
+from zfnet.errors import InputError
+from zfnet.training.average_precision import average_precision
+
+Kind = Literal["svm", "softmax", "sigmoid"]
+KINDS = ("svm", "softmax", "sigmoid")
+CHUNK = 4096  # features at a time, in float64
+
+
+class Rotated:
+    """Features (n, d) in the dimensions that they span: `train` (n, r), inner products and all.
+
+    X Xᵀ = L Lᵀ (Cholesky with pivots, so that a rank below n is found) gives Z = L and V = Xᵀ L^-T.
+    Where n >= d nothing is to be gained and the features stay what they are.
+    """
+
+    def __init__(self, train: Tensor) -> None:
+        self._basis: Tensor | None = None
+        self.train = train
+        if len(train) < train.shape[1]:
+            factor, order = _pivoted(_products(train, train))
+            rank = factor.shape[1]
+            self._basis, self._triangle = train[order[:rank]], factor[order[:rank]]
+            self.train = factor.to(train.dtype)
+
+    def of(self, features: Tensor) -> Tensor:
+        """Other features (m, d) in the same dimensions, (m, r): what is outside them no classifier sees."""
+        if self._basis is None:
+            return features
+        products = _products(features, self._basis)  # (m, r)
+        turned = torch.linalg.solve_triangular(self._triangle.T, products, upper=True, left=False)
+        return turned.to(features.dtype)
+
+
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    """a bᵀ in float64."""
+    total = torch.zeros(len(a), len(b), dtype=torch.float64, device=a.device)
+    for one, other in zip(a.split(CHUNK, 1), b.split(CHUNK, 1), strict=True):
+        total.addmm_(one.double(), other.double().T)
+    return total
+
+
+def _pivoted(products: Tensor) -> tuple[Tensor, Tensor]:
+    """L (n, r) with L Lᵀ = products, and the order in which its rows are lower triangular."""
+    from scipy.linalg.lapack import dpstrf
+
+    factor, pivots, rank, _ = dpstrf(products.cpu().numpy(), lower=1)
+    order = torch.from_numpy(pivots.astype(np.int64) - 1)
+    triangular = torch.from_numpy(np.tril(factor)[:, :rank])
+    return torch.empty_like(triangular).index_copy_(0, order, triangular).to(products.device), order
+
+
+@dataclass(frozen=True)
+class Readout:
+    """weights (d, classes), bias (classes,)."""
+
+    weights: Tensor
+    bias: Tensor
+
+    def scores(self, features: Tensor) -> Tensor:
+        """(N, d) → (N, classes): margins of "svm", logits of "softmax" and "sigmoid"."""
+        return features @ self.weights + self.bias
+
+
+def fit_readout(train: Tensor, labels: Tensor, kind: Kind, strength: float) -> Readout:
+    """Fits `train` (n, d) to labels (n,) from 0 to the largest, for "sigmoid" to targets (n, classes)."""
+    if kind not in KINDS:
+        raise InputError(f"head={kind!r} is unknown: choose one of {', '.join(KINDS)}")
+    if strength <= 0:
+        raise InputError(f"strength={strength}: must be above 0")
+    scale = 1 / float(train.norm(dim=1).mean().clamp_min(1e-12))
+    features = (train * scale).numpy()
+    if kind == "sigmoid":
+        rows = [_logistic(features, column.numpy(), strength) for column in labels.T]
+        weights, bias = np.stack([w for w, _ in rows]), np.array([b for _, b in rows])
+    elif kind == "svm":
+        fitted = LinearSVC(C=strength).fit(features, labels.numpy())
+        weights, bias = fitted.coef_, fitted.intercept_
+    else:
+        fitted = LogisticRegression(C=strength, max_iter=1000).fit(features, labels.numpy())
+        weights, bias = fitted.coef_, fitted.intercept_
+    return Readout(torch.from_numpy(weights).float().T * scale, torch.from_numpy(bias).float())
+
+
+def _logistic(features: np.ndarray, targets: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
+    """One class of "sigmoid"; without examples of both kinds nothing but the odds."""
+    counted = targets >= 0
+    yes, no = int((targets[counted] > 0).sum()), int((targets[counted] == 0).sum())
+    if not yes or not no:
+        return np.zeros(features.shape[1], features.dtype), math.log((yes + 0.5) / (no + 0.5))
+    fitted = LogisticRegression(C=strength, max_iter=1000).fit(features[counted], targets[counted])
+    return fitted.coef_[0], float(fitted.intercept_[0])
+
+
+def chosen_strength(
+    train: Tensor,
+    labels: Tensor,
+    kind: Kind,
+    strengths: Sequence[float],
+    held_out: float = 0.2,
+    seed: int = 0,
+) -> float:
+    """The strength that is best on a part of the training pictures kept out of the fit: by mean accuracy per
+    class, for "sigmoid" by mean average precision. Of equal ones the smallest.
+
+    `held_out` of each class, one at least, drawn by lot of `seed`; the labels of "sigmoid" overlap, and there it
+    is of all. Raises InputError for a class with one picture; a single strength is not tried at all.
+    """
+    if not strengths:
+        raise InputError("strengths=[]: at least one is needed")
+    if len(strengths) == 1:
+        return float(strengths[0])
+    groups = torch.zeros(len(labels), dtype=torch.long) if kind == "sigmoid" else labels
+    out = _held_out(groups, held_out, seed)
+    best: tuple[float, float] | None = None
+    for strength in sorted(strengths):
+        readout = fit_readout(train[~out], labels[~out], kind, strength)
+        quality = _quality(readout.scores(train[out]), labels[out], kind)
+        if best is None or quality > best[0]:
+            best = quality, float(strength)
+    assert best is not None
+    return best[1]
+
+
+def _held_out(labels: Tensor, share: float, seed: int) -> Tensor:
+    """Which of (n,) pictures are kept out: `share` of each label's, bool."""
+    generator = torch.Generator().manual_seed(seed)
+    out = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique().tolist():
+        members = (labels == label).nonzero()[:, 0]
+        if len(members) < 2:
+            raise InputError(
+                f"class {label} has one training picture and no held-out one to choose the strength on: "
+                "give one strength"
+            )
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        out[members[torch.randperm(len(members), generator=generator)[:count]]] = True
+    return out
+
+
+def _quality(scores: Tensor, labels: Tensor, kind: Kind) -> float:
+    if kind != "sigmoid":
+        return class_accuracy(scores, labels)
+    shown = [column for column in range(labels.shape[1]) if (labels[:, column] > 0).any()]
+    precisions = [average_precision(scores[:, column], labels[:, column]) for column in shown]
+    return sum(precisions) / max(1, len(precisions))
+
+
+def class_accuracy(scores: Tensor, labels: Tensor) -> float:
+    """The mean over classes of the share of each class's pictures that score highest for it (Tables 4, 5 and 7)."""
+    right = (scores.argmax(1) == labels).double()
+    return torch.stack([right[labels == label].mean() for label in labels.unique()]).mean().item()
