@@ -22,8 +22,7 @@ def caltech101(
     root: str | Path, split: Split, images_per_class: int = 30, fold: int = 0, test_per_class: int = 50
 ) -> Selection:
     """`root/caltech101/101_ObjectCategories/<class>/*.jpg`, downloaded (140 MB) when absent."""
-    found = _fetched(datasets.Caltech101, root, "caltech101/101_ObjectCategories")
-    whole = _whole("caltech101", found, without="BACKGROUND_Google")
+    whole = _whole(datasets.Caltech101, root, "caltech101/101_ObjectCategories", "BACKGROUND_Google")
     return few_per_class(whole, split, images_per_class, fold, test_per_class)
 
 
@@ -31,8 +30,7 @@ def caltech256(
     root: str | Path, split: Split, images_per_class: int = 30, fold: int = 0, test_per_class: int = 50
 ) -> Selection:
     """`root/caltech256/256_ObjectCategories/<number>.<class>/*.jpg`, downloaded (1.2 GB) when absent."""
-    found = _fetched(datasets.Caltech256, root, "caltech256/256_ObjectCategories")
-    whole = _whole("caltech256", found, without="257.clutter")
+    whole = _whole(datasets.Caltech256, root, "caltech256/256_ObjectCategories", "257.clutter")
     return few_per_class(whole, split, images_per_class, fold, test_per_class)
 
 
@@ -49,10 +47,13 @@ def class_folders(
     return few_per_class(whole, split, images_per_class, fold, test_per_class)
 
 
-def _fetched(
-    kind: type[datasets.Caltech101] | type[datasets.Caltech256], root: str | Path, place: str
-) -> Path:
-    """The folder `place` below the root, where torchvision puts it if it is not there."""
+def _whole(
+    kind: type[datasets.Caltech101] | type[datasets.Caltech256],
+    root: str | Path,
+    place: str,
+    background: str,
+) -> Photos:
+    """All pictures below `root/place`, where torchvision puts them if they are not there, but the background's."""
     root = Path(root).expanduser()
     if not (root / place).is_dir():
         try:
@@ -60,17 +61,14 @@ def _fetched(
         except (RuntimeError, OSError, ValueError) as error:
             line = " ".join(str(error).split())
             raise InputError(f"{root / place}: {kind.__name__} cannot be had: {line}") from error
-    return root / place
-
-
-def _whole(name: str, root: Path, without: str) -> Photos:
-    """All pictures of all classes but one."""
-    found = folder(root, "train", val_fraction=0)
-    classes = [label for label in found.classes if label != without]
-    of_class = [found.classes[label] for label in found.labels]
-    kept = [
-        (id_, classes.index(label))
-        for id_, label in zip(found.ids, of_class, strict=True)
-        if label != without
-    ]
-    return Photos(name, found.root, classes, [id_ for id_, _ in kept], [label for _, label in kept])
+    found = folder(root / place, "train", val_fraction=0)
+    classes = [label for label in found.classes if label != background]
+    named = zip(found.ids, (found.classes[label] for label in found.labels), strict=True)
+    kept = [(id_, classes.index(label)) for id_, label in named if label != background]
+    return Photos(
+        place.partition("/")[0],
+        found.root,
+        classes,
+        [id_ for id_, _ in kept],
+        [label for _, label in kept],
+    )
