@@ -1,10 +1,10 @@
 """Which pictures of a data set are nearly the same as others: what of the test set has been trained on.
 
-    python analyze.py analysis=overlap data=folder data.root=photos                    # its training with its validation
-    python analyze.py analysis=overlap data=imagenet data.root=... against=caltech101   # both with all photos in a folder
+    python analyze.py analysis=overlap data=folder data.root=photos       # its training with its validation
+    python analyze.py analysis=overlap data=imagenet against=caltech101   # both with all photos below a folder
 
 `overlap.png` shows the pairs, most alike first, `overlap.json` lists them all, and `exclude.csv` names the data
-set's pictures to leave out, which every command takes: train.py data.exclude=.../exclude.csv. Those are the training
+set's pictures to leave out, which every command takes: data.exclude=.../exclude.csv. Those are the training
 pictures that validation has too or, with against=, whatever the folder has too. A data set whose folds are drawn
 from one whole is compared with itself, and of each pair the later picture is left out: no fold then tests on
 what it trains on. A search that is stopped goes on with resume=true.
@@ -157,9 +157,8 @@ def searched(part: Part, folder: Path, threshold: float) -> Pairs:
     first = kept_small(part.images, folder / f"{part.split}.small")
     second = None if part.others is None else kept_small(part.others, folder / "with.small")
     state = folder / f"search_{part.split}.pt"
-    before = load_plain(state) if state.exists() else {"done": 0, "pairs": []}
-    start = before["done"]
-    parts = [Pairs(*before["pairs"])] if before["pairs"] else []
+    start, *before = load_plain(state) if state.exists() else [0]
+    parts = [Pairs(*before)] if before else []
     saved = time.monotonic()
     with progress_bar() as bar:
         task = bar.add_task("", total=len(first), completed=start)
@@ -168,7 +167,7 @@ def searched(part: Part, folder: Path, threshold: float) -> Pairs:
             bar.update(task, completed=done)
             if time.monotonic() - saved > SAVED_EVERY:
                 unfinished = state.with_suffix(".tmp")
-                torch.save({"done": done, "pairs": list(joined(parts))}, unfinished)
+                torch.save([done, *joined(parts)], unfinished)
                 unfinished.replace(state)
                 saved = time.monotonic()
     return joined(parts)

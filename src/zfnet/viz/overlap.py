@@ -13,7 +13,7 @@ from torch import Tensor
 from zfnet.viz.grids import above, beside, bordered, fitted, flowing, to_uint8, written
 from zfnet.viz.sheets import GAP, MARGIN, page, words
 
-PICTURE = 144  # pixels, the side of each
+PICTURE = 128  # pixels, the side of each
 WIDTH = 5 * (2 * PICTURE + GAP + MARGIN)  # of a line of pairs
 
 
