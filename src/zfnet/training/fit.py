@@ -106,7 +106,7 @@ def train(cfg: DictConfig, folder: Path) -> float:
         if not cfg.resume:
             raise InputError(f"{folder} holds a finished run: give another name= (or resume=true to see it)")
         log.info("%s has finished already:\n%s", folder, json.dumps(result, indent=1))
-        return float(result["val/top1_error"])
+        return objective(result)
     _quiet_lightning()
     seed_everything(cfg.seed, verbose=False)
     keep_freed_memory()

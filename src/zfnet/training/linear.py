@@ -89,7 +89,9 @@ class Readout:
 
 
 def fit_readout(train: Tensor, labels: Tensor, kind: Kind, strength: float) -> Readout:
-    """Fits `train` (n, d) to labels (n,) from 0 to the largest, for "sigmoid" to targets (n, classes)."""
+    """Fits `train` (n, d) to labels (n,) from 0 to the largest, or to targets (n, classes): "sigmoid" as above,
+    "softmax" to each class that a picture shows (1) as a sample of its own. Raises InputError for one class alone.
+    """
     if kind not in KINDS:
         raise InputError(f"head={kind!r} is unknown: choose one of {', '.join(KINDS)}")
     if strength <= 0:
@@ -99,13 +101,34 @@ def fit_readout(train: Tensor, labels: Tensor, kind: Kind, strength: float) -> R
     if kind == "sigmoid":
         rows = [_logistic(features, column.numpy(), strength) for column in labels.T]
         weights, bias = np.stack([w for w, _ in rows]), np.array([b for _, b in rows])
-    elif kind == "svm":
-        fitted = LinearSVC(C=strength).fit(features, labels.numpy())
-        weights, bias = fitted.coef_, fitted.intercept_
     else:
-        fitted = LogisticRegression(C=strength, max_iter=1000).fit(features, labels.numpy())
-        weights, bias = fitted.coef_, fitted.intercept_
+        classes = labels.shape[1] if labels.dim() == 2 else int(labels.max()) + 1
+        if labels.dim() == 2:
+            shown, labels = (labels > 0).nonzero(as_tuple=True)
+            features = features[shown]
+        if len(labels.unique()) < 2:
+            raise InputError("the training pictures are of one class alone: a classifier needs two")
+        fitted = _solver(kind, strength).fit(features, labels.numpy())
+        weights, bias = _of_all_classes(fitted, classes, kind)
     return Readout(torch.from_numpy(weights).float().T * scale, torch.from_numpy(bias).float())
+
+
+def _solver(kind: Kind, strength: float) -> LinearSVC | LogisticRegression:
+    return LinearSVC(C=strength) if kind == "svm" else LogisticRegression(C=strength, max_iter=1000)
+
+
+def _of_all_classes(
+    fitted: LinearSVC | LogisticRegression, classes: int, kind: Kind
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (classes, d) and biases: scikit-learn gives two classes one row, and those without samples none."""
+    rows, offsets = fitted.coef_, fitted.intercept_
+    if len(fitted.classes_) == 2:
+        half = 1 if kind == "svm" else 0.5  # softmax(-s / 2, s / 2) is the logistic function of s
+        rows, offsets = half * np.concatenate([-rows, rows]), half * np.concatenate([-offsets, offsets])
+    weights = np.zeros((classes, rows.shape[1]), rows.dtype)
+    bias = np.full(classes, -np.inf, offsets.dtype)
+    weights[fitted.classes_], bias[fitted.classes_] = rows, offsets
+    return weights, bias
 
 
 def _logistic(features: np.ndarray, targets: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
@@ -127,16 +150,16 @@ def chosen_strength(
     seed: int = 0,
 ) -> float:
     """The strength that is best on a part of the training pictures kept out of the fit: by mean accuracy per
-    class, for "sigmoid" by mean average precision. Of equal ones the smallest.
+    class, of targets (n, classes) by mean average precision. Of equal ones the smallest.
 
-    `held_out` of each class, one at least, drawn by lot of `seed`; the labels of "sigmoid" overlap, and there it
-    is of all. Raises InputError for a class with one picture; a single strength is not tried at all.
+    `held_out` of each class, one at least, drawn by lot of `seed`; targets overlap, and there it is of all. Raises
+    InputError for a class with one picture; a single strength is not tried at all.
     """
     if not strengths:
         raise InputError("strengths=[]: at least one is needed")
     if len(strengths) == 1:
         return float(strengths[0])
-    groups = torch.zeros(len(labels), dtype=torch.long) if kind == "sigmoid" else labels
+    groups = labels if labels.dim() == 1 else torch.zeros(len(labels), dtype=torch.long)
     out = _held_out(groups, held_out, seed)
     best: tuple[float, float] | None = None
     for strength in sorted(strengths):
@@ -165,8 +188,9 @@ def _held_out(labels: Tensor, share: float, seed: int) -> Tensor:
 
 
 def _quality(scores: Tensor, labels: Tensor, kind: Kind) -> float:
-    if kind != "sigmoid":
+    if labels.dim() == 1:
         return class_accuracy(scores, labels)
+    scores = scores.softmax(1) if kind == "softmax" else scores  # pictures are compared by probabilities
     shown = [column for column in range(labels.shape[1]) if (labels[:, column] > 0).any()]
     precisions = [average_precision(scores[:, column], labels[:, column]) for column in shown]
     return sum(precisions) / max(1, len(precisions))

@@ -37,6 +37,7 @@ def summary(result: dict[str, Any]) -> str:
     words = {
         "val/top1_error": "validation top-1 error",
         "val/top5_error": "top-5",
+        "val/class_accuracy": "mean accuracy per class",
         "val/mean_average_precision": "validation mean average precision",
         "test/top1_error": "ten crops: top-1",
         "trained/top1_error": "training pictures: top-1",
@@ -50,7 +51,8 @@ def finish(result: dict[str, Any], folder: Path) -> None:
     """Writes the numbers and logs the errors and what lies in `folder`."""
     save(folder / "result.json", (json.dumps(result, indent=1) + "\n").encode())
     lines = [summary(result)]
-    lines.append(f"TensorBoard: tensorboard --logdir {folder} --samples_per_plugin images=1000")
+    if any(folder.glob("events.*")):
+        lines.append(f"TensorBoard: tensorboard --logdir {folder} --samples_per_plugin images=1000")
     written = sorted(path for path in folder.rglob("*") if path.suffix in (".ckpt", ".png", ".json"))
     lines.append(f"in {folder}: {', '.join(str(path.relative_to(folder)) for path in written)}")
     log.info("\n".join(lines))
