@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ Compose = Callable[..., DictConfig]
 NARROW = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
 
 
-def saved(path: Path, seed: int, size: int = 48, classes: tuple[str, ...] = Creatures.classes) -> str:
+def saved(path: Path, seed: int, size: int = 48, classes: Sequence[str] = Creatures.classes) -> str:
     """A narrow net of its own seed, as train.py saves it, whose softmax is not flat."""
     torch.manual_seed(seed)
     model = {"architecture": "zfnet", "edit": NARROW, "init": "he", "pixels": "unit"}

@@ -5,6 +5,7 @@ from zfnet.analysis.filters import aliasing, dead_maps, dominance, frequency_con
 from zfnet.analysis.invariance import Response, invariance
 from zfnet.analysis.localisation import energy_inside
 from zfnet.analysis.occlusion import Sweep, occlusion_sweep
+from zfnet.analysis.overlap import near_duplicates
 from zfnet.analysis.pointing import METHODS, pointing
 from zfnet.analysis.sanity import cascade, checks, similarity
 
@@ -22,6 +23,7 @@ __all__ = [
     "energy_inside",
     "frequency_content",
     "invariance",
+    "near_duplicates",
     "occlusion_sweep",
     "pointing",
     "random_places",

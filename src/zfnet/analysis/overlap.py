@@ -7,10 +7,14 @@ in two steps, on small pictures of 32 x 32 pixels, each picture beside the other
     fine     every pixel minus its neighbourhood's mean, over that neighbourhood's deviation:  x · y >= 0.8
 
 The first is one matrix product, and smooth pictures (a sky over a field) pass it whatever they show; the second
-weighs detail of any contrast alike. Re-encoded (JPEG quality 50 and more), halved, mirrored and brighter copies of
-500 photos correlate by 0.94 and 0.85 at least; of 24,000,000 pairs of different photos those that pass the first
-step come to 0.70 in the second. With x = (l, r), the left half and the mirrored right one, and e = (l + r) / √2,
-o = (l - r) / √2, both orientations cost one product:  x · y = e · e' + o · o',  mirrored(x) · y = e · e' - o · o'.
+weighs detail of any contrast alike. Copies of 1,000 photos, re-encoded (JPEG quality 50 and more), halved, mirrored,
+brighter or darker by a tenth, or all of it, correlate by 0.98 and 0.90 at least (brighter by a fifth, cut at white:
+0.94 and 0.85); of 24,000,000 pairs of different photos those that pass the first step come to 0.70 in the second.
+By features, layer 5 of an ImageNet-trained AlexNet, it would be 0.78 against 0.75. What is not found: crops, such as
+Caltech's Faces_easy of its Faces.
+
+With x = (l, r), the left half and the mirrored right one, and e = (l + r) / √2, o = (l - r) / √2, both orientations
+cost one product:  x · y = e · e' + o · o',  mirrored(x) · y = e · e' - o · o'.
 
     small = torch.cat([shrunk(batch) for batch in batches])     # batches (B, S, S, 3) uint8
     for done, pairs in near_duplicates(small, other_small): ...

@@ -159,7 +159,7 @@ def run_names(paths: Sequence[str]) -> list[str]:
 
 
 def _of_paper(errors: Errors) -> ErrorRow:
-    return ErrorRow(f"paper: {errors.name}", None, errors.val_top1 / 100, errors.val_top5 / 100)
+    return ErrorRow(f"paper, ImageNet: {errors.name}", None, errors.val_top1 / 100, errors.val_top5 / 100)
 
 
 def _some(classes: Sequence[str]) -> str:
