@@ -142,6 +142,9 @@ def test_errors_of_a_csv(config: Compose, photos: Path, tmp_path: Path, text: st
 def test_more_errors(config: Compose, photos: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
     with pytest.raises(InputError, match=r"nowhere\.csv: No such file"):
         of_photos(config, photos, tmp_path / "nowhere.csv")
+    for side in (0, -224):
+        with pytest.raises(InputError, match=f"parts_side={side}: .* one pixel at least"):
+            of_photos(config, photos, tmp_path / "parts.csv", parts_side=side)
     with pytest.raises(InputError, match="knows no parts of its images"):
         correspondence.study(subject_of(config("data=photos", f"data.root={photos}")), tmp_path, **WORDS)
     for change, says in [

@@ -37,5 +37,11 @@ def test_boxes_that_are_none(tmp_path: Path, text: str, says: str) -> None:
 
 
 def test_no_file() -> None:
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="No such file"):
         read_boxes("/nowhere/boxes.csv", 8)
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_bytes(bytes(range(256)))
+    with pytest.raises(InputError, match=r"boxes=.*boxes\.csv: .*can't decode"):
+        read_boxes(tmp_path / "boxes.csv", 8)

@@ -102,7 +102,7 @@ def test_errors(study: Callable[..., Any], subject: Subject) -> None:
         study(images=0)
     with pytest.raises(InputError, match="maps 0 to 7, no 8"):
         study(maps=[8])
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="No such file"):
         study(boxes="/nowhere.csv")
     with torch.no_grad():
         subject.net.conv5.conv.bias.fill_(-1e6)  # type: ignore[union-attr, operator]

@@ -7,7 +7,6 @@ The csv: image,part,x,y in pixels of a centre crop of `side`. Pictures that lack
 are those without room for a square by lot away from their parts.
 """
 
-import csv
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from zfnet.analysis.correspondence import free_places
 from zfnet.errors import InputError
-from zfnet.studies.objects import Places, object_of
+from zfnet.studies.objects import Places, object_of, read_rows
 from zfnet.studies.subject import Subject
 
 log = logging.getLogger(__name__)
@@ -78,11 +77,15 @@ def pictures_with(
 
 def from_csv(path: str, subject: Subject, side: int) -> dict[int, Places]:
     """The parts of each image of the subject that a csv names, in pixels of its centre crop."""
+    if side < 1:
+        raise InputError(
+            f"parts_side={side}: the centre crop that {path} means has one pixel at least, 224 say"
+        )
     known: dict[int, Places] = {}
     by_name = {Path(name).name: i for i, name in enumerate(subject.images.ids)}
     by_name |= {name: i for i, name in enumerate(subject.images.ids)}
     scale = subject.crop / side
-    for line, row in _rows(path):
+    for line, row in read_rows("parts", path, COLUMNS):
         name, part = row["image"].strip(), row["part"].strip()
         if name not in by_name:
             raise InputError(f"{path}, line {line}: {subject.source.name} has no image {name!r}")
@@ -102,20 +105,6 @@ def from_csv(path: str, subject: Subject, side: int) -> dict[int, Places]:
             raise InputError(f"{path}, line {line}: {part} of {name} stands there twice")
         own[part] = x, y
     return known
-
-
-def _rows(path: str) -> Iterator[tuple[int, dict[str, str]]]:
-    try:
-        with Path(path).expanduser().open(newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-                raise InputError(
-                    f"{path}: has no column {', '.join(missing)}; its head must be {','.join(COLUMNS)}"
-                )
-            for row in reader:
-                yield reader.line_num, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"parts={path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _lot(

@@ -21,6 +21,7 @@ from zfnet.data.preprocessing import Preprocessing
 from zfnet.errors import InputError
 from zfnet.models.pretrained import class_names
 from zfnet.studies.subject import Subject
+from zfnet.studies.words import check_words
 from zfnet.training.checkpoint import build_net, load
 from zfnet.training.folders import config_folder
 from zfnet.training.memory import keep_freed_memory
@@ -41,13 +42,25 @@ def analyze(cfg: DictConfig) -> None:
     keep_freed_memory()
     try:
         study = instantiate(cfg.study)
-        study(shown(study, cfg), folder)
+        check_words(study)
+        _look(study, shown(study, cfg), folder)
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from error
         raise
     written = sorted(path.name for path in folder.iterdir() if path.suffix in WRITTEN)
     log.info("in %s: %s", folder, ", ".join(written))
+
+
+def _look(study: Callable[..., None], what: Any, folder: Path) -> None:
+    """Runs a study; where it fails for images that a net does not take at all, the InputError says so."""
+    try:
+        study(what, folder)
+    except (RuntimeError, AssertionError):
+        for subject in what if isinstance(what, list) else [what]:
+            if isinstance(subject, Subject):
+                subject.check_takes_images()
+        raise
 
 
 def shown(study: Callable[..., None], cfg: DictConfig) -> list[str] | ImageData | Subject | list[Subject]:

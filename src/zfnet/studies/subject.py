@@ -14,6 +14,7 @@ from zfnet.data.batches import Batches
 from zfnet.data.image_store import Images
 from zfnet.data.preprocessing import Preprocessing
 from zfnet.data.sources import Source
+from zfnet.errors import InputError
 
 
 @dataclass
@@ -44,6 +45,17 @@ class Subject:
         for first in range(start, len(self.images), self.batch_size):
             indices = range(first, min(first + self.batch_size, len(self.images)))
             yield self.inputs(indices), torch.tensor(indices)
+
+    def check_takes_images(self) -> None:
+        """InputError, in the net's own words, where it does not take images of this size."""
+        try:
+            with torch.inference_mode():
+                self.net(torch.zeros(1, 3, self.crop, self.crop, device=self._device()))
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(
+                f"{type(self.net).__name__} does not take images of {self.crop} x {self.crop} pixels "
+                f"({str(error).splitlines()[0]}): choose another data.image_size"
+            ) from error
 
     def _prepared(self, indices: Sequence[int]) -> Tensor:
         batch = Batches(self.images, self.crop, self.batch_size).picked(indices)
