@@ -141,7 +141,7 @@ def test_a_net_with_other_classes_than_the_data(subject: Subject, tmp_path: Path
     [
         ({"images": [3, 14]}, r"images=\[3, 14\].*0 to 13, no 14"),
         ({"images": [-1]}, "no -1"),
-        ({"images": []}, "images"),
+        ({"images": []}, r"images=\[\]"),
         ({"images": 0}, "images"),
         ({"images": -2}, "images=-2"),
         ({"size": 49}, "size=49"),
@@ -162,3 +162,21 @@ def test_errors(subject: Subject, tmp_path: Path, settings: dict[str, Any], says
 @pytest.mark.parametrize("layer", ["conv1.conv", "conv5.pool", "conv2.norm"])
 def test_other_layers(subject: Subject, tmp_path: Path, layer: str) -> None:
     assert run(subject, tmp_path, layer=layer, stride=16)["layer"] == layer
+
+
+def test_squares_farther_apart_than_they_are_large(subject: Subject, tmp_path: Path) -> None:
+    """None of them lies beyond the picture."""
+    run(subject, tmp_path, size=10, stride=37)
+
+
+def test_where_no_deconvnet_is(subject: Subject, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The sweep needs none: the figure stands without projections, and one line says why."""
+    whole = run(subject, tmp_path)["images"][0]
+    net: Any = subject.net
+    net.conv2.relu = torch.nn.ReLU6()
+    found = run(subject, tmp_path)["images"][0]
+    assert {*whole} - {*found} == {"drop_on_projection", "drop_on_another_maps_projection"}
+    assert np.asarray(Image.open(tmp_path / "occlusion.png")).max() == 255
+    (warning,) = (each for each in caplog.records if each.levelname == "WARNING")
+    assert "ReLU6" in warning.message
+    assert "\n" not in warning.message

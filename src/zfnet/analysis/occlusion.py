@@ -105,7 +105,7 @@ def occlusion_sweep(
     if colour.numel() not in (1, images.shape[1]):
         raise InputError(f"fill={fill}: give one value, or one for each of {images.shape[1]} channels")
     colour = colour.expand(images.shape[1])
-    tops, lefts = (torch.arange(0, side - size + stride, stride) for side in images.shape[2:])
+    tops, lefts = (torch.arange(0, min(side - size + stride, side), stride) for side in images.shape[2:])
     with evaluating(model), torch.no_grad():
         check_called_once(model, modules, images[:1].clone())
         trunk = None if plainly else trunk_of(model, images[:1], list(modules))
@@ -209,11 +209,11 @@ def _targets(target: int | Sequence[int] | Tensor | None, logits: Tensor) -> Ten
     if target is None:
         return logits.argmax(1)
     targets = torch.as_tensor(target, device=logits.device)
-    if targets.numel() not in (1, len(logits)):
+    if targets.is_floating_point() or targets.dim() > 1 or targets.numel() not in (1, len(logits)):
         raise InputError(
-            f"target={targets.tolist()}: give one class, or one for each of {len(logits)} images"
+            f"target={targets.tolist()}: give one class, or one for each of {len(logits)} images, by number"
         )
-    targets = targets.expand(len(logits))
+    targets = targets.long().expand(len(logits))
     if not ((targets >= 0) & (targets < logits.shape[1])).all():
         raise InputError(f"target={targets.tolist()}: the net has classes 0 to {logits.shape[1] - 1}")
     return targets

@@ -47,21 +47,29 @@ def study(
     known = subject.classes == subject.images.classes
     target = subject.images.labels[indices] if known else None
     sweep = occlusion_sweep(subject.net, inputs, target, size, stride, layer=layer, progress=True)
-    top, classes = _searched(subject, layer), subject.classes
-    deconv, rows, numbers = Deconvnet(subject.net), [], []
+    deconv, classes = _deconvnet(subject, layer), subject.classes
+    top = _searched(subject, layer) if deconv else None
+    rows, numbers = [], []
     for i, index in enumerate(indices):
         number = int(sweep.strongest[i])
         assert sweep.activity is not None
         assert sweep.clean_activity is not None
         activity = sweep.activity[i, :, :, number]
         image, another = inputs[i, None], int(sweep.clean_activity[i].argsort(descending=True)[:2][-1])
-        mine, theirs = (_whole_map(deconv, image, layer, which) for which in (number, another))
-        agreement = _agreement(sweep, activity, sweep.clean_activity[i, number], mine, theirs)
-        others = _others(subject, deconv, layer, number, top.images[number].tolist(), index)
+        drop = (1 - activity / sweep.clean_activity[i, number]).cpu()
+        projections, agreement = None, {"drop_anywhere": drop.mean().item()}
+        if deconv and top:
+            mine, theirs = (_whole_map(deconv, image, layer, which) for which in (number, another))
+            others = _others(subject, deconv, layer, number, top.images[number].tolist(), index)
+            projections = torch.cat([mine, *others])
+            agreement |= {
+                "drop_on_projection": _weighted(sweep, drop, mine),
+                "drop_on_another_maps_projection": _weighted(sweep, drop, theirs),
+            }
         rows.append(
             Row(
                 pixels[i], size, *sweep.centres, activity.cpu(), sweep.probability[i].cpu(), sweep.best[i].cpu(),
-                torch.cat([mine, *others]), number, classes[int(sweep.target[i])], classes,
+                projections, number, classes[int(sweep.target[i])], classes,
             )
         )  # fmt: skip
         numbers.append(
@@ -91,9 +99,22 @@ def _chosen(subject: Subject, images: int | Sequence[int]) -> list[int]:
         if images < 1:
             raise InputError(f"images={images}: at least one picture must be swept")
         return lot(count, images).tolist()
+    if not images:
+        raise InputError("images=[]: name one picture at least, or say how many")
     if beyond := [index for index in images if not 0 <= index < count]:
         raise InputError(f"images={list(images)}: the split has pictures 0 to {count - 1}, no {beyond[0]}")
     return list(images)
+
+
+def _deconvnet(subject: Subject, layer: str) -> Deconvnet | None:
+    """What projects the layer's maps; None, and a warning, where they have no deconvnet."""
+    deconv = Deconvnet(subject.net)
+    try:
+        deconv.units(layer, subject.crop)
+    except InputError as error:
+        log.warning("without projections: %s", error)
+        return None
+    return deconv
 
 
 def _whole_map(deconv: Deconvnet, image: Tensor, layer: str, number: int) -> Tensor:
@@ -115,31 +136,23 @@ def _others(
     return [_whole_map(deconv, subject.inputs([index]), layer, number) for index in found]
 
 
-def _agreement(
-    sweep: Sweep, activity: Tensor, clean: Tensor, mine: Tensor, another: Tensor
-) -> dict[str, float]:
-    """The mean drop of the map's activity, as a share of the clean one: over all places, and weighted by how much of
-    the projection's energy the occluder covers there, the map's own and another map's."""
-    drop = (1 - activity / clean).cpu()
-
-    def weighted(picture: Tensor) -> float:
-        energy = picture.square().sum(1, keepdim=True)  # (1, 1, H, W)
-        padded = F.pad(energy, (0, sweep.size, 0, sweep.size))
-        covered = F.avg_pool2d(padded, sweep.size, 1)[0, 0][sweep.tops][:, sweep.lefts]
-        return ((drop * covered).sum() / covered.sum()).item()
-
-    return {
-        "drop_on_projection": weighted(mine),
-        "drop_on_another_maps_projection": weighted(another),
-        "drop_anywhere": drop.mean().item(),
-    }
+def _weighted(sweep: Sweep, drop: Tensor, picture: Tensor) -> float:
+    """The mean drop (ny, nx) of a map's activity, weighted by how much of a projection's (1, 3, H, W) energy the
+    occluder covers there."""
+    energy = picture.square().sum(1, keepdim=True)  # (1, 1, H, W)
+    padded = F.pad(energy, (0, sweep.size, 0, sweep.size))
+    covered = F.avg_pool2d(padded, sweep.size, 1)[0, 0][sweep.tops][:, sweep.lefts]
+    return ((drop * covered).sum() / covered.sum()).item()
 
 
 def _said(numbers: dict[str, Any]) -> str:
+    falls = f"{numbers['drop_anywhere']:.0%} anywhere"
+    if "drop_on_projection" in numbers:
+        falls = (
+            f"{numbers['drop_on_projection']:.0%} where its projection has its energy, by "
+            f"{numbers['drop_on_another_maps_projection']:.0%} where another map's has, by {falls}"
+        )
     return (
         f"{numbers['image']} ({numbers['class']}): probability {numbers['probability']:.2f}, at least "
-        f"{numbers['least_probability']:.2f}; activity of map {numbers['map']} falls by "
-        f"{numbers['drop_on_projection']:.0%} where its projection has its energy, by "
-        f"{numbers['drop_on_another_maps_projection']:.0%} where another map's has, "
-        f"by {numbers['drop_anywhere']:.0%} anywhere"
+        f"{numbers['least_probability']:.2f}; activity of map {numbers['map']} falls by {falls}"
     )

@@ -32,7 +32,8 @@ NAMED = 6  # classes in a legend
 @dataclass(frozen=True)
 class Row:
     """One picture: pixels (3, H, W) in [0, 1]; activity, probability and best (ny, nx) over the centres' rows and
-    columns; projections (k, 3, h, w), the picture's own first; names of the class asked for and of all."""
+    columns; projections (k, 3, h, w), the picture's own first, None without a deconvnet; names of the class asked
+    for and of all."""
 
     pixels: Tensor
     size: int
@@ -41,7 +42,7 @@ class Row:
     activity: Tensor
     probability: Tensor
     best: Tensor
-    projections: Tensor
+    projections: Tensor | None
     map: int
     target: str
     classes: Sequence[str]
@@ -64,8 +65,11 @@ def draw_occlusion(rows: Sequence[Row], path: str | Path) -> None:
             shown = panel.imshow(values.numpy(), extent=extent, cmap="jet", vmin=0, vmax=top)
             figure.colorbar(shown, ax=panel, fraction=0.045)
         axes[1].set_xlabel(f"map {row.map}")
-        projections = torch.stack([contrasted(one) for one in row.projections])
-        axes[2].imshow(tiled(projections, gap=2).permute(1, 2, 0).numpy())
+        if row.projections is None:
+            axes[2].text(0.5, 0.5, "no deconvnet", ha="center", va="center")
+        else:
+            projections = torch.stack([contrasted(one) for one in row.projections])
+            axes[2].imshow(tiled(projections, gap=2).permute(1, 2, 0).numpy())
         _classes(axes[4], row, extent)
         for number, panel in enumerate(axes):
             panel.set_xticks([])
