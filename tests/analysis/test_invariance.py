@@ -130,7 +130,8 @@ def test_a_dead_layer_has_no_normalised_distance() -> None:
         ({"images": pictures(2) / 0 * 0}, "NaN"),
         ({"images": pictures(0)}, "at least one"),
         ({"targets": torch.tensor([1])}, "as many targets"),
-        ({"targets": torch.tensor([1, 5])}, "has no such class"),
+        ({"targets": torch.tensor([1, 5])}, "target 5: the model has classes 0 to 4"),
+        ({"targets": torch.tensor([0.0, 1.0])}, "int64"),
         ({"layers": []}, "no layers"),
         ({"layers": ["9"]}, "layer '9' is not in Sequential"),
         ({"scales": [1, 0]}, "above 0"),
@@ -142,3 +143,21 @@ def test_errors(change: dict, says: str) -> None:
     words |= {"shifts": [1], "scales": [1.2], "angles": [9]} | change
     with pytest.raises(InputError, match=says):
         invariance(small_net(), **words)
+
+
+class Pair(nn.Module):
+    """Logits twice, as nets with heads beside the trunk give them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = small_net()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.net(x)
+        return logits, logits
+
+
+@pytest.mark.parametrize(("net", "layer"), [(small_net()[:2], "0"), (Pair(), "net")])
+def test_a_model_without_classes(net: nn.Module, layer: str) -> None:
+    with pytest.raises(InputError, match=rf"{type(net).__name__} gives no \(B, classes\)"):
+        invariance(net, pictures(1), [layer], torch.tensor([0]), [1], [1.2], [9])

@@ -152,3 +152,28 @@ def test_a_window_needs_a_size() -> None:
     refused(lambda: deconv.window("conv", Unit(0, 0)), "size")
     deconv.project(noise(1, 9), "conv", [Unit(0, 0)])
     assert deconv.window("conv", Unit(0, 0)).bottom == 3
+
+
+class Pair(nn.Module):
+    """A net that gives its features beside its logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.split = nn.Conv2d(3, 4, 3), Halves()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.conv(x).relu()
+        return features, self.split(features)[0].mean((2, 3))
+
+
+class Halves(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return x.chunk(2, 1)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_only_the_layer_itself_must_give_one_tensor(call: str) -> None:
+    """What the net as a whole gives, or another module, does not matter."""
+    net = seeded(Pair)
+    CALLS[call](Deconvnet(net), noise(1, 9), "conv")
+    refused(lambda: CALLS[call](Deconvnet(net), noise(1, 9), "split"), "split", "tuple")

@@ -71,6 +71,12 @@ def correspondence(
         raise InputError(f"correspondence is between images: two at least, not {len(images)}")
     if permutations < 1:
         raise InputError(f"permutations={permutations}: the test needs one at least")
+    if control.dim() != 3 or not len(control):
+        raise InputError(
+            f"control is (draws, {len(images)}, 2), one draw at least, not {tuple(control.shape)}"
+        )
+    for each in [*parts.values(), *control]:
+        _check(images, each, side)
     places = torch.cat([*(each[None] for each in parts.values()), control])  # (parts + draws, N, 2)
     generator = torch.Generator().manual_seed(seed)
     choices = torch.randint(1 + len(control), (permutations, len(images)), generator=generator)

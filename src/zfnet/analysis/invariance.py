@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zfnet.analysis.trunk import check_logits
 from zfnet.errors import InputError
 from zfnet.models.reading import check_called_once, evaluating, found, reading
 
@@ -122,10 +123,9 @@ def _response(
             moved = transformed(image.expand(len(steps), -1, -1, -1), kind, [amounts[i] for i in steps], fill)
             with reading(modules, read):  # while they pass: what follows may work in place
                 outputs = model(torch.cat([image[None], moved]))
-            if outputs.dim() != 2 or not 0 <= targets[n] < outputs.shape[1]:
-                raise InputError(
-                    f"target {targets[n]}: the model's output {tuple(outputs.shape)} has no such class"
-                )
+            check_logits(model, outputs, 1 + len(moved))
+            if not 0 <= targets[n] < outputs.shape[1]:
+                raise InputError(f"target {targets[n]}: the model has classes 0 to {outputs.shape[1] - 1}")
             of_target = F.softmax(outputs.float(), dim=1)[:, targets[n]].cpu()
             probabilities[same, n], probabilities[steps, n] = of_target[0], of_target[1:]
     return Response(amounts, distances, norms, probabilities)
@@ -140,8 +140,10 @@ def _check(images: Tensor, layers: Sequence[str], targets: Tensor, amounts: Sequ
         raise InputError(f"images are (N, 3, H, W), at least one, not {tuple(images.shape)}")
     if not images.isfinite().all():
         raise InputError("the images hold NaN or infinite numbers: nothing can be measured on them")
-    if targets.shape != images.shape[:1]:
-        raise InputError(f"{len(images)} images need as many targets, not {tuple(targets.shape)}")
+    if targets.shape != images.shape[:1] or targets.dtype != torch.int64:
+        raise InputError(
+            f"{len(images)} images need as many targets, int64, not {targets.dtype} {tuple(targets.shape)}"
+        )
     if not layers:
         raise InputError("no layers to measure at: name one or more")
     if not all(map(math.isfinite, amounts)):

@@ -111,4 +111,4 @@ def trunk_of(model: nn.Module, image: Tensor, layers: Sequence[str] = ()) -> Tru
 def check_logits(model: nn.Module, out: Any, count: int) -> None:
     """InputError unless a model gave (count, classes)."""
     if not isinstance(out, Tensor) or out.dim() != 2 or len(out) != count:
-        raise InputError(f"{type(model).__name__} gives no (B, classes): occlusion asks a classifier")
+        raise InputError(f"{type(model).__name__} gives no (B, classes): this analysis asks a classifier")

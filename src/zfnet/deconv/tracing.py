@@ -5,7 +5,7 @@ with running(model, Swapped(rules), images, modules, read) as (pixels, inputs):
 plan_of(model, rules, image, "conv3", weights).window(unit)
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,11 +31,12 @@ def running(
     images: Tensor,
     modules: dict[str, nn.Module],
     read: Callable[[str, Tensor], bool | None],
+    needed: Collection[str] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Everything set for one pass: a leaf of autograd's graph, and its copy, which the model may overwrite."""
     with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
         pixels = images.detach().clone().requires_grad_()
-        with reading(modules, read), mode:
+        with reading(modules, read, needed), mode:
             yield pixels, pixels.clone()
 
 
@@ -60,7 +61,7 @@ class Traced:
                 edges[layer].append(get_gradient_edge(output).node if output.requires_grad else None)
                 self.values[layer] = output.detach().clone()
 
-        with running(model, mode, images, self.modules, read) as (pixels, inputs):
+        with running(model, mode, images, self.modules, read, set(targets.values())) as (pixels, inputs):
             try:
                 model(inputs)
             except RuntimeError:

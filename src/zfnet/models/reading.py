@@ -6,7 +6,7 @@
 `read` returns True when the model need not run on.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -96,10 +96,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def reading(modules: dict[str, nn.Module], read: Callable[[str, Tensor], bool | None]) -> Iterator[None]:
+def reading(
+    modules: dict[str, nn.Module],
+    read: Callable[[str, Tensor], bool | None],
+    needed: Collection[str] | None = None,
+) -> Iterator[None]:
     """Calls `read(layer, output)` when a module of `modules` has run; ends the block when it returns True.
 
-    The hook is torch's global one: nothing is registered on the model.
+    What gives no tensor is passed over, but for those `needed` (None: all), where it is an InputError. The hook is
+    torch's global one: nothing is registered on the model.
     """
     names: dict[nn.Module, list[str]] = {}
     for layer, module in modules.items():
@@ -107,9 +112,13 @@ def reading(modules: dict[str, nn.Module], read: Callable[[str, Tensor], bool | 
 
     def hook(module: nn.Module, _: Any, output: Any) -> None:
         for layer in names.get(module, ()):
-            if not isinstance(output, Tensor):
+            if isinstance(output, Tensor):
+                enough = read(layer, output)
+            elif needed is None or layer in needed:
                 raise InputError(f"layer {layer!r} gives a {type(output).__name__}, not one tensor of units")
-            if read(layer, output):
+            else:
+                enough = False
+            if enough:
                 raise _Enough
 
     handle = register_module_forward_hook(hook)
