@@ -1,0 +1,5 @@
+"""The report: every table and figure found in runs, beside the paper's numbers."""
+
+from zfnet.studies.report.making import study
+
+__all__ = ["study"]

@@ -1,0 +1,53 @@
+"""Which of the paper's claims the runs bear out, computed: a claim's margin here beside its margin in the paper.
+
+section(tables)     # a line a claim and data set
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from zfnet.studies.report.claims import AGREES, DIFFERS, NOISE, UNKNOWN, Verdict, judged
+from zfnet.studies.report.compared import Compared
+from zfnet.studies.report.document import HERE, PAPER, Row, Section, Table, Words
+from zfnet.studies.report.measures import Measure, said
+
+TITLE = "Agreement with the paper"
+PLAN = (
+    "Each line is an inequality between numbers of a table. The margin is how far it is from failing, in points "
+    "of the table; above 0 it holds. Where seeds or folds give deviations, a margin within its own deviation is "
+    "called noise. The paper's margin is the same sum over the paper's numbers."
+)
+DIGITS = {"Table 1": 3}
+COUNTED = {
+    AGREES: "{} agree",
+    DIFFERS: "{} do not",
+    NOISE: "{} lie within the noise",
+    UNKNOWN: "{} wait for runs",
+}
+
+
+def section(tables: Sequence[Compared]) -> Section:
+    """What agrees, what does not, and what no run speaks of."""
+    rows: list[Row] = []
+    verdicts: list[Verdict] = []
+    for each in (table for table in tables if table.claims):
+        rows.append(Row(f"{each.title} on {each.label}", heading=True))
+        here, paper = (judged(each.claims, numbers) for numbers in (each.here, each.paper))
+        digits = DIGITS.get(each.title, 1)
+        rows += [_row(verdict, theirs, digits) for verdict, theirs in zip(here, paper, strict=True)]
+        verdicts += here
+    if not verdicts:
+        return Section(TITLE, [Words("No run speaks of a claim of the paper.")])
+    counts = Counter(verdict.word for verdict in verdicts)
+    told = ", ".join(text.format(counts[word]) for word, text in COUNTED.items() if counts[word])
+    table = Table("", "claim", [("margin", HERE), ("margin", PAPER), ("", "verdict")], rows)
+    return Section(
+        TITLE, [Words(f"Of {len(verdicts)} claims about these tables {told}."), Words(PLAN), table]
+    )
+
+
+def _row(verdict: Verdict, papers: Verdict, digits: int) -> Row:
+    """A claim with both margins, signed."""
+    here = "" if verdict.margin is None else said(Measure(verdict.margin, verdict.noise), digits, sign=True)
+    paper = "" if papers.margin is None else said(Measure(papers.margin), digits, sign=True)
+    return Row(verdict.claim.text, [here, paper, verdict.word])

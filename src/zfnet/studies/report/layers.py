@@ -1,0 +1,72 @@
+"""Table 7: what a linear classifier reads from each layer, by analyze.py analysis=layer_probe.
+
+A table for each number of images per class. The paper has Caltech-101 at 30 and Caltech-256 at 60; other data sets
+stand beside the former.
+"""
+
+import re
+from collections.abc import Sequence
+
+from zfnet.studies.paper import LAYERS, Pair
+from zfnet.studies.report.claims import TABLE_7
+from zfnet.studies.report.compared import Compared
+from zfnet.studies.report.document import DIFFERENCE, HERE, PAPER, Row, Table
+from zfnet.studies.report.figures import of
+from zfnet.studies.report.measures import Measure, beside, measured, of_paper
+from zfnet.studies.report.runs import Found, Run, readable
+from zfnet.studies.report.settings import data_name
+
+COLUMNS = {"caltech101": 0, "caltech256": 1}  # of the paper's table
+HEADS = {"svm": "SVM", "softmax": "softmax"}
+Key = tuple[str, int]  # head, and number of the layer
+
+
+def results(found: Found) -> list[Compared]:
+    """Table 7 of each run and number of images per class."""
+    return [each for run in found.analyses("layer_probe") for each in readable(found, run, _tables) or []]
+
+
+def _tables(run: Run) -> list[Compared]:
+    """One for each k: layers by number, folds averaged."""
+    layers = run.results["layer_probe"]["layers"]
+    numbers = dict(zip(layers, numbered(list(layers)), strict=True))
+    found: dict[int, dict[Key, Measure]] = {}
+    for layer, heads in layers.items():
+        for head, by_k in heads.items():
+            for k, about in by_k.items():
+                if each := measured(about["folds"], scale=100):
+                    found.setdefault(int(k), {})[head, numbers[layer]] = each
+    names = {number: layer for layer, number in numbers.items()}
+    return [_compared(run, k, here, names) for k, here in sorted(found.items())]
+
+
+def numbered(layers: Sequence[str]) -> list[int]:
+    """The paper's numbers: those in the names of our stages, conv5, fc7; else their order."""
+    named = [re.fullmatch(r"(?:conv|fc)(\d)", layer) for layer in layers]
+    return [int(name[1]) if name else order for order, name in enumerate(named, 1)]
+
+
+def _compared(run: Run, k: int, here: dict[Key, Measure], names: dict[int, str]) -> Compared:
+    label = f"{of(run)}, {k} images per class"
+    paper = {key: each for key, pair in LAYERS.items() if (each := of_paper(_pair(run, pair)))}
+    rows = []
+    for number in sorted({each for _, each in [*here, *paper]}):
+        name = f"layer {number}" + (f" ({names[number]})" if number in names else "")
+        cells = [beside(here.get((head, number)), paper.get((head, number))) for head in HEADS]
+        rows.append(Row(name, [cell for three in cells for cell in three]))
+    columns = [(name, column) for name in HEADS.values() for column in (HERE, PAPER, DIFFERENCE)]
+    folds = min(each.count for each in here.values())
+    note = f"Mean ± std over {folds} folds of the mean accuracy per class."
+    return Compared(
+        "Table 7",
+        label,
+        Table(f"Table 7: {label}", "accuracy (%)", columns, rows, [note]),
+        TABLE_7,
+        here,
+        paper,
+    )
+
+
+def _pair(run: Run, pair: tuple[Pair, Pair]) -> Pair:
+    """The paper's number on the run's data set."""
+    return pair[COLUMNS.get(data_name(run), 0)]

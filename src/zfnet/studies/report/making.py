@@ -1,0 +1,86 @@
+"""The report: every table and figure found in some runs beside the paper's, and what made them.
+
+    python analyze.py analysis=report runs=outputs                                   # all that was ever run
+    python analyze.py analysis=report runs=[outputs/sweeps/table3_zfnet,outputs/train/demo]
+
+Writes `report.html`, one page that needs nothing else, and `report.md` with its pictures beside it. Rows that are
+missing say which command makes them; runs that failed or cannot be read are named, and the rest is reported.
+"""
+
+import datetime
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from zfnet.data.store_files import save
+from zfnet.studies.report import (
+    ablations,
+    agreement,
+    correspondence,
+    curves,
+    figures,
+    html,
+    imagenet,
+    layers,
+    markdown,
+    origins,
+    transfer,
+    voc,
+)
+from zfnet.studies.report.document import Document, Section, Words
+from zfnet.studies.report.pictures import Album
+from zfnet.studies.report.runs import Found, find
+
+log = logging.getLogger(__name__)
+
+PICTURES = "pictures"
+TABLES = (correspondence, imagenet, ablations, transfer, voc, layers)
+TITLES = {
+    "Table 1": "parts of different pictures",
+    "Table 2": "single nets and averages of several",
+    "Table 3": "what the architecture is worth",
+    "Table 4": "Caltech-101",
+    "Table 5": "Caltech-256",
+    "Tables 4 and 5": "the same on another data set",
+    "Table 6": "PASCAL VOC 2012",
+    "Table 7": "what each layer tells apart",
+}
+TITLE = "Visualizing and Understanding Convolutional Networks, again"
+
+
+def study(runs: Sequence[str], folder: Path) -> None:
+    """Reports what lies below the folders `runs`; InputError where that is nothing."""
+    found = find(runs)
+    document = _document(found, runs, folder)
+    save(folder / "report.html", html.write(document).encode())
+    save(folder / "report.md", markdown.write(document, PICTURES).encode())
+    log.info(
+        "%d runs, %d sweeps; %d that cannot be read", len(found.runs), len(found.sweeps), len(found.problems)
+    )
+
+
+def _document(found: Found, runs: Sequence[str], folder: Path) -> Document:
+    album = Album(folder / PICTURES, found.problems)
+    tables = [each for part in TABLES for each in part.results(found)]
+    titles = sorted({each.title for each in tables}, key=list(TITLES).index)
+    sections = [
+        Section(f"{title}: {TITLES[title]}", [each.table for each in tables if each.title == title])
+        for title in titles
+    ]
+    drawn = [
+        curves.figure_9(found, album),
+        *(figures.section(found, name, album) for name in figures.FIGURES),
+    ]
+    drawn += [curves.learning_curves(found, album), figures.trained(found, album)]
+    sections += [each for each in drawn if each]
+    there = {name for each in sections for name in origins.MAKES if each.title.startswith(name)}
+    last = [origins.commands(found), origins.unfinished(found), origins.not_run(there)]
+    first = Section("What this is", [Words(origins.honesty(found))])
+    below = ", ".join(f"`{run}`" for run in runs)
+    subtitle = (
+        f"{len(found.runs)} runs and {len(found.sweeps)} sweeps below {below}, beside the numbers of Zeiler & Fergus "
+        f"(2013). {datetime.date.today():%d %B %Y}."
+    )
+    return Document(
+        TITLE, subtitle, [first, agreement.section(tables), *sections, *(each for each in last if each)]
+    )

@@ -1,0 +1,49 @@
+"""What a table lacks, and which command makes it.
+
+missing(found, runs, [("alexnet", "remove_7")], ablation, str, command)     # ["not run yet: ...: `python ...`"]
+"""
+
+import shlex
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from zfnet.studies.report.runs import OWN, Found, Run
+
+K = TypeVar("K")
+
+
+def missing(
+    found: Found,
+    runs: Sequence[Run],
+    absent: Sequence[K],
+    key_of: Callable[[Run], K],
+    name_of: Callable[[K], str],
+    command: Callable[[K], str],
+) -> list[str]:
+    """A line for each command; rows that were started and have no result say what became of them."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for key in absent:
+        started = [run for run in runs if key_of(run) == key and not run.result]
+        state = what_became(found, started[0]) if started else ("not run yet", command(key))
+        lines.setdefault(state, []).append(name_of(key))
+    return [f"{state}: {'; '.join(names)}: `{line}`" for (state, line), names in lines.items()]
+
+
+def what_became(found: Found, run: Run) -> tuple[str, str]:
+    """Of a run without a result: its state, and the command that goes on with it."""
+    if sweep := found.sweep_of(run):
+        for job in sweep.jobs:
+            if (
+                run.folder.name == str(job.get("folder", "")).rsplit("/", 1)[-1]
+                and job.get("state") == "failed"
+            ):
+                return f"failed ({job.get('error') or 'no word why'})", sweep.command
+        return "not finished", sweep.command
+    return "not finished", f"{run.command} resume=true"
+
+
+def completed(run: Run, words: dict[str, str | None]) -> str:
+    """The command of `run` with other `words`, None for none at all, and without its seed and name."""
+    kept = [each for each in run.overrides if not each.startswith((*OWN, *(f"{word}=" for word in words)))]
+    others = [f"{word}={value}" for word, value in words.items() if value is not None]
+    return shlex.join(["python", f"{run.script}.py", *kept, *others])

@@ -1,0 +1,146 @@
+"""Tables 4 and 5 and Figure 9: accuracy per class over k training images per class, pre-trained and from scratch.
+
+Mean and deviation are over folds. Data sets that the paper does not have stand beside its Caltech-101.
+"""
+
+from functools import partial
+
+from zfnet.studies.paper import CALTECH_101, CALTECH_256, Pair
+from zfnet.studies.report.claims import transfer_claims
+from zfnet.studies.report.compared import Compared
+from zfnet.studies.report.document import DIFFERENCE, HERE, PAPER, Row, Table
+from zfnet.studies.report.measures import Measure, beside, measured, of_paper
+from zfnet.studies.report.missing import completed, missing
+from zfnet.studies.report.runs import Found, Run
+from zfnet.studies.report.settings import Setting, settings
+
+PAPERS = {"caltech101": ("Table 4", CALTECH_101), "caltech256": ("Table 5", CALTECH_256)}
+NAMES = {"scratch": "from scratch", "frozen": "pre-trained, frozen"}
+VARIED = ("transfer", "data.images_per_class", "data.fold", "model")
+ACCURACY = "val/class_accuracy"
+Key = tuple[str, int]  # how, and images per class
+
+
+def results(found: Found) -> list[Compared]:
+    """Table 4, 5, or one like them, of each data set."""
+    return [
+        Compared(
+            title(each),
+            each.label,
+            _table(found, each),
+            transfer_claims(title(each)),
+            _accuracies(each),
+            _papers(each),
+        )
+        for each in transfers(found)
+    ]
+
+
+def transfers(found: Found) -> list[Setting]:
+    """Runs on few images per class by data set and pre-trained net."""
+    runs = [
+        run
+        for run in found.runs
+        if run.choices.get("transfer") in NAMES and run.word("data.images_per_class")
+    ]
+    return settings(runs, VARIED)
+
+
+def method(run: Run) -> str:
+    """frozen or scratch, and what of the frozen net is read by what, where it is not the paper's way."""
+    read = [run.word(f"transfer.{word}") for word in ("layer", "head")]
+    return " ".join(
+        [str(run.choices["transfer"]), *(str(word) for word in read if word not in (None, "softmax"))]
+    )
+
+
+def key(run: Run) -> Key:
+    return method(run), int(run.word("data.images_per_class"))
+
+
+def _accuracies(setting: Setting) -> dict[Key, Measure]:
+    """In per cent over folds, of what is finished."""
+    found = {}
+    for each in sorted({key(run) for run in setting.runs}):
+        values = [run.result[ACCURACY] for run in setting.runs if key(run) == each and ACCURACY in run.result]
+        if measure := measured(values, scale=100):
+            found[each] = measure
+    return found
+
+
+def _rows(setting: Setting) -> dict[str, dict[int, Pair]]:
+    """The paper's table for the data set."""
+    return PAPERS.get(setting.data, PAPERS["caltech101"])[1]
+
+
+def _papers(setting: Setting) -> dict[Key, Measure]:
+    """Its rows scratch and frozen, as `accuracies` has them."""
+    rows = _rows(setting)
+    return {(how, k): Measure(*pair) for how in NAMES for k, pair in rows[how].items()}
+
+
+def _table(found: Found, setting: Setting) -> Table:
+    """Rows of the paper and ours; a group of columns for each k."""
+    here, paper = _accuracies(setting), _rows(setting)
+    of_paper_too = setting.data in PAPERS
+    ks = sorted({key(run)[1] for run in setting.runs} | (set(paper["frozen"]) if of_paper_too else set()))
+    methods = sorted({method(run) for run in setting.runs} | set(NAMES), reverse=True)
+    rows = [
+        Row(name, [cell for k in ks for cell in beside(None, of_paper(pairs.get(k)))] + [""])
+        for name, pairs in paper.items()
+        if name not in NAMES and of_paper_too
+    ]
+    for how in methods:
+        cells = [
+            cell for k in ks for cell in beside(here.get((how, k)), of_paper(paper[how.split()[0]].get(k)))
+        ]
+        folds = [each.count for (name, _), each in here.items() if name == how]
+        rows.append(Row(named(how), [*cells, str(min(folds)) if folds else ""]))
+    absent = [(how, k) for how in methods for k in ks if (how, k) not in here]
+    columns = [(f"{k} images per class", name) for k in ks for name in (HERE, PAPER, DIFFERENCE)]
+    return Table(
+        f"{title(setting)} on {setting.label}",
+        "accuracy per class (%)",
+        [*columns, ("", "folds")],
+        rows,
+        missing(
+            found,
+            setting.runs,
+            absent,
+            key,
+            lambda each: f"{named(each[0])}, {each[1]}",
+            partial(_command, setting),
+        ),
+    )
+
+
+def title(setting: Setting) -> str:
+    return PAPERS[setting.data][0] if setting.data in PAPERS else "Tables 4 and 5"
+
+
+def named(how: str) -> str:
+    word, _, rest = how.partition(" ")
+    return f"{NAMES[word]} ({rest})" if rest else NAMES[word]
+
+
+def curves(setting: Setting) -> dict[str, list[tuple[int, Measure]]]:
+    """Figure 9: points over k of each method."""
+    points: dict[str, list[tuple[int, Measure]]] = {}
+    for (how, k), measure in sorted(_accuracies(setting).items()):
+        points.setdefault(named(how), []).append((k, measure))
+    return points
+
+
+def papers_curves(rows: dict[str, dict[int, Pair]]) -> dict[str, list[tuple[int, Measure]]]:
+    """The same of a table of the paper, all its rows."""
+    return {
+        NAMES.get(name, name): [(k, measure) for k, pair in pairs.items() if (measure := of_paper(pair))]
+        for name, pairs in rows.items()
+    }
+
+
+def _command(setting: Setting, each: Key) -> str:
+    run, (how, k) = setting.runs[0], each
+    if run.choices.get("experiment"):
+        return completed(run, {"transfer": None, "data.images_per_class": None, "data.fold": None})
+    return completed(run, {"transfer": how.split()[0], "data.images_per_class": str(k)})

@@ -1,0 +1,77 @@
+"""Figure 9: accuracy per class over training images per class, a panel a data set, all on one scale.
+
+draw_transfer([Panel("Caltech-256", ours={"scratch": [(15, 9.0, 1.4), ...]}, paper={})], "figure9.png")
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+Points = Sequence[tuple[int, float, float | None]]  # images per class, accuracy in per cent, its deviation
+
+COLUMNS = 3
+COLOURS = {"pre-trained, frozen": "tab:blue", "from scratch": "tab:orange"}
+GREYS = ("0.35", "0.55")  # of what is neither
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A data set's curves by name, ours full and the paper's dashed."""
+
+    title: str
+    ours: Mapping[str, Points] = field(default_factory=dict)
+    paper: Mapping[str, Points] = field(default_factory=dict)
+
+
+def draw_transfer(panels: Sequence[Panel], path: str | Path) -> None:
+    """Writes the figure as a PNG."""
+    columns = min(COLUMNS, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.6 * lines), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        _panel(axes, panel)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("accuracy per class (%)")
+    figure.savefig(path, dpi=130)
+
+
+def _panel(axes: Axes, panel: Panel) -> None:
+    greys = iter(GREYS * 10)
+    for name, points in panel.paper.items():
+        label = f"{name}, paper" if name in COLOURS else name
+        _curve(axes, points, COLOURS.get(name) or next(greys), ":", label)
+    for name, points in panel.ours.items():
+        _curve(axes, points, COLOURS.get(name) or next(greys), "-", name)
+    axes.set_title(panel.title, fontsize=10, loc="left")
+    axes.set(xlabel="training images per class", xlim=(0, None), ylim=(0, 100))
+    axes.set_xticks(
+        sorted({k for curves in (panel.ours, panel.paper) for each in curves.values() for k, *_ in each})
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)
+    axes.legend(fontsize=7.5, frameon=False, loc="best")
+
+
+def _curve(axes: Axes, points: Points, colour: str, style: str, label: str) -> None:
+    ks, means, deviations = zip(*points, strict=True)
+    spread = [each or 0 for each in deviations]
+    axes.errorbar(
+        ks,
+        means,
+        spread,
+        color=colour,
+        linestyle=style,
+        marker="o",
+        markersize=3.5,
+        capsize=2,
+        linewidth=1.4,
+        label=label,
+    )
