@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,17 +76,17 @@ def study(data: ImageData, folder: Path, against: str | None, exclude: str | Non
     for part in parts:
         start = time.monotonic()
         pairs = searched(part, folder, threshold)
-        log.info(
-            "%s: %d and %d pictures, %d near-duplicates, %.1f s",
-            part, len(part.images), len(part.second), len(pairs.first), time.monotonic() - start,
-        )  # fmt: skip
+        seconds, counts = time.monotonic() - start, (len(part.images), len(part.second), len(pairs.first))
+        log.info("%s: %d and %d pictures, %d near-duplicates, %.1f s", part, *counts, seconds)
         found += [_alike(part, *pair) for pair in zip(*(each.tolist() for each in pairs), strict=True)]
     found.sort(key=lambda pair: -pair.correlation)
     left_out = {part.split: _ids(part, found) for part in parts}
     name = data.sources["train"].name
     write_exclusion(folder / "exclude.csv", name, left_out)
-    title = f"{name}: {len(found)} near-duplicates, {', '.join(map(str, parts))}"
-    save_png(overlap_sheet(title, [_drawable(pair) for pair in found[:SHOWN]]), folder / "overlap.png")
+    shown = found[:SHOWN]
+    most = f", the {SHOWN} most alike of them" if len(shown) < len(found) else ""
+    title = f"{name}: {len(found)} near-duplicates, {', '.join(map(str, parts))}{most}"
+    save_png(overlap_sheet(title, [_drawable(pair) for pair in shown]), folder / "overlap.png")
     result = {
         "data_set": name,
         "threshold": threshold,
@@ -93,27 +94,15 @@ def study(data: ImageData, folder: Path, against: str | None, exclude: str | Non
             {"split": p.split, "pictures": len(p.images), "with": p.name, "pictures_with": len(p.second)}
             for p in parts
         ],
-        "pairs": [
-            {
-                "split": pair.part.split,
-                "image": pair.part.images.ids[pair.image],
-                "with": pair.part.name,
-                "other": pair.part.second.ids[pair.other],
-                "correlation": pair.correlation,
-                "mirrored": pair.mirrored,
-            }
-            for pair in found
-        ],
+        "pairs": [_listed(pair) for pair in found],
         "left_out": {split: len(ids) for split, ids in left_out.items()},
     }
     write_json(result, folder / "overlap.json", indent=1)
     for path in (*folder.glob("*.small"), *folder.glob("search_*.pt")):
         path.unlink()
     if found:
-        log.info(
-            "to leave %d pictures out: data.exclude=%s",
-            sum(map(len, left_out.values())), folder / "exclude.csv",
-        )  # fmt: skip
+        count = sum(map(len, left_out.values()))
+        log.info("to leave %d pictures out: data.exclude=%s", count, folder / "exclude.csv")
 
 
 def compared(data: ImageData, against: str | None, exclude: str | None) -> list[Part]:
@@ -203,6 +192,18 @@ def _alike(part: Part, first: int, second: int, correlation: float, mirrored: bo
 def _ids(part: Part, found: list[Alike]) -> list[str]:
     """The pictures of a part to leave out, in its order."""
     return [part.images.ids[row] for row in sorted({pair.image for pair in found if pair.part is part})]
+
+
+def _listed(pair: Alike) -> dict[str, Any]:
+    part = pair.part
+    return {
+        "split": part.split,
+        "image": part.images.ids[pair.image],
+        "with": part.name,
+        "other": part.second.ids[pair.other],
+        "correlation": pair.correlation,
+        "mirrored": pair.mirrored,
+    }
 
 
 def _drawable(pair: Alike) -> AlikePair:
