@@ -1,6 +1,8 @@
 """Transfer by its definition: the net's own features, one pass for all folds, a head that never sees the test."""
 
 import json
+import math
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra import compose
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from PIL import Image
@@ -230,6 +233,7 @@ def test_the_single_softmax_step_by_step(
     ("words", "line"),
     [
         (("transfer.head=svm",), "transfer.head='svm' is unknown: choose one of softmax, sigmoid"),
+        (("transfer.crops=five",), "transfer.crops='five' is unknown: choose one of centre, ten"),
         (("ckpt=null",), "needs a net that has learned: ckpt="),
         (("ckpt=/nowhere/last.ckpt",), "/nowhere/last.ckpt: no such file"),
         (("data.image_size=64",), "data.image_size=64: the net of .* sees 48 pixels"),
@@ -247,3 +251,58 @@ def test_a_class_that_no_picture_shows(run: Run, tmp_path: Path) -> None:
     data = ("data=voc2012", f"data.root={write_voc(tmp_path / 'voc', 10)}", "data.image_size=48")
     with pytest.raises(InputError, match="voc2012: no picture of train shows class 'dog'"):
         run(data=data)
+
+
+# As a user meets it
+
+
+def test_frozen_and_scratch_are_one_sweep(
+    command: Callable[..., subprocess.CompletedProcess[str]], checkpoint: Path, tmp_path: Path
+) -> None:
+    """The control is the checkpoint's own net from random weights, whatever model= says."""
+    words = ("transfer=frozen,scratch", f"ckpt={checkpoint}", "trainer.max_epochs=1")
+    done = command(*words, f"hydra.sweep.dir={tmp_path}", "--multirun", narrow=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    frozen, scratch = (tmp_path / f"transfer-{name}" for name in ("frozen", "scratch"))
+    results = [json.loads((folder / "result.json").read_text()) for folder in (frozen, scratch)]
+    for key in ("val/class_accuracy", "val/top1_error", "trained/top1_error", "seconds"):
+        assert all(key in result for result in results)
+    assert {path.name for path in frozen.iterdir() if path.is_file()} >= {"result.json", "train.log"}
+    assert not (frozen / "checkpoints").exists()
+    old, new = zfnet.load(checkpoint), zfnet.load(scratch / "checkpoints" / "last.ckpt")
+    assert new.card["model"] == old.card["model"]
+    assert not torch.allclose(new.net.conv1.conv.weight, old.net.conv1.conv.weight, atol=0.05)
+
+
+def test_runs_at_the_same_time_share_one_pass(
+    start: Callable[..., subprocess.Popen[str]], checkpoint: Path, tmp_path: Path
+) -> None:
+    words = ("transfer=frozen", f"ckpt={checkpoint}", "transfer.layer=fc6")
+    both = [start(*words, f"hydra.run.dir={tmp_path / name}", narrow=False) for name in ("one", "other")]
+    outputs = "".join(process.communicate(timeout=240)[0] for process in both)
+    assert [process.returncode for process in both] == [0, 0], outputs
+    for split in ("32 pictures", "13 pictures"):
+        assert outputs.count(f"features of fc6: {split}") == 1
+    one, other = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "other"))
+    assert one | {"seconds": 0} == other | {"seconds": 0}
+
+
+def test_scratch_takes_no_weights(
+    command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    model = ("model=torchvision", "model.name=alexnet", "model.weights=alexnet.pth")
+    done = command("transfer=scratch", *model, f"hydra.run.dir={tmp_path}", narrow=False)
+    assert done.returncode == 1
+    assert "model.weights=alexnet.pth: transfer=scratch starts from random weights" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("composed")
+@pytest.mark.parametrize(
+    ("name", "jobs"), [("table4", 20), ("table5", 40), ("table6", 2), ("transfer_creatures", 18)]
+)
+def test_experiments_sweep_over_what_their_tables_have(name: str, jobs: int) -> None:
+    cfg = compose("train", [f"experiment={name}"], return_hydra_config=True)
+    assert cfg.hydra.mode.name == "MULTIRUN"
+    assert math.prod(len(str(values).split(",")) for values in cfg.hydra.sweeper.params.values()) == jobs
+    assert cfg.transfer is None

@@ -35,6 +35,7 @@ from zfnet.training.linear import Rotated, chosen_strength, fit_readout
 from zfnet.training.result import finish, objective
 
 HEADS = ("softmax", "sigmoid")
+CROPS = ("centre", "ten")
 CLASSES = 1000  # of a net that comes without a checkpoint of train.py
 CENTRE = 4  # of the ten crops
 log = logging.getLogger(__name__)
@@ -46,14 +47,18 @@ def transfer(cfg: DictConfig, data: ImageData, folder: Path) -> float:
     Raises InputError for a net that has learned nothing, an unknown head, and a class without pictures.
     """
     start, words = time.perf_counter(), cfg.transfer
-    if words.head not in HEADS:
-        raise InputError(f"transfer.head={words.head!r} is unknown: choose one of {', '.join(HEADS)}")
+    for word, known in (("head", HEADS), ("crops", CROPS)):
+        if words[word] not in known:
+            raise InputError(f"transfer.{word}={words[word]!r} is unknown: choose one of {', '.join(known)}")
+    net, prepare = trunk(cfg, data)
     images = {split: data.open(split) for split in ("train", "val")}
     truths = {split: truth(data, split, each) for split, each in images.items()}
-    net, prepare = trunk(cfg, data, images["train"])
+    if cfg.ckpt is None:
+        prepare.set_mean(whole(images["train"])[0].mean)
     layer = words.layer or top_layer(net, next(net.parameters()).new_zeros(1, 3, prepare.crop, prepare.crop))
     train, val = (frozen_features(net, prepare, each, layer, words, data) for each in images.values())
-    few = Rotated(train[:, CENTRE] if train.dim() == 3 else train)
+    ten = words.crops == "ten"
+    few = Rotated(train[:, CENTRE] if ten else train)
     wanted, strengths = truths["train"], list(words.strengths)
     if words.head == "sigmoid" and wanted.dim() == 1:
         wanted = F.one_hot(wanted, len(data.classes))
@@ -66,9 +71,9 @@ def transfer(cfg: DictConfig, data: ImageData, folder: Path) -> float:
         return scores.softmax(1) if words.head == "softmax" else scores.sigmoid()
 
     result = measured(probabilities(few.train), truths["train"], data.classes, "trained/")
-    crops = [probabilities(few.of(crop)) for crop in (val.unbind(1) if val.dim() == 3 else [val])]
-    result |= measured(crops[CENTRE if crops[1:] else 0], truths["val"], data.classes, "val/")
-    if crops[1:]:
+    crops = [probabilities(few.of(crop)) for crop in (val.unbind(1) if ten else [val])]
+    result |= measured(crops[CENTRE if ten else 0], truths["val"], data.classes, "val/")
+    if ten:
         result |= measured(torch.stack(crops).mean(0), truths["val"], data.classes, "test/")
     pictures = {split: len(each) for split, each in images.items()}
     chosen = {"layer": layer, "features": train.shape[-1], "strength": strength, "pictures": pictures}
@@ -91,7 +96,7 @@ def truth(data: ImageData, split: str, images: Images) -> Tensor:
     return targets
 
 
-def trunk(cfg: DictConfig, data: ImageData, images: Images) -> tuple[nn.Module, Preprocessing]:
+def trunk(cfg: DictConfig, data: ImageData) -> tuple[nn.Module, Preprocessing]:
     """The net of `ckpt=`, or of a `model=` with weights, on its device; and how its input is prepared."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if cfg.ckpt is not None:
@@ -106,9 +111,7 @@ def trunk(cfg: DictConfig, data: ImageData, images: Images) -> tuple[nn.Module, 
         )
     torch.manual_seed(cfg.seed)  # for what the weights leave out
     net = build_net(model, CLASSES, data.image_size).to(memory_format=torch.channels_last).to(device)
-    prepare = Preprocessing(data.store_size, data.image_size, model["pixels"])
-    prepare.set_mean(whole(images)[0].mean)
-    return net, prepare
+    return net, Preprocessing(data.store_size, data.image_size, model["pixels"])
 
 
 def whole(images: Images) -> tuple[Images, Tensor]:
