@@ -291,6 +291,12 @@ def with_indices(net: Any, x: Tensor) -> Tensor:
     return pooled
 
 
+def particular(net: Any, x: Tensor) -> Tensor:
+    """As a vision transformer looks at its input."""
+    assert x.shape[2] > 4, "the input's height"
+    return net.first(x)
+
+
 FORWARDS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "a residual branch at once": lambda net, x: net.first(x) + x[:, :1, 1:-1, 1:-1],
     "a residual branch": lambda net, x: (y := net.first(x).relu()) + net.second(y),
@@ -302,6 +308,7 @@ FORWARDS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "a rectifier in place whose result is dropped": in_place,
     "weights that are standardised": standardised,
     "a pool that gives its switches": with_indices,
+    "a check of the input's size": particular,
 }
 
 

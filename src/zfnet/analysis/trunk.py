@@ -68,7 +68,7 @@ class Trunk:
         that no step says."""
         try:
             found = self.head(features.clone())
-        except (RuntimeError, ValueError, TypeError):
+        except (RuntimeError, ValueError, TypeError, AssertionError):
             return False
         return found.shape == logits.shape and torch.allclose(found, logits, rtol=1e-3, atol=1e-4)
 
