@@ -1,14 +1,18 @@
-"""A callback for tests: sends a signal to its own process after a given optimizer step."""
+"""Callbacks for tests, by which a training process comes to harm at a given optimizer step."""
 
+import json
 import os
 import signal
+import time
+from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 
 
 class Stopper(Callback):
-    """`number` is SIGKILL's or SIGTERM's; sent once, when `step` steps are done."""
+    """Sends the signal `number` (SIGKILL's or SIGTERM's) to its own process, once, when `step` steps are done."""
 
     def __init__(self, step: int, number: int) -> None:
         self.step, self.number = step, signal.Signals(number)
@@ -16,3 +20,28 @@ class Stopper(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if trainer.global_step == self.step:
             os.kill(os.getpid(), self.number)
+
+
+class Mishap(Callback):
+    """In a sweep: after step 6 of a job's first life its seed decides. 1 raises, 2 is killed, 3 waits to be asked
+    to stop, any other goes on. `lives.json` in its folder lists the threads of each life."""
+
+    def __init__(self, folder: str, seed: int) -> None:
+        self.lives, self.seed = Path(folder) / "lives.json", seed
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        lives = json.loads(self.lives.read_text()) if self.lives.exists() else []
+        self.first = not lives
+        self.lives.write_text(json.dumps([*lives, torch.get_num_threads()]))
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step != 6 or not self.first:
+            return
+        if self.seed == 1:
+            raise RuntimeError("the oven is on fire")
+        if self.seed == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.seed == 3:
+            (self.lives.parent / "waiting").touch()
+            while not trainer.received_sigterm:
+                time.sleep(0.05)

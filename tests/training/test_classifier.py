@@ -13,10 +13,24 @@ from zfnet.data.image_store import ImageStore
 from zfnet.data.preprocessing import Preprocessing, ten_crops
 from zfnet.errors import InputError
 from zfnet.training import Classifier
+from zfnet.training.classifier import ClassAccuracy
 
 Make = Callable[..., Classifier]
 MakeData = Callable[..., LightningDataModule]
 MakeTrainer = Callable[..., Trainer]
+
+
+def class_accuracy(right: list[bool], labels: list[int]) -> float:
+    """Straight from the definition."""
+    within = [[r for r, label in zip(right, labels, strict=True) if label == c] for c in set(labels)]
+    return sum(sum(each) / len(each) for each in within) / len(within)
+
+
+def test_a_class_without_pictures_does_not_count() -> None:
+    """Class 0: one of two right; class 1: right; class 2 has none, though it is named once."""
+    metric = ClassAccuracy(4)
+    metric.update(torch.tensor([0, 2, 1]), torch.tensor([0, 0, 1]))
+    assert metric.compute() == pytest.approx(0.75) == class_accuracy([True, False, True], [0, 0, 1])
 
 
 @pytest.mark.parametrize(("classes", "ranks"), [(3, [1]), (5, [1]), (6, [1, 5]), (7, [1, 5])])
@@ -47,7 +61,10 @@ def test_ten_crop_error(
     assert of_logits != [order[0] for order in ranking]
     trainer.test(model, datamodule=data, verbose=False)
     found = {name: value.item() for name, value in trainer.callback_metrics.items()}
-    assert found == {f"test/top{k}_error": pytest.approx(10 / 150) for k in ranks}
+    errors = {key: value for key, value in found.items() if key.endswith("error")}
+    assert errors == {f"test/top{k}_error": pytest.approx(10 / 150) for k in ranks}
+    right = [order[0] == label for order, label in zip(ranking, images.labels.tolist(), strict=True)]
+    assert found["test/class_accuracy"] == pytest.approx(class_accuracy(right, images.labels.tolist()))
 
 
 def test_validation_is_the_centre_crop_over_all_pictures(
@@ -66,8 +83,42 @@ def test_validation_is_the_centre_crop_over_all_pictures(
         "val/loss": pytest.approx(nn.functional.cross_entropy(logits, images.labels).item(), rel=1e-5),
         "val/top1_error": pytest.approx((best[:, 0] != images.labels).float().mean().item()),
         "val/top5_error": pytest.approx((best != images.labels[:, None]).all(1).float().mean().item()),
+        "val/class_accuracy": pytest.approx(
+            class_accuracy((best[:, 0] == images.labels).tolist(), images.labels.tolist())
+        ),
     }
     assert torch.equal(model.prepare.mean, data.images["train"].mean)
+
+
+def test_the_finished_net_on_its_training_pictures(
+    tiny_classifier: Make, tiny_data: MakeData, tiny_trainer: MakeTrainer
+) -> None:
+    """At the centre crop, without dropout, beside the ten-crop test of the others."""
+    model, data, trainer = tiny_classifier(), tiny_data(), tiny_trainer()
+    data.test_dataloader = lambda: [data.ordered("val"), data.ordered("train")]
+    trainer.test(model, datamodule=data, verbose=False)
+    images = data.images["train"]
+    with torch.no_grad():
+        inputs = model.prepare(images.images, torch.arange(12), torch.tensor([[2, 2, 0]]).expand(12, 3))
+        wrong = model.eval().net(inputs).argmax(1) != images.labels
+    found = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    assert set(found) == {"test/top1_error", "test/class_accuracy", "trained/top1_error"}
+    assert found["trained/top1_error"] == pytest.approx(wrong.float().mean().item())
+
+
+def test_seconds_add_up_over_the_processes_of_a_run(
+    tiny_classifier: Make, tiny_data: MakeData, tiny_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    keep = Keep(tmp_path / "kept.ckpt", epoch=0)
+    tiny_trainer(callbacks=[keep], enable_checkpointing=True).fit(tiny_classifier(), datamodule=tiny_data())
+    checkpoint = torch.load(tmp_path / "kept.ckpt", weights_only=True)
+    assert checkpoint["seconds"] > 0
+    torch.save(checkpoint | {"seconds": 1000.0}, tmp_path / "kept.ckpt")
+    model = tiny_classifier()
+    tiny_trainer(max_epochs=2).fit(
+        model, datamodule=tiny_data(), ckpt_path=tmp_path / "kept.ckpt", weights_only=True
+    )
+    assert 1000 < model.seconds < 1300
 
 
 class Rates(Callback):

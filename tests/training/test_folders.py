@@ -15,6 +15,7 @@ from zfnet.training.folders import (
     run_folder,
     run_name,
     slug,
+    sweep_folder,
     wants_resume,
 )
 
@@ -60,10 +61,16 @@ def test_different_texts_that_lose_something_keep_different_names(one: str, othe
         assert slug(one) != slug(other) or {one, other} == {"", "default"}
 
 
+IGNORED = ["resume=true", "hydra.verbose=true", "hydra/launcher=joblib", "-m", "name=null"]
+
+
 @given(given=overrides, data=st.data())
 def test_run_names_ignore_order_and_resume(given: list[str], data: st.DataObject) -> None:
     extra = data.draw(
-        st.lists(st.sampled_from(["resume=true", "hydra.verbose=true", "-m", "name=null"]), unique=True)
+        st.lists(
+            st.sampled_from(IGNORED),
+            unique=True,
+        )
     )
     shuffled = data.draw(st.permutations(given + extra))
     assert run_name(shuffled) == run_name(given)
@@ -158,6 +165,14 @@ def test_processes_started_from_outside_share_the_name(
 def test_very_long_names_fit_a_file_system(claim: Claim) -> None:
     name = claim(run_name([f"data.option_{i}=some_value_{i}" for i in range(60)]), False)
     assert len(name) <= 255
+
+
+def test_a_sweep_has_one_folder(tmp_path: Path) -> None:
+    for name in ("seed-1-2", "x" * 1000):
+        folder = sweep_folder(tmp_path, name)
+        folder.mkdir()
+        assert sweep_folder(tmp_path, name) == folder
+    assert sweep_folder(tmp_path, "seed-1-2").name == "seed-1-2"
 
 
 def test_the_checkout_is_found() -> None:

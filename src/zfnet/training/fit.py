@@ -31,6 +31,7 @@ from zfnet.training.checkpoint import Card, build, check_card, check_image_size,
 from zfnet.training.jobs import fixed_words, run_job, stay_with_sweep
 from zfnet.training.memory import keep_freed_memory
 from zfnet.training.result import finish, objective, read_result
+from zfnet.training.transfer import transfer
 
 log = logging.getLogger(__name__)
 
@@ -112,8 +113,6 @@ def train(cfg: DictConfig, folder: Path) -> float:
     keep_freed_memory()
     data: ImageData = instantiate(cfg.data)
     if cfg.transfer is not None:
-        from zfnet.training.transfer import transfer
-
         return transfer(cfg, data, folder)
     card: Card = {
         "model": _model(cfg),

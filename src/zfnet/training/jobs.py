@@ -24,8 +24,9 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from zfnet.errors import InputError
 from zfnet.training.folders import NOT_IN_NAME
 from zfnet.training.manifest import begin, note, read_manifest
 from zfnet.training.processes import die_with, locked, one_gpu, try_lock
@@ -44,6 +45,10 @@ def fixed_words(words: list[str]) -> list[str]:
     )
 
 
+def _words(hydra: Any) -> list[str]:
+    return OmegaConf.to_container(hydra.overrides.task, resolve=False)  # type: ignore[return-value]
+
+
 def stay_with_sweep() -> None:
     """A job's own process: it stops when the one that started it is killed."""
     if parent := os.environ.pop(STARTED_BY, None):
@@ -53,7 +58,7 @@ def stay_with_sweep() -> None:
 def run_job(cfg: DictConfig, folder: Path) -> float:
     """Runs the current job of a sweep in `folder`; what it minimises (see `objective`), nan when it failed."""
     hydra = HydraConfig.get()
-    sweep, overrides = Path(hydra.sweep.dir).absolute(), list(hydra.overrides.task)
+    sweep, overrides = Path(hydra.sweep.dir).absolute(), _words(hydra)
     head = read_manifest(sweep)
     if head["machine"]["host"] == platform.node() and head["machine"]["pid"] == os.getppid():
         die_with(os.getppid())  # a launcher's worker
@@ -65,10 +70,7 @@ def run_job(cfg: DictConfig, folder: Path) -> float:
             note(sweep, folder.name, overrides=overrides, state="finished", status=0, error=None)
             return objective(result)
         environment = os.environ | {STARTED_BY: str(os.getpid())}
-        if (
-            cfg.trainer.accelerator in ("gpu", "cuda")
-            and cfg.trainer.devices == 1 < torch.cuda.device_count()
-        ):
+        if cfg.trainer.accelerator == "gpu" and cfg.trainer.devices == 1 < torch.cuda.device_count():
             device, lock = held.enter_context(one_gpu())
             environment["CUDA_VISIBLE_DEVICES"] = device
             locks.append(lock)
@@ -124,26 +126,26 @@ class Sweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir).absolute()
+        try:
+            self._begin(folder, [word for word in _words(config.hydra) if not word.startswith(NOT_IN_NAME)])
+        except (InputError, OSError, ValueError) as error:  # Hydra would make a warning of it
+            log.error("%s", error)
+            sys.exit(1)
+        signal.signal(signal.SIGTERM, lambda *_: (folder / STOPPING).touch())
+
+    def _begin(self, folder: Path, words: list[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        words = [w for w in config.hydra.overrides.task if not w.startswith(NOT_IN_NAME)]
         before = read_manifest(folder)
         self.lock = try_lock(folder / ".lock")
         if self.lock is None:
-            _refuse(f"{folder}: process {before['machine']['pid']} is running this sweep")
+            raise InputError(f"{folder}: process {before['machine']['pid']} is running this sweep")
         if before["jobs"] and fixed_words(before["overrides"]) != fixed_words(words):
-            _refuse(f"{folder} is the sweep of {before['command']!r}: give another name=")
-        stopping = folder / STOPPING
-        stopping.unlink(missing_ok=True)
-        sweep = begin(folder, Path(sys.argv[0]).resolve(), words)
-        if sweep["jobs"]:
-            finished = sum(job["state"] == "finished" for job in sweep["jobs"])
-            log.info(
-                "going on in %s: %d jobs have finished, %d have not",
-                folder,
-                finished,
-                len(sweep["jobs"]) - finished,
-            )
-        signal.signal(signal.SIGTERM, lambda *_: stopping.touch())
+            raise InputError(f"{folder} is the sweep of {before['command']!r}: give another name=")
+        (folder / STOPPING).unlink(missing_ok=True)
+        states = [job["state"] for job in begin(folder, Path(sys.argv[0]).resolve(), words)["jobs"]]
+        if states:
+            finished = states.count("finished")
+            log.info("going on in %s: %d finished, %d not", folder, finished, len(states) - finished)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir).absolute()
@@ -161,9 +163,3 @@ class Sweep(Callback):
         if failed:
             log.error("the same command runs again what failed")
             sys.exit(1)
-
-
-def _refuse(line: str) -> None:
-    """Hydra makes a warning of a callback's exception."""
-    log.error(line)
-    sys.exit(1)

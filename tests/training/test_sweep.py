@@ -1,0 +1,104 @@
+"""A sweep as a user meets it: whatever dies, the same command goes on with what is not finished."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pytest
+
+from zfnet.training.processes import try_lock
+
+Start = Callable[..., subprocess.Popen[str]]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+MISHAP = "+callbacks.mishap={_target_:stopper.Mishap,folder:'${hydra:runtime.output_dir}',seed:'${seed}'}"
+QUIET = ("callbacks=[checkpoint,stop_checkpoint]", MISHAP, "test=false", "hydra.mode=MULTIRUN")
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+
+
+def jobs(sweep: Path) -> dict[str, dict[str, Any]]:
+    return {job["folder"]: job for job in json.loads((sweep / "sweep.json").read_text())["jobs"]}
+
+
+def lives(sweep: Path) -> dict[str, int]:
+    """How many processes have trained in each job's folder."""
+    return {path.parent.name: len(json.loads(path.read_text())) for path in sweep.glob("*/lives.json")}
+
+
+def test_jobs_that_die_die_alone_and_the_same_command_mends_them(command: Run, tmp_path: Path) -> None:
+    """First by joblib, two at once with a thread each for two processors; then one after the other."""
+    sweep = tmp_path / "sweep"
+    line = ("seed=1,2,4", f"hydra.sweep.dir={sweep}", *QUIET)
+    first = command(*line, *JOBLIB, threads=None)
+    assert first.returncode == 1, first.stdout + first.stderr
+    found = jobs(sweep)
+    assert {name: job["state"] for name, job in found.items()} == {
+        "seed-1": "failed", "seed-2": "failed", "seed-4": "finished",
+    }  # fmt: skip
+    assert "RuntimeError: the oven is on fire" in found["seed-1"]["error"]
+    assert (found["seed-2"]["error"], found["seed-2"]["status"]) == ("killed by SIGKILL", -9)
+    assert found["seed-4"]["overrides"][-2:] == ["test=false", "seed=4"]
+    for name, job in found.items():
+        assert (f"no result in {sweep / name}: {job['error']}" in first.stdout) == (name != "seed-4")
+    threads = json.loads((sweep / "seed-4" / "lives.json").read_text())
+    assert threads == [max(1, joblib.cpu_count() // 2)]
+    assert "the oven is on fire" in (sweep / "seed-1" / "train.log").read_text()
+
+    finished = {path: path.stat() for path in (sweep / "seed-4").rglob("*") if path.suffix != ".log"}
+    again = command(*line)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "1 finished, 2 not" in again.stdout
+    assert [job["state"] for job in jobs(sweep).values()] == ["finished"] * 3
+    assert lives(sweep) == {"seed-1": 2, "seed-2": 2, "seed-4": 1}
+    assert "going on from" in (sweep / "seed-2" / "train.log").read_text()
+    assert {path: path.stat() for path in finished} == finished
+
+
+@pytest.mark.parametrize(
+    ("number", "launcher"),
+    [(signal.SIGTERM, ()), (signal.SIGKILL, JOBLIB)],
+    ids=["SIGTERM", "SIGKILL-joblib"],
+)
+def test_a_sweep_that_is_stopped_stops_its_jobs_and_goes_on(
+    start: Start, command: Run, tmp_path: Path, number: signal.Signals, launcher: tuple[str, ...]
+) -> None:
+    sweep = tmp_path / "sweep"
+    line = ("seed=3,4", f"hydra.sweep.dir={sweep}", *QUIET)
+    with start(*line, *launcher) as process:
+        until(lambda: (sweep / "seed-3" / "waiting").exists(), process)
+        if not launcher:
+            second = command(*line)  # while the first is at work
+            assert second.returncode == 1
+            assert f"process {process.pid} is running this sweep" in second.stdout
+        os.kill(process.pid, number)
+        output, _ = process.communicate(timeout=240)  # its jobs hold the pipe: they have ended, too
+    assert (try_lock(sweep / "seed-3" / ".lock") or 0) > 0
+    assert (sweep / "seed-3" / "checkpoints" / "stop.ckpt").exists()
+    assert not (sweep / "seed-3" / "result.json").exists()
+    if number == signal.SIGTERM:
+        assert process.returncode == 143
+        assert "stopped by SIGTERM; the same command goes on" in output
+        found = jobs(sweep)
+        assert {name: (job["state"], job["status"]) for name, job in found.items()} == {
+            "seed-3": ("failed", 143), "seed-4": ("failed", None),
+        }  # fmt: skip
+        assert found["seed-4"]["error"] == "not started"
+    again = command(*line)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert [job["state"] for job in jobs(sweep).values()] == ["finished"] * 2
+    assert lives(sweep)["seed-3"] == 2
+    assert "going on from" in (sweep / "seed-3" / "train.log").read_text()
+
+
+def until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Waits two minutes at most, and no longer than the process lives."""
+    for _ in range(1200):
+        if happened() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    assert happened()
