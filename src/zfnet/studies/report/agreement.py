@@ -18,12 +18,7 @@ PLAN = (
     "called noise. The paper's margin is the same sum over the paper's numbers."
 )
 DIGITS = {"Table 1": 3}
-COUNTED = {
-    AGREES: "{} agree",
-    DIFFERS: "{} do not",
-    NOISE: "{} lie within the noise",
-    UNKNOWN: "{} wait for runs",
-}
+COUNTED = {AGREES: "agree", DIFFERS: "do not agree", NOISE: "within the noise", UNKNOWN: "not measured"}
 
 
 def section(tables: Sequence[Compared]) -> Section:
@@ -39,10 +34,10 @@ def section(tables: Sequence[Compared]) -> Section:
     if not verdicts:
         return Section(TITLE, [Words("No run speaks of a claim of the paper.")])
     counts = Counter(verdict.word for verdict in verdicts)
-    told = ", ".join(text.format(counts[word]) for word, text in COUNTED.items() if counts[word])
-    table = Table("", "claim", [("margin", HERE), ("margin", PAPER), ("", "verdict")], rows)
+    told = ", ".join(f"{text}: {counts[word]}" for word, text in COUNTED.items())
+    table = Table("", "claim", [("", "verdict"), ("margin", HERE), ("margin", PAPER)], rows)
     return Section(
-        TITLE, [Words(f"Of {len(verdicts)} claims about these tables {told}."), Words(PLAN), table]
+        TITLE, [Words(f"{len(verdicts)} claims about these tables. {told.capitalize()}."), Words(PLAN), table]
     )
 
 
@@ -50,4 +45,4 @@ def _row(verdict: Verdict, papers: Verdict, digits: int) -> Row:
     """A claim with both margins, signed."""
     here = "" if verdict.margin is None else said(Measure(verdict.margin, verdict.noise), digits, sign=True)
     paper = "" if papers.margin is None else said(Measure(papers.margin), digits, sign=True)
-    return Row(verdict.claim.text, [here, paper, verdict.word])
+    return Row(verdict.claim.text, [verdict.word, here, paper])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from zfnet.studies.report.pictures import Print
 
 HERE, PAPER, DIFFERENCE = "here", "paper", "difference"  # names of columns that are written in their own way
+LONGEST_NUMBER = 24  # characters
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class Table:
     columns: list[tuple[str, str]]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
+
+    def wordy(self, column: int) -> bool:
+        """Whether a column holds sentences, no numbers."""
+        return any(len(row.cells[column]) > LONGEST_NUMBER for row in self.rows if row.cells)
 
 
 @dataclass(frozen=True)

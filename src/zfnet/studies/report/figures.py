@@ -32,7 +32,10 @@ def section(found: Found, name: str, album: Album) -> Section | None:
             continue
         blocks.append(Words(": ".join([f"Of {of(run)}", *(["; ".join(lines)] if lines else [])]) + "."))
         paths = sorted(run.folder.glob("*.png"))
-        blocks += gallery(album, [(path, path.stem if len(paths) > 1 else figure.title) for path in paths])
+        blocks += gallery(
+            album,
+            [(path, f"{path.stem if len(paths) > 1 else figure.title}, of {of(run)}") for path in paths],
+        )
     return Section(figure.title, [Words(figure.text), *blocks]) if blocks else None
 
 

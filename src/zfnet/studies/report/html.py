@@ -134,7 +134,7 @@ def _class(table: Table, column: int) -> str:
     kinds = [CLASSES.get(name, "")]
     if column == 0 or table.columns[column - 1][0] != group:
         kinds.append("opens")
-    if any(len(row.cells[column]) > 24 for row in table.rows if row.cells):
+    if table.wordy(column):
         kinds.append("words")
     return " ".join(filter(None, kinds))
 

@@ -72,7 +72,7 @@ def _document(found: Found, runs: Sequence[str], folder: Path) -> Document:
         *(figures.section(found, name, album) for name in figures.FIGURES),
     ]
     drawn += [curves.learning_curves(found, album), figures.trained(found, album)]
-    sections += [each for each in drawn if each]
+    sections += sorted((each for each in drawn if each), key=_place)
     there = {name for each in sections for name in origins.MAKES if each.title.startswith(name)}
     last = [origins.commands(found), origins.unfinished(found), origins.not_run(there)]
     first = Section("What this is", [Words(origins.honesty(found))])
@@ -84,3 +84,8 @@ def _document(found: Found, runs: Sequence[str], folder: Path) -> Document:
     return Document(
         TITLE, subtitle, [first, agreement.section(tables), *sections, *(each for each in last if each)]
     )
+
+
+def _place(section: Section) -> str:
+    """The paper's figures in their order, then what else there is as it came."""
+    return section.title if section.title.startswith("Figure") else "~"

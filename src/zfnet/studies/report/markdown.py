@@ -37,7 +37,10 @@ def _picture(picture: Picture, folder: str) -> str:
 
 def _table(table: Table) -> list[str]:
     heads = [table.corner, *(f"{group}, {name}" if group else name for group, name in table.columns)]
-    lines = [_line(heads), _line(["---", *("---:" for _ in table.columns)])]
+    lines = [
+        _line(heads),
+        _line(["---", *("---" if table.wordy(i) else "---:" for i in range(len(table.columns)))]),
+    ]
     for row in table.rows:
         cells = row.cells or [""] * len(table.columns)
         lines.append(
