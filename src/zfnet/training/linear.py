@@ -1,60 +1,62 @@
 """A linear classifier on features that stand still: the support vector machine and the softmax of Tables 4-7.
 
-    svm        one class against the rest: ½|w|² + C Σ max(0, 1 - y f(x))², the bias one more weight (LinearSVC)
+    svm        one class against the rest: ½|w|² + C Σ max(0, 1 - y f(x))², the bias one more weight
     softmax    multinomial logistic regression: ½|w|² - C Σ log p(label), the bias free
     sigmoid    one logistic regression a class, of targets 1, 0 and -1 (not counted)
 
-C is the strength. Features are divided by the mean norm of the training ones, so that a strength means the same
-for every layer. n pictures span at most n dimensions: X = Z Vᵀ with Vᵀ V = 1 has the same inner products and
-therefore the same classifier, for a fraction of the work where there are more features than pictures:
+These are the problems of scikit-learn's LinearSVC and LogisticRegression, and the answers are theirs; newton.py
+finds them in a fraction of the time. C is the strength. Features are divided by the mean norm of the training ones,
+so that a strength means the same for every layer. n pictures span at most n dimensions: X = Z Vᵀ with Vᵀ V = 1
+has the same inner products and therefore the same classifier, for less work where features outnumber pictures:
 
-    few = Rotated(features[train])                                      # (n, d) → (n, r), r <= n
+    few = Rotated(features[train])                                      # (n, d) → (n, n) if n < d
     strength = chosen_strength(few.train, labels, "svm", [0.1, 1, 10], seed=0)
     readout = fit_readout(few.train, labels, "svm", strength)
     readout.scores(few.of(features[test]))                              # (m, classes)
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.svm import LinearSVC
 from torch import Tensor
+from torch.nn import functional as F
 
 from zfnet.errors import InputError
 from zfnet.training.average_precision import average_precision
+from zfnet.training.newton import CrossEntropy, Logistic, Loss, SquaredHinge, minimised
 
 Kind = Literal["svm", "softmax", "sigmoid"]
 KINDS = ("svm", "softmax", "sigmoid")
 CHUNK = 4096  # features at a time, in float64
+ROUNDING = 1e-10  # of a squared norm: less than float32 tells
 
 
 class Rotated:
-    """Features (n, d) in the dimensions that they span: `train` (n, r), inner products and all.
+    """Features (n, d) in the dimensions that they span: `train` (n, n), inner products and all.
 
-    X Xᵀ = L Lᵀ (Cholesky with pivots, so that a rank below n is found) gives Z = L and V = Xᵀ L^-T.
-    Where n >= d nothing is to be gained and the features stay what they are.
+    X Xᵀ = L Lᵀ (Cholesky) gives Z = L and V = Xᵀ L^-T. Where n >= d nothing is to be gained and the features stay
+    what they are.
     """
 
     def __init__(self, train: Tensor) -> None:
         self._basis: Tensor | None = None
         self.train = train
         if len(train) < train.shape[1]:
-            factor, order = _pivoted(_products(train, train))
-            rank = factor.shape[1]
-            self._basis, self._triangle = train[order[:rank]], factor[order[:rank]]
-            self.train = factor.to(train.dtype)
+            products = _products(train, train)
+            products.diagonal().add_(
+                ROUNDING * products.diagonal().mean()
+            )  # equal pictures have a factor too
+            self._basis, self._factor = train, torch.linalg.cholesky(products)
+            self.train = self._factor.to(train.dtype)
 
     def of(self, features: Tensor) -> Tensor:
-        """Other features (m, d) in the same dimensions, (m, r): what is outside them no classifier sees."""
+        """Other features (m, d) in the same dimensions, (m, n): what is outside them no classifier sees."""
         if self._basis is None:
             return features
-        products = _products(features, self._basis)  # (m, r)
-        turned = torch.linalg.solve_triangular(self._triangle.T, products, upper=True, left=False)
+        products = _products(features, self._basis)  # (m, n)
+        turned = torch.linalg.solve_triangular(self._factor.T, products, upper=True, left=False)
         return turned.to(features.dtype)
 
 
@@ -64,16 +66,6 @@ def _products(a: Tensor, b: Tensor) -> Tensor:
     for one, other in zip(a.split(CHUNK, 1), b.split(CHUNK, 1), strict=True):
         total.addmm_(one.double(), other.double().T)
     return total
-
-
-def _pivoted(products: Tensor) -> tuple[Tensor, Tensor]:
-    """L (n, r) with L Lᵀ = products, and the order in which its rows are lower triangular."""
-    from scipy.linalg.lapack import dpstrf
-
-    factor, pivots, rank, _ = dpstrf(products.cpu().numpy(), lower=1)
-    order = torch.from_numpy(pivots.astype(np.int64) - 1)
-    triangular = torch.from_numpy(np.tril(factor)[:, :rank])
-    return torch.empty_like(triangular).index_copy_(0, order, triangular).to(products.device), order
 
 
 @dataclass(frozen=True)
@@ -97,48 +89,13 @@ def fit_readout(train: Tensor, labels: Tensor, kind: Kind, strength: float) -> R
     if strength <= 0:
         raise InputError(f"strength={strength}: must be above 0")
     scale = 1 / float(train.norm(dim=1).mean().clamp_min(1e-12))
-    features = (train * scale).numpy()
     if kind == "sigmoid":
-        rows = [_logistic(features, column.numpy(), strength) for column in labels.T]
-        weights, bias = np.stack([w for w, _ in rows]), np.array([b for _, b in rows])
+        loss: Loss = Logistic(labels.to(train.dtype))
     else:
-        classes = labels.shape[1] if labels.dim() == 2 else int(labels.max()) + 1
-        if labels.dim() == 2:
-            shown, labels = (labels > 0).nonzero(as_tuple=True)
-            features = features[shown]
-        if len(labels.unique()) < 2:
-            raise InputError("the training pictures are of one class alone: a classifier needs two")
-        fitted = _solver(kind, strength).fit(features, labels.numpy())
-        weights, bias = _of_all_classes(fitted, classes, kind)
-    return Readout(torch.from_numpy(weights).float().T * scale, torch.from_numpy(bias).float())
-
-
-def _solver(kind: Kind, strength: float) -> LinearSVC | LogisticRegression:
-    return LinearSVC(C=strength) if kind == "svm" else LogisticRegression(C=strength, max_iter=1000)
-
-
-def _of_all_classes(
-    fitted: LinearSVC | LogisticRegression, classes: int, kind: Kind
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (classes, d) and biases: scikit-learn gives two classes one row, and those without samples none."""
-    rows, offsets = fitted.coef_, fitted.intercept_
-    if len(fitted.classes_) == 2:
-        half = 1 if kind == "svm" else 0.5  # softmax(-s / 2, s / 2) is the logistic function of s
-        rows, offsets = half * np.concatenate([-rows, rows]), half * np.concatenate([-offsets, offsets])
-    weights = np.zeros((classes, rows.shape[1]), rows.dtype)
-    bias = np.full(classes, -np.inf, offsets.dtype)
-    weights[fitted.classes_], bias[fitted.classes_] = rows, offsets
-    return weights, bias
-
-
-def _logistic(features: np.ndarray, targets: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
-    """One class of "sigmoid"; without examples of both kinds nothing but the odds."""
-    counted = targets >= 0
-    yes, no = int((targets[counted] > 0).sum()), int((targets[counted] == 0).sum())
-    if not yes or not no:
-        return np.zeros(features.shape[1], features.dtype), math.log((yes + 0.5) / (no + 0.5))
-    fitted = LogisticRegression(C=strength, max_iter=1000).fit(features[counted], targets[counted])
-    return fitted.coef_[0], float(fitted.intercept_[0])
+        of_label = F.one_hot(labels).to(train.dtype)
+        loss = SquaredHinge(2 * of_label - 1) if kind == "svm" else CrossEntropy(of_label)
+    weights, bias = minimised(train * scale, loss, strength)
+    return Readout(weights * scale, bias)
 
 
 def chosen_strength(
