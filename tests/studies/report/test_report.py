@@ -332,7 +332,9 @@ def test_where_nothing_is_found(tmp_path: Path) -> None:
 def test_a_run_without_results(runs: RunFolders, tmp_path: Path) -> None:
     runs.analysis("a", "analysis=occlusion", "ckpt=net.ckpt")
     text = report(tmp_path / "report")
-    assert "`outputs/a` | no results | `python analyze.py analysis=occlusion ckpt=net.ckpt`" in text
+    assert (
+        "`outputs/a` | no results | `python analyze.py analysis=occlusion ckpt=net.ckpt resume=true`" in text
+    )
     assert "No run speaks of a claim of the paper." in text
 
 

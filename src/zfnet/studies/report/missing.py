@@ -31,15 +31,11 @@ def missing(
 
 def what_became(found: Found, run: Run) -> tuple[str, str]:
     """Of a run without a result: its state, and the command that goes on with it."""
-    if sweep := found.sweep_of(run):
-        for job in sweep.jobs:
-            if (
-                run.folder.name == str(job.get("folder", "")).rsplit("/", 1)[-1]
-                and job.get("state") == "failed"
-            ):
-                return f"failed ({job.get('error') or 'no word why'})", sweep.command
-        return "not finished", sweep.command
-    return "not finished", f"{run.command} resume=true"
+    sweep = found.sweep_of(run)
+    if sweep is None:
+        return "not finished", f"{run.command} resume=true"
+    failed = [job for job in sweep.jobs if job["folder"] == run.folder.name and job["state"] == "failed"]
+    return f"failed ({failed[0].get('error') or 'no word why'})" if failed else "not finished", sweep.command
 
 
 def completed(run: Run, words: dict[str, str | None]) -> str:

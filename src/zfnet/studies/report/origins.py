@@ -57,7 +57,7 @@ def unfinished(found: Found) -> Section | None:
             state, command = what_became(found, run)
             rows.append(Row(f"`{shown(run.folder)}`", [state, f"`{command}`"]))
         elif run.script == "analyze" and not run.results:
-            rows.append(Row(f"`{shown(run.folder)}`", ["no results", f"`{run.command}`"]))
+            rows.append(Row(f"`{shown(run.folder)}`", ["no results", f"`{run.command} resume=true`"]))
     known = {run.folder for run in found.runs}
     for sweep in found.sweeps:
         for job in sweep.jobs:
@@ -82,7 +82,7 @@ def honesty(found: Found) -> str:
     here = Counter(data_name(run) for run in found.runs)
     others = [name for name in here if name not in ORIGINS]
     if not others:
-        return "The data sets are the paper's."
+        return "The data sets are the paper's; image sizes, epochs and pre-training are as each table says."
     named = ", ".join(f"`{name}`" for name in others)
     return (
         f"The paper's numbers are of {ORIGINS['imagenet']} (1.3 million images of 224 pixels, 70 epochs) and of "

@@ -186,7 +186,9 @@ def _keep(results: dict[str, Any], path: Path) -> None:
 
 def _sweep(path: Path) -> Sweep:
     about = json.loads(path.read_text())
-    return Sweep(path.parent, about["command"], about["versions"], about["machine"], about["jobs"])
+    python, script, *words = shlex.split(about["command"])
+    command = shlex.join([python, Path(script).name, *words])
+    return Sweep(path.parent, command, about["versions"], about["machine"], about["jobs"])
 
 
 def _yaml(path: Path) -> dict[str, Any]:

@@ -66,19 +66,13 @@ def data_name(run: Run) -> str:
     return f"{choice} {Path(root).name}" if choice in OF_FOLDERS and root else choice
 
 
-def is_papers(run: Run) -> bool:
-    """Whether the data set is one that the paper measures on."""
-    return data_name(run) in ORIGINS
-
-
 def ablation(run: Run) -> tuple[str, str]:
     """(architecture, ablation) as Table 3 is keyed; an edit by hand is none of its rows."""
     name = run.choices.get("ablation") or "none"
     by_hand = any(word.startswith("model.edit") for word in run.overrides)
     edited = by_hand or (name == "none" and run.word("model.edit"))
-    return run.word(
-        "model.architecture", str(run.choices.get("model"))
-    ), f"{name}, edited" if edited else name
+    architecture = run.word("model.architecture", str(run.choices.get("model")))
+    return architecture, f"{name}, edited" if edited else name
 
 
 def _shared(run: Run, varied: Sequence[str]) -> str:

@@ -98,20 +98,22 @@ def _table(found: Found, setting: Setting) -> Table:
         rows.append(Row(named(how), [*cells, str(min(folds)) if folds else ""]))
     absent = [(how, k) for how in methods for k in ks if (how, k) not in here]
     columns = [(f"{k} images per class", name) for k in ks for name in (HERE, PAPER, DIFFERENCE)]
+    command = partial(_command, setting)
+    notes = missing(found, setting.runs, absent, key, lambda each: f"{named(each[0])}, {each[1]}", command)
     return Table(
         f"{title(setting)} on {setting.label}",
         "accuracy per class (%)",
         [*columns, ("", "folds")],
         rows,
-        missing(
-            found,
-            setting.runs,
-            absent,
-            key,
-            lambda each: f"{named(each[0])}, {each[1]}",
-            partial(_command, setting),
-        ),
+        [_pre_trained(setting), *notes],
     )
+
+
+def _pre_trained(setting: Setting) -> str:
+    """On what the frozen net was trained, as far as its name tells."""
+    nets = dict.fromkeys(str(run.config.get("ckpt") or run.word("model.weights")) for run in setting.runs)
+    names = ", ".join(f"`{net}`" for net in nets)
+    return f"Pre-trained here: {names}; in the paper: on ImageNet 2012, at 224 pixels."
 
 
 def title(setting: Setting) -> str:
