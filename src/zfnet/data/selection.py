@@ -23,10 +23,12 @@ class Selection:
         whole: Source,
         rows: Sequence[int],
         store: str,
-        redrawn: "Callable[[Source], Selection] | None" = None,
+        redrawn: "Callable[..., Selection] | None" = None,
     ) -> None:
-        """`redrawn` makes the like of it from another whole: a fold is drawn again where pictures were left out."""
+        """`redrawn` makes the like of it from another whole: a fold is drawn again where pictures were left out.
+        Further words, fold=3, make another fold of `pool`, what this one was drawn from."""
         self.whole: Source = whole
+        self.pool = whole
         self.rows, self.store, self.redrawn = list(rows), store, redrawn
         if isinstance(whole, Selection):
             self.whole, self.rows = whole.whole, [whole.rows[row] for row in rows]

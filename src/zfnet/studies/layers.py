@@ -3,7 +3,11 @@
 ends(net, image)         # Figure 5: ["conv1", "fc7"]
 middle_and_top(net)      # Table 1: ["conv5", "fc7"]
 two_layers(net)          # Figure 6: ("conv1", "conv2", "conv1.pool")
+all_but_classifier(net)  # Table 7: ["conv1", ..., "fc7"]
 """
+
+import re
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -23,7 +27,8 @@ def ends(net: nn.Module, image: Tensor) -> list[str]:
         first = [name for name in run_order(net, image) if isinstance(modules[name], nn.Conv2d)][:1]
     if not first:
         raise InputError(
-            f"{type(net).__name__} has no layer between its first and its classifier: name the layers, layers=[low, high]"
+            f"{type(net).__name__} has no layer between its first and its classifier: "
+            "name the layers, layers=[low, high]"
         )
     return [*first, top_layer(net, image)]
 
@@ -50,3 +55,14 @@ def two_layers(net: nn.Module) -> tuple[str, str, str]:
     if not second:
         raise InputError(f"{type(net).__name__} has no two convolutional layers to look at")
     return first, second, between if between in dict(net.named_modules()) else first
+
+
+def all_but_classifier(net: nn.Module) -> list[str]:
+    """The stages of a ConvNet below its classifier; of any other net up to five convolutions."""
+    return list(net.table)[:-1] if isinstance(net, ConvNet) else convolutions(net)
+
+
+def numbered(layers: Sequence[str]) -> list[int]:
+    """The paper's numbers: those in the names of our stages, conv5, fc7; else their order."""
+    named = [re.fullmatch(r"(?:conv|fc)(\d)", layer) for layer in layers]
+    return [int(name[1]) if name else order for order, name in enumerate(named, 1)]

@@ -4,9 +4,7 @@ A table for each number of images per class. The paper has Caltech-101 at 30 and
 stand beside the former.
 """
 
-import re
-from collections.abc import Sequence
-
+from zfnet.studies.layers import numbered
 from zfnet.studies.paper import LAYERS, Pair
 from zfnet.studies.report.claims import TABLE_7
 from zfnet.studies.report.compared import Compared
@@ -38,12 +36,6 @@ def _tables(run: Run) -> list[Compared]:
                     found.setdefault(int(k), {})[head, numbers[layer]] = each
     names = {number: layer for layer, number in numbers.items()}
     return [_compared(run, k, here, names) for k, here in sorted(found.items())]
-
-
-def numbered(layers: Sequence[str]) -> list[int]:
-    """The paper's numbers: those in the names of our stages, conv5, fc7; else their order."""
-    named = [re.fullmatch(r"(?:conv|fc)(\d)", layer) for layer in layers]
-    return [int(name[1]) if name else order for order, name in enumerate(named, 1)]
 
 
 def _compared(run: Run, k: int, here: dict[Key, Measure], names: dict[int, str]) -> Compared:

@@ -1,0 +1,65 @@
+"""Table 7 as curves: accuracy per class over the layers, a panel for each number of training images.
+
+draw_probe({"caltech101, 30": [Line("svm", [("conv1", 44.8, 0.7), ...], ours=True)]}, "layer_probe.png")
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Line:
+    """A classifier by layer: (layer, accuracy in per cent, its deviation); NaN deviations are not drawn."""
+
+    name: str
+    points: Sequence[tuple[str, float, float]]
+    ours: bool
+
+
+def draw_probe(panels: Mapping[str, Sequence[Line]], path: str | Path) -> None:
+    """Writes the figure: ours full with numbers beside, the paper's dashed in the same colour."""
+    figure = Figure(figsize=(1.5 + 4.8 * len(panels), 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (title, lines) in zip(
+        figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items(), strict=True
+    ):
+        _panel(axes, lines)
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.set_ylabel("accuracy per class (%)")
+    figure.savefig(path, dpi=130)
+
+
+def _panel(axes: Axes, lines: Sequence[Line]) -> None:
+    layers = list(dict.fromkeys(layer for line in lines if line.ours for layer, *_ in line.points))
+    colours: dict[str, str] = {}
+    for line in lines:
+        if not line.points:
+            continue
+        colour = colours.setdefault(line.name.split(",")[0], f"C{len(colours)}")
+        x = [layers.index(layer) for layer, *_ in line.points]
+        y = [accuracy for _, accuracy, _ in line.points]
+        deviation = [std if std == std else 0 for *_, std in line.points]
+        style = "-o" if line.ours else ":s"
+        axes.errorbar(x, y, deviation, fmt=style, color=colour, label=line.name, markersize=4, capsize=2)
+        below = line.name.split(",")[0] != lines[0].name  # the numbers of the second head
+        for place, accuracy in zip(x, y, strict=True) if line.ours else ():
+            axes.annotate(
+                f"{accuracy:.1f}",
+                (place, accuracy),
+                (0, -13 if below else 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                color=colour,
+            )
+    axes.set_xticks(range(len(layers)), layers, fontsize=8)
+    axes.set(ylim=(0, 100), xlabel="layers kept, up to")
+    axes.margins(x=0.08)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)
+    axes.legend(fontsize=8, frameon=False, loc="lower right")

@@ -1,0 +1,143 @@
+"""`analysis=layer_probe` from the config to Table 7: every fold a plain fit, resumed, and in numbers."""
+
+import json
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from zfnet.errors import InputError
+from zfnet.studies import layer_probe
+from zfnet.studies.run import subject_of
+from zfnet.studies.subject import Subject
+from zfnet.training.linear import chosen_strength, class_accuracy, fit_readout
+
+Compose = Callable[..., DictConfig]
+WORDS: dict[str, Any] = {
+    "images_per_class": [3, 5],
+    "folds": 2,
+    "layers": ["conv1", "fc7"],
+    "pool": 2,
+    "heads": ["svm", "softmax"],
+    "strengths": [0.1, 10],
+    "seed": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stores")
+
+
+@pytest.fixture
+def subject(composed: Compose, checkpoint: Path, stores: Path) -> Subject:
+    words = [
+        "data=creatures_few",
+        "data.images_per_class=3",
+        "data.test_per_class=6",
+        "data.classes=[dog,car,fish]",
+    ]
+    return subject_of(composed(f"ckpt={checkpoint}", f"data.store_dir={stores}", *words, root="analyze"))
+
+
+def run(subject: Subject, folder: Path, stores: Path, **change: Any) -> dict[str, Any]:
+    layer_probe.study(subject, folder, **{**WORDS, "kept": str(stores / "features"), **change})
+    return json.loads((folder / "layer_probe.json").read_text())
+
+
+def test_every_fold_is_a_plain_fit(
+    subject: Subject, tmp_path: Path, stores: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    found = run(subject, tmp_path, stores)
+    assert set(found["layers"]) == {"conv1", "fc7"}
+    assert found["features"] == {"conv1": 8 * 2 * 2, "fc7": 16}
+    about = found["layers"]["fc7"]["softmax"]["5"]
+    assert about["mean"] == pytest.approx(sum(about["folds"]) / 2, rel=1e-4)
+    assert about["std"] == pytest.approx(
+        abs(about["folds"][0] - about["folds"][1]) / 2**0.5, rel=1e-3, abs=1e-6
+    )
+    assert "fc7" in caplog.text
+    assert "(85.5 ± 0.4)" in caplog.text  # the paper's
+    for fold in range(2):
+        train, test = (
+            subject.source.redrawn(subject.source.pool, split=split, images_per_class=5, fold=fold)  # type: ignore[attr-defined]
+            for split in ("train", "val")
+        )
+        assert not set(train.ids) & set(test.ids)
+        numbers = {id_: row for row, id_ in enumerate(subject.images.base.ids)}  # type: ignore[attr-defined]
+        with torch.no_grad():
+            x, y = (
+                subject.net[:7](_inputs(subject, [numbers[id_] for id_ in part.ids]))
+                for part in (train, test)
+            )
+        labels, truth = torch.tensor(train.labels), torch.tensor(test.labels)
+        strength = chosen_strength(x, labels, "softmax", [0.1, 10])
+        assert about["strengths"][fold] == strength
+        plain = class_accuracy(fit_readout(x, labels, "softmax", strength).scores(y), truth)
+        assert about["folds"][fold] == pytest.approx(plain, rel=1e-5)
+    assert (tmp_path / "layer_probe.png").stat().st_size > 5000
+    assert not (tmp_path / "probed.json").exists()
+
+
+def _inputs(subject: Subject, rows: list[int]) -> torch.Tensor:
+    whole = Subject(subject.net, subject.prepare, subject.images.base, subject.source, [], 8)  # type: ignore[attr-defined]
+    return whole.inputs(rows)
+
+
+def test_one_that_was_stopped_goes_on(
+    subject: Subject, tmp_path: Path, stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(subject, tmp_path, stores)
+    fit, fits = layer_probe.fit_readout, []
+
+    def stopping(*words: Any) -> Any:
+        if len(fits) == 5:
+            raise KeyboardInterrupt
+        fits.append(words)
+        return fit(*words)
+
+    monkeypatch.setattr(layer_probe, "fit_readout", stopping)
+    folder = tmp_path / "stopped"
+    folder.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        run(subject, folder, stores)
+    monkeypatch.setattr(layer_probe, "fit_readout", lambda *words: (fits.append(words), fit(*words))[1])
+    assert run(subject, folder, stores) == whole
+    assert len(fits) == 2 * 2 * 2 * 2
+
+
+def test_all_folds_take_rows_of_one_pass(subject: Subject, tmp_path: Path, stores: Path) -> None:
+    run(subject, tmp_path, stores, layers=None, folds=1)
+    files = {path: path.stat().st_mtime_ns for path in (stores / "features").rglob("*.f32")}
+    assert len(files) >= 7
+    run(subject, tmp_path, stores, layers=["conv3"], images_per_class=[2], folds=3)
+    assert files == {path: path.stat().st_mtime_ns for path in (stores / "features").rglob("*.f32")}
+
+
+def test_the_words_of_the_command_line(composed: Compose) -> None:
+    words = composed("analysis=layer_probe", "data=creatures_few", "data.images_per_class=7", root="analyze")
+    study = OmegaConf.to_container(words.study, resolve=True)
+    assert isinstance(study, dict)
+    assert study["images_per_class"] == [7]
+    assert study["kept"].endswith("outputs/stores/../features")
+
+
+def test_errors(subject: Subject, tmp_path: Path, stores: Path, composed: Compose, checkpoint: Path) -> None:
+    wrong = partial(run, subject, tmp_path, stores)
+    with pytest.raises(InputError, match="'tree' is unknown: choose from svm, softmax"):
+        wrong(heads=["tree"])
+    with pytest.raises(InputError, match="folds=0"):
+        wrong(folds=0)
+    with pytest.raises(InputError, match="images_per_class=500 needs 501"):
+        wrong(images_per_class=[500])
+    plain = subject_of(
+        composed(f"ckpt={checkpoint}", f"data.store_dir={stores}", "data.source.val=14", root="analyze")
+    )
+    with pytest.raises(InputError, match="has no folds of a few pictures per class; choose data=caltech101"):
+        run(plain, tmp_path, stores)
