@@ -265,7 +265,7 @@ def test_layer_probe(runs: RunFolders, tmp_path: Path) -> None:
         for n in range(1, 6)
     }
     folder = runs.analysis("probe", "analysis=ensemble", "data=caltech101", "ckpt=net.ckpt")
-    (folder / "layer_probe.json").write_text(json.dumps({"layers": layers}))
+    (folder / "layer_probe.json").write_text(json.dumps({"layers": layers, "folds": 2, "pool": 6}))
     hydra = folder / ".hydra" / "hydra.yaml"
     hydra.write_text(hydra.read_text().replace("analysis: ensemble", "analysis: layer_probe"))
     text = report(tmp_path / "report")

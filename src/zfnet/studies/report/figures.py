@@ -138,6 +138,14 @@ def _sanity(found: Any) -> Iterable[str]:
         yield f"{name} points at the object in {100 * each['pointing']:.0f} % of the images"
 
 
+def _layer_probe(found: Any) -> Iterable[str]:
+    yield (
+        f"{found['folds']} folds, maps averaged to {found['pool']} x {found['pool']}"
+        if found["pool"]
+        else "whole maps"
+    )
+
+
 def _overlap(found: Any) -> Iterable[str]:
     yield f"{len(found['pairs'])} near-duplicates, of correlation {found['threshold']} and above"
     for each in found["compared"]:
@@ -179,6 +187,11 @@ FIGURES = {
         "Not in the paper. What stays of a projection when the weights, the map or the picture is another, and where "
         "methods point.",
         _sanity,
+    ),
+    "layer_probe": Figure(
+        "What each layer tells apart, drawn",
+        "Table 7 as curves: the accuracy of a linear classifier on the features of each layer.",
+        _layer_probe,
     ),
     "overlap": Figure(
         "Overlap",

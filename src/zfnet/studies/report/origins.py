@@ -56,7 +56,7 @@ def unfinished(found: Found) -> Section | None:
         if run.script == "train" and not run.result:
             state, command = what_became(found, run)
             rows.append(Row(f"`{shown(run.folder)}`", [state, f"`{command}`"]))
-        elif run.script == "analyze" and not run.results:
+        elif run.script == "analyze" and run.analysis not in run.results:
             rows.append(Row(f"`{shown(run.folder)}`", ["no results", f"`{run.command} resume=true`"]))
     known = {run.folder for run in found.runs}
     for sweep in found.sweeps:
