@@ -2,7 +2,7 @@
 
 from statistics import fmean
 
-from zfnet.studies.paper import VOC_2012, VOC_2012_MEAN
+from zfnet.studies.paper import VOC_2012, VOC_2012_MEANS
 from zfnet.studies.report.claims import TABLE_6
 from zfnet.studies.report.compared import Compared
 from zfnet.studies.report.document import DIFFERENCE, HERE, Row, Table
@@ -57,25 +57,19 @@ def _means(setting: Setting) -> dict[str, Measure]:
 
 
 def _papers() -> dict[str, Measure]:
-    return {
-        "mean": Measure(VOC_2012_MEAN.ours),
-        "Sande et al.": Measure(VOC_2012_MEAN.sande),
-        "Yan et al.": Measure(VOC_2012_MEAN.yan),
-    }
+    return {name: Measure(mean) for name, mean in VOC_2012_MEANS.items()}
 
 
 def _table(found: Found, setting: Setting) -> Table:
-    """A row a class; here and the difference of each method, then the paper's three."""
+    """A row a class; here and the difference of each method, then the paper's."""
     here = _precisions(setting)
     columns = [(named(how), name) for how in here for name in (HERE, DIFFERENCE)]
-    columns += [("paper", name) for name in ("Sande et al.", "Yan et al.", "Zeiler & Fergus")]
+    columns += [("paper", "Zeiler & Fergus")]
     rows = []
-    for name, theirs in [*VOC_2012.items(), ("mean", VOC_2012_MEAN)]:
+    for name, (label, theirs) in [*VOC_2012.items(), ("mean", ("mean", VOC_2012_MEANS["mean"]))]:
         ours = [each.get(name) for each in here.values()]
-        cells = [cell for each in ours for cell in (said(each), difference(each, theirs.ours))]
-        rows.append(
-            Row(theirs.name, [*cells, *(f"{value:.1f}" for value in (theirs.sande, theirs.yan, theirs.ours))])
-        )
+        cells = [cell for each in ours for cell in (said(each), difference(each, theirs))]
+        rows.append(Row(label, [*cells, f"{theirs:.1f}"]))
     unfinished = [(method(run), what_became(found, run)) for run in setting.runs if not run.result]
     notes = [f"{state}: {named(how)}: `{line}`" for how, (state, line) in dict.fromkeys(unfinished)]
     return Table(f"Table 6 on {setting.label}", "average precision (%)", columns, rows, notes)
