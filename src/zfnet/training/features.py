@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -213,8 +214,8 @@ class _Trunk:
     def _keys(self, order: list[str], pool: dict[str, int | None]) -> dict[str, str]:
         """A hash for each layer of what its features depend on; `order` is that in which modules run."""
         modules = dict(self.net.named_modules())
-        tensors = [*self.net.named_parameters(), *self.net.named_buffers()]
-        digests = {name: _digest(tensor) for name, tensor in tensors}
+        tensors = dict([*self.net.named_parameters(), *self.net.named_buffers()])
+        digest = cache(lambda name: _digest(tensors[name]))
         seen = [self.images.ids, self.prepare.store_size, self.prepare.crop, self.crops]
         seen += [_digest(part) for part in (self.images.mean, self.prepare.mean, self.prepare.std)]
         keys = {}
@@ -222,7 +223,7 @@ class _Trunk:
             inside = set(module.modules())
             last = max((i for i, name in enumerate(order) if modules[name] in inside), default=len(order) - 1)
             behind = tuple(f"{name}." for name in set(order[last + 1 :]) - set(order[: last + 1]))
-            weights = {name: each for name, each in digests.items() if not name.startswith(behind)}
+            weights = {name: digest(name) for name in tensors if not name.startswith(behind)}
             trunk = [f"{name} {modules[name]}" for name in order[: last + 1]]
             about = [type(self.net).__qualname__, layer, pool[layer], trunk, weights, *seen]
             keys[layer] = hashlib.sha256(json.dumps(about).encode(errors="surrogateescape")).hexdigest()[:16]

@@ -30,6 +30,7 @@ from zfnet.training.newton import CrossEntropy, Logistic, Loss, SquaredHinge, mi
 Kind = Literal["svm", "softmax", "sigmoid"]
 KINDS = ("svm", "softmax", "sigmoid")
 CHUNK = 4096  # features at a time, in float64
+ROUGH = 1e-3  # tolerance of fits that only choose the strength
 ROUNDING = 1e-10  # of a squared norm: less than float32 tells
 
 
@@ -82,8 +83,7 @@ class Readout:
 
 def fit_readout(train: Tensor, labels: Tensor, kind: Kind, strength: float) -> Readout:
     """Fits `train` (n, d) to labels (n,) from 0 to the largest, or to targets (n, classes): "sigmoid" as above,
-    "softmax" to each class that a picture shows (1) as a sample of its own. Raises InputError for one class alone.
-    """
+    "softmax" to each class that a picture shows (1) as a sample of its own."""
     if kind not in KINDS:
         raise InputError(f"head={kind!r} is unknown: choose one of {', '.join(KINDS)}")
     if strength <= 0:
@@ -92,9 +92,13 @@ def fit_readout(train: Tensor, labels: Tensor, kind: Kind, strength: float) -> R
     if kind == "sigmoid":
         loss: Loss = Logistic(labels.to(train.dtype))
     else:
-        of_label = F.one_hot(labels).to(train.dtype)
+        classes = int(labels.max()) + 1 if labels.dim() == 1 else labels.shape[1]
+        if labels.dim() == 2:
+            shown, labels = (labels > 0).nonzero(as_tuple=True)
+            train = train[shown]
+        of_label = F.one_hot(labels, classes).to(train.dtype)
         loss = SquaredHinge(2 * of_label - 1) if kind == "svm" else CrossEntropy(of_label)
-    weights, bias = minimised(train * scale, loss, strength)
+    weights, bias = minimised(train * scale, loss, strength, tolerance)
     return Readout(weights * scale, bias)
 
 
@@ -120,7 +124,7 @@ def chosen_strength(
     out = _held_out(groups, held_out, seed)
     best: tuple[float, float] | None = None
     for strength in sorted(strengths):
-        readout = fit_readout(train[~out], labels[~out], kind, strength)
+        readout = fit_readout(train[~out], labels[~out], kind, strength, ROUGH)
         quality = _quality(readout.scores(train[out]), labels[out], kind)
         if best is None or quality > best[0]:
             best = quality, float(strength)

@@ -119,7 +119,9 @@ class CrossEntropy:
         return pulled - p * pulled.sum(1, keepdim=True)
 
 
-def minimised(features: Tensor, loss: Loss, strength: float) -> tuple[Tensor, Tensor]:
+def minimised(
+    features: Tensor, loss: Loss, strength: float, tolerance: float = TOLERANCE
+) -> tuple[Tensor, Tensor]:
     """Weights (d, classes) and bias (classes,) for features (n, d) of norm about 1; `strength` is C."""
     count = len(features)
     z = torch.cat([features, features.new_ones(count, 1)], 1)
@@ -134,7 +136,7 @@ def minimised(features: Tensor, loss: Loss, strength: float) -> tuple[Tensor, Te
         w, s = weights[:, left], scores[:, left]
         gradient = penalty * w + strength * (z.T @ part.slope(s))
         norm = _dot(gradient, gradient, loss.joint).sqrt()
-        limit = TOLERANCE * norm if limit is None else limit
+        limit = tolerance * norm if limit is None else limit
         going = norm > limit
         if not going.any():
             break
@@ -144,7 +146,7 @@ def minimised(features: Tensor, loss: Loss, strength: float) -> tuple[Tensor, Te
             part = type(loss)(loss.targets[:, left])  # type: ignore[call-arg]
         curvature = strength * float(part.curvature(s).mean())
         factor = _factor(gram, penalty, curvature)
-        exact = (norm * TOLERANCE / limit).sqrt().clamp_max(0.1)  # 0.1 far off, finer near the end
+        exact = (norm * tolerance / limit).sqrt().clamp_max(0.1)  # 0.1 far off, finer near the end
         step, ds = _newton_step(z, penalty, strength, part, s, gradient, factor, exact)
         t = _length(penalty, strength, part, (w, s), (step, ds), _dot(gradient, step, loss.joint))
         weights[:, left], scores[:, left] = w + t * step, s + t * ds
