@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from zfnet.errors import InputError
 from zfnet.training.average_precision import average_precision
-from zfnet.training.newton import CrossEntropy, Logistic, Loss, SquaredHinge, minimised
+from zfnet.training.newton import TOLERANCE, CrossEntropy, Logistic, Loss, SquaredHinge, minimised
 
 Kind = Literal["svm", "softmax", "sigmoid"]
 KINDS = ("svm", "softmax", "sigmoid")
@@ -81,9 +81,14 @@ class Readout:
         return features @ self.weights + self.bias
 
 
-def fit_readout(train: Tensor, labels: Tensor, kind: Kind, strength: float) -> Readout:
+def fit_readout(
+    train: Tensor, labels: Tensor, kind: Kind, strength: float, tolerance: float = TOLERANCE
+) -> Readout:
     """Fits `train` (n, d) to labels (n,) from 0 to the largest, or to targets (n, classes): "sigmoid" as above,
-    "softmax" to each class that a picture shows (1) as a sample of its own."""
+    "softmax" to each class that a picture shows (1) as a sample of its own.
+
+    The gradient falls to `tolerance` of what it is at the start.
+    """
     if kind not in KINDS:
         raise InputError(f"head={kind!r} is unknown: choose one of {', '.join(KINDS)}")
     if strength <= 0:
