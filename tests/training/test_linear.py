@@ -53,31 +53,20 @@ def test_rotated_features_have_the_same_inner_products(
 
 @pytest.mark.parametrize("strength", [0.01, 1, 100])
 @pytest.mark.parametrize("shape", [(60, 300), (200, 40)])
-def test_svm_is_linear_svc(strength: float, shape: tuple[int, int]) -> None:
+def test_svm_is_linear_svc_and_softmax_logistic_regression(strength: float, shape: tuple[int, int]) -> None:
     train, labels = clusters(*shape)
     other, _ = clusters(500, shape[1], seed=1)
-    few = Rotated(train)
-    scores = fit_readout(few.train, labels, "svm", strength).scores(few.of(other))
-    x, y = scaled(train, other)
-    peer = LinearSVC(C=strength, tol=1e-7, max_iter=10**6).fit(x, labels.numpy())
-    torch.testing.assert_close(
-        scores, torch.from_numpy(peer.decision_function(y)).float(), rtol=0.01, atol=0.02
+    few, (x, y) = Rotated(train), scaled(train, other)
+    svm, softmax = (
+        fit_readout(few.train, labels, kind, strength).scores(few.of(other)) for kind in ("svm", "softmax")
     )
-    assert (scores.argmax(1).numpy() == peer.predict(y)).mean() >= 0.998
-
-
-@pytest.mark.parametrize("strength", [0.01, 1, 100])
-@pytest.mark.parametrize("shape", [(60, 300), (200, 40)])
-def test_softmax_is_logistic_regression(strength: float, shape: tuple[int, int]) -> None:
-    train, labels = clusters(*shape)
-    other, _ = clusters(500, shape[1], seed=1)
-    few = Rotated(train)
-    scores = fit_readout(few.train, labels, "softmax", strength).scores(few.of(other))
-    x, y = scaled(train, other)
-    peer = LogisticRegression(C=strength, tol=1e-7, max_iter=10**5).fit(x, labels.numpy())
-    torch.testing.assert_close(
-        scores.softmax(1), torch.from_numpy(peer.predict_proba(y)).float(), rtol=0, atol=2e-3
-    )
+    svc = LinearSVC(C=strength, tol=1e-7, max_iter=10**6).fit(x, labels.numpy())
+    margins = torch.from_numpy(svc.decision_function(y)).float()
+    torch.testing.assert_close(svm, margins, rtol=0.01, atol=0.02)
+    assert (svm.argmax(1) == margins.argmax(1)).double().mean() >= 0.998
+    regression = LogisticRegression(C=strength, tol=1e-7, max_iter=10**5).fit(x, labels.numpy())
+    probabilities = torch.from_numpy(regression.predict_proba(y)).float()
+    torch.testing.assert_close(softmax.softmax(1), probabilities, rtol=0, atol=2e-3)
 
 
 def test_sigmoid_is_one_logistic_regression_a_class_of_what_counts() -> None:

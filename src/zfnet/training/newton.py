@@ -46,12 +46,23 @@ class Loss(Protocol):
 
 
 @dataclass(frozen=True)
-class SquaredHinge:
-    """max(0, 1 - t s)² of targets t = 1 and -1, one class against the rest; the bias is one more weight."""
+class _EachClass:
+    """Losses in which a class's scores stand alone."""
 
     targets: Tensor
-    bias_penalty: ClassVar[float] = 1.0
     joint: ClassVar[bool] = False
+
+    def curvature(self, scores: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def bent(self, scores: Tensor, direction: Tensor) -> Tensor:
+        return self.curvature(scores) * direction
+
+
+class SquaredHinge(_EachClass):
+    """max(0, 1 - t s)² of targets t = 1 and -1, one class against the rest; the bias is one more weight."""
+
+    bias_penalty: ClassVar[float] = 1.0
 
     def value(self, scores: Tensor) -> Tensor:
         return self._short(scores).square().sum(0)
@@ -62,20 +73,14 @@ class SquaredHinge:
     def curvature(self, scores: Tensor) -> Tensor:
         return 2 * (self._short(scores) > 0).to(scores.dtype)
 
-    def bent(self, scores: Tensor, direction: Tensor) -> Tensor:
-        return self.curvature(scores) * direction
-
     def _short(self, scores: Tensor) -> Tensor:
         return (1 - self.targets * scores).clamp_min(0)
 
 
-@dataclass(frozen=True)
-class Logistic:
+class Logistic(_EachClass):
     """log(1 + e^s) - t s of targets t = 1 and 0, one yes or no a class; -1 is not counted."""
 
-    targets: Tensor
     bias_penalty: ClassVar[float] = 0.0
-    joint: ClassVar[bool] = False
 
     def value(self, scores: Tensor) -> Tensor:
         return (self._counted * (F.softplus(scores) - self.targets * scores)).sum(0)
@@ -86,9 +91,6 @@ class Logistic:
     def curvature(self, scores: Tensor) -> Tensor:
         yes = scores.sigmoid()
         return self._counted * yes * (1 - yes)
-
-    def bent(self, scores: Tensor, direction: Tensor) -> Tensor:
-        return self.curvature(scores) * direction
 
     @property
     def _counted(self) -> Tensor:
