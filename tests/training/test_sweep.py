@@ -42,7 +42,7 @@ def test_jobs_that_die_die_alone_and_the_same_command_mends_them(command: Run, t
     }  # fmt: skip
     assert "RuntimeError: the oven is on fire" in found["seed-1"]["error"]
     assert (found["seed-2"]["error"], found["seed-2"]["status"]) == ("killed by SIGKILL", -9)
-    assert found["seed-4"]["overrides"][-2:] == ["test=false", "seed=4"]
+    assert "seed=4" in found["seed-4"]["overrides"]
     for name, job in found.items():
         assert (f"no result in {sweep / name}: {job['error']}" in first.stdout) == (name != "seed-4")
     threads = json.loads((sweep / "seed-4" / "lives.json").read_text())
@@ -77,7 +77,9 @@ def test_a_sweep_that_is_stopped_stops_its_jobs_and_goes_on(
             assert f"process {process.pid} is running this sweep" in second.stdout
         os.kill(process.pid, number)
         output, _ = process.communicate(timeout=240)  # its jobs hold the pipe: they have ended, too
-    assert (try_lock(sweep / "seed-3" / ".lock") or 0) > 0
+    lock = try_lock(sweep / "seed-3" / ".lock")
+    assert lock is not None
+    os.close(lock)
     assert (sweep / "seed-3" / "checkpoints" / "stop.ckpt").exists()
     assert not (sweep / "seed-3" / "result.json").exists()
     if number == signal.SIGTERM:
