@@ -105,9 +105,10 @@ def test_a_run_killed_after_its_last_epoch_is_finished(
     shutil.copytree(uninterrupted, folder)
     (folder / "result.json").unlink()
     assert command(f"hydra.run.dir={folder}", *PLATEAU, "resume=true").returncode == 0
-    (found, seconds), (expected, before) = result(folder), result(uninterrupted)
-    assert found == expected
-    assert seconds >= before > 0
+    found, seconds = result(folder)
+    assert found == result(uninterrupted)[0]
+    before = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["seconds"]
+    assert seconds > before - 0.05 > 0  # rounded
 
 
 def test_decoding_on_the_fly_trains_the_same_net(command: Run, uninterrupted: Path, tmp_path: Path) -> None:
