@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 from torch import Tensor
+from torch.nn import functional as F
 
 from zfnet.errors import InputError
 from zfnet.training.linear import Rotated, chosen_strength, class_accuracy, fit_readout
@@ -67,6 +68,21 @@ def test_svm_is_linear_svc_and_softmax_logistic_regression(strength: float, shap
     regression = LogisticRegression(C=strength, tol=1e-7, max_iter=10**5).fit(x, labels.numpy())
     probabilities = torch.from_numpy(regression.predict_proba(y)).float()
     torch.testing.assert_close(softmax.softmax(1), probabilities, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("strength", [10, 100])
+def test_features_that_hardly_differ_are_told_apart_all_the_same(seed: int, strength: float) -> None:
+    """As an untrained net's: rounding once drove the softmax's common shift of all scores out of bounds."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(300) % 3
+    train = torch.rand(1, 40, generator=generator) + 0.02 * torch.randn(300, 40, generator=generator)
+    train[:, :3] += 0.02 * F.one_hot(labels, 3)
+    x = scaled(train.double(), train)[0]
+    peer = LogisticRegression(C=strength, tol=1e-8, max_iter=10**5).fit(x, labels.numpy())
+    probabilities = fit_readout(train, labels, "softmax", strength).scores(train).softmax(1)
+    expected = torch.from_numpy(peer.predict_proba(x)).float()
+    torch.testing.assert_close(probabilities, expected, rtol=0, atol=1e-5)
 
 
 def test_sigmoid_is_one_logistic_regression_a_class_of_what_counts() -> None:

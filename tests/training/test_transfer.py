@@ -12,7 +12,7 @@ import pytest
 import torch
 from hydra import compose
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
@@ -23,6 +23,7 @@ from zfnet.data.preprocessing import ten_crops
 from zfnet.data.voc import CLASSES
 from zfnet.errors import InputError
 from zfnet.training.average_precision import average_precision
+from zfnet.training.fit import model_to_train
 from zfnet.training.transfer import transfer
 
 ROOT = Path(__file__).parents[2]
@@ -83,15 +84,16 @@ def class_accuracy(answers: np.ndarray, labels: list[int]) -> float:
 def test_it_is_a_softmax_on_the_nets_own_features(
     run: Run, composed: Callable[..., DictConfig], checkpoint: Path
 ) -> None:
-    """Step by step, for the centre crop and for the mean of ten crops' answers."""
+    """Step by step: ten crops of each training picture are samples; the centre crop, the mean of ten answers."""
     words = ("data.images_per_class=7", "data.fold=3", "data.test_per_class=10")
-    result = run(*words, "transfer.crops=ten", "transfer.layer=fc6", "transfer.strengths=[3]")
+    result = run(*words, "transfer.crops=ten", "transfer.layer=fc6", "transfer.strengths=[1000]")
     data = instantiate(composed(*THREE, *words).data)
     train, val = data.sources["train"], data.sources["val"]
     assert result["chosen"]["pictures"] == {"train": 21, "val": 30}
-    assert result["chosen"]["strength"] == 3
+    assert result["chosen"]["strength"] == 1000
     cuts = ten_crops(55, 48)
-    answer = fitted(features(checkpoint, train, "fc6", cuts[4]), train.labels, strength=3)
+    crops = np.concatenate([features(checkpoint, train, "fc6", cut) for cut in cuts])
+    answer = fitted(crops, train.labels * 10, strength=1000 / 10)
     answers = [answer(features(checkpoint, val, "fc6", cut)) for cut in cuts]
     assert result["val/class_accuracy"] == pytest.approx(class_accuracy(answers[4], val.labels))
     ten = np.mean(answers, axis=0)
@@ -287,14 +289,19 @@ def test_runs_at_the_same_time_share_one_pass(
     assert one | {"seconds": 0} == other | {"seconds": 0}
 
 
-def test_scratch_takes_no_weights(
-    command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
-    model = ("model=torchvision", "model.name=alexnet", "model.weights=alexnet.pth")
-    done = command("transfer=scratch", *model, f"hydra.run.dir={tmp_path}", narrow=False)
-    assert done.returncode == 1
-    assert "model.weights=alexnet.pth: transfer=scratch starts from random weights" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+def test_which_net_is_trained(composed: Callable[..., DictConfig], checkpoint: Path) -> None:
+    """Scratch is of the checkpoint's net, or of model=, without weights; a checkpoint alone is a question."""
+    alexnet = ("model=torchvision", "model.name=alexnet", "model.weights=alexnet.pth")
+    words = OmegaConf.to_container(composed(*alexnet).model)
+    assert model_to_train(composed(*alexnet)) == words
+    assert model_to_train(composed(*alexnet, "transfer=scratch")) == words | {"weights": None}
+    own = zfnet.load(checkpoint).card["model"]
+    sized = (f"ckpt={checkpoint}", "data.image_size=48")
+    assert model_to_train(composed(*alexnet, *sized, "transfer=scratch")) == own
+    with pytest.raises(InputError, match=r"data\.image_size=112: the net of .* sees 48 pixels"):
+        model_to_train(composed(f"ckpt={checkpoint}", "transfer=scratch"))
+    with pytest.raises(InputError, match="what for"):
+        model_to_train(composed(*sized))
 
 
 @pytest.mark.usefixtures("composed")
@@ -305,4 +312,4 @@ def test_experiments_sweep_over_what_their_tables_have(name: str, jobs: int) -> 
     cfg = compose("train", [f"experiment={name}"], return_hydra_config=True)
     assert cfg.hydra.mode.name == "MULTIRUN"
     assert math.prod(len(str(values).split(",")) for values in cfg.hydra.sweeper.params.values()) == jobs
-    assert cfg.transfer is None
+    assert cfg.transfer.method == "frozen"

@@ -76,9 +76,9 @@ def check_image_size(seen: int, path: str | Path, image_size: int) -> None:
         raise InputError(f"data.image_size={image_size}: the net of {path} sees {seen} pixels")
 
 
-def fresh_model(card: Card) -> dict[str, Any]:
-    """The words of a card's model, from random weights."""
-    return {**card["model"], "weights": None} if "weights" in card["model"] else card["model"]
+def fresh_model(model: dict[str, Any]) -> dict[str, Any]:
+    """A model's words, for random weights."""
+    return {**model, "weights": None} if "weights" in model else model
 
 
 def _flat(card: Card) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def load(path: str | Path) -> Classifier:
     """The trained classifier of a checkpoint, in eval mode, on the CPU."""
     checkpoint = read_checkpoint(Path(path))
     card = checkpoint["card"]
-    classifier = build({**card, "model": fresh_model(card)})
+    classifier = build({**card, "model": fresh_model(card["model"])})
     try:
         classifier.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:

@@ -11,6 +11,8 @@ import json
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
 from zfnet.data import ImageData
 from zfnet.errors import InputError
@@ -87,17 +89,21 @@ def fit(cfg: DictConfig) -> float:
     if hydra.mode == RunMode.MULTIRUN:
         return run_job(cfg, folder)
     stay_with_sweep()
-    if hydra.runtime.choices.get("transfer") == "scratch" and cfg.model.get("weights") is not None:
-        raise InputError(
-            f"model.weights={cfg.model.weights}: transfer=scratch starts from random weights; leave them out, "
-            "or give transfer=frozen alone"
-        )
-    try:
+    with own_words():
         return train(cfg, folder)
+
+
+@contextmanager
+def own_words() -> Iterator[None]:
+    """An InputError that Hydra wraps comes out as it is, and a key that must be given by its name."""
+    try:
+        yield
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from error
         raise
+    except MissingMandatoryValue as error:
+        raise InputError(f"{error.full_key} has no default: give {error.full_key}=...") from error
 
 
 def train(cfg: DictConfig, folder: Path) -> float:
@@ -112,10 +118,10 @@ def train(cfg: DictConfig, folder: Path) -> float:
     seed_everything(cfg.seed, verbose=False)
     keep_freed_memory()
     data: ImageData = instantiate(cfg.data)
-    if cfg.transfer is not None:
+    if cfg.transfer is not None and cfg.transfer.method == "frozen":
         return transfer(cfg, data, folder)
     card: Card = {
-        "model": _model(cfg),
+        "model": model_to_train(cfg),
         "classes": list(data.classes),
         "image_size": data.image_size,
         "store_size": data.store_size,
@@ -151,14 +157,20 @@ def train(cfg: DictConfig, folder: Path) -> float:
     return objective(result)
 
 
-def _model(cfg: DictConfig) -> dict[str, Any]:
-    """The words of the net to train: of model=, or of ckpt='s, whose control from random weights this is."""
-    if cfg.ckpt is None:
-        return OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[return-value]
-    card = read_checkpoint(Path(cfg.ckpt))["card"]
-    check_image_size(card["image_size"], cfg.ckpt, cfg.data.image_size)
-    log.info("the net of %s from random weights", cfg.ckpt)
-    return fresh_model(card)
+def model_to_train(cfg: DictConfig) -> dict[str, Any]:
+    """The words of the net to train; with transfer=scratch that of ckpt=, if there is one, from random weights."""
+    model: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
+    if cfg.transfer is None:
+        if cfg.ckpt is not None:
+            raise InputError(
+                f"ckpt={cfg.ckpt}: what for? transfer=frozen, or resume=true for a run that stopped"
+            )
+        return model
+    if cfg.ckpt is not None:
+        card = read_checkpoint(Path(cfg.ckpt))["card"]
+        check_image_size(card["image_size"], cfg.ckpt, cfg.data.image_size)
+        model = card["model"]
+    return fresh_model(model)
 
 
 def _callbacks(cfg: DictConfig) -> list[Callback]:

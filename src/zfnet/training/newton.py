@@ -137,6 +137,8 @@ def minimised(
     for _ in range(STEPS):
         w, s = weights[:, left], scores[:, left]
         gradient = penalty * w + strength * (z.T @ part.slope(s))
+        if loss.joint:  # moving all classes' scores changes nothing: rounding must not
+            gradient = gradient - gradient.mean(1, keepdim=True)
         norm = _dot(gradient, gradient, loss.joint).sqrt()
         limit = tolerance * norm if limit is None else limit
         going = norm > limit
@@ -189,7 +191,10 @@ def _newton_step(
     for _ in range(PRODUCTS):
         moved = z @ direction
         product = penalty * direction + strength * (z.T @ loss.bent(scores, moved))
-        amount = energy / _dot(direction, product, loss.joint).clamp_min(1e-30)
+        if loss.joint:
+            product = product - product.mean(1, keepdim=True)
+        curvature = _dot(direction, product, loss.joint)
+        amount = torch.where(curvature > 0, energy / curvature, 0.0)  # rounding, where nothing is left to gain
         step, ds, rest = step + amount * direction, ds + amount * moved, rest - amount * product
         if (_dot(rest, rest, loss.joint).sqrt() <= limit).all():
             break

@@ -5,7 +5,8 @@ on top of them learns from a few pictures per class.
 
 The layers' features of the whole data set are computed once and kept (features.py); each fold, number of pictures
 and head takes rows of them. How strongly the classifier is fitted is chosen on a held-out part of the training
-pictures alone. By ten crops (`test/...`) it learns from the centre crop and the ten answers are averaged.
+pictures alone. By ten crops each of them is a sample, of a tenth of the weight, and testing on the centre crop
+(`val/...`) is followed by the mean of ten answers (`test/...`).
 
 Where pictures show several classes (VOC) it is asked how well each class ranks them, by average precision. Its head
 is then one yes or no a class ("sigmoid"), or the paper's single softmax: each class that a picture shows is a
@@ -58,19 +59,22 @@ def transfer(cfg: DictConfig, data: ImageData, folder: Path) -> float:
     layer = words.layer or top_layer(net, next(net.parameters()).new_zeros(1, 3, prepare.crop, prepare.crop))
     train, val = (frozen_features(net, prepare, each, layer, words, data) for each in images.values())
     ten = words.crops == "ten"
-    few = Rotated(train[:, CENTRE] if ten else train)
+    centre = train[:, CENTRE] if ten else train
+    few = Rotated(centre)
     wanted, strengths = truths["train"], list(words.strengths)
     if words.head == "sigmoid" and wanted.dim() == 1:
         wanted = F.one_hot(wanted, len(data.classes))
     strength = chosen_strength(few.train, wanted, words.head, strengths, seed=cfg.seed)
     log.info("%d features of %s, strength %g of %s", train.shape[-1], layer, strength, strengths)
-    readout = fit_readout(few.train, wanted, words.head, strength)
+    if ten:
+        few, wanted = Rotated(train.flatten(0, 1)), wanted.repeat_interleave(10, 0)
+    readout = fit_readout(few.train, wanted, words.head, strength / (10 if ten else 1))
 
     def probabilities(features: Tensor) -> Tensor:
         scores = readout.scores(features)
         return scores.softmax(1) if words.head == "softmax" else scores.sigmoid()
 
-    result = measured(probabilities(few.train), truths["train"], data.classes, "trained/")
+    result = measured(probabilities(few.of(centre)), truths["train"], data.classes, "trained/")
     crops = [probabilities(few.of(crop)) for crop in (val.unbind(1) if ten else [val])]
     result |= measured(crops[CENTRE if ten else 0], truths["val"], data.classes, "val/")
     if ten:

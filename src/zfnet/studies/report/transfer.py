@@ -16,7 +16,10 @@ from zfnet.studies.report.settings import Setting, settings
 
 PAPERS = {"caltech101": ("Table 4", CALTECH_101), "caltech256": ("Table 5", CALTECH_256)}
 NAMES = {"scratch": "from scratch", "frozen": "pre-trained, frozen"}
-VARIED = ("transfer", "data.images_per_class", "data.fold", "model")
+VARIED = (
+    *("transfer.method", "transfer.head", "transfer.strengths"),
+    *("data.images_per_class", "data.fold", "model"),
+)
 ACCURACY = "val/class_accuracy"
 Key = tuple[str, int]  # how, and images per class
 
@@ -47,11 +50,9 @@ def transfers(found: Found) -> list[Setting]:
 
 
 def method(run: Run) -> str:
-    """frozen or scratch, and what of the frozen net is read by what, where it is not the paper's way."""
-    read = [run.word(f"transfer.{word}") for word in ("layer", "head")]
-    return " ".join(
-        [str(run.choices["transfer"]), *(str(word) for word in read if word not in (None, "softmax"))]
-    )
+    """frozen or scratch, and the frozen net's new head where it is not the paper's softmax."""
+    how, head = str(run.choices["transfer"]), run.word("transfer.head")
+    return how if how == "scratch" or head in (None, "softmax") else f"{how} {head}"
 
 
 def key(run: Run) -> Key:
@@ -110,10 +111,11 @@ def _table(found: Found, setting: Setting) -> Table:
 
 
 def _pre_trained(setting: Setting) -> str:
-    """On what the frozen net was trained, as far as its name tells."""
+    """On what the frozen net was trained, as far as its name tells, and where it is read."""
     nets = dict.fromkeys(str(run.config.get("ckpt") or run.word("model.weights")) for run in setting.runs)
     names = ", ".join(f"`{net}`" for net in nets)
-    return f"Pre-trained here: {names}; in the paper: on ImageNet 2012, at 224 pixels."
+    layer = setting.runs[0].word("transfer.layer") or "the layer before the classifier"
+    return f"Pre-trained here: {names}, read at {layer}; in the paper: on ImageNet 2012, at 224 pixels, at layer 7."
 
 
 def title(setting: Setting) -> str:
