@@ -4,11 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
+TWO := hydra/launcher=joblib hydra.launcher.n_jobs=2
+SIX := outputs/train/six/checkpoints/last.ckpt
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo train test test-slow test-real lint bench tensorboard clean
+.PHONY: help install demo train table3 transfer report test test-slow test-real lint bench tensorboard clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED)  ## a virtual environment in .venv with everything, at the pinned versions
 
@@ -22,6 +25,18 @@ demo: $(INSTALLED)  ## train ZFNet on the embedded data set, with pictures and a
 
 train: $(INSTALLED)  ## train.py with ARGS, as in: make train ARGS="model=alexnet data=folder data.root=photos"
 	$(BIN)/python train.py $(ARGS)
+
+table3: $(INSTALLED)  ## Table 3 on the embedded data set, two nets at a time; goes on with what was stopped
+	$(BIN)/python train.py experiment=table3_alexnet $(TWO)
+	$(BIN)/python train.py experiment=table3_zfnet $(TWO)
+
+transfer: $(INSTALLED)  ## Tables 4 and 7 on the embedded data set: from six classes to the six others
+	$(BIN)/python train.py experiment=pretrain_creatures name=six resume=true
+	$(BIN)/python train.py experiment=transfer_creatures $(TWO)
+	$(BIN)/python analyze.py analysis=layer_probe ckpt=$(SIX) data=creatures_few folds=3 name=layer_probe resume=true
+
+report: $(INSTALLED)  ## all runs beside the paper's numbers, in outputs/analysis/report/report.html
+	$(BIN)/python analyze.py analysis=report name=report resume=true
 
 test: $(INSTALLED)  ## the default tests, on both cores
 	$(BIN)/python -m pytest --numprocesses 2

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,6 +22,7 @@ from zfnet.models.pretrained import class_names
 from zfnet.studies.subject import Subject
 from zfnet.studies.words import check_words
 from zfnet.training.checkpoint import build_net, load
+from zfnet.training.fit import own_words
 from zfnet.training.folders import config_folder
 from zfnet.training.memory import keep_freed_memory
 
@@ -40,14 +40,10 @@ def analyze(cfg: DictConfig) -> None:
         raise InputError(f"which analysis? analysis={' or analysis='.join(known)}")
     folder = Path(HydraConfig.get().runtime.output_dir)
     keep_freed_memory()
-    try:
+    with own_words():
         study = instantiate(cfg.study)
         check_words(study)
         _look(study, shown(study, cfg), folder)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from error
-        raise
     written = sorted(path.name for path in folder.iterdir() if path.suffix in WRITTEN)
     log.info("in %s: %s", folder, ", ".join(written))
 
