@@ -1,5 +1,6 @@
-"""A trained net on another data set (section 5.2, Tables 4-6): its layers stay as they are, and a new classifier
-on top of them learns from a few pictures per class.
+"""A trained net on another data set (section 5.2, Tables 4-6).
+
+Its layers stay as they are, and a new classifier on top of them learns from a few pictures per class.
 
     python train.py transfer=frozen ckpt=CKPT data=caltech101 data.images_per_class=15 data.fold=2
 
