@@ -262,7 +262,12 @@ def test_frozen_and_scratch_are_one_sweep(
     command: Callable[..., subprocess.CompletedProcess[str]], checkpoint: Path, tmp_path: Path
 ) -> None:
     """The control is the checkpoint's own net from random weights, whatever model= says."""
-    words = ("transfer=frozen,scratch", f"ckpt={checkpoint}", "trainer.max_epochs=1")
+    words = (
+        "transfer=frozen,scratch",
+        f"ckpt={checkpoint}",
+        "trainer.max_epochs=1",
+        "callbacks=[checkpoint]",
+    )
     done = command(*words, f"hydra.sweep.dir={tmp_path}", "--multirun", narrow=False)
     assert done.returncode == 0, done.stdout + done.stderr
     frozen, scratch = (tmp_path / f"transfer-{name}" for name in ("frozen", "scratch"))
