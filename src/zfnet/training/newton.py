@@ -194,7 +194,9 @@ def _newton_step(
         if loss.joint:
             product = product - product.mean(1, keepdim=True)
         curvature = _dot(direction, product, loss.joint)
-        amount = torch.where(curvature > 0, energy / curvature, 0.0)  # rounding, where nothing is left to gain
+        amount = torch.where(
+            curvature > 0, energy / curvature, 0.0
+        )  # rounding, where nothing is left to gain
         step, ds, rest = step + amount * direction, ds + amount * moved, rest - amount * product
         if (_dot(rest, rest, loss.joint).sqrt() <= limit).all():
             break
