@@ -190,7 +190,6 @@ def test_own_photos_and_a_pretrained_net_from_any_directory(
         (["analysis=doctor", "ckpt=/nowhere/last.ckpt"], "/nowhere/last.ckpt: no such file"),
         (["analysis=top_activations", "ckpt={ckpt}", "layers=[conv9]"], "conv9"),
         (["analysis=occlusion", "ckpt={ckpt}", "size=abc"], "size=abc: a whole number or null is needed"),
-        (["analysis=overlap", "data=photos"], "data.root has no default: give data.root=..."),
         (
             ["analysis=invariance", "model=torchvision", "model.name=vit_b_16", "data.image_size=48"],
             "VisionTransformer does not take images of 48 x 48 pixels (Wrong image height",

@@ -52,7 +52,7 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture
 def config(tmp_path_factory: pytest.TempPathFactory, composed: Compose) -> Compose:
-    stores = tmp_path_factory.getbasetemp() / "stores"
+    stores = tmp_path_factory.getbasetemp() / "stores of twenty"
     return partial(composed, f"data.store_dir={stores}", "data.source.val=20", root="analyze")
 
 
