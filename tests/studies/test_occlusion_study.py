@@ -38,7 +38,7 @@ def subject(config: Compose) -> Subject:
 
 
 def run(subject: Subject, folder: Path, **settings: Any) -> dict[str, Any]:
-    given = {"layer": None, "images": [3], "size": 16, "stride": 8} | settings
+    given = {"layer": None, "images": [3], "size": 16, "stride": 8, "fill": 0.0} | settings
     occlusion.study(subject, folder, **given)
     return json.loads((folder / "occlusion.json").read_text())
 
@@ -68,7 +68,7 @@ def test_the_numbers_by_hand(subject: Subject, tmp_path: Path) -> None:
     """Every number of one picture, from pictures covered by slices and projections taken apart."""
     found = run(subject, tmp_path)
     (entry,) = found.pop("images")
-    assert found == {"layer": "conv5", "size": 16, "stride": 8, "class_is": "true"}
+    assert found == {"layer": "conv5", "size": 16, "stride": 8, "fill": [0], "class_is": "true"}
     image, label = subject.inputs([3]), int(subject.images.labels[3])
     logits, sums, places = covered(subject, image, 16, 8)
     with torch.no_grad():
@@ -180,3 +180,15 @@ def test_where_no_deconvnet_is(subject: Subject, tmp_path: Path, caplog: pytest.
     (warning,) = (each for each in caplog.records if each.levelname == "WARNING")
     assert "ReLU6" in warning.message
     assert "\n" not in warning.message
+
+
+def test_the_square_has_the_colour_that_is_asked_for(subject: Subject, tmp_path: Path) -> None:
+    grey = run(subject, tmp_path)
+    assert (grey["fill"], run(subject, tmp_path, fill=[0.0, 0.0, 0.0])["images"]) == ([0], grey["images"])
+    found = run(subject, tmp_path, fill=[2.0, -1.0, 0.0])
+    assert found["fill"] == [2, -1, 0]
+    assert found["images"][0]["drop_anywhere"] != grey["images"][0]["drop_anywhere"]
+    with pytest.raises(
+        InputError, match=r"fill=\[1\.0, 2\.0\]: give one value, or one for each of 3 channels"
+    ):
+        run(subject, tmp_path, fill=[1.0, 2.0])

@@ -37,16 +37,21 @@ def study(
     images: int | Sequence[int],
     size: int | None,
     stride: int | None,
+    fill: float | Sequence[float],
 ) -> None:
     """Sweeps some of the subject's pictures, by lot or by number, and draws Figure 7 of them."""
     layer = layer or convolutions(subject.net)[-1]
     size = max(1, round(PAPER_SIZE * subject.crop / PAPER_SIDE)) if size is None else size
     stride = max(1, round(PAPER_STRIDE * subject.crop / PAPER_SIDE)) if stride is None else stride
     indices = _chosen(subject, images)
-    inputs, pixels = subject.inputs(indices), subject.pixels(indices)
+    inputs = subject.inputs(indices)
     known = subject.classes == subject.images.classes
     target = subject.images.labels[indices] if known else None
-    sweep = occlusion_sweep(subject.net, inputs, target, size, stride, layer=layer, progress=True)
+    colour = [float(fill)] if isinstance(fill, int | float) else list(fill)
+    sweep = occlusion_sweep(subject.net, inputs, target, size, stride, colour, layer, progress=True)
+    cornered = inputs.clone()
+    cornered[:, :, :size, :size] = inputs.new_tensor(colour).view(1, -1, 1, 1)
+    pixels = subject.prepare.undone(cornered.cpu())
     deconv, classes = _deconvnet(subject, layer), subject.classes
     top = _searched(subject, layer) if deconv else None
     rows, numbers = [], []
@@ -88,6 +93,7 @@ def study(
         "layer": layer,
         "size": size,
         "stride": stride,
+        "fill": colour,
         "class_is": "true" if known else "most probable",
     }
     write_json(settings | {"images": numbers}, folder / "occlusion.json", indent=1)

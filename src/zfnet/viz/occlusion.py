@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 from torch import Tensor
 
 from zfnet.viz.grids import contrasted, tiled
@@ -31,8 +31,8 @@ NAMED = 6  # classes in a legend
 
 @dataclass(frozen=True)
 class Row:
-    """One picture: pixels (3, H, W) in [0, 1]; activity, probability and best (ny, nx) over the centres' rows and
-    columns; projections (k, 3, h, w), the picture's own first, None without a deconvnet; names of the class asked
+    """One picture: pixels (3, H, W) in [0, 1], the occluder in their corner; activity, probability and best
+    (ny, nx) over the centres' rows and columns; projections (k, 3, h, w), the picture's own first, None without a deconvnet; names of the class asked
     for and of all."""
 
     pixels: Tensor
@@ -59,7 +59,6 @@ def draw_occlusion(rows: Sequence[Row], path: str | Path) -> None:
         edges = [float(at[i]) for at in (row.columns, row.rows) for i in (0, -1)]
         extent = (edges[0] - step[0], edges[1] + step[0], edges[3] + step[1], edges[2] - step[1])
         axes[0].imshow(row.pixels.permute(1, 2, 0).clamp(0, 1).numpy())
-        axes[0].add_patch(Rectangle((0, 0), row.size, row.size, facecolor="0.5"))
         axes[0].set_xlabel(row.target)
         for panel, values, top in ((axes[1], row.activity, None), (axes[3], row.probability, 1.0)):
             shown = panel.imshow(values.numpy(), extent=extent, cmap="jet", vmin=0, vmax=top)
