@@ -32,8 +32,8 @@ NAMED = 6  # classes in a legend
 @dataclass(frozen=True)
 class Row:
     """One picture: pixels (3, H, W) in [0, 1], the occluder in their corner; activity, probability and best
-    (ny, nx) over the centres' rows and columns; projections (k, 3, h, w), the picture's own first, None without a deconvnet; names of the class asked
-    for and of all."""
+    (ny, nx) over the centres' rows and columns; projections (k, 3, h, w), the picture's own first, None without a
+    deconvnet; names of the class asked for and of all."""
 
     pixels: Tensor
     size: int
