@@ -26,7 +26,8 @@ def by_the_rule(scores: list[float], targets: list[int]) -> float:
 
 
 def of(scores: list[float], targets: list[int]) -> float:
-    return average_precision(torch.tensor(scores), torch.tensor(targets, dtype=torch.int8))
+    exact = torch.tensor(scores, dtype=torch.float64)  # as scikit-learn sees them: 0.1 is no float32
+    return average_precision(exact, torch.tensor(targets, dtype=torch.int8))
 
 
 def test_by_hand() -> None:
