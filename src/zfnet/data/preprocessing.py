@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from zfnet.errors import InputError
 
 PIXELS = ("paper", "unit", "torchvision")
+CENTRE = 4  # of the ten crops, the one in the middle
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -33,7 +34,7 @@ def ten_crops(size: int, crop: int) -> Tensor:
 
 def centre_crop(size: int, crop: int) -> Tensor:
     """The fifth of the ten crops: (3,) int64."""
-    return ten_crops(size, crop)[4]
+    return ten_crops(size, crop)[CENTRE]
 
 
 class Preprocessing(nn.Module):

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from zfnet.data.preprocessing import CENTRE
 from zfnet.errors import InputError
 from zfnet.models.reading import run_order
 from zfnet.studies.paper import IMAGENET, Errors
@@ -30,7 +31,6 @@ from zfnet.viz.ensemble import ErrorRow, errors_table
 
 log = logging.getLogger(__name__)
 
-CENTRE = 4  # of the ten crops
 CHUNK = 256  # pictures whose outputs are averaged at once
 
 

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from zfnet.data import ImageData
 from zfnet.data.image_store import Chosen, Images
-from zfnet.data.preprocessing import Preprocessing
+from zfnet.data.preprocessing import CENTRE, Preprocessing
 from zfnet.errors import InputError
 from zfnet.models.reading import top_layer
 from zfnet.training.average_precision import average_precision
@@ -39,7 +39,6 @@ from zfnet.training.result import finish, objective
 HEADS = ("softmax", "sigmoid")
 CROPS = ("centre", "ten")
 CLASSES = 1000  # of a net that comes without a checkpoint of train.py
-CENTRE = 4  # of the ten crops
 log = logging.getLogger(__name__)
 
 
