@@ -15,7 +15,7 @@ from zfnet.data.image_store import ImageStore
 from zfnet.data.preprocessing import Preprocessing, centre_crop, ten_crops
 from zfnet.errors import InputError
 from zfnet.models import Conv, ConvNet, Linear, Pool
-from zfnet.training import features
+from zfnet.training import features, kept
 from zfnet.training.features import kept_features
 
 STORED, CROP = 12, 8
@@ -177,7 +177,7 @@ def test_bad_input(memory_images: Images, tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file/features: Not a directory"):
         kept_features(model, prepared(images), images, ["conv1"], tmp_path / "file" / "features")
-    monkeypatch.setattr(features.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100}))
+    monkeypatch.setattr(kept.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100}))
     with pytest.raises(InputError, match=r"need 2,880 bytes and 100 are free"):
         kept_features(model, prepared(images), images, ["conv1"], tmp_path)
     monkeypatch.undo()

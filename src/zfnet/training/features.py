@@ -1,13 +1,9 @@
 """A frozen trunk's features of a whole data set: computed once, kept on the disk, mapped and not read.
 
-One pass for all layers that are missing, up to the last of them. A layer's features lie in
-
-    KEY.f32        float32 (N, D), no header; by ten crops (N, 10, D); written batch by batch
-    KEY.json       of which layer, and how many pictures are done: written after their bytes are on the disk
-
-KEY is a hash of all they depend on: the weights and modules up to the layer, the preparation, the pictures' ids
-and their mean, pool and crops. What lies behind the layer does not count, so that every fold, k, head and number
-of classes finds the same file; a pass that was killed goes on.
+One pass for all layers that are missing, up to the last of them. A layer's features, (N, D) or by ten crops
+(N, 10, D), lie in files of their own (kept.py). Their name is a hash of all they depend on: the weights and modules
+up to the layer, the preparation, the pictures' ids and their mean, pool and crops. What lies behind the layer does
+not count, so that every fold, k, head and number of classes finds the same file; a pass that was killed goes on.
 
     kept = kept_features(net, prepare, images, ["conv5", "fc7"], Path("outputs/features/photos"), pool=6)
     kept["conv5"][rows]         # (len(rows), 256 * 6 * 6)
@@ -17,13 +13,9 @@ import errno
 import hashlib
 import json
 import logging
-import math
-import os
-import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -35,10 +27,11 @@ from torch.nn import functional as F
 from zfnet.data.batches import Batch, Batches
 from zfnet.data.image_store import Images
 from zfnet.data.preprocessing import Preprocessing, centre_crop, ten_crops
-from zfnet.data.store_files import alone, length_of, mapped, pwrite, save
+from zfnet.data.store_files import alone, pwrite
 from zfnet.errors import InputError
 from zfnet.models.reading import check_called_once, evaluating, found, reading, run_order
 from zfnet.progress import progress_bar
+from zfnet.training.kept import Kept, check_room
 
 SAVED_EVERY = 10  # seconds of work that a kill may cost
 log = logging.getLogger(__name__)
@@ -67,12 +60,16 @@ def kept_features(
     trunk = _Trunk(net, prepare, images, found(net, layers), pool, crops)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        kept = {layer: _Kept(folder / key, shape) for layer, (key, shape) in trunk.probed().items()}
+        about = {"pool": pool, "crops": crops}
+        kept = {
+            layer: Kept(folder / key, shape, {"layer": layer, **about})
+            for layer, (key, shape) in trunk.probed().items()
+        }
         if any(each.missing for each in kept.values()):
             with alone(folder):
                 missing = {layer: each for layer, each in kept.items() if each.missing}
                 if missing:  # another process may have computed them meanwhile
-                    _check_room(folder, list(missing.values()))
+                    check_room(folder, list(missing.values()))
                     trunk.run(missing, batch_size)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -80,35 +77,7 @@ def kept_features(
                 f"{folder}: the disk is full; what was computed stays: free some space and run the same command"
             ) from error
         raise InputError(f"{folder}: {error.strerror or error}") from error
-    return {layer: mapped(each.data, each.shape, torch.float32) for layer, each in kept.items()}
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """One layer's features on the disk."""
-
-    path: Path
-    shape: tuple[int, ...]
-
-    @property
-    def data(self) -> Path:
-        return self.path.with_suffix(".f32")
-
-    @property
-    def picture(self) -> int:
-        """Bytes of one picture's features."""
-        return 4 * math.prod(self.shape[1:])
-
-    @property
-    def done(self) -> int:
-        """Pictures that are safe on the disk."""
-        index = self.path.with_suffix(".json")
-        done = int(json.loads(index.read_text())["done"]) if index.exists() else 0
-        return done if length_of(self.data) >= done * self.picture else 0
-
-    @property
-    def missing(self) -> int:
-        return self.shape[0] - self.done
+    return {layer: each.features() for layer, each in kept.items()}
 
 
 class _Trunk:
@@ -147,7 +116,7 @@ class _Trunk:
         keys = self._keys(run_order(self.net, image), pool)
         return {layer: (keys[layer], (len(self.images), *crops, width[layer])) for layer in self.modules}
 
-    def run(self, missing: dict[str, _Kept], batch_size: int) -> None:
+    def run(self, missing: dict[str, Kept], batch_size: int) -> None:
         """Fills the files, from the picture on that any of them lacks."""
         pictures = max(1, batch_size // len(self.cuts))
         batches = Batches(self.images, self.prepare.crop, pictures)
@@ -156,7 +125,7 @@ class _Trunk:
         first = done = begun * pictures
         start = saved = time.monotonic()
         with ExitStack() as stack, torch.inference_mode(), evaluating(self.net):
-            files = {layer: stack.enter_context(_opened(each.data)) for layer, each in missing.items()}
+            files = {layer: stack.enter_context(each.opened()) for layer, each in missing.items()}
             bar = stack.enter_context(progress_bar())
             task = bar.add_task("", total=len(self.images), completed=done)
             for batch in batches:
@@ -165,8 +134,7 @@ class _Trunk:
                 bar.update(task, completed=done)
                 if done == len(self.images) or time.monotonic() - saved > SAVED_EVERY:
                     for layer, file in files.items():
-                        os.fsync(file)
-                        self._save(layer, missing[layer], max(done, missing[layer].done))
+                        missing[layer].save(file, done)
                     saved = time.monotonic()
         seconds = time.monotonic() - start
         log.info(
@@ -177,7 +145,7 @@ class _Trunk:
             (done - first) / max(seconds, 1e-9),
         )
 
-    def _write(self, batch: Batch, missing: dict[str, _Kept], files: dict[str, int]) -> None:
+    def _write(self, batch: Batch, missing: dict[str, Kept], files: dict[str, int]) -> None:
         """One batch through the net, each layer's features into its file as soon as they are there."""
         left, first = set(missing), int(batch.indices[0])
 
@@ -207,10 +175,6 @@ class _Trunk:
             maps = F.adaptive_avg_pool2d(maps, (height, width))
         return maps.flatten(1).float().contiguous()
 
-    def _save(self, layer: str, kept: _Kept, done: int) -> None:
-        about = {"layer": layer, "pool": self.pool, "crops": self.crops, "shape": kept.shape, "done": done}
-        save(kept.path.with_suffix(".json"), json.dumps(about, indent=1).encode())
-
     def _keys(self, order: list[str], pool: dict[str, int | None]) -> dict[str, str]:
         """A hash for each layer of what its features depend on; `order` is that in which modules run."""
         modules = dict(self.net.named_modules())
@@ -233,23 +197,3 @@ class _Trunk:
 def _digest(tensor: Tensor) -> str:
     flat = tensor.detach().cpu().contiguous().flatten()
     return hashlib.sha256(flat.view(torch.uint8).numpy().data).hexdigest()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        yield file
-    finally:
-        os.close(file)
-
-
-def _check_room(folder: Path, missing: Sequence[_Kept]) -> None:
-    """Raises InputError where the features would not fit on the disk."""
-    needed = sum(each.missing * each.picture for each in missing)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise InputError(
-            f"{folder}: the features need {needed:,} bytes and {free:,} are free; free some space, "
-            "average them down (pool=6) or name fewer layers"
-        )
