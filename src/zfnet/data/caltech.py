@@ -15,7 +15,7 @@ from torchvision import datasets
 from zfnet.data.folds import few_per_class
 from zfnet.data.selection import Selection
 from zfnet.data.sources import Photos, Split, folder
-from zfnet.errors import InputError
+from zfnet.errors import InputError, cannot_be_had
 
 
 def caltech101(
@@ -59,8 +59,7 @@ def _whole(
         try:
             kind(str(root), download=True)
         except (RuntimeError, OSError, ValueError) as error:
-            line = " ".join(str(error).split())
-            raise InputError(f"{root / place}: {kind.__name__} cannot be had: {line}") from error
+            raise cannot_be_had(kind.__name__, root / place, error) from error
     found = folder(root / place, "train", val_fraction=0)
     classes = [label for label in found.classes if label != background]
     named = zip(found.ids, (found.classes[label] for label in found.labels), strict=True)

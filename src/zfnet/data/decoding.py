@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from zfnet.errors import InputError
+from zfnet.errors import InputError, one_line
 
 SHORTEST = 8  # pixels; a smaller image (a tracking pixel, a broken thumbnail) is no photo
 EXTREME = 4  # a resized image longer than this many squares is made only where the square sees it
@@ -48,11 +48,11 @@ def decode(path: str | os.PathLike[str]) -> Tensor:
         with _quiet_pillow():
             return _decode(np.fromfile(path, dtype=np.uint8))
     except OSError as error:  # Pillow's own errors are OSErrors too, without strerror
-        raise UnreadableImage(f"{os.fspath(path)}: {_line(error.strerror or error)}") from error
+        raise UnreadableImage(f"{os.fspath(path)}: {one_line(error.strerror or error)}") from error
     except MemoryError:
         raise
     except Exception as error:  # broken files make Pillow's plugins raise almost anything
-        raise UnreadableImage(f"{os.fspath(path)}: {_line(error)}") from error
+        raise UnreadableImage(f"{os.fspath(path)}: {one_line(error)}") from error
 
 
 def square(image: Tensor, size: int) -> Tensor:
@@ -160,7 +160,3 @@ def _quiet_pillow() -> Iterator[None]:
             _inside -= 1
             if _inside == 0 and _filters is not None:
                 _filters.__exit__(None, None, None)
-
-
-def _line(reason: object) -> str:
-    return " ".join(str(reason).split()) or type(reason).__name__

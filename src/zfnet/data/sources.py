@@ -19,7 +19,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from zfnet.data.decoding import UnreadableImage, decode
-from zfnet.errors import InputError
+from zfnet.errors import InputError, cannot_be_had, one_line
 
 Split = Literal["train", "val"]
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
@@ -135,9 +135,9 @@ def imagenet(root: str | Path, split: Split) -> Photos:
             f"{root}: the class folder {error} is not in meta.bin; rename or remove it"
         ) from error
     except ValueError as error:
-        raise InputError(f"{root}/val: class {_line(error).split()[0]} is not in {root}/train") from error
+        raise InputError(f"{root}/val: class {one_line(error).split()[0]} is not in {root}/train") from error
     except (RuntimeError, OSError, ImportError) as error:
-        raise InputError(f"{root}: no ImageNet here: {_line(error)}") from error
+        raise InputError(f"{root}: no ImageNet here: {one_line(error)}") from error
     ids = [path[len(str(root)) + 1 :].replace(os.sep, "/") for path, _ in found.samples]
     return Photos("imagenet", root, classes, ids, [labels[target] for target in found.targets])
 
@@ -151,7 +151,7 @@ def imagenette(root: str | Path, split: Split, size: Literal["full", "320px"] = 
     try:
         found = datasets.Imagenette(root, split, size, download=True)
     except (RuntimeError, OSError, KeyError) as error:
-        raise InputError(f"{unpacked}: Imagenette cannot be had: {_line(error)}") from error
+        raise cannot_be_had("Imagenette", unpacked, error) from error
     photos = _two_folders(f"imagenette-{size}", unpacked, split)
     photos.classes = [f"{wnid} {names[0]}" for wnid, names in zip(found.wnids, found.classes, strict=True)]
     return photos
@@ -163,7 +163,7 @@ def cifar10(root: str | Path, split: Split) -> Arrays:
     try:
         found = datasets.CIFAR10(Path(root).expanduser(), train=split == "train", download=True)
     except (RuntimeError, OSError) as error:
-        raise InputError(f"{root}: CIFAR-10 cannot be had: {_line(error)}") from error
+        raise cannot_be_had("CIFAR-10", root, error) from error
     ids = [f"{split}/{index:05d}" for index in range(len(found.targets))]
     return Arrays("cifar10", list(found.classes), ids, list(found.targets), found.data)
 
@@ -254,7 +254,3 @@ def _root(root: str | Path) -> Path:
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise InputError(f"{what} is {value!r}, it must be one of {', '.join(allowed)}")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())

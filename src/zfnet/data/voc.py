@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from zfnet.data.sources import Photos, Split
-from zfnet.errors import InputError
+from zfnet.errors import InputError, cannot_be_had
 
 CLASSES = [
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -44,7 +44,7 @@ def voc2012(root: str | Path, split: Split) -> ManyLabels:
     try:
         found = datasets.VOCDetection(str(root), "2012", split, download=not place.is_dir())
     except (RuntimeError, OSError) as error:
-        raise InputError(f"{place}: VOC 2012 cannot be had: {' '.join(str(error).split())}") from error
+        raise cannot_be_had("VOC 2012", place, error) from error
     targets = torch.tensor([read_targets(path) for path in found.annotations], dtype=torch.int8)
     ids = [Path(path).relative_to(place).as_posix() for path in found.images]
     labels = [first_class(row) for row in targets.tolist()]
