@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 TOLERANCE = 1e-5  # of the gradient's norm at the start
-STEPS, PRODUCTS, HALVINGS = 100, 30, 30  # at most
+STEPS, PRODUCTS, HALVINGS = 100, 150, 30  # at most
 
 
 class Loss(Protocol):
