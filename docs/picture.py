@@ -1,6 +1,6 @@
 """README's pictures from a finished demo: `python docs/picture.py outputs/train/demo SHEET` writes docs/*.
 
-SHEET is conv5.png of `analyze.py analysis=top_activations ckpt=... layers=[conv5] maps=[13,47,80,102,105,225]`.
+SHEET is conv5.png of `analyze.py analysis=top_activations ckpt=... layers=[conv5] maps=[13,55,80,81,105,172]`.
 """
 
 import sys
