@@ -20,5 +20,5 @@ class StopCheckpoint(Callback):
         self.path = Path(folder) / "stop.ckpt"
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, SIGTERMException) and not trainer.validating:
-            trainer.save_checkpoint(self.path)
+        if isinstance(exception, SIGTERMException) and trainer.training:
+            trainer.save_checkpoint(self.path, weights_only=False)

@@ -142,17 +142,17 @@ def train(cfg: DictConfig, folder: Path) -> float:
     )
     try:
         trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        spent = {"seconds": round(classifier.seconds, 1), "epochs": trainer.current_epoch}
+        result = _logged(trainer, "val/")
+        if not result:  # the last epoch was done already when this process began
+            trainer.validate(classifier, datamodule=data, verbose=False)
+            result = _logged(trainer, "val/")
+        if cfg.test:
+            trainer.test(classifier, datamodule=data, verbose=False)
+            result |= _logged(trainer, "test/", "trained/")
     except SIGTERMException:
         log.warning("stopped by SIGTERM; the same command with resume=true goes on in %s", folder)
         sys.exit(143)
-    spent = {"seconds": round(classifier.seconds, 1), "epochs": trainer.current_epoch}
-    result = _logged(trainer, "val/")
-    if not result:  # the last epoch was done already when this process began
-        trainer.validate(classifier, datamodule=data, verbose=False)
-        result = _logged(trainer, "val/")
-    if cfg.test:
-        trainer.test(classifier, datamodule=data, verbose=False)
-        result |= _logged(trainer, "test/", "trained/")
     finish(result | spent, folder)
     return objective(result)
 

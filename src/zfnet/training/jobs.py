@@ -112,6 +112,8 @@ def _reason(status: int, written: Path, start: int) -> str:
     """Why a process ended without a result: the last line it wrote to its log after `start`, or its status."""
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
+    if status == 128 + signal.SIGTERM:
+        return "stopped by SIGTERM"
     text = written.read_bytes()[start:].decode(errors="replace") if written.exists() else ""
     last = text.rstrip().rpartition("\n")[2]
     return last.partition("] - ")[2] or last or f"exit status {status}"
