@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +72,22 @@ def report(folder: Path, *runs: str) -> str:
     return (folder / "report.md").read_text()
 
 
-def table(text: str, title: str) -> dict[str, list[str]]:
-    """The rows of the first table beneath a title that begins so, by name."""
+def lines_of(text: str, title: str) -> list[tuple[str, list[str]]]:
+    """The names and cells of the first table beneath a title that begins so."""
     after = text.split(f"\n{title}", 1)[1]
     lines = [line[2:-2].split(" | ") for line in after.split("\n| ", 1)[1].split("\n\n")[0].splitlines()]
-    return {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines}
+    return [(line[0].strip(), [cell.strip() for cell in line[1:]]) for line in lines]
 
 
-def agreement(text: str) -> dict[str, list[str]]:
-    """Of each claim the verdict, its margin here and that in the paper; of several data sets the last."""
-    return table(text, "## Agreement")
+def table(text: str, title: str) -> dict[str, list[str]]:
+    return dict(lines_of(text, title))
+
+
+def agreement(text: str, where: str) -> dict[str, list[str]]:
+    """Of each claim about the table `where` the verdict, its margin here and that in the paper."""
+    lines = lines_of(text, "## Agreement")
+    start = next(i for i, (name, _) in enumerate(lines) if name.startswith(f"**{where}"))
+    return dict(takewhile(lambda line: not line[0].startswith("**"), lines[start + 1 :]))
 
 
 class Page(HTMLParser):
@@ -125,7 +132,7 @@ def test_table_3_in_full(runs: RunFolders, tmp_path: Path) -> None:
     ]
     assert len(rows) == 2 + 2 + len(ABLATIONS) - 2  # head, rule, two headings; two names stand in both halves
     assert "not run yet: " not in text.split("\n**Table 3")[1].split("## ")[0]
-    claims = agreement(text)
+    claims = agreement(text, "Table 3")
     assert claims[
         "Removing layers 3, 4, 6 and 7 hurts more than removing 3, 4 and removing 6, 7 do together"
     ] == [*("agrees", "+2.2 ± 0.8", "+21.6")]
@@ -146,7 +153,7 @@ def test_a_failed_job_and_a_missing_half(runs: RunFolders, tmp_path: Path) -> No
     assert rows["removed layer 7"] == ["", "27.4", "", "", "40.0", "", "", "18.4", "", ""]
     assert f"- failed (killed by SIGKILL): removed layer 7: `{COMMAND}`" in text
     assert "- not run yet: our model (as per Fig. 3): `python train.py model=zfnet ablation=none`" in text
-    assert agreement(text)["Wider convolutions 3, 4, 5 help"] == ["not measured", "", "+0.9"]
+    assert agreement(text, "Table 3")["Wider convolutions 3, 4, 5 help"] == ["not measured", "", "+0.9"]
     unfinished = text.split("## Not finished")[1]
     for seed in SEEDS:
         assert (
@@ -203,14 +210,14 @@ def test_transfer_over_k_and_folds(runs: RunFolders, tmp_path: Path) -> None:
     ]
     line = "python train.py data=creatures_few ckpt=six.ckpt data.fold=0 transfer=scratch data.images_per_class=5"
     assert f"not run yet: from scratch, 5: `{line}`" in text
-    claims = agreement(text)
-    assert claims["Pre-trained features beat training from scratch at every k"][0] in (
-        "agrees",
-        "not measured",
-    )
-    assert (
-        claims["They add most where images are fewest"][0] == "not measured"
-    )  # of creatures_few, the last of them
+    assert "- Pre-trained here: `six.ckpt`, read at the layer before the classifier" in text
+    for where, frozen, fades in (
+        ("Table 4 on caltech101", "agrees", "agrees"),
+        ("Tables 4 and 5", *["not measured"] * 2),
+    ):
+        claims = agreement(text, where)
+        assert claims["Pre-trained features beat training from scratch at every k"][0] == frozen
+        assert claims["They add most where images are fewest"][0] == fades
     assert "![Figure 9" in text
 
 
@@ -225,7 +232,7 @@ def test_voc(runs: RunFolders, tmp_path: Path) -> None:
     assert rows["tv"] == ["38.0", "−38.0", "76.1"]
     assert rows["mean"] == ["39.5", "−39.5", "79.0"]
     assert "not finished: pre-trained, frozen (sigmoid): `python train.py" in text
-    claims = agreement(text)
+    claims = agreement(text, "Table 6")
     assert claims["The mean lies above that of Sande et al."] == ["does not agree", "−34.8", "+4.7"]
 
 
@@ -256,7 +263,9 @@ def test_ensembles(runs: RunFolders, tmp_path: Path) -> None:
         "2",
     ]
     assert found["6 convnets, (a) & (b) combined"][:4] == ["8.0", "36.0", "−28.0", ""]
-    assert agreement(text)["Averaging several nets of Figure 3 errs less than one"][1] == "+3.0 ± 1.4"
+    assert (
+        agreement(text, "Table 2")["Averaging several nets of Figure 3 errs less than one"][1] == "+3.0 ± 1.4"
+    )
 
 
 def test_layer_probe(runs: RunFolders, tmp_path: Path) -> None:
@@ -272,7 +281,7 @@ def test_layer_probe(runs: RunFolders, tmp_path: Path) -> None:
     rows = table(text, "**Table 7")
     assert rows["layer 5 (conv5)"] == ["51.0 ± 1.4", "86.2 ± 0.8", "−35.2", "50.0", "82.9 ± 0.4", "−32.9"]
     assert rows["layer 7"] == ["", "85.5 ± 0.4", "", "", "85.4 ± 0.4", ""]
-    said = agreement(text)
+    said = agreement(text, "Table 7")
     assert said["The accuracy of a linear SVM rises with every layer from 1 to 5"][1:] == [
         "+10.0 ± 2.8",
         "+4.3",

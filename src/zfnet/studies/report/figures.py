@@ -10,7 +10,7 @@ from typing import Any
 from zfnet.studies.report.document import Block, Gallery, Picture, Section, Words
 from zfnet.studies.report.pictures import Album
 from zfnet.studies.report.runs import Found, Run, readable
-from zfnet.studies.report.settings import data_name, label
+from zfnet.studies.report.settings import data_name, label, net_name
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def section(found: Found, name: str, album: Album) -> Section | None:
 def of(run: Run) -> str:
     """The net or nets that a run of analyze.py looks at, and on what."""
     nets = run.config.get("ckpt") or run.word("model.name") or run.word("model.architecture") or []
-    names = [f"`{_net(str(each))}`" for each in (nets if isinstance(nets, list) else [nets])]
+    names = [f"`{net_name(str(each))}`" for each in (nets if isinstance(nets, list) else [nets])]
     return " on ".join([", ".join(names), data_name(run)] if names else [data_name(run)])
 
 
@@ -76,12 +76,6 @@ OF_ITS_LAYERS = {
     "evolution": "Features through training (Figure 4)",
     "top_activations": "What excites the maps most at the end (Figure 2)",
 }
-
-
-def _net(ckpt: str) -> str:
-    """The run's folder says more than last.ckpt does."""
-    path = Path(ckpt)
-    return path.parent.parent.name if path.parent.name == "checkpoints" else path.name
 
 
 def _top_activations(found: Any) -> Iterable[str]:

@@ -66,6 +66,12 @@ def data_name(run: Run) -> str:
     return f"{choice} {Path(root).name}" if choice in OF_FOLDERS and root else choice
 
 
+def net_name(ckpt: str) -> str:
+    """Of `ckpt=` or `model.weights=`: the run's folder says more than last.ckpt does."""
+    path = Path(ckpt)
+    return path.parent.parent.name if path.parent.name == "checkpoints" else path.name
+
+
 def ablation(run: Run) -> tuple[str, str]:
     """(architecture, ablation) as Table 3 is keyed; an edit by hand is none of its rows."""
     name = run.choices.get("ablation") or "none"

@@ -12,7 +12,7 @@ from zfnet.studies.report.document import DIFFERENCE, HERE, PAPER, Row, Table
 from zfnet.studies.report.measures import Measure, beside, measured, of_paper
 from zfnet.studies.report.missing import completed, missing
 from zfnet.studies.report.runs import Found, Run
-from zfnet.studies.report.settings import Setting, settings
+from zfnet.studies.report.settings import Setting, net_name, settings
 
 PAPERS = {"caltech101": ("Table 4", CALTECH_101), "caltech256": ("Table 5", CALTECH_256)}
 NAMES = {"scratch": "from scratch", "frozen": "pre-trained, frozen"}
@@ -113,7 +113,7 @@ def _table(found: Found, setting: Setting) -> Table:
 def _pre_trained(setting: Setting) -> str:
     """On what the frozen net was trained, as far as its name tells, and where it is read."""
     nets = dict.fromkeys(str(run.config.get("ckpt") or run.word("model.weights")) for run in setting.runs)
-    names = ", ".join(f"`{net}`" for net in nets)
+    names = ", ".join(f"`{net_name(net)}`" for net in nets)
     layer = setting.runs[0].word("transfer.layer") or "the layer before the classifier"
     return f"Pre-trained here: {names}, read at {layer}; in the paper: on ImageNet 2012, at 224 pixels, at layer 7."
 
