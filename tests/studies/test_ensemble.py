@@ -146,6 +146,8 @@ def test_names_of_runs() -> None:
     assert ensemble.run_names(["/x/demo/checkpoints/last.ckpt", "/y/net.ckpt"]) == ["demo", "net"]
     both = ["/x/demo/checkpoints/last.ckpt", "/x/demo/checkpoints/stop.ckpt"]
     assert ensemble.run_names(both) == ["demo/last", "demo/stop"]
+    jobs = [f"/x/sweeps/{sweep}/none/checkpoints/last.ckpt" for sweep in ("one", "two")]
+    assert ensemble.run_names([*jobs, both[0]]) == ["one/none", "two/none", "demo"]
 
 
 def test_errors(config: Compose, nets: list[str], tmp_path: Path) -> None:

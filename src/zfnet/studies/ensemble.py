@@ -150,12 +150,21 @@ def together(logits: Sequence[Tensor], crops: int) -> Tensor:
 
 
 def run_names(paths: Sequence[str]) -> list[str]:
-    """outputs/train/NAME/checkpoints/last.ckpt is NAME's; NAME/last and NAME/stop where both are there."""
+    """outputs/train/NAME/checkpoints/last.ckpt is NAME's; SWEEP/NAME where another sweep has a job of that name,
+    NAME/last and NAME/stop where both are there."""
     files = [Path(path).resolve() for path in paths]
-    runs = [file.parents[1].name if file.parent.name == "checkpoints" else file.stem for file in files]
+    runs = [file.parents[1] if file.parent.name == "checkpoints" else file.with_suffix("") for file in files]
     return [
-        run if runs.count(run) == 1 else f"{run}/{file.stem}" for run, file in zip(runs, files, strict=True)
+        _shortest(run, runs) if runs.count(run) == 1 else f"{_shortest(run, runs)}/{file.stem}"
+        for run, file in zip(runs, files, strict=True)
     ]
+
+
+def _shortest(run: Path, runs: Sequence[Path]) -> str:
+    """As much of the path's end as no other of `runs` has."""
+    others = [other.parts for other in runs if other != run]
+    length = next(n for n in range(1, len(run.parts) + 1) if all(run.parts[-n:] != o[-n:] for o in others))
+    return "/".join(run.parts[-length:])
 
 
 def _of_paper(errors: Errors) -> ErrorRow:
