@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+ROW = 11  # points, of the numbers beneath the axis
+
 
 @dataclass(frozen=True)
 class Line:
@@ -22,7 +24,7 @@ class Line:
 
 
 def draw_probe(panels: Mapping[str, Sequence[Line]], path: str | Path) -> None:
-    """Writes the figure: ours full with numbers beside, the paper's dashed in the same colour."""
+    """Writes the figure: ours full with the numbers beneath, the paper's dotted in the same colour."""
     figure = Figure(figsize=(1.5 + 4.8 * len(panels), 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (title, lines) in zip(
@@ -46,19 +48,22 @@ def _panel(axes: Axes, lines: Sequence[Line]) -> None:
         deviation = [std if std == std else 0 for *_, std in line.points]
         style = "-o" if line.ours else ":s"
         axes.errorbar(x, y, deviation, fmt=style, color=colour, label=line.name, markersize=4, capsize=2)
-        below = line.name.split(",")[0] != lines[0].name  # the numbers of the second head
+        row = list(colours).index(line.name.split(",")[0])
         for place, accuracy in zip(x, y, strict=True) if line.ours else ():
             axes.annotate(
                 f"{accuracy:.1f}",
-                (place, accuracy),
-                (0, -13 if below else 7),
+                (place, 0),
+                (0, -21 - ROW * row),
+                xycoords=("data", "axes fraction"),
                 textcoords="offset points",
                 ha="center",
+                va="top",
                 fontsize=8,
                 color=colour,
             )
     axes.set_xticks(range(len(layers)), layers, fontsize=8)
-    axes.set(ylim=(0, 100), xlabel="layers kept, up to")
+    axes.set_ylim(0, 100)
+    axes.set_xlabel("layers kept, up to", labelpad=6 + ROW * len(colours))
     axes.margins(x=0.08)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
