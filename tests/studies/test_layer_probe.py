@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from omegaconf import DictConfig, OmegaConf
 
+from zfnet import convnet
 from zfnet.errors import InputError
 from zfnet.studies import layer_probe
+from zfnet.studies.layers import papers_numbers
 from zfnet.studies.run import subject_of
 from zfnet.studies.subject import Subject
 from zfnet.training.linear import chosen_strength, class_accuracy, fit_readout
@@ -118,6 +121,16 @@ def test_all_folds_take_rows_of_one_pass(subject: Subject, tmp_path: Path, store
     assert len(files) >= 7
     run(subject, tmp_path, stores, layers=["conv3"], images_per_class=[2], folds=3)
     assert files == {path: path.stat().st_mtime_ns for path in (stores / "features").rglob("*.f32")}
+
+
+def test_which_of_the_papers_layers_they_are() -> None:
+    ours = convnet("zfnet", 3, 64)
+    assert papers_numbers(ours, ["conv5", "conv5.pool", "fc7"]) == {"conv5": 5, "conv5.pool": 5, "fc7": 7}
+    names = ["features", "features.0", "features.12", "classifier.1", "classifier.5"]
+    found = papers_numbers(torchvision.models.alexnet(), names)
+    assert found == dict(zip(names, [None, 1, 5, 6, 7], strict=True))
+    other = papers_numbers(torchvision.models.resnet18(), ["conv1", "layer2.0.conv1", "layer4"])
+    assert other == {"conv1": 1, "layer2.0.conv1": 2, "layer4": None}
 
 
 def test_the_words_of_the_command_line(composed: Compose) -> None:

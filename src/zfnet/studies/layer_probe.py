@@ -27,7 +27,7 @@ from zfnet.data.selection import Selection
 from zfnet.data.store_files import save
 from zfnet.errors import InputError
 from zfnet.progress import progress_bar
-from zfnet.studies.layers import all_but_classifier, numbered
+from zfnet.studies.layers import all_but_classifier, papers_numbers
 from zfnet.studies.paper import LAYERS
 from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
@@ -94,16 +94,16 @@ def study(
         }
         for layer in layers
     }
-    name = subject.source.name
+    name, numbers = subject.source.name, papers_numbers(subject.net, layers)
     for k in images_per_class:
-        log.info("%s, %d training images per class:\n%s", name, k, _table(result, heads, k, name))
+        log.info("%s, %d training images per class:\n%s", name, k, _table(result, numbers, k, name))
     panels = {
-        f"{name}, {k} training images per class": _lines(result, heads, k, name) for k in images_per_class
+        f"{name}, {k} training images per class": _lines(result, numbers, k, name) for k in images_per_class
     }
     draw_probe(panels, folder / "layer_probe.png")
     sizes = {layer: features[layer].shape[1] for layer in layers}
     write_json(
-        {"data": name, "folds": folds, **settings, "features": sizes, "layers": result},
+        {"data": name, "folds": folds, **settings, "features": sizes, "numbers": numbers, "layers": result},
         folder / "layer_probe.json",
         indent=1,
     )
@@ -176,20 +176,20 @@ def _probe(
         log.info("%s, %s, %d per class, fold %d: %.1f %% (strength %g)", *told)
 
 
-def _paper(name: str, head: str, number: int) -> tuple[float, float] | None:
+def _paper(name: str, head: str, number: int | None) -> tuple[float, float] | None:
     """Table 7's accuracy and deviation in per cent: of Caltech-101 for data sets that are not the paper's."""
     column, _ = OF_THE_PAPER.get(name, OF_THE_PAPER["caltech101"])
-    pair = LAYERS.get((head, number))
+    pair = None if number is None else LAYERS.get((head, number))
     return None if pair is None else (pair[column][0], pair[column][1] or 0.0)
 
 
-def _table(result: dict[str, Any], heads: Sequence[str], k: int, name: str) -> str:
+def _table(result: dict[str, Any], numbers: dict[str, int | None], k: int, name: str) -> str:
     """A line for each layer: accuracy in per cent and its deviation, the paper's in brackets."""
     lines = []
-    for layer, number in zip(result, numbered(list(result)), strict=True):
+    for layer, heads in result.items():
         cells = []
-        for head in heads:
-            each, paper = result[layer][head][str(k)], _paper(name, head, number)
+        for head, by_k in heads.items():
+            each, paper = by_k[str(k)], _paper(name, head, numbers[layer])
             deviation = "" if math.isnan(each["std"]) else f" ± {100 * each['std']:.1f}"
             of_paper = f" ({paper[0]} ± {paper[1]})" if paper else ""
             cells.append(f"{head} {100 * each['mean']:.1f}{deviation}{of_paper}")
@@ -197,16 +197,15 @@ def _table(result: dict[str, Any], heads: Sequence[str], k: int, name: str) -> s
     return "\n".join(lines)
 
 
-def _lines(result: dict[str, Any], heads: Sequence[str], k: int, name: str) -> list[Line]:
+def _lines(result: dict[str, Any], numbers: dict[str, int | None], k: int, name: str) -> list[Line]:
     """Ours and the paper's, for a panel."""
-    numbers = numbered(list(result))
     _, per_class = OF_THE_PAPER.get(name, OF_THE_PAPER["caltech101"])
     data = name if name in OF_THE_PAPER else "caltech101"
     lines = []
-    for head in heads:
+    for head in next(iter(result.values())):
         ours = {layer: result[layer][head][str(k)] for layer in result}
         points = [(layer, 100 * each["mean"], 100 * each["std"]) for layer, each in ours.items()]
-        papers = [(layer, _paper(name, head, n)) for layer, n in zip(result, numbers, strict=True)]
+        papers = [(layer, _paper(name, head, numbers[layer])) for layer in result]
         lines.append(Line(head, points, ours=True))
         theirs = [(layer, *pair) for layer, pair in papers if pair]
         lines.append(Line(f"{head}, paper ({data}, {per_class})", theirs, ours=False))

@@ -1,9 +1,10 @@
-"""Which layers an analysis looks at when none are named.
+"""Which layers an analysis looks at when none are named, and which of the paper's layers they are.
 
 ends(net, image)         # Figure 5: ["conv1", "fc7"]
 middle_and_top(net)      # Table 1: ["conv5", "fc7"]
 two_layers(net)          # Figure 6: ("conv1", "conv2", "conv1.pool")
 all_but_classifier(net)  # Table 7: ["conv1", ..., "fc7"]
+papers_numbers(net, ["features.12", "classifier.1"])  # of torchvision's AlexNet: 5 and 6
 """
 
 import re
@@ -62,7 +63,18 @@ def all_but_classifier(net: nn.Module) -> list[str]:
     return list(net.table)[:-1] if isinstance(net, ConvNet) else convolutions(net)
 
 
-def numbered(layers: Sequence[str]) -> list[int]:
-    """The paper's numbers: those in the names of our stages, conv5, fc7; else their order."""
-    named = [re.fullmatch(r"(?:conv|fc)(\d)", layer) for layer in layers]
-    return [int(name[1]) if name else order for order, name in enumerate(named, 1)]
+def papers_numbers(net: nn.Module, layers: Sequence[str]) -> dict[str, int | None]:
+    """Which of the paper's layers 1 to 8 each is, None where that cannot be said.
+
+    Our stages have it in their names: conv5, fc7. In another net of eight convolutions and linear layers, as
+    torchvision's AlexNet, they are counted up to the layer; in any other one its five convolutions are 1 to 5.
+    """
+    if isinstance(net, ConvNet):
+        named = {layer: re.match(r"(?:conv|fc)(\d)", layer) for layer in layers}
+        return {layer: int(found[1]) if found else None for layer, found in named.items()}
+    names = [name for name, _ in net.named_modules()]
+    learned = [i for i, each in enumerate(net.modules()) if isinstance(each, nn.Conv2d | nn.Linear)]
+    if len(learned) == 8:
+        return {layer: sum(i <= names.index(layer) for i in learned) or None for layer in layers}
+    order = {layer: number for number, layer in enumerate(all_but_classifier(net), 1)}
+    return {layer: order.get(layer) for layer in layers}

@@ -15,7 +15,6 @@ from tests.studies.report.conftest import RunFolders
 from zfnet.errors import InputError
 from zfnet.studies.paper import ABLATIONS, VOC_2012
 from zfnet.studies.report import study
-from zfnet.studies.report.layers import numbered
 from zfnet.studies.run import first_word, runs_of
 
 SEEDS = (1, 2, 3)
@@ -273,20 +272,30 @@ def test_layer_probe(runs: RunFolders, tmp_path: Path) -> None:
         f"conv{n}": {"svm": {"30": {"folds": [n / 10, n / 10 + 0.02]}}, "softmax": {"30": {"folds": [0.5]}}}
         for n in range(1, 6)
     }
+    layers["conv5.pool"], layers["extra"] = layers["conv5"], layers["conv1"]
+    numbers = {f"conv{n}": n for n in range(1, 6)} | {"conv5.pool": 5, "extra": None}
     folder = runs.analysis("probe", "analysis=ensemble", "data=caltech101", "ckpt=net.ckpt")
-    (folder / "layer_probe.json").write_text(json.dumps({"layers": layers, "folds": 2, "pool": 6}))
+    (folder / "layer_probe.json").write_text(json.dumps({"layers": layers, "numbers": numbers}))
     hydra = folder / ".hydra" / "hydra.yaml"
     hydra.write_text(hydra.read_text().replace("analysis: ensemble", "analysis: layer_probe"))
     text = report(tmp_path / "report")
     rows = table(text, "**Table 7")
-    assert rows["layer 5 (conv5)"] == ["51.0 ± 1.4", "86.2 ± 0.8", "−35.2", "50.0", "82.9 ± 0.4", "−32.9"]
+    assert rows["conv5"] == ["51.0 ± 1.4", "", "", "50.0", "", ""]
+    assert rows["extra"] == ["11.0 ± 1.4", "", "", "50.0", "", ""]
+    assert rows["layer 5 (conv5.pool)"] == [
+        "51.0 ± 1.4",
+        "86.2 ± 0.8",
+        "−35.2",
+        "50.0",
+        "82.9 ± 0.4",
+        "−32.9",
+    ]
     assert rows["layer 7"] == ["", "85.5 ± 0.4", "", "", "85.4 ± 0.4", ""]
     said = agreement(text, "Table 7")
     assert said["The accuracy of a linear SVM rises with every layer from 1 to 5"][1:] == [
         "+10.0 ± 2.8",
         "+4.3",
     ]
-    assert numbered(["features.2", "features.5", "conv7"]) == [1, 2, 7]
 
 
 def test_pictures_of_analyses_and_training(runs: RunFolders, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ A table for each number of images per class. The paper has Caltech-101 at 30 and
 stand beside the former.
 """
 
-from zfnet.studies.layers import numbered
 from zfnet.studies.paper import LAYERS, Pair
 from zfnet.studies.report.claims import TABLE_7
 from zfnet.studies.report.compared import Compared
@@ -16,7 +15,7 @@ from zfnet.studies.report.settings import data_name
 
 COLUMNS = {"caltech101": 0, "caltech256": 1}  # of the paper's table
 HEADS = {"svm": "SVM", "softmax": "softmax"}
-Key = tuple[str, int]  # head, and number of the layer
+Key = tuple[str, int | str]  # head, and the layer: the paper's number, or its name where it has none
 
 
 def results(found: Found) -> list[Compared]:
@@ -26,25 +25,30 @@ def results(found: Found) -> list[Compared]:
 
 def _tables(run: Run) -> list[Compared]:
     """One for each k: layers by number, folds averaged."""
-    layers = run.results["layer_probe"]["layers"]
-    numbers = dict(zip(layers, numbered(list(layers)), strict=True))
+    layers, numbers = (run.results["layer_probe"][key] for key in ("layers", "numbers"))
+    names = {number: layer for layer, number in numbers.items() if number}  # of two with one number the last
+    keys = {layer: layer for layer in layers} | {layer: number for number, layer in names.items()}
     found: dict[int, dict[Key, Measure]] = {}
     for layer, heads in layers.items():
         for head, by_k in heads.items():
             for k, about in by_k.items():
                 if each := measured(about["folds"], scale=100):
-                    found.setdefault(int(k), {})[head, numbers[layer]] = each
-    names = {number: layer for layer, number in numbers.items()}
+                    found.setdefault(int(k), {})[head, keys[layer]] = each
     return [_compared(run, k, here, names) for k, here in sorted(found.items())]
 
 
 def _compared(run: Run, k: int, here: dict[Key, Measure], names: dict[int, str]) -> Compared:
     label = f"{of(run)}, {k} images per class"
-    paper = {key: each for key, pair in LAYERS.items() if (each := of_paper(_pair(run, pair)))}
+    paper: dict[Key, Measure] = {
+        key: each for key, pair in LAYERS.items() if (each := of_paper(_pair(run, pair)))
+    }
     rows = []
-    for number in sorted({each for _, each in [*here, *paper]}):
-        name = f"layer {number}" + (f" ({names[number]})" if number in names else "")
-        cells = [beside(here.get((head, number)), paper.get((head, number))) for head in HEADS]
+    for layer in sorted(
+        {each for _, each in [*here, *paper]}, key=lambda each: (isinstance(each, str), each)
+    ):
+        name = layer if isinstance(layer, str) else f"layer {layer}"
+        name += f" ({names[layer]})" if layer in names else ""
+        cells = [beside(here.get((head, layer)), paper.get((head, layer))) for head in HEADS]
         rows.append(Row(name, [cell for three in cells for cell in three]))
     columns = [(name, column) for name in HEADS.values() for column in (HERE, PAPER, DIFFERENCE)]
     folds = min(each.count for each in here.values())
