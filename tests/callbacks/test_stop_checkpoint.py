@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from callbacks import StopCheckpoint
 from zfnet.training import Classifier
@@ -91,4 +92,20 @@ def test_other_exceptions_leave_nothing(
 
 def test_a_run_that_ends_by_itself_leaves_nothing(fit: Callable[..., Any], tmp_path: Path) -> None:
     fit(StopCheckpoint(str(tmp_path)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stop_while_the_finished_net_is_tested_leaves_nothing(
+    tiny_classifier: Callable[..., Classifier],
+    tiny_data: Callable[..., LightningDataModule],
+    tiny_trainer: Callable[..., Trainer],
+    tmp_path: Path,
+) -> None:
+    """Its last checkpoint is the whole of it already."""
+    net, data, stopper = tiny_classifier(), tiny_data(), Interrupt("on_test_batch_start", stop)
+    trainer = tiny_trainer(callbacks=[StopCheckpoint(str(tmp_path)), stopper], max_epochs=1)
+    trainer.fit(net, datamodule=data)
+    with pytest.raises((SIGTERMException, SystemExit)):
+        trainer.test(net, datamodule=data, verbose=False)
+    assert stopper.done
     assert not list(tmp_path.iterdir())

@@ -46,9 +46,8 @@ class Rotated:
         self.train = train
         if len(train) < train.shape[1]:
             products = _products(train, train)
-            products.diagonal().add_(
-                ROUNDING * products.diagonal().mean()
-            )  # equal pictures have a factor too
+            # equal pictures have a factor too
+            products.diagonal().add_(ROUNDING * products.diagonal().mean())
             self._basis, self._factor = train, torch.linalg.cholesky(products)
             self.train = self._factor.to(train.dtype)
 

@@ -194,9 +194,8 @@ def _newton_step(
         if loss.joint:
             product = product - product.mean(1, keepdim=True)
         curvature = _dot(direction, product, loss.joint)
-        amount = torch.where(
-            curvature > 0, energy / curvature, 0.0
-        )  # rounding, where nothing is left to gain
+        # rounding alone makes a curvature 0 or less, where nothing is left to gain
+        amount = torch.where(curvature > 0, energy / curvature, 0.0)
         step, ds, rest = step + amount * direction, ds + amount * moved, rest - amount * product
         if (_dot(rest, rest, loss.joint).sqrt() <= limit).all():
             break
