@@ -74,13 +74,13 @@ def one_line(error: pytest.ExceptionInfo[InputError], *words: str) -> None:
 @pytest.mark.parametrize(
     ("expected", "words"),
     [
-        (card("alexnet"), ["model.architecture=zfnet, this run has alexnet"]),
-        (card(pixels="unit"), ["model.pixels=paper, this run has unit"]),
+        (card("alexnet"), ["model.architecture=zfnet, and this run has model.architecture=alexnet"]),
+        (card(pixels="unit"), ["model.pixels=paper, and this run has model.pixels=unit"]),
         (card(classes=4), ["classes=", "class 3"]),
-        (card(edit={"conv3": None}), ["model.edit=", "conv3"]),
+        (card(edit={"conv3": None}), ["model.edit"]),
         (
             {**card(), "image_size": 112, "store_size": 128},
-            ["image_size=56, this run has 112", "1 more differ"],
+            ["image_size=56, and this run has image_size=112", "1 more differ"],
         ),
     ],
     ids=["architecture", "pixels", "classes", "edit", "size"],
@@ -89,7 +89,7 @@ def test_another_net_or_data_set_is_named(expected: Card, words: list[str]) -> N
     check_card(card(), Path("a.ckpt"), card())
     with pytest.raises(InputError) as error:
         check_card(card(), Path("a.ckpt"), expected)
-    one_line(error, "a.ckpt was trained with", "name=", *words)
+    one_line(error, "a.ckpt was made with", "name=", *words)
     assert len(str(error.value)) < 400
 
 

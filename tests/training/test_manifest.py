@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
+from zfnet.io import file_lock
 from zfnet.training.jobs import Sweep
 from zfnet.training.manifest import begin, note, read_manifest
-from zfnet.training.processes import locked
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def test_what_became_of_running_jobs(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         note(tmp_path, name, overrides=[f"name={name}"], state="running", status=None, error=None)
     (tmp_path / "done" / "result.json").write_text("{}")
-    with locked([tmp_path / "alive" / ".lock"], ""):
+    with file_lock([tmp_path / "alive" / ".lock"], ""):
         begin(tmp_path, Path("/x/train.py"), ["seed=1,2"])
     assert states(tmp_path) == {"done": "finished", "dead": "failed", "alive": "running"}
     sweep = read_manifest(tmp_path)

@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from zfnet.training.processes import locked, one_gpu, try_lock
+from zfnet.io import file_lock, try_lock
+from zfnet.training.processes import one_gpu
 
 SLEEP = [sys.executable, "-c", "input()"]
 
 
 def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
-    with locked([tmp_path / "a"], "busy"):
+    with file_lock([tmp_path / "a"], "busy"):
         assert try_lock(tmp_path / "a") is None
         assert try_lock(tmp_path / "b") is not None
     assert try_lock(tmp_path / "a") is not None
 
 
 def test_a_child_keeps_the_lock_until_it_is_killed(tmp_path: Path) -> None:
-    with locked([tmp_path / "a"], "busy") as (_, lock):
+    with file_lock([tmp_path / "a"], "busy") as (_, lock):
         child = subprocess.Popen(SLEEP, pass_fds=[lock], stdin=subprocess.PIPE)
     assert try_lock(tmp_path / "a") is None
     child.kill()
@@ -37,12 +38,12 @@ def test_whoever_finds_none_free_waits_and_says_so_once(
     got: list[int] = []
 
     def wait() -> None:
-        with locked(paths, "both are taken") as (place, _):
+        with file_lock(paths, "both are taken") as (place, _):
             got.append(place)
 
-    with locked(paths, "") as (first, _):
+    with file_lock(paths, "") as (first, _):
         assert first == 0
-        with locked(paths, "") as (second, _):
+        with file_lock(paths, "") as (second, _):
             assert second == 1
             waiting = threading.Thread(target=wait)
             waiting.start()

@@ -12,7 +12,7 @@ from typing import Any
 import joblib
 import pytest
 
-from zfnet.training.processes import try_lock
+from zfnet.io import try_lock
 
 Start = Callable[..., subprocess.Popen[str]]
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from zfnet.data.selection import Selection
 from zfnet.data.sources import Source
-from zfnet.data.store_files import save
 from zfnet.errors import InputError
+from zfnet.io import save
 
 COLUMNS = ("data_set", "split", "image")
 SPLITS = ("train", "val")

@@ -31,7 +31,7 @@ from torch import Tensor
 from zfnet.data.decoding import square
 from zfnet.data.sources import Source, stamp
 from zfnet.data.store_building import Build, check_bad
-from zfnet.data.store_files import REMEDY, alone, compare, map_pixels, read_index
+from zfnet.data.store_files import REMEDY, compare, lock_folder, map_pixels, read_index
 from zfnet.errors import InputError
 
 VERSION = 1
@@ -165,7 +165,7 @@ def build_store(
     try:
         if not _is_complete(folder, settings):
             folder.mkdir(parents=True, exist_ok=True)
-            with alone(folder):
+            with lock_folder(folder):
                 if not _is_complete(folder, settings):  # another process may have built it meanwhile
                     Build(source, folder, settings, max_bad).run(workers)
     except OSError as error:

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from zfnet.data.decoding import UnreadableImage, square
 from zfnet.data.sources import Source
-from zfnet.data.store_files import compare, length_of, npy, npz, pwrite, save, save_lines
+from zfnet.data.store_files import compare
 from zfnet.errors import InputError
+from zfnet.io import length_of, npy, npz, pwrite, save, save_lines
 from zfnet.progress import progress_bar
 
 GROUP = 128  # images between two safe points, two groups in memory; 128 * 255 fits in int16

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from zfnet.data.image_store import Chosen, Images, ImageStore, OnTheFly
 from zfnet.data.selection import Selection
-from zfnet.data.store_files import save
 from zfnet.errors import InputError
+from zfnet.io import save
 from zfnet.progress import progress_bar
 from zfnet.studies.layers import all_but_classifier, papers_numbers
 from zfnet.studies.paper import LAYERS

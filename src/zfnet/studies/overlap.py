@@ -26,8 +26,8 @@ from zfnet.data import Batches, ImageData, Images
 from zfnet.data.exclusion import read_exclusion, write_exclusion
 from zfnet.data.image_store import Chosen
 from zfnet.data.sources import photos
-from zfnet.data.store_files import length_of, mapped
 from zfnet.errors import InputError
+from zfnet.io import length_of, mapped
 from zfnet.models.pretrained import load_plain
 from zfnet.progress import progress_bar
 from zfnet.studies.results import write_json
@@ -173,7 +173,7 @@ def kept_small(images: Images, path: Path) -> Tensor:
         for small in _small(images, begun):
             file.write(small.numpy().data)
             bar.update(task, advance=len(small))
-    return mapped(path, (len(images), SIDE, SIDE, 3), torch.uint8)
+    return mapped(path, (len(images), SIDE, SIDE, 3), torch.uint8, "delete it and run the same command again")
 
 
 def _small(images: Images, begun: int) -> Iterator[Tensor]:

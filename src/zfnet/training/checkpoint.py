@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from zfnet.errors import InputError
+from zfnet.fingerprint import check_fingerprint
 from zfnet.models.pretrained import load_plain
 from zfnet.training.classifier import Classifier
 
@@ -59,15 +60,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def check_card(card: Card, path: Path, expected: Card) -> None:
     """InputError when the checkpoint at `path`, which holds `card`, is of another net or data set."""
-    found, wanted = _flat(card), _flat(expected)
-    different = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
-    if different:
-        key = different[0]
-        raise InputError(
-            f"{path} was trained with {key}={_short(found.get(key))}, this run has {_short(wanted.get(key))}"
-            f"{f' (and {len(different) - 1} more differ)' if different[1:] else ''}: give the same settings, "
-            "or another name= for a new run"
-        )
+    check_fingerprint(path, card, expected, "give the same settings, or another name= for a new run")
 
 
 def check_image_size(seen: int, path: str | Path, image_size: int) -> None:
@@ -79,16 +72,6 @@ def check_image_size(seen: int, path: str | Path, image_size: int) -> None:
 def fresh_model(model: dict[str, Any]) -> dict[str, Any]:
     """A model's words, for random weights."""
     return {**model, "weights": None} if "weights" in model else model
-
-
-def _flat(card: Card) -> dict[str, Any]:
-    model = {f"model.{key}": value for key, value in card["model"].items()}
-    return {**{key: value for key, value in card.items() if key != "model"}, **model}
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def load(path: str | Path) -> Classifier:

@@ -27,8 +27,9 @@ from torch.nn import functional as F
 from zfnet.data.batches import Batch, Batches
 from zfnet.data.image_store import Images
 from zfnet.data.preprocessing import Preprocessing, centre_crop, ten_crops
-from zfnet.data.store_files import alone, pwrite
+from zfnet.data.store_files import lock_folder
 from zfnet.errors import InputError
+from zfnet.io import pwrite
 from zfnet.models.reading import check_called_once, evaluating, found, reading, run_order
 from zfnet.progress import progress_bar
 from zfnet.training.kept import Kept, check_room
@@ -66,7 +67,7 @@ def kept_features(
             for layer, (key, shape) in trunk.probed().items()
         }
         if any(each.missing for each in kept.values()):
-            with alone(folder):
+            with lock_folder(folder):
                 missing = {layer: each for layer, each in kept.items() if each.missing}
                 if missing:  # another process may have computed them meanwhile
                     check_room(folder, list(missing.values()))

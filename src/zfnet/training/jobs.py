@@ -27,9 +27,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from zfnet.errors import InputError
+from zfnet.io import file_lock, try_lock
 from zfnet.training.folders import NOT_IN_NAME
 from zfnet.training.manifest import begin, note, read_manifest
-from zfnet.training.processes import die_with, locked, one_gpu, try_lock
+from zfnet.training.processes import die_with, one_gpu
 from zfnet.training.result import objective, read_result, summary
 
 STARTED_BY = "ZFNET_SWEEP_PROCESS"  # in a job's environment: the process that ends with it
@@ -64,7 +65,7 @@ def run_job(cfg: DictConfig, folder: Path) -> float:
         die_with(os.getppid())  # a launcher's worker
     with ExitStack() as held:
         busy = f"{folder}: a process of an earlier sweep still works on this job; waiting for it"
-        locks = [held.enter_context(locked([folder / ".lock"], busy))[1]]
+        locks = [held.enter_context(file_lock([folder / ".lock"], busy))[1]]
         if result := read_result(folder):
             log.info("%s has finished already", folder)
             note(sweep, folder.name, overrides=overrides, state="finished", status=0, error=None)

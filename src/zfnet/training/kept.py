@@ -8,7 +8,6 @@ with kept.opened() as file: ...                       # writes its bytes; then k
 kept.features()                                       # (pictures, width)
 """
 
-import json
 import math
 import os
 import shutil
@@ -21,8 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zfnet.data.store_files import length_of, mapped, save
 from zfnet.errors import InputError
+from zfnet.io import length_of, mapped, read_json, save_json
+
+REMEDY = "delete it to compute the features again"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class Kept:
     @property
     def done(self) -> int:
         """Pictures that are safe on the disk."""
-        done = int(json.loads(self.index.read_text())["done"]) if self.index.exists() else 0
+        if not self.index.exists():
+            return 0
+        done = read_json(self.index, REMEDY, lambda state: int(state["done"]))
         return done if length_of(self.data) >= done * self.picture else 0
 
     @property
@@ -69,10 +72,10 @@ class Kept:
         """The bytes of the first `done` pictures are written: from now on a kill does not cost them."""
         os.fsync(file)
         state = {**self.about, "shape": self.shape, "done": max(done, self.done)}
-        save(self.index, json.dumps(state, indent=1).encode())
+        save_json(self.index, state)
 
     def features(self) -> Tensor:
-        return mapped(self.data, self.shape, torch.float32)
+        return mapped(self.data, self.shape, torch.float32, REMEDY)
 
 
 def check_room(folder: Path, missing: Sequence[Kept]) -> None:

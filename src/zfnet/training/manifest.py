@@ -10,7 +10,6 @@ A job is "finished" when its folder holds a result, "running" while a process wo
 its exit status and `error` the line that says why. The machine is that of the sweep's latest start.
 """
 
-import json
 import os
 import platform
 import shlex
@@ -23,26 +22,33 @@ from typing import Any
 
 import torch
 
-from zfnet.data.store_files import save
-from zfnet.training.processes import locked, try_lock
+from zfnet.io import file_lock, read_json, save_json, try_lock
 from zfnet.training.result import read_result
 
 PACKAGES = ("visualizing-convnets", "torch", "torchvision", "lightning", "hydra-core")
+REMEDY = "delete it: finished jobs are found by their results, and are not run again"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of the sweep in `folder`; an empty one when there is none yet."""
     path = folder / "sweep.json"
-    return json.loads(path.read_text()) if path.exists() else {"jobs": []}
+    return read_json(path, REMEDY, _manifest) if path.exists() else {"jobs": []}
+
+
+def _manifest(content: Any) -> dict[str, Any]:
+    """The content of sweep.json, if it is one."""
+    for job in content["jobs"]:
+        job["folder"], job["state"]
+    return content
 
 
 @contextmanager
 def manifest(folder: Path) -> Iterator[dict[str, Any]]:
     """The manifest to be changed, by one process at a time; written at the end."""
-    with locked([folder / ".manifest.lock"], "waiting for the sweep's manifest"):
+    with file_lock([folder / ".manifest.lock"], "waiting for the sweep's manifest"):
         sweep = read_manifest(folder)
         yield sweep
-        save(folder / "sweep.json", (json.dumps(sweep, indent=1) + "\n").encode())
+        save_json(folder / "sweep.json", sweep)
 
 
 def begin(folder: Path, script: Path, overrides: list[str]) -> dict[str, Any]:

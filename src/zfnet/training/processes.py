@@ -1,61 +1,23 @@
-"""Processes that know of each other: locks that last as long as someone uses what they guard, and ends passed on.
+"""Processes that know of each other: a GPU that one job has, and the end of a parent passed on.
 
-    with locked([folder / ".lock"], f"{folder}: in use; waiting") as (_, lock):
-        Popen(command, pass_fds=[lock])       # the child keeps the lock, even if this process is killed
-    with one_gpu() as (device, lock): ...     # "1": of several GPUs one that no other job has
-
-The kernel takes a lock back when the last process that holds it is gone, however it went.
+with one_gpu() as (device, lock):                   # "1": of several GPUs one that no other job has
+    Popen(command, pass_fds=[lock])                 # the child keeps it, even if this process is killed
 """
 
 import ctypes
-import fcntl
-import logging
 import os
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
+from zfnet.io import file_lock
+
 PR_SET_PDEATHSIG = 1  # sys/prctl.h
-log = logging.getLogger(__name__)
-
-
-def try_lock(path: Path) -> int | None:
-    """A descriptor that holds the lock of `path`; None where another process holds it."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        return None
-    return file
-
-
-@contextmanager
-def locked(paths: Sequence[Path], busy: str) -> Iterator[tuple[int, int]]:
-    """Holds the first of `paths` that is free, and waits for one, saying `busy`, until there is.
-
-    Yields its place in `paths` and a descriptor.
-    """
-    waiting = False
-    while True:
-        for place, path in enumerate(paths):
-            file = try_lock(path)
-            if file is not None:
-                try:
-                    yield place, file
-                finally:
-                    os.close(file)
-                return
-        if not waiting:
-            log.info(busy)
-        waiting = True
-        time.sleep(0.2)
 
 
 @contextmanager
@@ -64,7 +26,7 @@ def one_gpu() -> Iterator[tuple[str, int]]:
     names = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
     devices = names.split(",")
     locks = [Path(tempfile.gettempdir()) / f"zfnet-{os.getuid()}-gpu-{device}.lock" for device in devices]
-    with locked(locks, f"GPUs {names}: each has a job; waiting for one") as (place, lock):
+    with file_lock(locks, f"GPUs {names}: each has a job; waiting for one") as (place, lock):
         yield devices[place], lock
 
 

@@ -7,14 +7,13 @@ A run is finished when this file is there. Errors and accuracies are fractions: 
 `test/` the mean of the paper's ten, `trained/` the finished net on its own training pictures.
 """
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from zfnet.data.store_files import save
+from zfnet.io import read_json, save_json
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +21,7 @@ log = logging.getLogger(__name__)
 def read_result(folder: Path) -> dict[str, Any] | None:
     """A finished run's numbers; None when it is not finished."""
     path = folder / "result.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_json(path, "delete it to train again", dict) if path.exists() else None
 
 
 def objective(result: dict[str, Any]) -> float:
@@ -49,7 +48,7 @@ def summary(result: dict[str, Any]) -> str:
 @rank_zero_only
 def finish(result: dict[str, Any], folder: Path) -> None:
     """Writes the numbers and logs the errors and what lies in `folder`."""
-    save(folder / "result.json", (json.dumps(result, indent=1) + "\n").encode())
+    save_json(folder / "result.json", result)
     lines = [summary(result)]
     if any(folder.glob("events.*")):
         lines.append(f"TensorBoard: tensorboard --logdir {folder} --samples_per_plugin images=1000")

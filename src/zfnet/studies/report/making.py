@@ -12,7 +12,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from zfnet.data.store_files import save
+from zfnet.io import save
 from zfnet.studies.report import (
     ablations,
     agreement,

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 
-from zfnet.data.store_files import save
+from zfnet.io import save
 from zfnet.studies.report.runs import Problem
 
 WIDEST, TALLEST = 1400, 2800  # pixels
