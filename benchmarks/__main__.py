@@ -1,6 +1,7 @@
-"""The table of all benchmarks: `python -m benchmarks [NAME ...]`, a name being a file of this folder."""
+"""The table of all benchmarks: `python -m benchmarks [--tiny] [NAME ...]`, a name being a file of this folder."""
 
 import importlib
+import os
 import pkgutil
 import sys
 
@@ -8,16 +9,21 @@ import benchmarks
 
 
 def main() -> None:
+    asked = sys.argv[1:]
+    if "--tiny" in asked:
+        asked.remove("--tiny")
+        os.environ["ZFNET_BENCHMARKS"] = "tiny"  # before any benchmark is imported, and for its processes
+        importlib.import_module("torch").set_num_threads(1)
     modules = {
         module.name: importlib.import_module(f"benchmarks.{module.name}")
         for module in pkgutil.iter_modules(benchmarks.__path__)
         if module.name != "__main__"
     }
     names = [name for name, module in modules.items() if hasattr(module, "bench")]
-    if unknown := sorted(set(sys.argv[1:]) - set(names)):
+    if unknown := sorted(set(asked) - set(names)):
         sys.exit(f"no benchmark named {', '.join(unknown)}: choose from {', '.join(names)}")
     print("name | ours | peer | ratio | goal")
-    for name in sys.argv[1:] or names:
+    for name in asked or names:
         for row in modules[name].bench():
             print(f"{row.name} | {row.ours} | {row.peer} | {row.ratio:.4g} | {row.goal}", flush=True)
 

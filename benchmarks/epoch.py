@@ -19,15 +19,15 @@ import torch
 from PIL import Image
 from torchvision.transforms import Compose, RandomCrop, RandomHorizontalFlip, Resize, ToTensor
 
-from benchmarks.measuring import Row, Worker, alternate, seconds_of
+from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
 from benchmarks.photos import in_memory, made_photos, real_photos, source_of
 from zfnet.data.batches import Augmentation, Batches
 from zfnet.data.image_store import ImageStore, build_store
 from zfnet.data.preprocessing import Preprocessing
 from zfnet.training.memory import keep_freed_memory
 
-STORED, CROP, BATCH = 256, 224, 128
-EPOCHS = 10  # of ours at each measurement; one takes a few hundredths of a second
+STORED, CROP, BATCH = 256, 224, sized(128, 4)
+EPOCHS = sized(10, 1)  # of ours at each measurement; one takes a few hundredths of a second
 
 
 def bench() -> list[Row]:

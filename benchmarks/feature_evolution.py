@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from lightning import LightningModule, Trainer
 
-from benchmarks.measuring import Row, Worker
+from benchmarks.measuring import Row, Worker, sized
 from benchmarks.photos import in_memory
 from callbacks import FeatureEvolution
 from zfnet.data import ImageData
@@ -27,7 +27,8 @@ from zfnet.training.checkpoint import build
 from zfnet.training.fit import fast_precision
 from zfnet.training.memory import keep_freed_memory
 
-PICTURES, BATCH, SIZE, CLASSES = 640, 32, 224, [f"class {number}" for number in range(12)]
+PICTURES, BATCH, SIZE = sized(640, 12), sized(32, 4), sized(224, 64)
+CLASSES = [f"class {number}" for number in range(12)]
 MODEL = {"_target_": "zfnet.models.convnet", "architecture": "zfnet", "pixels": "unit", "init": "he"}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.handwritten import CLASSES
-from benchmarks.measuring import Row, Worker, alternate, seconds_of
+from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
 from zfnet.data.image_store import ImageStore, build_store
 from zfnet.data.preprocessing import Preprocessing
 from zfnet.data.sources import Arrays
@@ -21,7 +21,7 @@ from zfnet.models import ConvNet, convnet
 from zfnet.training.features import kept_features
 from zfnet.training.memory import keep_freed_memory
 
-BATCH, PICTURES, STORED, SIZE = 64, 320, 256, 224
+BATCH, PICTURES, STORED, SIZE = sized((64, 320, 256, 224), (4, 8, 73, 64))
 
 
 def bench() -> list[Row]:

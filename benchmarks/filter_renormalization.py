@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from benchmarks.handwritten import CLASSES, training_step
-from benchmarks.measuring import Row, Worker, seconds_of
+from benchmarks.measuring import Row, Worker, seconds_of, sized
 from callbacks.filter_renormalization import renormalize
 from zfnet.models import convnet
 from zfnet.training.memory import keep_freed_memory
 
-BATCH, SIZE, STEPS = 32, 224, 7
+BATCH, SIZE, STEPS = sized(32, 2), sized(224, 64), sized(7, 1)
 PAPER, EVERY_FILTER = 0.1, 0.01  # radii
 
 

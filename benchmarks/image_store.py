@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Resize
 
-from benchmarks.measuring import Row, alternate, seconds_of
+from benchmarks.measuring import Row, alternate, seconds_of, sized
 from benchmarks.photos import in_memory, made_photos, real_photos, source_of
 from zfnet.data.image_store import ImageStore, build_store
 
-SIZE = 256
+SIZE = sized(256, 64)
 
 
 def bench() -> list[Row]:

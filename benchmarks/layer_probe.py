@@ -10,10 +10,10 @@ import torch
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from benchmarks.measuring import Row, Worker, alternate, seconds_of
+from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
 from zfnet.training.linear import Rotated, fit_readout
 
-CLASSES, PICTURES, WIDTH, NOISE = 101, 8, 4096, 3.0
+CLASSES, PICTURES, WIDTH, NOISE = sized((101, 8, 4096, 3.0), (4, 8, 64, 0.1))
 
 
 def bench() -> list[Row]:

@@ -33,7 +33,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from benchmarks.handwritten import training_step
-from benchmarks.measuring import Row, Worker, alternate, seconds_of
+from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
 from benchmarks.photos import in_memory
 from zfnet.data.batches import Augmentation, Batches
 from zfnet.data.image_data import stored_size
@@ -45,9 +45,10 @@ from zfnet.training.fit import fast_precision, register_resolvers, train
 from zfnet.training.folders import config_folder
 from zfnet.training.memory import keep_freed_memory
 
-BATCH, SIZE, CLASSES, PICTURES = 32, 112, 12, 3000  # as the default config has them
+# As the default config has them
+BATCH, SIZE, CLASSES, PICTURES = sized((32, 112, 12, 3000), (4, 64, 12, 12))
 STEPS = PICTURES // BATCH
-REAL_STEPS = 4
+REAL_STEPS = sized(4, 1)
 
 
 def bench() -> list[Row]:
@@ -101,7 +102,7 @@ class Stopwatch(Callback):
             Stopwatch.seconds = (time.process_time() - self._start) / batch_idx
 
 
-def noise(split: str) -> Arrays:
+def noise(split: str, **_: Any) -> Arrays:
     """Random pictures, as many as the default data set has for training, 32 for validation."""
     number, size = {"train": PICTURES, "val": BATCH}[split], stored_size(SIZE)
     images = np.random.default_rng(0).integers(0, 256, (number, size, size, 3), dtype=np.uint8)

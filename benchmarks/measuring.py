@@ -5,18 +5,30 @@ machine count little. Sides that set up their process (how freed memory is kept)
 
     with Worker(make_ours, 224) as ours, Worker(make_peer, 224) as peer:
         seconds = alternate(ours, peer)
+
+`python -m benchmarks --tiny` runs every benchmark once on next to nothing: tests ask whether it still works. Its
+numbers mean nothing.
 """
 
 import multiprocessing
+import os
+import pickle
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 REPEATS = 5
+TINY = os.environ.get("ZFNET_BENCHMARKS") == "tiny"
+T = TypeVar("T")
+
+
+def sized(full: T, tiny: T) -> T:
+    """`full`, or `tiny` where only a benchmark's code is tested."""
+    return tiny if TINY else full
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,7 @@ def seconds_of(function: Callable[[], object]) -> float:
 
 def alternate(*clocks: Callable[[], float], repeats: int = REPEATS) -> list[float]:
     """The median of what each gives, called in turn so that a busy machine is busy for all of them."""
-    rounds = [[clock() for clock in clocks] for _ in range(repeats)]
+    rounds = [[clock() for clock in clocks] for _ in range(sized(repeats, 1))]
     return [statistics.median(values) for values in zip(*rounds, strict=True)]
 
 
@@ -50,6 +62,11 @@ class Worker:
     """
 
     def __init__(self, make: Callable[..., Callable[[], Any]], *arguments: object) -> None:
+        self._here: Callable[[], Any] | None = None
+        if TINY:  # the imports of fifty processes would take minutes
+            self._here = make(*pickle.loads(pickle.dumps(arguments)))
+            self._here()
+            return
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
@@ -57,6 +74,8 @@ class Worker:
         theirs.close()
 
     def __call__(self) -> Any:
+        if self._here is not None:
+            return self._here()
         self._ours.send("call")
         return self._ours.recv()
 
@@ -64,8 +83,9 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ours.close()
-        self._process.join()
+        if self._here is None:
+            self._ours.close()
+            self._process.join()
 
 
 def _serve(pipe: Any, make: Callable[..., Callable[[], Any]], arguments: tuple[object, ...]) -> None:

@@ -16,12 +16,12 @@ from captum.attr import Occlusion
 from torch import Tensor, nn
 
 from benchmarks.handwritten import CLASSES
-from benchmarks.measuring import Row, Worker, alternate, seconds_of
+from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
 from zfnet.analysis.occlusion import occlusion_sweep
 from zfnet.models import convnet
 from zfnet.training.memory import keep_freed_memory
 
-SIDE, SIZE = 224, 50
+SIDE, SIZE = sized((224, 50), (64, 40))
 
 
 def bench() -> list[Row]:

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.measuring import sized
 from zfnet.data.sources import Photos
 
-PHOTOS = 500
+PHOTOS = sized(500, 6)
 
 
 def real_photos() -> list[Path]:

@@ -17,12 +17,12 @@ from captum.attr import NeuronDeconvolution
 from torch import nn
 
 from benchmarks.handwritten import CLASSES, by_hand
-from benchmarks.measuring import Row, Worker, alternate, seconds_of
+from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
 from zfnet.deconv import Deconvnet, Unit, top_activations
 from zfnet.models import convnet
 from zfnet.training.memory import keep_freed_memory
 
-IMAGES, SIZE, SOME = 16, 224, 8
+IMAGES, SIZE, SOME = sized((16, 224, 8), (2, 64, 2))
 GOALS = {"conv1": 1000, "conv2": 100, "conv3": 12, "conv4": 7, "conv5": 4}
 GENERAL = 1.4
 

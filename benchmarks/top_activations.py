@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from benchmarks.handwritten import CLASSES
-from benchmarks.measuring import Row, Worker, alternate, seconds_of
+from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
 from zfnet.deconv import top_activations
 from zfnet.models import convnet
 from zfnet.training.memory import keep_freed_memory
 
-BATCH, BATCHES, SIZE = 64, 4, 224
+BATCH, BATCHES, SIZE = sized((64, 4, 224), (4, 2, 64))
 LAYERS = [f"conv{number}" for number in range(1, 6)]
 
 

@@ -18,11 +18,11 @@ import torch
 from torch import nn
 
 from benchmarks.handwritten import CLASSES, by_hand, training_step
-from benchmarks.measuring import Row, Worker, alternate, seconds_of
+from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
 from zfnet.models import convnet
 from zfnet.training.memory import keep_freed_memory
 
-BATCH, SIZE = 32, 224
+BATCH, SIZE = sized((32, 224), (2, 64))
 OPERATIONS = 2 * BATCH * (3 * (171 + 415 + 150 + 224 + 150 + 59) - 171) * 10**6
 
 

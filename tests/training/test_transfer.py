@@ -13,12 +13,12 @@ import torch
 from hydra import compose
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn.modules.module import register_module_forward_hook
 
 import zfnet
+from tests.made_data import write_voc
 from zfnet.data.preprocessing import ten_crops
 from zfnet.data.voc import CLASSES
 from zfnet.errors import InputError
@@ -151,32 +151,6 @@ def test_the_strength_is_chosen_without_the_test_pictures(
 
 
 # VOC: several classes a picture
-
-
-def write_voc(root: Path, count: int) -> Path:
-    """`count` pictures a split in VOC's layout: each shows two of twenty classes, one half in each one's colour, and
-    every fifth a third one that is difficult."""
-    place = root / "VOCdevkit" / "VOC2012"
-    for part in ("ImageSets/Main", "Annotations", "JPEGImages"):
-        (place / part).mkdir(parents=True)
-    colours = np.random.default_rng(0).integers(0, 256, (len(CLASSES), 3), dtype=np.uint8)
-    noise = np.random.default_rng(1)
-    for split in ("train", "val"):
-        names = [f"{split}_{i:04d}" for i in range(count)]
-        (place / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(names) + "\n")
-        for i, name in enumerate(names):
-            one, other, third = i % 20, (i + 1 + i // 20 % 19) % 20, (i + 10) % 20
-            pixels = np.empty((60, 60, 3), dtype=np.uint8)
-            pixels[:, :30], pixels[:, 30:] = colours[one], colours[other]
-            pixels = np.clip(pixels + noise.normal(0, 8, pixels.shape), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(place / "JPEGImages" / f"{name}.jpg")
-            difficult = [(one, 0), (other, 0), *([(third, 1)] if i % 5 == 0 else [])]
-            objects = "".join(
-                f"<object><name>{CLASSES[label]}</name><difficult>{hard}</difficult></object>"
-                for label, hard in difficult
-            )
-            (place / "Annotations" / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
-    return root
 
 
 @pytest.fixture(scope="module")
