@@ -3,15 +3,16 @@
 write_json({"energy": 0.123456789, "missing": math.nan}, folder / "study.json")     # 0.123457, null
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
+from zfnet.io import save_json
+
 
 def write_json(result: Any, path: Path, indent: int | None = None) -> None:
-    """Writes lists and mappings of numbers and words."""
-    path.write_text(json.dumps(plain(result), indent=indent, allow_nan=False) + "\n")
+    """Writes lists and mappings of numbers and words, whole or not at all."""
+    save_json(path, plain(result), indent)
 
 
 def plain(value: Any) -> Any:

@@ -23,7 +23,7 @@ Key = tuple[str, str]
 
 def results(found: Found) -> list[Compared]:
     """Table 3 of each setting in which an ablation was trained."""
-    grouped = settings(trained_whole(found), VARIED)
+    grouped = settings(trained_whole(found), VARIED, ablation)
     grids = [each for each in grouped if any(ablation(run) in EDITED for run in each.runs)]
     return [
         Compared("Table 3", each.label, _table(found, each), TABLE_3, _errors(each), _papers())

@@ -10,6 +10,7 @@ from typing import Any
 from zfnet.studies.report.claims import Claim
 from zfnet.studies.report.document import Table
 from zfnet.studies.report.measures import Measure
+from zfnet.studies.report.text import Text
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Compared:
     """`here` and `paper` have the same keys, those that the claims ask for."""
 
     title: str
-    label: str  # of the data set
+    label: Text  # of the data set
     table: Table
     claims: Sequence[Claim] = ()
     here: Mapping[Any, Measure] = field(default_factory=dict)

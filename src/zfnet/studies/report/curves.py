@@ -24,7 +24,9 @@ def figure_9(found: Found, album: Album) -> Section | None:
     panels = [Panel("the paper, Caltech-256", paper=_points(papers_curves(CALTECH_256)))]
     for each, points in measured:
         own = papers_curves(PAPERS[each.data]) if each.data in PAPERS else {}
-        panels.append(Panel(each.label, _points(points), _points({n: own[n] for n in points if n in own})))
+        panels.append(
+            Panel(_no_formula(each.label), _points(points), _points({n: own[n] for n in points if n in own}))
+        )
     figure = album.drawn("figure9", partial(draw_transfer, panels))
     words = (
         "Accuracy per class over the number of training images per class: new classifiers on a frozen, "
@@ -36,15 +38,11 @@ def figure_9(found: Found, album: Album) -> Section | None:
 
 def learning_curves(found: Found, album: Album) -> Section | None:
     """A picture for each setting of the sweeps, a panel a row, a line a seed."""
-    runs = [
-        run
-        for run in trained_whole(found)
-        if found.sweep_of(run) and isinstance(run.results.get("history"), list)
-    ]
+    runs = [run for run in trained_whole(found) if found.sweep_of(run) and "history" in run.results]
     pictures = []
-    for number, setting in enumerate(settings(runs, VARIED)):
+    for number, setting in enumerate(settings(runs, VARIED, ablation)):
         rows = {
-            f"{row[0]}: {ABLATIONS[row].name if row in ABLATIONS else row[1]}": [
+            _no_formula(f"{row[0]}: {ABLATIONS[row].name if row in ABLATIONS else row[1]}"): [
                 run.results["history"] for run in setting.runs if ablation(run) == row
             ]
             for row in sorted({ablation(run) for run in setting.runs}, key=_order)
@@ -57,6 +55,11 @@ def learning_curves(found: Found, album: Album) -> Section | None:
 def _order(row: tuple[str, str]) -> tuple[int, tuple[str, str]]:
     known = list(ABLATIONS)
     return (known.index(row) if row in known else len(known), row)
+
+
+def _no_formula(text: str) -> str:
+    """Matplotlib reads what stands between two dollars as one."""
+    return text.replace("$", r"\$")
 
 
 def _points(named: dict[str, list[tuple[int, Measure]]]) -> dict[str, Points]:

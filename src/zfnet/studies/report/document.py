@@ -1,13 +1,16 @@
-"""What a report consists of; html.py and markdown.py write it down, everything else only fills it.
+"""What a report consists of; render.py writes it down, everything else only fills it.
 
-    Section("Table 3", [Words("On `creatures`."), Table("", "net", [("top-1", "here")], [Row("whole", ["3.3"])])])
+    Section("Table 3", [Words(["On ", Code("creatures")]), Table("", "net", [("top-1", "here")], rows)])
 
-Text between backticks is code. A cell is text: "12.3 ± 0.4", "+1.2", "" where there is nothing.
+A cell is "12.3 ± 0.4", "+1.2", "" where there is nothing, or text.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 from zfnet.studies.report.pictures import Print
+from zfnet.studies.report.text import Text, plain
 
 HERE, PAPER, DIFFERENCE = "here", "paper", "difference"  # names of columns that are written in their own way
 LONGEST_NUMBER = 24  # characters
@@ -17,7 +20,7 @@ LONGEST_NUMBER = 24  # characters
 class Words:
     """A paragraph."""
 
-    text: str
+    text: Text
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Commands:
 class Row:
     """A line of a table, a cell a column; `heading` rows have no cells and name those that follow."""
 
-    name: str
-    cells: list[str] = field(default_factory=list)
+    name: Text
+    cells: Sequence[Text] = ()
     heading: bool = False
 
 
@@ -40,15 +43,30 @@ class Row:
 class Table:
     """Columns are (group, name); neighbours of one group share a heading. Notes stand beneath."""
 
-    title: str
+    title: Text
     corner: str
     columns: list[tuple[str, str]]
     rows: list[Row]
-    notes: list[str] = field(default_factory=list)
+    notes: Sequence[Text] = ()
 
-    def wordy(self, column: int) -> bool:
-        """Whether a column holds sentences, no numbers."""
-        return any(len(row.cells[column]) > LONGEST_NUMBER for row in self.rows if row.cells)
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """The headings above the columns and how many each spans; empty where there is none."""
+        names = [group for group, _ in self.columns]
+        return [(name, len(list(same))) for name, same in groupby(names)] if any(names) else []
+
+    @property
+    def kinds(self) -> list[str]:
+        """Of each column what it holds, whether it opens a group, and whether it holds sentences, no numbers."""
+        kinds = []
+        for column, (group, name) in enumerate(self.columns):
+            words = [name] if name in (HERE, PAPER, DIFFERENCE) else []
+            if column == 0 or self.columns[column - 1][0] != group:
+                words.append("opens")
+            if any(len(plain(row.cells[column])) > LONGEST_NUMBER for row in self.rows if row.cells):
+                words.append("words")
+            kinds.append(" ".join(words))
+        return kinds
 
 
 @dataclass(frozen=True)
@@ -56,7 +74,7 @@ class Picture:
     """A picture of a run, or one drawn for the report, and what is seen on it."""
 
     print: Print
-    caption: str
+    caption: Text
 
 
 @dataclass(frozen=True)
@@ -74,7 +92,7 @@ class Section:
     """A heading and what stands beneath it."""
 
     title: str
-    blocks: list[Block]
+    blocks: Sequence[Block]
 
 
 @dataclass(frozen=True)
@@ -82,5 +100,5 @@ class Document:
     """A title, a line beneath it, and sections."""
 
     title: str
-    subtitle: str
+    subtitle: Text
     sections: list[Section]

@@ -9,8 +9,9 @@ from typing import Any
 
 from zfnet.studies.report.document import Block, Gallery, Picture, Section, Words
 from zfnet.studies.report.pictures import Album
-from zfnet.studies.report.runs import Found, Run, readable
+from zfnet.studies.report.runs import Found, Run
 from zfnet.studies.report.settings import data_name, label, net_name
+from zfnet.studies.report.text import Code, Text, joined
 
 
 @dataclass(frozen=True)
@@ -27,26 +28,26 @@ def section(found: Found, name: str, album: Album) -> Section | None:
     figure = FIGURES[name]
     blocks: list[Block] = []
     for run in found.analyses(name):
-        lines = readable(found, run, lambda run: list(figure.said(run.results[name])))
+        lines = found.analyzed(run, lambda run: list(figure.said(run.results[name])))
         if lines is None:
             continue
-        blocks.append(Words(": ".join([f"Of {of(run)}", *(["; ".join(lines)] if lines else [])]) + "."))
+        blocks.append(Words(["Of ", of(run), f": {'; '.join(lines)}." if lines else "."]))
         paths = sorted(run.folder.glob("*.png"))
         blocks += gallery(
             album,
-            [(path, f"{path.stem if len(paths) > 1 else figure.title}, of {of(run)}") for path in paths],
+            [(path, [path.stem if len(paths) > 1 else figure.title, ", of ", of(run)]) for path in paths],
         )
     return Section(figure.title, [Words(figure.text), *blocks]) if blocks else None
 
 
-def of(run: Run) -> str:
+def of(run: Run) -> Text:
     """The net or nets that a run of analyze.py looks at, and on what."""
     nets = run.config.get("ckpt") or run.word("model.name") or run.word("model.architecture") or []
-    names = [f"`{net_name(str(each))}`" for each in (nets if isinstance(nets, list) else [nets])]
-    return " on ".join([", ".join(names), data_name(run)] if names else [data_name(run)])
+    names = [Code(net_name(each)) for each in (nets if isinstance(nets, list) else [nets])]
+    return [joined(names), " on ", data_name(run)] if names else data_name(run)
 
 
-def gallery(album: Album, pictures: Iterable[tuple[Path, str]]) -> list[Block]:
+def gallery(album: Album, pictures: Iterable[tuple[Path, Text]]) -> list[Block]:
     """Those that can be read, with their captions."""
     shown = [Picture(each, caption) for path, caption in pictures if (each := album.add(path))]
     return [Gallery(shown)] if len(shown) > 1 else list(shown)
@@ -58,14 +59,16 @@ def trained(found: Found, album: Album) -> Section | None:
     for run in found.runs:
         if run.script != "train" or found.sweep_of(run):
             continue
-        pictures = [(run.folder / f"{name}.png", caption) for name, caption in OF_A_RUN.items()]
+        pictures: list[tuple[Path, Text]] = [
+            (run.folder / f"{name}.png", caption) for name, caption in OF_A_RUN.items()
+        ]
         for part, caption in OF_ITS_LAYERS.items():
             pictures += [
                 (path, f"{caption}, {path.stem}") for path in sorted((run.folder / part).glob("*.png"))
             ]
         if there := [(path, caption) for path, caption in pictures if path.exists()]:
             blocks += [
-                Words(f"`{run.folder.name}`: {run.choices.get('model')} on {label(run)}."),
+                Words([Code(run.folder.name), f": {run.choices.get('model')} on {label(run)}."]),
                 *gallery(album, there),
             ]
     return Section("Training", blocks) if blocks else None

@@ -6,7 +6,8 @@ Single nets come from the training runs of a setting, averages from analyze.py a
 import shlex
 from collections import Counter
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, FiniteFloat
 
 from zfnet.studies.paper import IMAGENET, OTHERS_ON_IMAGENET, Errors
 from zfnet.studies.report.ablations import VARIED, command, trained_whole
@@ -14,13 +15,31 @@ from zfnet.studies.report.claims import TABLE_2
 from zfnet.studies.report.compared import Compared
 from zfnet.studies.report.document import DIFFERENCE, HERE, PAPER, Row, Table
 from zfnet.studies.report.measures import Measure, beside, measured, of_paper, said
-from zfnet.studies.report.runs import Found, Run, readable, run_in, shown
+from zfnet.studies.report.missing import told
+from zfnet.studies.report.runs import Found, Run, run_in, shown
 from zfnet.studies.report.settings import Setting, ablation, data_name, settings
+from zfnet.studies.report.text import Text
 
 COLUMNS = {"val top-1": "top1_error", "val top-5": "top5_error"}
 KINDS = {("alexnet", "none"): "alexnet", ("zfnet", "none"): "zfnet", ("zfnet", "wide_3_4_5"): "wide"}
 CROPS = 10
 Rows = dict[tuple[str, str], Measure]  # by kind and column
+
+
+class Average(BaseModel):
+    """Nets whose probabilities were averaged, and the errors."""
+
+    name: str
+    nets: list[str]
+    crops: int
+    top1_error: FiniteFloat
+    top5_error: FiniteFloat | None
+
+
+class Tested(BaseModel):
+    """What the report reads of ensemble.json."""
+
+    rows: list[Average]
 
 
 def results(found: Found) -> list[Compared]:
@@ -29,8 +48,10 @@ def results(found: Found) -> list[Compared]:
     whole = [
         run for run in trained_whole(found) if ablation(run) in KINDS and "test/top1_error" in run.result
     ]
-    ensembles = found.analyses("ensemble")
-    groups = {each: [run for run in ensembles if _is_of(run, each)] for each in settings(whole, VARIED)}
+    ensembles = [run for run in found.analyses("ensemble") if run.word("split", "val") == "val"]
+    groups = {
+        each: [run for run in ensembles if _is_of(run, each)] for each in settings(whole, VARIED, ablation)
+    }
     several = [each for each, of in groups.items() if of or len({ablation(run) for run in each.runs}) > 1]
     tables = [_compared(each.label, each, groups[each], found) for each in several or groups]
     known = [run for of in groups.values() for run in of]
@@ -38,14 +59,12 @@ def results(found: Found) -> list[Compared]:
 
 
 def _is_of(ensemble: Run, setting: Setting) -> bool:
-    """Whether one of its nets was trained in the setting."""
+    """Whether all of its nets were trained in the setting."""
     folders = {run.folder for run in setting.runs}
-    return any(Path(net).resolve().parent.parent in folders for net in _nets(ensemble))
-
-
-def _nets(ensemble: Run) -> list[str]:
-    nets = ensemble.config.get("ckpt")
-    return [str(net) for net in (nets if isinstance(nets, list) else [nets])]
+    nets = ensemble.config.get("ckpt") or []
+    return all(
+        Path(net).resolve().parent.parent in folders for net in (nets if isinstance(nets, list) else [nets])
+    )
 
 
 def _compared(label: str, setting: Setting | None, ensembles: list[Run], found: Found) -> Compared:
@@ -53,15 +72,13 @@ def _compared(label: str, setting: Setting | None, ensembles: list[Run], found: 
     several: Rows = {}
     others: dict[str, Rows] = {}
     for run in ensembles:
-        for row in readable(found, run, _rows_of) or []:
-            kind = _kind(row["nets"])
-            if row["crops"] == CROPS:
-                into = several if kind in IMAGENET else others.setdefault(row["name"], {})
-                into |= {
-                    (kind, column): Measure(100 * row[key], None, len(row["nets"]))
-                    for column, key in COLUMNS.items()
-                    if row[key] is not None
-                }
+        for row in found.analyzed(run, lambda run: Tested.model_validate(run.results["ensemble"]).rows) or []:
+            if row.crops == CROPS:
+                kind = _kind(row.nets)
+                into = several if kind in IMAGENET else others.setdefault(row.name, {})
+                for column, value in zip(COLUMNS, (row.top1_error, row.top5_error), strict=True):
+                    if value is not None and (each := measured([value], 100, count=len(row.nets))):
+                        into[kind, column] = each
     here = {**several, **single}
     rows = [Row(each.name, _cells(each, None, {})) for each in OTHERS_ON_IMAGENET]
     rows += [Row(each.name, _cells(each, kind, here)) for kind, each in IMAGENET.items()]
@@ -80,11 +97,6 @@ def _compared(label: str, setting: Setting | None, ensembles: list[Run], found: 
         for column, value in zip(COLUMNS, (each.val_top1, each.val_top5), strict=True)
     }
     return Compared("Table 2", label, table, TABLE_2, here, paper)
-
-
-def _rows_of(ensemble: Run) -> list[dict[str, Any]]:
-    words = ("name", "nets", "crops", *COLUMNS.values())
-    return [{word: row[word] for word in words} for row in ensemble.results["ensemble"]["rows"]]
 
 
 def _kind(nets: list[str]) -> str:
@@ -118,20 +130,20 @@ def _cells(paper: Errors | None, kind: str | None, here: Rows) -> list[str]:
     return [*cells, said(of_paper(paper.test_top5 if paper else None)), str(ours.count) if ours else ""]
 
 
-def _missing(here: Rows, setting: Setting | None) -> list[str]:
+def _missing(here: Rows, setting: Setting | None) -> list[Text]:
     """Single nets to be trained in this setting, then what can be averaged."""
     if setting is None:
         return []
     lines = [
-        f"not run yet: {IMAGENET[kind].name}: `{command(setting, row)}`"
+        told("not run yet", IMAGENET[kind].name, command(setting, row))
         for row, kind in KINDS.items()
         if (kind, "val top-1") not in here
     ]
     for kind, members in _averages(setting).items():
         if (kind, "val top-1") not in here and len(members) > 1:
-            checkpoints = ",".join(str(shown(run.folder / "checkpoints" / "last.ckpt")) for run in members)
+            checkpoints = ",".join(shown(run.folder / "checkpoints" / "last.ckpt") for run in members)
             line = shlex.join(["python", "analyze.py", "analysis=ensemble", f"ckpt=[{checkpoints}]"])
-            lines.append(f"not run yet: {IMAGENET[kind].name}: `{line}`")
+            lines.append(told("not run yet", IMAGENET[kind].name, line))
     return lines
 
 

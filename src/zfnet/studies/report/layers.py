@@ -4,13 +4,15 @@ A table for each number of images per class. The paper has Caltech-101 at 30 and
 stand beside the former.
 """
 
+from pydantic import BaseModel, FiniteFloat
+
 from zfnet.studies.paper import LAYERS, Pair
 from zfnet.studies.report.claims import TABLE_7
 from zfnet.studies.report.compared import Compared
 from zfnet.studies.report.document import DIFFERENCE, HERE, PAPER, Row, Table
 from zfnet.studies.report.figures import of
 from zfnet.studies.report.measures import Measure, beside, measured, of_paper
-from zfnet.studies.report.runs import Found, Run, readable
+from zfnet.studies.report.runs import Found, Run
 from zfnet.studies.report.settings import data_name
 
 COLUMNS = {"caltech101": 0, "caltech256": 1}  # of the paper's table
@@ -18,27 +20,41 @@ HEADS = {"svm": "SVM", "softmax": "softmax"}
 Key = tuple[str, int | str]  # head, and the layer: the paper's number, or its name where it has none
 
 
+class Folds(BaseModel):
+    """The accuracies of a layer's classifier."""
+
+    folds: list[FiniteFloat]
+
+
+class Probe(BaseModel):
+    """What the report reads of layer_probe.json: accuracies by layer, head and images per class."""
+
+    layers: dict[str, dict[str, dict[int, Folds]]]
+    numbers: dict[str, int | None]
+
+
 def results(found: Found) -> list[Compared]:
     """Table 7 of each run and number of images per class."""
-    return [each for run in found.analyses("layer_probe") for each in readable(found, run, _tables) or []]
+    return [each for run in found.analyses("layer_probe") for each in found.analyzed(run, _tables) or []]
 
 
 def _tables(run: Run) -> list[Compared]:
     """One for each k: layers by number, folds averaged."""
-    layers, numbers = (run.results["layer_probe"][key] for key in ("layers", "numbers"))
+    probe = Probe.model_validate(run.results["layer_probe"])
+    layers, numbers = probe.layers, probe.numbers
     names = {number: layer for layer, number in numbers.items() if number}  # of two with one number the last
     keys = {layer: layer for layer in layers} | {layer: number for number, layer in names.items()}
     found: dict[int, dict[Key, Measure]] = {}
     for layer, heads in layers.items():
         for head, by_k in heads.items():
             for k, about in by_k.items():
-                if each := measured(about["folds"], scale=100):
-                    found.setdefault(int(k), {})[head, keys[layer]] = each
+                if each := measured(about.folds, 100, range(len(about.folds))):
+                    found.setdefault(k, {})[head, keys[layer]] = each
     return [_compared(run, k, here, names) for k, here in sorted(found.items())]
 
 
 def _compared(run: Run, k: int, here: dict[Key, Measure], names: dict[int, str]) -> Compared:
-    label = f"{of(run)}, {k} images per class"
+    label = [of(run), f", {k} images per class"]
     paper: dict[Key, Measure] = {
         key: each for key, pair in LAYERS.items() if (each := of_paper(_pair(run, pair)))
     }
@@ -56,7 +72,7 @@ def _compared(run: Run, k: int, here: dict[Key, Measure], names: dict[int, str])
     return Compared(
         "Table 7",
         label,
-        Table(f"Table 7: {label}", "accuracy (%)", columns, rows, [note]),
+        Table(["Table 7: ", label], "accuracy (%)", columns, rows, [note]),
         TABLE_7,
         here,
         paper,

@@ -19,17 +19,17 @@ from zfnet.studies.report import (
     correspondence,
     curves,
     figures,
-    html,
     imagenet,
     layers,
-    markdown,
     origins,
     transfer,
     voc,
 )
 from zfnet.studies.report.document import Document, Section, Words
 from zfnet.studies.report.pictures import Album
+from zfnet.studies.report.render import render
 from zfnet.studies.report.runs import Found, find
+from zfnet.studies.report.text import Code, joined
 
 log = logging.getLogger(__name__)
 
@@ -52,15 +52,15 @@ def study(runs: Sequence[str], folder: Path) -> None:
     """Reports what lies below the folders `runs`; InputError where that is nothing."""
     found = find(runs)
     document = _document(found, runs, folder)
-    save(folder / "report.html", html.write(document).encode())
-    save(folder / "report.md", markdown.write(document, PICTURES).encode())
+    save(folder / "report.html", render(document, "report.html").encode())
+    save(folder / "report.md", render(document, "report.md", folder=PICTURES).encode())
     log.info(
         "%d runs, %d sweeps; %d that cannot be read", len(found.runs), len(found.sweeps), len(found.problems)
     )
 
 
 def _document(found: Found, runs: Sequence[str], folder: Path) -> Document:
-    album = Album(folder / PICTURES, found.problems)
+    album = Album(folder / PICTURES, found)
     tables = [each for part in TABLES for each in part.results(found)]
     titles = sorted({each.title for each in tables}, key=list(TITLES).index)
     sections = [
@@ -76,11 +76,11 @@ def _document(found: Found, runs: Sequence[str], folder: Path) -> Document:
     there = {name for each in sections for name in origins.MAKES if each.title.startswith(name)}
     last = [origins.commands(found), origins.unfinished(found), origins.not_run(there)]
     first = Section("What this is", [Words(origins.honesty(found))])
-    below = ", ".join(f"`{run}`" for run in runs)
-    subtitle = (
-        f"{len(found.runs)} runs and {len(found.sweeps)} sweeps below {below}, beside the numbers of Zeiler & Fergus "
-        f"(2013). {datetime.date.today():%d %B %Y}."
-    )
+    subtitle = [
+        f"{len(found.runs)} runs and {len(found.sweeps)} sweeps below ",
+        joined(map(Code, runs)),
+        f", beside the numbers of Zeiler & Fergus (2013). {datetime.date.today():%d %B %Y}.",
+    ]
     return Document(
         TITLE, subtitle, [first, agreement.section(tables), *sections, *(each for each in last if each)]
     )

@@ -4,26 +4,52 @@ said(measured([0.031, 0.035], scale=100))    # "3.3 ± 0.3"
 difference(Measure(3.3), 38.4)               # "−35.1"
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
 from statistics import fmean, stdev
 
 
 @dataclass(frozen=True)
 class Measure:
-    """The mean of `count` values and their sample deviation, None for a single one."""
+    """The mean of `count` values and their sample deviation, None for a single one.
+
+    `values` are those of the runs, none for a published number. `folds` says of each its fold, where other measures
+    have values of the same folds.
+    """
 
     mean: float
     deviation: float | None = None
     count: int = 1
+    values: tuple[float, ...] = field(default=(), compare=False)
+    folds: tuple[Hashable, ...] = field(default=(), compare=False)
 
 
-def measured(values: Sequence[float], scale: float = 1) -> Measure | None:
-    """None where there are no values."""
-    scaled = [scale * value for value in values]
+def measured(
+    values: Sequence[float], scale: float = 1, folds: Sequence[Hashable] = (), count: int = 0
+) -> Measure | None:
+    """The measure of what runs gave.
+
+    Args:
+        values: one a run.
+        scale: 100 for per cent.
+        folds: of each value, where the folds are shared with other measures.
+        count: of what the values are of, if not of `values` themselves.
+
+    Returns:
+        None where there are no values.
+
+    Raises:
+        ValueError: a value is no finite number.
+    """
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            raise ValueError(f"{value!r} is no finite number")
+    scaled = tuple(scale * value for value in values)
     if not scaled:
         return None
-    return Measure(fmean(scaled), stdev(scaled) if len(scaled) > 1 else None, len(scaled))
+    deviation = stdev(scaled) if len(scaled) > 1 else None
+    return Measure(fmean(scaled), deviation, count or len(scaled), scaled, tuple(folds))
 
 
 def said(measure: Measure | None, digits: int = 1, sign: bool = False) -> str:

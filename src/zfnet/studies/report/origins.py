@@ -5,12 +5,13 @@ import platform
 from collections import Counter
 from collections.abc import Collection
 from importlib.metadata import version
-from typing import Any
 
+from zfnet.errors import one_line
 from zfnet.studies.report.document import Block, Commands, Row, Section, Table, Words
 from zfnet.studies.report.missing import what_became
-from zfnet.studies.report.runs import Found, Run, Sweep, shown
+from zfnet.studies.report.runs import Found, Machine, Run, Sweep, shown
 from zfnet.studies.report.settings import ORIGINS, data_name, label
+from zfnet.studies.report.text import Code, Text, joined
 
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "numpy")
 MAKES = {
@@ -41,11 +42,16 @@ def commands(found: Found) -> Section:
         here = {"python": platform.python_version()} | {each: version(each) for each in PACKAGES}
         blocks.append(
             Words(
-                "Runs of their own; each folder's `.hydra/config.yaml` has the whole config. This report was made "
-                f"with {versions(here)} on {machine({'cpus': os.cpu_count(), 'host': platform.node()})}."
+                [
+                    "Runs of their own; each folder's ",
+                    Code(".hydra/config.yaml"),
+                    " has the whole config. This report was made with ",
+                    f"{versions(here)} on {machine(Machine(cpus=os.cpu_count()))}.",
+                ]
             )
         )
-        blocks.append(Commands([line for run in alone for line in (f"# {_of_run(run)}", run.command)]))
+        about = [(one_line(_of_run(run)), run.command) for run in alone]
+        blocks.append(Commands([line for what, command in about for line in (f"# {what}", command)]))
     return Section("What made it", blocks)
 
 
@@ -53,22 +59,22 @@ def unfinished(found: Found) -> Section | None:
     """Jobs that failed, runs without a result, files that cannot be read."""
     rows = []
     for run in found.runs:
-        if run.script == "train" and not run.result:
+        if run.script == "train" and not run.result and not (run.folder / "result.json").exists():
             state, command = what_became(found, run)
-            rows.append(Row(f"`{shown(run.folder)}`", [state, f"`{command}`"]))
-        elif run.script == "analyze" and run.analysis not in run.results:
-            rows.append(Row(f"`{shown(run.folder)}`", ["no results", f"`{run.command} resume=true`"]))
+            rows.append(Row(shown(run.folder), [state, Code(command)]))
+        elif run.analysis and not (run.folder / f"{run.analysis}.json").exists():
+            rows.append(Row(shown(run.folder), ["no results", Code(f"{run.command} resume=true")]))
     known = {run.folder for run in found.runs}
     for sweep in found.sweeps:
         for job in sweep.jobs:
-            if job["state"] != "finished" and sweep.folder / job["folder"] not in known:
-                why = f"{job['state']} ({job.get('error') or 'before it began'})"
-                rows.append(Row(f"`{shown(sweep.folder / job['folder'])}`", [why, f"`{sweep.command}`"]))
-    rows += [Row(f"`{shown(each.path)}`", [each.text, ""]) for each in found.problems]
+            if job.state != "finished" and sweep.folder / job.folder not in known:
+                why = f"{job.state} ({job.error or 'before it began'})"
+                rows.append(Row(shown(sweep.folder / job.folder), [why, Code(sweep.command)]))
+    rows += [Row(shown(each.path), [each.text, ""]) for each in dict.fromkeys(found.problems)]
     if not rows:
         return None
     table = Table("", "folder or file", [("", "what is wrong"), ("", "goes on by")], rows)
-    return Section("Not finished, failed, unreadable", [table])
+    return Section("Not finished, failed, left out", [table])
 
 
 def not_run(there: Collection[str]) -> Section | None:
@@ -77,42 +83,40 @@ def not_run(there: Collection[str]) -> Section | None:
     return Section("Not run yet", [Commands(lines)]) if lines else None
 
 
-def honesty(found: Found) -> str:
+def honesty(found: Found) -> Text:
     """On which data the numbers here are, and that the paper's are on others."""
     here = Counter(data_name(run) for run in found.runs)
     others = [name for name in here if name not in ORIGINS]
     if not others:
         return "The data sets are the paper's; image sizes, epochs and pre-training are as each table says."
-    named = ", ".join(f"`{name}`" for name in others)
-    return (
+    return [
         f"The paper's numbers are of {ORIGINS['imagenet']} (1.3 million images of 224 pixels, 70 epochs) and of "
-        f"Caltech-101, Caltech-256 and PASCAL VOC 2012 with nets trained on it. Numbers here are of {named}, with "
-        "fewer classes and images: there the difference is a reading aid, not an error of one or the other."
-    )
+        "Caltech-101, Caltech-256 and PASCAL VOC 2012 with nets trained on it. Numbers here are of ",
+        joined(map(Code, others)),
+        ", with fewer classes and images: there the difference is a reading aid, not an error of one or the other.",
+    ]
 
 
 def versions(found: dict[str, str]) -> str:
     return ", ".join(f"{name} {number}" for name, number in found.items())
 
 
-def machine(about: dict[str, Any]) -> str:
-    gpus = Counter(about.get("gpus", []))
+def machine(about: Machine) -> str:
+    gpus = Counter(about.gpus)
     cards = ", ".join(f"{count} x {name}" for name, count in gpus.items()) or "no GPU"
-    return f"{about.get('cpus')} CPU cores, {cards if 'gpus' in about else ''}".rstrip(", ")
+    return f"{about.cpus} CPU cores, {cards if about.gpus is not None else ''}".rstrip(", ")
 
 
-def _of_sweep(found: Found, sweep: Sweep) -> str:
+def _of_sweep(found: Found, sweep: Sweep) -> Text:
     runs = [run for run in found.runs if found.sweep_of(run) == sweep]
-    states = Counter(job["state"] for job in sweep.jobs)
+    states = Counter(job.state for job in sweep.jobs)
     labels = ", ".join(dict.fromkeys(label(run) for run in runs)) or "no job"
     seeds = ", ".join(sorted({str(run.config.get("seed")) for run in runs}))
     seconds = sum(run.result.get("seconds", 0) for run in runs)
     took = f"; {seconds / 60:.0f} minutes of jobs" if seconds else ""
     told = ", ".join(f"{count} {state}" for state, count in states.items()) or "no job yet"
-    return (
-        f"`{shown(sweep.folder)}`: {labels}; jobs: {told}; seeds {seeds}{took}; {versions(sweep.versions)}; "
-        f"{machine(sweep.machine)}."
-    )
+    about = f"{versions(sweep.manifest.versions)}; {machine(sweep.manifest.machine)}"
+    return [shown(sweep.folder), f": {labels}; jobs: {told}; seeds {seeds}{took}; {about}."]
 
 
 def _of_run(run: Run) -> str:

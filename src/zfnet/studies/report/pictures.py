@@ -1,9 +1,11 @@
 """Pictures of runs at a sensible size: one small file that report.md shows and report.html embeds.
 
-Album(folder / "pictures", problems).add(Path("outputs/train/demo/curves.png"))      # Print(name="01-curves.png")
+Album(folder / "pictures", found).add(Path("outputs/train/demo/curves.png"))      # Print(name="01-curves.png")
 """
 
+import base64
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +14,11 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 
 from zfnet.io import save
-from zfnet.studies.report.runs import Problem
+from zfnet.studies.report.runs import Found
 
 WIDEST, TALLEST = 1400, 2800  # pixels
 QUALITY = 86  # of JPEG
+LONGEST_NAME = 60  # characters
 COSTS = {
     "png": 1,
     "jpeg": 2,
@@ -27,34 +30,37 @@ class Print:
     """A picture file as the report has it."""
 
     name: str
-    kind: str  # of MIME
+    kind: str  # png or jpeg
     data: bytes
     size: tuple[int, int]  # width, height
+
+    @property
+    def address(self) -> str:
+        """The picture itself, as a page embeds it."""
+        return f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode()}"
 
 
 class Album:
     """A folder of numbered prints."""
 
-    def __init__(self, folder: Path, problems: list[Problem]) -> None:
+    def __init__(self, folder: Path, found: Found) -> None:
         folder.mkdir(exist_ok=True)
-        self.folder, self.problems, self.prints = folder, problems, 0
+        self.folder, self.found, self.prints = folder, found, 0
 
     def add(self, path: Path) -> Print | None:
-        """Shrinks, numbers and writes it; a file that is no picture is a problem and None."""
-        try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except (OSError, ValueError, SyntaxError) as error:
-            self.problems.append(Problem(path, f"is no picture that can be read ({error})"))
+        """Shrinks, numbers and writes it; a file that holds neither PNG nor JPEG is a problem and None."""
+        image = self.found.attempt(path, lambda: _opened(path))
+        if image is None:
             return None
         image.thumbnail((WIDEST, TALLEST), Image.Resampling.LANCZOS)
         kind, data = min(
             (_encoded(image, kind) for kind in COSTS), key=lambda pair: COSTS[pair[0]] * len(pair[1])
         )
         self.prints += 1
-        name = f"{self.prints:02d}-{path.stem}.{kind}"
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:LONGEST_NAME]
+        name = f"{self.prints:02d}-{stem}.{kind}"
         save(self.folder / name, data)
-        return Print(name, f"image/{kind}", data, image.size)
+        return Print(name, kind, data, image.size)
 
     def drawn(self, name: str, draw: Callable[[Path], None]) -> Print:
         """A picture that `draw` makes at a path, of the report's own."""
@@ -64,6 +70,14 @@ class Album:
             print = self.add(path)
         assert print is not None
         return print
+
+
+def _opened(path: Path) -> Image.Image:
+    """By what the file holds, whatever its name says; its pixels only."""
+    with Image.open(path, formats=("PNG", "JPEG")) as file:
+        image = file.convert("RGB")
+    image.info = {}
+    return image
 
 
 def _encoded(image: Image.Image, kind: str) -> tuple[str, bytes]:

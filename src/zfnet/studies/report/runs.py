@@ -1,13 +1,14 @@
 """Which runs lie below some folders, and what they say of themselves: config, command, results, state.
 
     found = find(["outputs/sweeps/table3_zfnet"])
-    found.runs[0].word("recipe.lr"), found.runs[0].results["result"]["val/top1_error"]
+    found.runs[0].word("recipe.lr"), found.runs[0].result["val/top1_error"]
 
-A run is a folder with Hydra's `.hydra/config.yaml`; a sweep one with train.py's `sweep.json`. What cannot be read
-is a problem with one line, and the rest is reported all the same.
+A run is a folder with Hydra's `.hydra/config.yaml`; a sweep one with train.py's `sweep.json`. What cannot be read, or
+may not enter a table, is a problem with one line, and the rest is reported all the same.
 """
 
 import json
+import math
 import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +18,27 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from pydantic import AliasPath, BaseModel, Field, FiniteFloat, TypeAdapter
 
 from zfnet.errors import InputError
+from zfnet.fingerprint import flat
+from zfnet.io import read_back, read_json
+from zfnet.studies.report.measures import measured
+from zfnet.studies.report.text import Code
 
 PASSED_OVER = {"stores", "features", "checkpoints", ".hydra"}  # folders without runs, and large
 OWN = ("seed=", "name=", "resume=", "hydra.", "hydra/")  # words of a command that belong to one run only
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError)
+HARMLESS = (  # words that change no number; every other word does, for all that is known
+    *("name", "resume", "test", "data.store", "data.store_dir", "data.max_bad"),
+    *("trainer.default_root_dir", "trainer.logger", "trainer.profiler", "trainer.log_every_n_steps"),
+    *("trainer.enable_checkpointing", "trainer.enable_model_summary", "trainer.enable_progress_bar"),
+    *("callbacks.best", "callbacks.last", "callbacks.recent", "callbacks.stop_checkpoint"),
+    *("callbacks.deconvnet_dump", "callbacks.feature_evolution", "callbacks.filter_images"),
+    *("callbacks.learning_curves", "callbacks.learning_rate", "callbacks.progress", "callbacks.throughput"),
+)
+MEASURED = ("val/", "test/", "trained/")  # of a result; fractions
+REMEDY = "the command that made it mends it"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # builds plain values only
 T = TypeVar("T")
 
 
@@ -41,10 +57,9 @@ class Run:
     folder: Path
     script: str
     overrides: list[str]
-    choices: dict[str, str | None]
+    choices: dict[str, str]
     config: dict[str, Any]
-    results: dict[str, Any]
-    versions: dict[str, str] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
 
     @property
     def command(self) -> str:
@@ -60,6 +75,16 @@ class Run:
     def analysis(self) -> str | None:
         return self.choices.get("analysis")
 
+    def signature(self, *without: str) -> str:
+        """All of its config that changes its numbers, but for `without`: equal for runs that may be compared."""
+        left_out = (*HARMLESS, *without)
+        kept = {
+            key: value
+            for key, value in flat(self.config).items()
+            if not any(key == name or key.startswith(f"{name}.") for name in left_out)
+        }
+        return json.dumps(kept, sort_keys=True, default=str)
+
     def word(self, key: str, default: Any = None) -> Any:
         """`word("data.root")`: what the config says there, not resolved."""
         value: Any = self.config
@@ -70,15 +95,65 @@ class Run:
         return value
 
 
+def _at(path: str, default: Any = ...) -> Any:
+    """A field that is found at `path`."""
+    return Field(default, validation_alias=AliasPath(*path.split(".")))
+
+
+class Record(BaseModel):
+    """What the report reads of hydra.yaml."""
+
+    script: str = _at("hydra.job.name")
+    overrides: list[str] = _at("hydra.overrides.task")
+    choices: dict[str, Any] = _at("hydra.runtime.choices")
+
+
+class Config(BaseModel):
+    """The types of what the report asks a config for."""
+
+    images_per_class: int | None = _at("data.images_per_class", None)
+    root: str | None = _at("data.root", None)
+    ckpt: str | list[str] | None = None
+    architecture: str | None = _at("model.architecture", None)
+    name: str | None = _at("model.name", None)
+    weights: str | None = _at("model.weights", None)
+
+
+class Job(BaseModel):
+    """A job of a sweep."""
+
+    folder: str
+    state: str
+    error: str | None = None
+
+
+class Machine(BaseModel):
+    """What a sweep ran on."""
+
+    cpus: int | None = None
+    gpus: list[str] | None = None
+
+
+class Manifest(BaseModel):
+    """What the report reads of sweep.json."""
+
+    command: str
+    versions: dict[str, str]
+    machine: Machine
+    jobs: list[Job]
+
+
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's manifest, as train.py writes it."""
+    """A sweep's folder, the command as one types it, and its manifest."""
 
     folder: Path
     command: str
-    versions: dict[str, str]
-    machine: dict[str, Any]
-    jobs: list[dict[str, Any]]
+    manifest: Manifest
+
+    @property
+    def jobs(self) -> list[Job]:
+        return self.manifest.jobs
 
 
 @dataclass(frozen=True)
@@ -96,44 +171,47 @@ class Found:
     def sweep_of(self, run: Run) -> Sweep | None:
         return next((sweep for sweep in self.sweeps if run.folder.parent == sweep.folder), None)
 
+    def attempt(self, path: Path, read: Callable[[], T]) -> T | None:
+        """What `read` makes of the file or folder `path`; where it fails, a problem and None."""
+        try:
+            return read_back(path, lambda _: read(), REMEDY)
+        except InputError as error:
+            self.problems.append(Problem(path, str(error).removeprefix(f"{path}: ")))
+            return None
+
+    def analyzed(self, run: Run, read: Callable[[Run], T]) -> T | None:
+        """What `read` makes of an analysis and its numbers; numbers of another shape are a problem and None."""
+        return self.attempt(run.folder / f"{run.analysis}.json", lambda: read(run))
+
 
 def find(folders: Sequence[str]) -> Found:
     """Looks through all that lies below `folders`. InputError where there is no folder, or no run in any."""
     found = Found()
     for folder in _visited(folders):
-        if (folder / "sweep.json").exists():
-            _add(found.sweeps, found.problems, folder / "sweep.json", _sweep)
-        if (folder / ".hydra" / "config.yaml").exists():
-            _add(found.runs, found.problems, folder / ".hydra", partial(_run, problems=found.problems))
+        manifest, hydra = folder / "sweep.json", folder / ".hydra"
+        if manifest.exists() and (sweep := found.attempt(manifest, partial(_sweep, manifest))):
+            found.sweeps.append(sweep)
+        run = found.attempt(hydra, partial(_run, hydra)) if (hydra / "config.yaml").exists() else None
+        if run and run.analysis != "report":
+            _add_results(found, run)
+            found.runs.append(run)
     if not found.runs and not found.sweeps and not found.problems:
         raise InputError(
             f"runs={','.join(map(str, folders))}: no run of train.py or analyze.py lies there; "
             "make one, as with python train.py experiment=demo"
         )
+    _leave_out(found)
     return found
 
 
 def run_in(folder: Path) -> Run | None:
-    """The run of one folder; None where there is none that can be read."""
-    try:
-        return _run(folder / ".hydra", [])
-    except UNREADABLE:
-        return None
+    """The run of one folder, without results; None where there is none that can be read."""
+    return Found().attempt(folder, partial(_run, folder / ".hydra"))
 
 
-def shown(path: Path) -> Path:
+def shown(path: Path) -> Code:
     """As one types it: from the working directory where it lies below."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def readable(found: Found, run: Run, read: Callable[[Run], T]) -> T | None:
-    """What `read` makes of the run's numbers; a JSON of another shape is a problem and None."""
-    try:
-        return read(run)
-    except UNREADABLE as error:
-        name = f"{run.analysis or 'result'}.json"
-        found.problems.append(Problem(run.folder / name, f"has other contents than expected ({error!r})"))
-        return None
+    return Code(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _visited(folders: Sequence[str]) -> Iterator[Path]:
@@ -149,52 +227,76 @@ def _visited(folders: Sequence[str]) -> Iterator[Path]:
                 yield Path(folder)
 
 
-def _add(into: list[Any], problems: list[Problem], path: Path, read: Callable[[Path], Any]) -> None:
-    try:
-        item = read(path)
-    except UNREADABLE as error:
-        problems.append(
-            Problem(path, f"is damaged ({_first_line(error)}); the command that made it mends it")
-        )
-    else:
-        if item is not None:
-            into.append(item)
-
-
-def _run(hydra: Path, problems: list[Problem]) -> Run | None:
-    """What lies in a run's folder; None for an earlier report."""
-    folder = hydra.parent
-    about = _yaml(hydra / "hydra.yaml")["hydra"]
-    choices = about["runtime"]["choices"]
-    if choices.get("analysis") == "report":
-        return None
-    results: dict[str, Any] = {}
-    for path in sorted(folder.glob("*.json")):
-        if path.name != "sweep.json":
-            _add([], problems, path, partial(_keep, results))
-    overrides = [str(each) for each in about["overrides"]["task"]]
+def _run(hydra: Path) -> Run:
+    """What a run's `.hydra` says."""
+    about = Record.model_validate(_yaml(hydra / "hydra.yaml"))
+    choices = {group: choice for group, choice in about.choices.items() if isinstance(choice, str)}
     config = _yaml(hydra / "config.yaml")
-    return Run(folder, about["job"]["name"], overrides, choices, config, results)
+    Config.model_validate(config)
+    return Run(hydra.parent, about.script, about.overrides, choices, config)
 
 
-def _keep(results: dict[str, Any], path: Path) -> None:
-    content = json.loads(path.read_text())
-    if path.stem == "result" and not isinstance(content, dict):
-        raise TypeError(f"a {type(content).__name__} is no result")
-    results[path.stem] = content
+def _yaml(path: Path) -> Any:
+    """As it stands: interpolations stay words. Aliases, of which Hydra writes none, can make it endless."""
+    text = path.read_text(encoding="utf-8")
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=LOADER)):
+        raise ValueError("it holds an alias")
+    return yaml.load(text, Loader=LOADER)
 
 
 def _sweep(path: Path) -> Sweep:
-    about = json.loads(path.read_text())
-    python, script, *words = shlex.split(about["command"])
-    command = shlex.join([python, Path(script).name, *words])
-    return Sweep(path.parent, command, about["versions"], about["machine"], about["jobs"])
+    manifest = read_json(path, REMEDY, Manifest.model_validate)
+    python, script, *words = shlex.split(manifest.command)
+    return Sweep(path.parent, shlex.join([python, Path(script).name, *words]), manifest)
 
 
-def _yaml(path: Path) -> dict[str, Any]:
-    """As it stands: interpolations stay words."""
-    return yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+def _add_results(found: Found, run: Run) -> None:
+    """Those that the report reads."""
+    parsers = (
+        {run.analysis: lambda content: content} if run.analysis else {"result": _result, "history": _history}
+    )
+    for name, parse in parsers.items():
+        path = run.folder / f"{name}.json"
+        content = found.attempt(path, partial(read_json, path, REMEDY, parse)) if path.exists() else None
+        if content is not None:
+            run.results[name] = content
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _result(content: Any) -> dict[str, Any]:
+    """A training run's numbers, all finite."""
+    for name, value in content.items():
+        for each in value.values() if name == "val/average_precision" else [value]:
+            absent = each is None and each is not value  # a class without pictures has no precision
+            if name.startswith(MEASURED) and not absent:
+                _check_fraction(name, each)
+    measured([content.get("seconds", 0)])
+    return dict(content)
+
+
+def _check_fraction(name: str, value: Any) -> None:
+    if value is None or value != value or abs(value) == math.inf:
+        raise ValueError(f"{name} is {value}: the training diverged")
+    measured([value])
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value}, and no fraction")
+
+
+def _history(content: Any) -> list[dict[str, float]]:
+    return TypeAdapter(list[dict[str, FiniteFloat]]).validate_python(content)
+
+
+def _leave_out(found: Found) -> None:
+    """Takes away runs that are no evidence, and repetitions: the same seed in the same setting counts once."""
+    seen: dict[str, Run] = {}
+    for run in sorted(found.runs, key=lambda run: not run.result):  # of two the one that is finished
+        if run.script != "train":
+            continue
+        first = seen.setdefault(run.signature(), run)
+        if run.word("trainer.fast_dev_run"):
+            text = "is a trial (fast_dev_run) and in no table"
+        elif first is not run:
+            text = f"has the settings and the seed of {shown(first.folder)}, and counts once"
+        else:
+            continue
+        found.runs.remove(run)
+        found.problems.append(Problem(run.folder, text))

@@ -2,21 +2,17 @@
 
     for setting in settings(runs, varied=("model.edit", "model.architecture")): setting.label, setting.runs
 
-Seeds, callbacks, folders and the hardware are varied always: they change nothing that the paper's tables speak of.
+Only seeds are varied always, and words that are known to change no number (runs.HARMLESS).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from zfnet.studies.report.runs import OWN, Run
+from zfnet.studies.report.runs import HARMLESS, OWN, Run
 
-VARIED = (
-    "seed", "name", "resume", "test", "callbacks", "channels_last", "data.seed", "data.root", "data.store",
-    "data.store_dir", "data.max_bad", "trainer",
-)  # fmt: skip
+SEEDS = ("seed", "data.seed", "data.fold")  # what runs of one row may differ in, and are averaged over
 OF_FOLDERS = ("folder", "photos", "class_folders")  # data sets whose folder is their name
 ORIGINS = {
     "imagenet": "ImageNet 2012",
@@ -38,11 +34,22 @@ class Setting:
         return data_name(self.runs[0])
 
 
-def settings(runs: Sequence[Run], varied: Sequence[str]) -> list[Setting]:
-    """The runs by what they share, in the order of their folders. Equal labels get what tells them apart."""
-    groups: dict[str, list[Run]] = {}
+def settings(runs: Sequence[Run], varied: Sequence[str], row: Callable[[Run], Hashable]) -> list[Setting]:
+    """The runs by what they share, in the order of their folders. Equal labels get what tells them apart.
+
+    Args:
+        runs: that may stand in one kind of table.
+        varied: words in which its rows differ.
+        row: of a run. Runs of one row that differ in more than a seed stand in a table each.
+    """
+    groups: dict[tuple[str, int], list[Run]] = {}
+    kinds: dict[tuple[str, Hashable], list[str]] = {}
     for run in runs:
-        groups.setdefault(_shared(run, (*VARIED, *varied)), []).append(run)
+        shared, kind = run.signature("seed", "data.seed", *varied), run.signature(*SEEDS)
+        known = kinds.setdefault((shared, row(run)), [])
+        if kind not in known:
+            known.append(kind)
+        groups.setdefault((shared, known.index(kind)), []).append(run)
     labels = [label(group[0]) for group in groups.values()]
     result = []
     for name, group in zip(labels, groups.values(), strict=True):
@@ -54,10 +61,18 @@ def settings(runs: Sequence[Run], varied: Sequence[str]) -> list[Setting]:
 
 
 def label(run: Run) -> str:
-    """Data set, size and length of training in a few words."""
+    """Data set, size and length of training in a few words, and what else was asked of the trainer."""
     size, epochs = run.word("data.image_size"), run.word("trainer.max_epochs")
     length = [] if run.choices.get("transfer") == "frozen" or epochs is None else [f"{epochs} epochs"]
-    return ", ".join([data_name(run), *([f"{size} pixels"] if size else []), *length])
+    quiet = ("trainer.max_epochs", *HARMLESS)
+    asked = [
+        word for word in run.overrides if (key := _key(word)).startswith("trainer.") and key not in quiet
+    ]
+    return ", ".join([data_name(run), *([f"{size} pixels"] if size else []), *length, *asked])
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")
 
 
 def data_name(run: Run) -> str:
@@ -73,31 +88,12 @@ def net_name(ckpt: str) -> str:
 
 
 def ablation(run: Run) -> tuple[str, str]:
-    """(architecture, ablation) as Table 3 is keyed; an edit by hand is none of its rows."""
-    name = run.choices.get("ablation") or "none"
-    by_hand = any(word.startswith("model.edit") for word in run.overrides)
-    edited = by_hand or (name == "none" and run.word("model.edit"))
-    architecture = run.word("model.architecture", str(run.choices.get("model")))
-    return architecture, f"{name}, edited" if edited else name
-
-
-def _shared(run: Run, varied: Sequence[str]) -> str:
-    """The config without what is varied, as one comparable word."""
-    kept: dict[str, Any] = {"epochs": run.word("trainer.max_epochs"), "data name": data_name(run)}
-    for key, value in _leaves(run.config):
-        if not any(key == name or key.startswith(f"{name}.") for name in varied):
-            kept[key] = value
-    return json.dumps(kept, sort_keys=True, default=str)
-
-
-def _leaves(config: dict[str, Any], above: str = "") -> list[tuple[str, Any]]:
-    found = []
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            found += _leaves(value, f"{above}{key}.")
-        else:
-            found.append((f"{above}{key}", value))
-    return found
+    """(architecture, ablation) as Table 3 is keyed; an edit by hand is none of its rows, and is said in full."""
+    name, edit = run.choices.get("ablation") or "none", run.word("model.edit")
+    by_hand = any(_key(word).startswith("model.edit") for word in run.overrides)
+    if by_hand or (name == "none" and edit):
+        name = f"{name}, edited: {json.dumps(edit, default=str)}"
+    return run.word("model.architecture") or run.choices.get("model", ""), name
 
 
 def _common(runs: Sequence[Run]) -> set[str]:

@@ -13,6 +13,7 @@ from zfnet.studies.report.measures import Measure, beside, measured, of_paper
 from zfnet.studies.report.missing import completed, missing
 from zfnet.studies.report.runs import Found, Run
 from zfnet.studies.report.settings import Setting, net_name, settings
+from zfnet.studies.report.text import Code, Text, joined
 
 PAPERS = {"caltech101": ("Table 4", CALTECH_101), "caltech256": ("Table 5", CALTECH_256)}
 NAMES = {"scratch": "from scratch", "frozen": "pre-trained, frozen"}
@@ -46,7 +47,7 @@ def transfers(found: Found) -> list[Setting]:
         for run in found.runs
         if run.choices.get("transfer") in NAMES and run.word("data.images_per_class")
     ]
-    return settings(runs, VARIED)
+    return settings(runs, VARIED, key)
 
 
 def method(run: Run) -> str:
@@ -63,8 +64,9 @@ def _accuracies(setting: Setting) -> dict[Key, Measure]:
     """In per cent over folds, of what is finished."""
     found = {}
     for each in sorted({key(run) for run in setting.runs}):
-        values = [run.result[ACCURACY] for run in setting.runs if key(run) == each and ACCURACY in run.result]
-        if measure := measured(values, scale=100):
+        runs = [run for run in setting.runs if key(run) == each and ACCURACY in run.result]
+        folds = [(run.word("data.fold"), run.word("seed")) for run in runs]
+        if measure := measured([run.result[ACCURACY] for run in runs], 100, [str(fold) for fold in folds]):
             found[each] = measure
     return found
 
@@ -110,12 +112,12 @@ def _table(found: Found, setting: Setting) -> Table:
     )
 
 
-def _pre_trained(setting: Setting) -> str:
+def _pre_trained(setting: Setting) -> Text:
     """On what the frozen net was trained, as far as its name tells, and where it is read."""
     nets = dict.fromkeys(str(run.config.get("ckpt") or run.word("model.weights")) for run in setting.runs)
-    names = ", ".join(f"`{net_name(net)}`" for net in nets)
     layer = setting.runs[0].word("transfer.layer") or "the layer before the classifier"
-    return f"Pre-trained here: {names}, read at {layer}; in the paper: on ImageNet 2012, at 224 pixels, at layer 7."
+    paper = "in the paper: on ImageNet 2012, at 224 pixels, at layer 7."
+    return ["Pre-trained here: ", joined(Code(net_name(net)) for net in nets), f", read at {layer}; {paper}"]
 
 
 def title(setting: Setting) -> str:

@@ -7,7 +7,7 @@ from zfnet.studies.report.claims import TABLE_6
 from zfnet.studies.report.compared import Compared
 from zfnet.studies.report.document import DIFFERENCE, HERE, Row, Table
 from zfnet.studies.report.measures import Measure, difference, measured, said
-from zfnet.studies.report.missing import what_became
+from zfnet.studies.report.missing import told, what_became
 from zfnet.studies.report.runs import Found
 from zfnet.studies.report.settings import Setting, settings
 from zfnet.studies.report.transfer import NAMES, VARIED, method, named
@@ -30,7 +30,7 @@ def on_voc(found: Found) -> list[Setting]:
         for run in found.runs
         if run.choices.get("transfer") in NAMES and run.choices.get("data") == "voc2012"
     ]
-    return settings(runs, VARIED)
+    return settings(runs, VARIED, method)
 
 
 def _precisions(setting: Setting) -> dict[str, dict[str, Measure]]:
@@ -41,8 +41,9 @@ def _precisions(setting: Setting) -> dict[str, dict[str, Measure]]:
             run.result[PRECISION] for run in setting.runs if method(run) == how and PRECISION in run.result
         ]
         if lists:
-            rows = {name: [each[name] for each in lists if each[name] is not None] for name in lists[0]}
-            rows["mean"] = [fmean(value for value in each.values() if value is not None) for each in lists]
+            known = [{name: value for name, value in each.items() if value is not None} for each in lists]
+            rows = {name: [each[name] for each in known if name in each] for name in lists[0]}
+            rows["mean"] = [fmean(each.values()) for each in known if each]
             found[how] = {
                 name: each for name, values in rows.items() if (each := measured(values, scale=100))
             }
@@ -51,7 +52,7 @@ def _precisions(setting: Setting) -> dict[str, dict[str, Measure]]:
 
 def _means(setting: Setting) -> dict[str, Measure]:
     """The best method's mean beside the two that the paper compares with."""
-    means = [each["mean"] for each in _precisions(setting).values()]
+    means = [each["mean"] for each in _precisions(setting).values() if "mean" in each]
     others = {name: each for name, each in _papers().items() if name != "mean"}
     return others | ({"mean": max(means, key=lambda each: each.mean)} if means else {})
 
@@ -71,5 +72,5 @@ def _table(found: Found, setting: Setting) -> Table:
         cells = [cell for each in ours for cell in (said(each), difference(each, theirs))]
         rows.append(Row(label, [*cells, f"{theirs:.1f}"]))
     unfinished = [(method(run), what_became(found, run)) for run in setting.runs if not run.result]
-    notes = [f"{state}: {named(how)}: `{line}`" for how, (state, line) in dict.fromkeys(unfinished)]
+    notes = [told(state, named(how), line) for how, (state, line) in dict.fromkeys(unfinished)]
     return Table(f"Table 6 on {setting.label}", "average precision (%)", columns, rows, notes)
