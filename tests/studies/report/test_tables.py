@@ -99,7 +99,7 @@ def test_voc(runs: RunFolders, tmp_path: Path) -> None:
     assert rows["mean"] == ["39.5", "−39.5", "79.0"]
     assert "not finished: pre-trained, frozen (sigmoid): `python train.py" in text
     claims = agreement(text, "Table 6")
-    assert claims["The mean lies above that of Sande et al."] == ["does not agree", "−34.8", "+4.7"]
+    assert claims["The mean lies above that of Sande et al."] == ["noise unknown", "−34.8", "+4.7"]
 
 
 def test_ensembles(runs: RunFolders, tmp_path: Path) -> None:
@@ -129,9 +129,11 @@ def test_ensembles(runs: RunFolders, tmp_path: Path) -> None:
         "2",
     ]
     assert found["6 convnets, (a) & (b) combined"][:4] == ["8.0", "36.0", "−28.0", ""]
-    assert (
-        agreement(text, "Table 2")["Averaging several nets of Figure 3 errs less than one"][1] == "+3.0 ± 1.4"
-    )
+    claims = agreement(text, "Table 2")  # an average was tested once
+    assert claims["Averaging several nets of Figure 3 errs less than one"][:2] == [
+        "noise unknown",
+        "+3.0 ± 1.4",
+    ]
 
 
 def test_layer_probe(runs: RunFolders, tmp_path: Path) -> None:
@@ -159,7 +161,5 @@ def test_layer_probe(runs: RunFolders, tmp_path: Path) -> None:
     ]
     assert rows["layer 7"] == ["", "85.5 ± 0.4", "", "", "85.4 ± 0.4", ""]
     said = agreement(text, "Table 7")
-    assert said["The accuracy of a linear SVM rises with every layer from 1 to 5"][1:] == [
-        "+10.0 ± 2.8",
-        "+4.3",
-    ]
+    expected = ["agrees", "+10.0 ± 0.0", "+4.3"]  # every layer gains the same from the second fold
+    assert said["The accuracy of a linear SVM rises with every layer from 1 to 5"] == expected

@@ -79,9 +79,9 @@ class Run:
         """All of its config that changes its numbers, but for `without`: equal for runs that may be compared."""
         left_out = (*HARMLESS, *without)
         kept = {
-            key: value
+            key: None if value == {} else value
             for key, value in flat(self.config).items()
-            if not any(key == name or key.startswith(f"{name}.") for name in left_out)
+            if not any(f"{key}.".startswith(f"{name}.") for name in left_out)
         }
         return json.dumps(kept, sort_keys=True, default=str)
 
