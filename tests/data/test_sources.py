@@ -91,7 +91,7 @@ def test_layouts_that_are_wrong_are_named(tmp_path: Path) -> None:
     write(tmp_path / "flat/a.jpg")
     assert "without class folders" in refused(tmp_path / "flat")
     (one_folder(tmp_path / "hole", ant=3) / "bee").mkdir()
-    assert f"{tmp_path}/hole/bee: a class folder without images" in refused(tmp_path / "hole")
+    assert f"{tmp_path}/hole: class folder 'bee' has no images" in refused(tmp_path / "hole")
     one_folder(tmp_path / "single", ant=1)
     assert "no image is left" in refused(tmp_path / "single", "val")
     assert "data.val_fraction is 1" in refused(tmp_path / "single", "val", val_fraction=1.0)
