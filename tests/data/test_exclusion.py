@@ -46,6 +46,10 @@ def test_names_that_are_no_unicode_come_through(tmp_path: Path) -> None:
         ("data_set,split,image\ncreatures,train,train/000099\n", "has no image 'train/000099'"),
         ("data_set,split,image\ncreatures,val,train/000000\n", "has no image 'train/000000'"),
         (
+            "data_set,split,image\ncreatures,train,a,b.jpg\n",
+            "line 2: has 4 cells for 3 columns; put quotation",
+        ),
+        (
             "data_set,split,image\n" + "".join(f"creatures,val,val/00000{n}\n" for n in range(4)),
             "leaves no image of creatures",
         ),

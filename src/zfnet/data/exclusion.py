@@ -18,12 +18,11 @@ from pathlib import Path
 
 from zfnet.data.csv_files import read_csv
 from zfnet.data.selection import Selection
-from zfnet.data.sources import Source
+from zfnet.data.sources import SPLITS, Source
 from zfnet.errors import InputError
 from zfnet.io import save
 
 COLUMNS = ("data_set", "split", "image")
-SPLITS = ("train", "val")
 BYTES = "surrogateescape"  # file names that are no UTF-8 come through
 
 

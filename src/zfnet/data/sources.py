@@ -27,6 +27,7 @@ from zfnet.data.image_files import ImageFiles, check_line_breaks, expand, find_i
 from zfnet.errors import InputError, cannot_be_had, one_line
 
 Split = Literal["train", "val"]
+SPLITS = ("train", "val")
 LAYOUTS = "expected <root>/train/<class>/*.jpg with <root>/val/<class>/*.jpg, or <root>/<class>/*.jpg"
 IMAGENETTE = {
     "n01440764": "tench",
@@ -112,7 +113,7 @@ def folder(root: str | Path, split: Split, val_fraction: float = 0.1, seed: int 
     hash of seed and file name: the same on every machine, and hardly moved by photos added later.
     """
     root = _root(root)
-    _one_of("split", split, ("train", "val"))
+    _one_of("split", split, SPLITS)
     if is_folder(root / "train"):
         return _two_folders(_name(root, "folder"), root, split)
     if is_folder(root / "val"):
@@ -133,7 +134,7 @@ def labelled_folders(name: str, root: Path, background: Collection[str]) -> Phot
 def photos(root: str | Path, split: Split) -> Photos:
     """Every photo below `root`, as one class without a name of its own: to be looked at, both splits the same."""
     root = _root(root)
-    _one_of("split", split, ("train", "val"))
+    _one_of("split", split, SPLITS)
     found = find_images(root)
     found.announce()
     return _photos(_name(root, "photos"), root, ["photo"], {"photo": found.files})
@@ -143,7 +144,7 @@ def imagenet(root: str | Path, split: Split) -> Photos:
     """ILSVRC2012 as torchvision's `ImageNet` reads it: `root/{train,val}/<wnid>/*.JPEG` and meta.bin, or the
     three archives, which it unpacks. Classes are called "<wnid> <first name>", which is unique."""
     root = _root(root)
-    _one_of("split", split, ("train", "val"))
+    _one_of("split", split, SPLITS)
     try:
         found = datasets.ImageNet(str(root), split)
         names = datasets.imagenet.load_meta_file(root)[0]
@@ -156,7 +157,15 @@ def imagenet(root: str | Path, split: Split) -> Photos:
         ) from error
     except ValueError as error:
         raise InputError(f"{root}/val: class {one_line(error).split()[0]} is not in {root}/train") from error
-    except (RuntimeError, OSError, ImportError, EOFError, pickle.UnpicklingError) as error:
+    except (
+        RuntimeError,
+        OSError,
+        ImportError,
+        EOFError,
+        TypeError,
+        IndexError,
+        pickle.UnpicklingError,
+    ) as error:
         raise InputError(f"{root}: no ImageNet here: {one_line(error)}") from error
     ids = [path[len(str(root)) + 1 :].replace(os.sep, "/") for path, _ in found.samples]
     check_line_breaks(root, ids)
@@ -165,7 +174,7 @@ def imagenet(root: str | Path, split: Split) -> Photos:
 
 def imagenette(root: str | Path, split: Split, size: Literal["full", "320px"] = "320px") -> Photos:
     """Ten easy ImageNet classes; downloaded to `root` (1.5 GB full, 340 MB at 320px) when absent."""
-    _one_of("split", split, ("train", "val"))
+    _one_of("split", split, SPLITS)
     _one_of("size", size, ("full", "320px"))
     root = expand(root)
     unpacked = root / ("imagenette2" if size == "full" else "imagenette2-320")
@@ -183,7 +192,7 @@ def imagenette(root: str | Path, split: Split, size: Literal["full", "320px"] = 
 
 def cifar10(root: str | Path, split: Split) -> Arrays:
     """CIFAR-10, 32x32; downloaded to `root` (170 MB) when absent. Its test set is called "val" here."""
-    _one_of("split", split, ("train", "val"))
+    _one_of("split", split, SPLITS)
     try:
         found = datasets.CIFAR10(expand(root), train=split == "train", download=True)
     except (RuntimeError, OSError) as error:
@@ -211,7 +220,7 @@ def _two_folders(name: str, root: Path, split: Split) -> Photos:
     if not is_folder(root / split):
         raise InputError(f"{root}: has no {split}/; {LAYOUTS}")
     classes = subfolders(root / "train")
-    chosen = _class_folders(root / split)
+    chosen = _class_folders(root / split, beside=[name for name in subfolders(root) if name not in SPLITS])
     if unknown := sorted(set(chosen) - set(classes)):
         raise InputError(f"{root}/val: class {unknown[0]!r} is not in {root}/train; rename or remove it")
     chosen = {label: [f"{split}/{file}" for file in files] for label, files in chosen.items()}
@@ -226,10 +235,17 @@ def _photos(name: str, root: Path, classes: list[str], chosen: dict[str, list[st
     return Photos(name, root, classes, ids, labels)
 
 
-def _class_folders(root: Path, background: Collection[str] = ()) -> dict[str, list[str]]:
-    """`<class>/<path>` of every image, by class; classes alphabetical, paths as `find_images` has them."""
+def _class_folders(
+    root: Path, background: Collection[str] = (), beside: Collection[str] = ()
+) -> dict[str, list[str]]:
+    """`<class>/<path>` of every image, by class; classes alphabetical, paths as `find_images` has them.
+
+    `beside` are the folders next to `root` that are no split, to be counted with what is passed over.
+    """
     members: dict[str, list[str]] = {label: [] for label in subfolders(root) if label not in background}
     found = find_images(root, background)
+    for name in beside:
+        found.passed_over.add("folders beside train/ and val/", f"{name}/")
     for file in found.files:
         label, inside, _ = file.partition("/")
         if inside:

@@ -158,7 +158,7 @@ class Build:
 
     def _progress(self, path: Path) -> tuple[dict[str, Any], int, Tensor, list[tuple[int, str]]]:
         """Settings, images looked at, sum, and unreadable images of an earlier build; checked."""
-        with np.load(path) as state:
+        with path.open("rb") as file, np.load(file) as state:
             settings = json.loads(str(state["settings"]))
             done, total, bad = int(state["done"]), state["total"], json.loads(str(state["bad"]))
         if not isinstance(settings, dict):
