@@ -26,7 +26,8 @@ def test_any_name_is_drawn(tmp_path: Path, name: str) -> None:
         figures.append(figure)
     assert not torch.equal(drawn(figures[0]), drawn(figures[1]))
     save_figure(figures[0], tmp_path / "a.png", dpi=50)
-    assert Image.open(tmp_path / "a.png").size == (100, 100)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (100, 100)
     assert written(name).shape[1] > written("").shape[1]
 
 
