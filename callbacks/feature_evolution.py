@@ -28,7 +28,7 @@ from torch import Tensor
 
 from callbacks.looking import project, readable, search, writers
 from zfnet.deconv import TopActivations, lot
-from zfnet.errors import InputError
+from zfnet.errors import InputError, printable
 from zfnet.viz import evolution_sheet, save_png
 
 PAPER = (1, 2, 5, 10, 20, 30, 40, 64)  # the epochs of Figure 4
@@ -192,7 +192,7 @@ class FeatureEvolution(Callback):
             if before is None:
                 continue
             writer.add_scalar(f"evolution_changed/{layer}", _changed(now, before), step)
-            lines = [f"map {m}: {before['ids'][m]} → {now['ids'][m]}" for m in maps if jumps[m]]
+            lines = [printable(f"map {m}: {before['ids'][m]} → {now['ids'][m]}") for m in maps if jumps[m]]
             if lines:
                 writer.add_text(f"evolution_jumps/{layer}", "  \n".join(lines), step)
 

@@ -3,6 +3,7 @@
 import io
 import os
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -148,6 +149,29 @@ def test_missing_files_and_folders_are_unreadable(tmp_path: Path) -> None:
         decode(tmp_path / "absent.jpg")
     with pytest.raises(UnreadableImage, match="directory"):
         decode(tmp_path)
+
+
+def test_pipes_and_devices_are_unreadable_and_nothing_waits_for_them(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    for name, reason in (
+        ("pipe", "this is no file"),
+        ("zero", "this is no file"),
+        ("loop", "symbolic links"),
+    ):
+        with pytest.raises(UnreadableImage, match=rf"{name}\.jpg: .*{reason}"):
+            decode(tmp_path / f"{name}.jpg")
+
+
+def test_a_bomb_is_unreadable_and_takes_no_memory(tmp_path: Path) -> None:
+    """A small file that says it has 20,000 x 20,000 pixels."""
+    data = bytearray(png_bytes(photo(16, 16)))
+    data[16:24] = (20000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    (tmp_path / "bomb.png").write_bytes(bytes(data))
+    with pytest.raises(UnreadableImage, match=r"exceeds limit.*decompression bomb"):
+        decode(tmp_path / "bomb.png")
 
 
 @settings(max_examples=60, deadline=None)

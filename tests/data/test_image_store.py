@@ -24,7 +24,7 @@ from PIL import Image
 
 from zfnet.data import store_building
 from zfnet.data.decoding import UnreadableImage, square
-from zfnet.data.image_store import ImageStore, OnTheFly, build_store
+from zfnet.data.image_store import ImageStore, OnTheFly, build_store, find_store
 from zfnet.data.sources import Arrays, Photos, folder
 from zfnet.data.store_files import map_pixels
 from zfnet.errors import InputError
@@ -393,13 +393,159 @@ def test_damaged_stores_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has 3,841 bytes and 3,840 are expected"):
         ImageStore.open(tmp_path)
     (tmp_path / "mean.npy").unlink()
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(
+        InputError, match=r"mean\.npy: no such file; choose another data\.store_dir, or delete"
+    ):
         ImageStore.open(tmp_path)
     (tmp_path / "index.json").write_text("{")
     with pytest.raises(InputError, match=r"index.json: is damaged"):
         ImageStore.open(tmp_path)
     with pytest.raises(InputError, match="no complete image store"):
         ImageStore.open(tmp_path / "absent")
+
+
+def damage(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    path.write_bytes(
+        {
+            "empty": b"",
+            "half": data[: len(data) // 2],
+            "longer": data + b"more",
+            "other": b"\x00\xff" * 50,
+            "text": b"null",
+        }[how]
+    )
+
+
+@pytest.mark.parametrize("how", ["empty", "half", "longer", "other", "text"])
+@pytest.mark.parametrize("name", FILES)
+def test_any_damage_is_one_line_that_says_what_to_do(tmp_path: Path, name: str, how: str) -> None:
+    source = Noise(6, broken=(2,))
+    expected = build_store(source, tmp_path, 16).labels
+    damage(tmp_path / name, how)
+    if name == "unreadable.txt" or (
+        how == "longer" and name.endswith(".npy")
+    ):  # never read; numpy stops before
+        assert build_store(source, tmp_path, 16).labels.equal(expected)
+        return
+    for read in (lambda: build_store(source, tmp_path, 16), lambda: ImageStore.open(tmp_path)):
+        with pytest.raises(
+            InputError, match=r"choose another data\.store_dir, or delete the folder"
+        ) as caught:
+            read()
+        assert str(tmp_path / name) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+class Bomb:
+    """Runs a command when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, ("ran",)
+
+
+@pytest.mark.parametrize("name", ["labels.npy", "mean.npy"])
+def test_a_malicious_array_runs_nothing(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    build_store(Noise(3), tmp_path / "store", 16)
+    np.save(tmp_path / "store" / name, np.array([Bomb()] * 3, dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match=rf"{name}: is damaged"):
+        ImageStore.open(tmp_path / "store")
+    (tmp_path / "store" / name).write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(InputError, match=rf"{name}: is damaged"):
+        ImageStore.open(tmp_path / "store")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_header_that_lies_reserves_no_memory(tmp_path: Path) -> None:
+    build_store(Noise(3), tmp_path, 16)
+    labels = (tmp_path / "labels.npy").read_bytes()
+    (tmp_path / "labels.npy").write_bytes(labels.replace(b"(3,), }          ", b"(3000000000000,),}"[:17]))
+    with pytest.raises(InputError, match=r"labels\.npy: is damaged"):
+        ImageStore.open(tmp_path)
+
+
+@pytest.mark.usefixtures("groups_of_8")
+@pytest.mark.parametrize("how", ["empty", "half", "other", "text", "malicious", "done", "bad", "total"])
+def test_a_damaged_safe_point_starts_the_build_again(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Noise(30, broken=(2,))
+    build_store(source, tmp_path / "whole", 16)
+    fill_after(monkeypatch, 3)
+    with pytest.raises(InputError, match="disk is full"):
+        build_store(source, tmp_path / "cut", 16)
+    monkeypatch.undo()
+    path = tmp_path / "cut" / "progress.npz"
+    if how in ("empty", "half", "other", "text"):
+        damage(path, how)
+    else:
+        with np.load(path) as kept:
+            state = dict(kept)
+        state |= {
+            "malicious": {"total": np.array([Bomb()], dtype=object)},
+            "done": {"done": np.array(31)},
+            "bad": {"bad": np.array(json.dumps([[2, "broken"], [999, "broken"]]))},
+            "total": {"total": state["total"][1:]},
+        }[how]
+        np.savez(path, **state)
+    monkeypatch.chdir(tmp_path)
+    build_store(source, tmp_path / "cut", 16)
+    assert "progress.npz: is damaged" in caplog.text
+    assert "the build starts again" in caplog.text
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_store_whose_folder_grew_or_changed_is_another_store(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is deleted by itself, what is left over is named, and what was there before is found again."""
+    root, stores = tmp_path / "photos", tmp_path / "stores"
+
+    def find() -> ImageStore:
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "zfnet"):
+            images = find_store(folder(root, "train", val_fraction=0), stores, "train", 24)
+        assert isinstance(images, ImageStore)
+        return images
+
+    photos(root)
+    first = find()
+    assert first.folder.parent == stores
+    assert "delete what is no longer used" not in caplog.text
+    assert find().folder == first.folder
+    assert caplog.messages == []
+    before = contents(first.folder)
+    Image.new("RGB", (30, 40)).save(root / "bee/new.png")
+    second = find()
+    assert (len(second), second.folder == first.folder) == (len(first) + 1, False)
+    assert f"delete what is no longer used of {first.folder.name}" in caplog.text
+    os.utime(root / "bee/new.png", ns=(1, 1))
+    third = find()
+    assert third.folder not in (first.folder, second.folder)
+    (root / "bee/new.png").unlink()
+    assert find().folder == first.folder
+    assert contents(first.folder) == before
+    assert len(list(stores.iterdir())) == 3
+
+
+@pytest.mark.parametrize("pixels", [True, False])
+def test_a_store_of_an_earlier_version_is_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, pixels: bool
+) -> None:
+    old = tmp_path / ("train-16" if pixels else "train-16-index")
+    build_store(Noise(9), old, 16, pixels=pixels)
+    before = contents(old, FILES[1:])
+    with caplog.at_level(logging.INFO, "zfnet"):
+        assert find_store(Noise(9), tmp_path, "train", 16, pixels=pixels).ids == Noise(9).ids  # type: ignore
+        assert caplog.messages == []
+        assert [path.name for path in tmp_path.iterdir()] == [old.name]
+        assert len(find_store(Noise(10), tmp_path, "train", 16, pixels=pixels)) == 10  # type: ignore[arg-type]
+    assert f"delete what is no longer used of {old.name}" in caplog.messages[0]
+    assert contents(old, FILES[1:]) == before
+    damage(old / "index.json", "half")
+    assert len(find_store(Noise(9), tmp_path, "train", 16, pixels=pixels)) == 9  # type: ignore[arg-type]
 
 
 def test_folders_that_cannot_be_and_empty_sources(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Data sets written to a temporary folder in each layout, and every way in which a layout can be wrong."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def test_layouts_that_are_wrong_are_named(tmp_path: Path) -> None:
     write(tmp_path / "flat/a.jpg")
     assert "without class folders" in refused(tmp_path / "flat")
     (one_folder(tmp_path / "hole", ant=3) / "bee").mkdir()
-    assert f"{tmp_path}/hole/bee: a class folder without images" in refused(tmp_path / "hole")
+    assert f"{tmp_path}/hole: class folder 'bee' has no images" in refused(tmp_path / "hole")
     one_folder(tmp_path / "single", ant=1)
     assert "no image is left" in refused(tmp_path / "single", "val")
     assert "data.val_fraction is 1" in refused(tmp_path / "single", "val", val_fraction=1.0)
@@ -110,8 +111,11 @@ def test_stamps_follow_the_files_and_the_pixels(tmp_path: Path) -> None:
     source = folder(one_folder(tmp_path, ant=3), "train")
     before = stamp(source)
     assert stamp(folder(tmp_path, "train")) == before
+    os.utime(tmp_path / source.ids[1], ns=(1, 1))
+    touched = stamp(source)
+    assert touched != before
     Image.new("RGB", (30, 30)).save(tmp_path / source.ids[0])
-    assert stamp(source) != before
+    assert stamp(source) not in (before, touched)
     (tmp_path / source.ids[0]).unlink()
     stamp(source)
     images = np.zeros((2, 8, 8, 3), np.uint8)
@@ -119,6 +123,20 @@ def test_stamps_follow_the_files_and_the_pixels(tmp_path: Path) -> None:
     first = stamp(arrays)
     images[1, 2, 3, 0] = 1
     assert stamp(arrays) != first
+
+
+def test_every_file_counts(tmp_path: Path) -> None:
+    """A store that is stale is worse than one that is built again: no file is left out, however many there are."""
+    names = [f"ant/{number:05d}.png" for number in range(12_000)]
+    (tmp_path / "ant").mkdir()
+    for name in names:
+        (tmp_path / name).touch()
+    source = Photos("own", tmp_path, ["ant"], names, [0] * len(names))
+    before = stamp(source)
+    for name in (names[1], names[-2]):
+        (tmp_path / name).write_bytes(b"x")
+        assert stamp(source) != before
+        before = stamp(source)
 
 
 def test_a_source_of_another_kind_is_stamped_by_some_pixels() -> None:
@@ -169,6 +187,11 @@ def test_imagenet_that_is_not_there(tmp_path: Path) -> None:
         imagenet(tmp_path / "absent", "train")
     with pytest.raises(InputError, match="no ImageNet here"):
         imagenet(tmp_path, "train")
+    write(tmp_path / "train/n01/a.JPEG")
+    for damage in (b"", b"x", pickle.dumps(os.system, protocol=2), pickle.dumps(7, protocol=2)):
+        (tmp_path / "meta.bin").write_bytes(damage)
+        with pytest.raises(InputError, match="no ImageNet here"):
+            imagenet(tmp_path, "train")
 
 
 def test_imagenette(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +205,12 @@ def test_imagenette(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert val.classes == ["n01440764 tench", "n02102040 English springer"]
     assert val.labels == [0, 1, 1]
     assert val.read(0).shape == (3, 12, 16)
+    write(root / "train/n02102040/more/d.png")
+    (root / "train/n02102040/loop").symlink_to(root)
+    assert imagenette(tmp_path, "train").ids[-1] == "train/n02102040/more/d.png"
+    write(root / "train/mine/d.png")
+    with pytest.raises(InputError, match="'mine' is no class of Imagenette"):
+        imagenette(tmp_path, "train")
 
     def offline(*_args: object, **_options: object) -> None:
         raise OSError("network is unreachable")

@@ -117,7 +117,7 @@ def test_a_csv_names_the_parts(
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("image,part,x\n", "no column y; its head must be image,part,x,y"),
+        ("image,part,x\n", "no column y; its first line must be image,part,x,y"),
         ("", "no column image, part, x, y"),
         ("image,part,x,y\nb.png,nose,1,1\n", "line 2: photos has no image 'b.png'"),
         (
@@ -126,7 +126,7 @@ def test_a_csv_names_the_parts(
         ),
         ("image,part,x,y\n0.png,nose,1,nan\n", "outside the centre crop"),
         ("image,part,x,y\n0.png,nose,one,1\n", "x and y are pixels, not 'one', '1'"),
-        ("image,part,x,y\n0.png,nose,1\n", "x and y are pixels, not '1', ''"),
+        ("image,part,x,y\n0.png,nose,1\n", "line 2: has nothing for y"),
         ("image,part,x,y\n0.png,nose,1,1\n0.png,nose,2,1\n", "line 3: nose of 0.png stands there twice"),
         ("image,part,x,y\n0.png,nose,1,1\n1.png,tail,2,1\n", "0 images have all of nose, tail"),
         ("image,part,x,y\n0.png,nose,1,1\n", "1 images have all of nose"),

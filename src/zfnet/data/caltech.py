@@ -13,8 +13,9 @@ from pathlib import Path
 from torchvision import datasets
 
 from zfnet.data.folds import few_per_class
+from zfnet.data.image_files import expand, is_folder
 from zfnet.data.selection import Selection
-from zfnet.data.sources import Photos, Split, folder
+from zfnet.data.sources import Photos, Split, folder, labelled_folders
 from zfnet.errors import InputError, cannot_be_had
 
 
@@ -37,9 +38,9 @@ def caltech256(
 def class_folders(
     root: str | Path, split: Split, images_per_class: int, fold: int, test_per_class: int
 ) -> Selection:
-    """Every picture of `root/<class>/*`."""
+    """Every picture below `root/<class>`."""
     for part in ("train", "val"):
-        if (Path(root).expanduser() / part).is_dir():
+        if is_folder(expand(root) / part):
             raise InputError(
                 f"{root}: has {part}/ where class folders belong; give data.root={root}/{part}, or data=folder"
             )
@@ -54,20 +55,10 @@ def _whole(
     background: str,
 ) -> Photos:
     """All pictures below `root/place`, where torchvision puts them if they are not there, but the background's."""
-    root = Path(root).expanduser()
-    if not (root / place).is_dir():
+    root = expand(root)
+    if not is_folder(root / place):
         try:
             kind(str(root), download=True)
         except (RuntimeError, OSError, ValueError) as error:
             raise cannot_be_had(kind.__name__, root / place, error) from error
-    found = folder(root / place, "train", val_fraction=0)
-    classes = [label for label in found.classes if label != background]
-    named = zip(found.ids, (found.classes[label] for label in found.labels), strict=True)
-    kept = [(id_, classes.index(label)) for id_, label in named if label != background]
-    return Photos(
-        place.partition("/")[0],
-        found.root,
-        classes,
-        [id_ for id_, _ in kept],
-        [label for _, label in kept],
-    )
+    return labelled_folders(place.partition("/")[0], root / place, {background})

@@ -1,5 +1,8 @@
 """From a file to pixels: `decode` gives the photo, `square` the paper's centre square of it.
 
+Every raster format that Pillow opens is a photo, by its name (`image_extensions`) and by its content. What Pillow
+cannot draw by itself is none: PostScript, which it hands to another program, metafiles, films, and data files.
+
 JPEG goes through libjpeg into a tensor where torchvision still brings that operator, everything else
 through Pillow; both give the same pixels, and Pillow alone decides what is unreadable. Colours follow
 Pillow's `convert("RGB")` (alpha is dropped, CMYK is the plain complement), 16-bit greys are divided by 257.
@@ -11,11 +14,14 @@ average), and Pillow's own where roundings would be many.
 
 import io
 import os
+import stat
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,8 +41,28 @@ _JPEG = getattr(torch.ops.image, "decode_jpeg", None)
 _RGB = 3  # ImageReadMode.RGB
 
 
+# EPS would start Ghostscript; WMF is drawn on Windows only; the others are known to Pillow by name alone.
+NO_PICTURES = {"EPS", "WMF", "MPEG", "HDF5", "GRIB", "BUFR"}
+
+
 class UnreadableImage(InputError):
     """The file holds no picture that can be used; the line names the file and what is wrong."""
+
+
+@cache
+def image_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are decoded, the most frequent first."""
+    Image.init()
+    return tuple(
+        dict.fromkeys(name for name in ["JPEG", "PNG", *sorted(Image.OPEN)] if name not in NO_PICTURES)
+    )
+
+
+@cache
+def image_extensions() -> frozenset[str]:
+    """The endings of image files, ".jpg" and so on, in lower case."""
+    formats = {*image_formats(), "MPO"}  # MPO is opened as JPEG
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in formats)
 
 
 def decode(path: str | os.PathLike[str]) -> Tensor:
@@ -46,6 +72,8 @@ def decode(path: str | os.PathLike[str]) -> Tensor:
     """
     try:
         with _quiet_pillow():
+            if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would never end
+                raise ValueError("this is no file, but a directory, a pipe or a device")
             return _decode(np.fromfile(path, dtype=np.uint8))
     except OSError as error:  # Pillow's own errors are OSErrors too, without strerror
         raise UnreadableImage(f"{os.fspath(path)}: {one_line(error.strerror or error)}") from error
@@ -81,7 +109,7 @@ def _decode(data: np.ndarray) -> Tensor:
     if not data.size:
         raise ValueError("the file is empty")
     try:
-        image: Image.Image = Image.open(io.BytesIO(data.data))
+        image: Image.Image = Image.open(io.BytesIO(data.data), formats=image_formats())
     except Image.UnidentifiedImageError as error:
         raise ValueError("this is no image, or one of an unknown format") from error
     with image:

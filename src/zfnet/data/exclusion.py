@@ -16,13 +16,13 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from zfnet.data.csv_files import read_csv
 from zfnet.data.selection import Selection
-from zfnet.data.sources import Source
+from zfnet.data.sources import SPLITS, Source
 from zfnet.errors import InputError
 from zfnet.io import save
 
 COLUMNS = ("data_set", "split", "image")
-SPLITS = ("train", "val")
 BYTES = "surrogateescape"  # file names that are no UTF-8 come through
 
 
@@ -38,23 +38,18 @@ def write_exclusion(path: str | Path, name: str, ids: Mapping[str, Sequence[str]
 def read_exclusion(path: str | Path, name: str) -> dict[str, set[str]]:
     """The ids to leave out of each split of the data set called `name`.
 
-    Raises InputError for a missing file, other columns, another data set's rows, or an unknown split.
+    Raises InputError for a file that `read_csv` refuses, another data set's rows, or an unknown split.
     """
     found: dict[str, set[str]] = {split: set() for split in SPLITS}
-    try:
-        with Path(path).expanduser().open(newline="", encoding="utf-8", errors=BYTES) as file:
-            reader = csv.DictReader(file, restval="")
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise InputError(f"data.exclude={path}: its first line must be {','.join(COLUMNS)}")
-            for row in reader:
-                where = f"data.exclude={path}, line {reader.line_num}"
-                if row["data_set"] != name:
-                    raise InputError(f"{where}: is about {row['data_set']!r}, and this data set is {name!r}")
-                if row["split"] not in SPLITS:
-                    raise InputError(f"{where}: split {row['split']!r} must be one of {', '.join(SPLITS)}")
-                found[row["split"]].add(row["image"])
-    except (OSError, csv.Error) as error:
-        raise InputError(f"data.exclude={path}: {getattr(error, 'strerror', None) or error}") from error
+    for line, row in read_csv("data.exclude", path, COLUMNS):
+        where = f"data.exclude={path}, line {line}"
+        if row["data_set"] != name:
+            raise InputError(
+                f"{where}: is about {row['data_set']!r}, and this data set is {name!r}; keep one file for each"
+            )
+        if row["split"] not in SPLITS:
+            raise InputError(f"{where}: split {row['split']!r} must be one of {', '.join(SPLITS)}")
+        found[row["split"]].add(row["image"])
     return found
 
 

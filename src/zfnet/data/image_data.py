@@ -8,6 +8,7 @@ validation and testing take the centre crop; the ten-crop test cuts further crop
 """
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from lightning import LightningDataModule
 
 from zfnet.data.batches import Augmentation, Batches
 from zfnet.data.exclusion import read_exclusion, without
-from zfnet.data.image_store import Chosen, Images, build_store
+from zfnet.data.image_store import Chosen, Images, find_store
 from zfnet.data.selection import Selection
 from zfnet.data.sources import Source
 from zfnet.errors import InputError
@@ -66,7 +67,7 @@ class ImageData(LightningDataModule):
             gone = read_exclusion(exclude, name)
             self.sources = {split: without(own, split, gone, exclude) for split, own in self.sources.items()}
         if root is not None:
-            name += "-" + hashlib.sha256(str(Path(root).resolve()).encode()).hexdigest()[:8]
+            name += "-" + hashlib.sha256(os.fsencode(Path(root).resolve())).hexdigest()[:8]
         self.folder = Path(store_dir) / name
         self.images: dict[str, Images] = {}
 
@@ -81,9 +82,7 @@ class ImageData(LightningDataModule):
         return Chosen(images, torch.tensor(rows, dtype=torch.long))
 
     def _built(self, source: Source, name: str) -> Images:
-        kind = "" if self.store else "-index"
-        folder = self.folder / f"{name}-{self.store_size}{kind}"
-        return build_store(source, folder, self.store_size, self.max_bad, pixels=self.store)
+        return find_store(source, self.folder, name, self.store_size, self.max_bad, pixels=self.store)
 
     def prepare_data(self) -> None:
         """Builds both stores, or finds them; one process a machine does it."""

@@ -10,31 +10,38 @@ A build goes in groups. After each, the pixels are on the disk and progress.npz 
 build that was killed goes on from there, to the same bytes. With `pixels=False` everything but images.u8 is
 made: the mean and the list of unreadable files are known, and each `read` decodes again.
 
-    images = build_store(folder("photos", "train"), "stores/photos", size=256)
+The folder's name may hold a hash of the settings, among them the ids, labels, sizes and dates of the files: a data
+set that grew or changed then has another store, and nobody is asked to delete the old one first. Dates count, though
+a copy of the same photos is then stored again: bytes can change where sizes do not.
+
+    images = find_store(folder("photos", "train"), Path("stores/photos"), "train", size=256)
     images.read(0), images.labels[0]  # uint8 (256, 256, 3)
     Chosen(images, torch.tensor([4, 7])).mean  # that of two of them, which are not copied
 """
 
 import errno
+import glob
 import hashlib
 import json
+import logging
 import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from zfnet.data.decoding import square
 from zfnet.data.sources import Source, stamp
 from zfnet.data.store_building import Build, check_bad
-from zfnet.data.store_files import REMEDY, compare, lock_folder, map_pixels, read_index
+from zfnet.data.store_files import REMEDY, compare, lock_folder, map_pixels, read_index, read_parts
 from zfnet.errors import InputError
+from zfnet.fingerprint import digest
 
 VERSION = 1
+log = logging.getLogger(__name__)
 
 
 class Images(Protocol):
@@ -147,6 +154,33 @@ class Chosen:
         return total.permute(2, 0, 1).contiguous().double()
 
 
+def find_store(
+    source: Source, parent: Path, name: str, size: int, max_bad: int = 10, pixels: bool = True
+) -> Images:
+    """The store of `source` in `parent`, found or built.
+
+    Its folder is called `name`, size and a hash of its settings, "train-128-0a1b2c3d". One of the same settings
+    without the hash, as earlier versions named it, is used too. Nothing is deleted; before a build, the stores of
+    `name` that hold something else are logged.
+
+    Raises:
+        InputError: as `build_store`.
+    """
+    settings = _settings(source, size, pixels)
+    plain = parent / f"{name}-{size}{'' if pixels else '-index'}"
+    folder = parent / f"{plain.name}-{digest(settings)[:8]}"
+    if not (folder / "index.json").exists():
+        if _fits(plain, settings):
+            folder = plain
+        elif others := _others(plain, folder):
+            log.info(
+                "%s: holds stores of other images or settings: delete what is no longer used of %s",
+                parent,
+                ", ".join(other.name for other in others),
+            )
+    return _built(source, folder, settings, max_bad, os.cpu_count())
+
+
 def build_store(
     source: Source,
     folder: str | os.PathLike[str],
@@ -160,8 +194,12 @@ def build_store(
     Unreadable images are skipped and listed in unreadable.txt. Raises InputError for more than `max_bad` of
     them, for a folder with other settings (nothing is deleted), and where the disk cannot hold the store.
     """
-    folder = Path(folder)
-    settings = _settings(source, size, pixels)
+    return _built(source, Path(folder), _settings(source, size, pixels), max_bad, workers)
+
+
+def _built(
+    source: Source, folder: Path, settings: dict[str, Any], max_bad: int, workers: int | None
+) -> Images:
     try:
         if not _is_complete(folder, settings):
             folder.mkdir(parents=True, exist_ok=True)
@@ -175,13 +213,31 @@ def build_store(
                 "again, or choose another data.store_dir or data.store=false"
             ) from error
         raise InputError(f"{folder}: {error.strerror or error}; choose another data.store_dir") from error
-    contents = _contents(folder, settings | {"classes": list(source.classes)})
+    index = read_index(folder)
+    if index is None:
+        raise InputError(f"{folder}: the store was removed while it was opened; run the same command again")
+    contents = _contents(folder, index)
     check_bad(folder, len(source) - len(contents), len(source), max_bad)
-    if pixels:
+    if settings["pixels"]:
         return ImageStore.open(folder)
     kept = set(contents.ids)
     rows = [row for row, name in enumerate(source.ids) if name in kept]
     return OnTheFly(**vars(contents), source=source, rows=rows)
+
+
+def _fits(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether a complete store of these settings lies there."""
+    try:
+        index = read_index(folder)
+    except InputError:  # damaged
+        return False
+    return index is not None and all(index.get(key) == value for key, value in settings.items())
+
+
+def _others(plain: Path, folder: Path) -> list[Path]:
+    """Folders of stores that have the name of `plain`, with a hash or without, but `folder`."""
+    hashed = plain.parent.glob(f"{glob.escape(plain.name)}-" + "[0-9a-f]" * 8)
+    return sorted(path for path in (plain, *hashed) if path != folder and path.is_dir())
 
 
 def _settings(source: Source, size: int, pixels: bool) -> dict[str, Any]:
@@ -210,10 +266,5 @@ def _is_complete(folder: Path, settings: dict[str, Any]) -> bool:
 
 
 def _contents(folder: Path, index: dict[str, Any]) -> _Contents:
-    try:
-        text = (folder / "ids.txt").read_bytes().decode(errors="surrogateescape")
-        labels = torch.from_numpy(np.load(folder / "labels.npy"))
-        mean = torch.from_numpy(np.load(folder / "mean.npy"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: the image store is damaged ({error}); {REMEDY}") from error
-    return _Contents(folder, text.split("\n")[:-1], index["classes"], labels, mean, index["size"])
+    ids, labels, mean = read_parts(folder, index)
+    return _Contents(folder, ids, index["classes"], labels, mean, index["size"])

@@ -25,7 +25,7 @@ from zfnet.data.decoding import UnreadableImage, square
 from zfnet.data.sources import Source
 from zfnet.data.store_files import compare
 from zfnet.errors import InputError
-from zfnet.io import length_of, npy, npz, pwrite, save, save_lines
+from zfnet.io import length_of, npy, npz, pwrite, read_back, save, save_lines
 from zfnet.progress import progress_bar
 
 GROUP = 128  # images between two safe points, two groups in memory; 128 * 255 fits in int16
@@ -145,13 +145,34 @@ class Build:
         path = self.folder / "progress.npz"
         if not path.exists():
             return
-        with np.load(path) as state:
-            compare(self.folder, json.loads(str(state["settings"])), self.settings)
-            done, total, bad = int(state["done"]), state["total"], json.loads(str(state["bad"]))
+        try:
+            settings, done, total, bad = read_back(path, self._progress, "the build starts again")
+        except InputError as error:
+            log.warning("%s", error)
+            return
+        compare(self.folder, settings, self.settings)
         if self.settings["pixels"] and length_of(self.folder / "images.u8") < (done - len(bad)) * self.row:
             log.warning(f"{self.folder}: images.u8 is shorter than it was; building from the start")
             return
-        self.done, self.total, self.bad = done, torch.from_numpy(total), [(row, why) for row, why in bad]
+        self.done, self.total, self.bad = done, total, bad
+
+    def _progress(self, path: Path) -> tuple[dict[str, Any], int, Tensor, list[tuple[int, str]]]:
+        """Settings, images looked at, sum, and unreadable images of an earlier build; checked."""
+        with path.open("rb") as file, np.load(file) as state:
+            settings = json.loads(str(state["settings"]))
+            done, total, bad = int(state["done"]), state["total"], json.loads(str(state["bad"]))
+        if not isinstance(settings, dict):
+            raise TypeError("settings are no mapping")
+        if settings != self.settings:  # to be named by `compare`
+            return settings, 0, self.total, []
+        if (total.shape, total.dtype) != (tuple(self.total.shape), np.int64):
+            raise ValueError(f"a sum of {total.dtype} {total.shape}")
+        rows = [row for row, reason in bad if isinstance(row, int) and isinstance(reason, str)]
+        if len(rows) < len(bad) or rows != sorted(set(rows)) or not 0 <= done <= len(self.source):
+            raise ValueError(f"{done} images looked at, {len(bad)} unreadable")
+        if rows and not 0 <= rows[0] <= rows[-1] < done:
+            raise ValueError(f"image {rows[-1]} of {done} is unreadable")
+        return settings, done, torch.from_numpy(total), [(row, reason) for row, reason in bad]
 
     def _report(self, bad: list[tuple[int, str]]) -> None:
         save_lines(self.folder / "unreadable.txt", [f"{self.source.ids[row]}\t{why}" for row, why in bad])

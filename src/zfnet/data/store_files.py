@@ -1,7 +1,8 @@
-"""What lies in a store's folder: its settings, compared before it is used, and its pixels.
+"""What lies in a store's folder: its settings, compared before it is used, and its parts, checked when they are read.
 
 index = read_index(folder)
 compare(folder, index, settings)
+ids, labels, mean = read_parts(folder, index)
 images = map_pixels(folder / "images.u8", count, size)
 """
 
@@ -9,11 +10,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from zfnet.errors import InputError
-from zfnet.io import file_lock, mapped, read_json
+from zfnet.io import file_lock, mapped, read_back, read_json
 
 MEANING = {"contents": "contents (hash of ids, labels, classes)", "files": "files (hash of sizes and dates)"}
 REMEDY = "choose another data.store_dir, or delete the folder to build it anew"
@@ -30,8 +32,61 @@ def compare(folder: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
+    """The settings of a complete store, with "kept" and "classes"; None where there is none."""
     path = folder / "index.json"
-    return read_json(path, REMEDY) if path.is_file() else None
+    return read_json(path, REMEDY, _checked_index) if path.exists() else None
+
+
+def _checked_index(index: Any) -> dict[str, Any]:
+    if not isinstance(index, dict):
+        raise TypeError("this is no mapping")
+    for key, kind in (("size", int), ("kept", int), ("pixels", bool), ("classes", list)):
+        if not isinstance(index.get(key), kind):
+            raise TypeError(f"{key} is {index.get(key)!r}")
+    if index["size"] < 1 or index["kept"] < 1:
+        raise ValueError(f"{index['kept']} images of {index['size']} pixels")
+    return index
+
+
+def read_parts(folder: Path, index: dict[str, Any]) -> tuple[list[str], Tensor, Tensor]:
+    """The ids, the labels (N,) int64 and the mean (3, S, S) float32 of a complete store.
+
+    Raises:
+        InputError: one of them is missing, damaged, or of another store.
+    """
+    count, size, classes = index["kept"], index["size"], len(index["classes"])
+
+    def checked_ids(path: Path) -> list[str]:
+        ids = path.read_bytes().decode(errors="surrogateescape").split("\n")
+        if len(ids) != count + 1 or ids[-1]:
+            raise ValueError(f"{len(ids) - 1} ids of {count}")
+        return ids[:-1]
+
+    def checked_labels(path: Path) -> Tensor:
+        labels = read_npy(path, "<i8", (count,))
+        if labels.min() < 0 or labels.max() >= classes:
+            raise ValueError(f"labels from {labels.min()} to {labels.max()} for {classes} classes")
+        return labels
+
+    def checked_mean(path: Path) -> Tensor:
+        mean = read_npy(path, "<f4", (3, size, size))
+        if not (mean.min() >= 0 and mean.max() <= 255):
+            raise ValueError("mean pixels outside 0 to 255")
+        return mean
+
+    return (
+        read_back(folder / "ids.txt", checked_ids, REMEDY),
+        read_back(folder / "labels.npy", checked_labels, REMEDY),
+        read_back(folder / "mean.npy", checked_mean, REMEDY),
+    )
+
+
+def read_npy(path: Path, kind: str, shape: tuple[int, ...]) -> Tensor:
+    """The array of a .npy file, which is mapped first: a header that lies about the length reserves no memory."""
+    array = np.load(path, mmap_mode="r")
+    if array.shape != shape or array.dtype != np.dtype(kind):
+        raise ValueError(f"{array.dtype} {array.shape} instead of {kind} {shape}")
+    return torch.from_numpy(np.array(array))
 
 
 def map_pixels(path: Path, count: int, size: int) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
+from zfnet.data.image_files import expand, is_folder
 from zfnet.data.sources import Photos, Split
 from zfnet.errors import InputError, cannot_be_had
 
@@ -39,10 +40,10 @@ def voc2012(root: str | Path, split: Split) -> ManyLabels:
     missing or broken."""
     if split not in ("train", "val"):
         raise InputError(f"split is {split!r}, it must be one of train, val")
-    root = Path(root).expanduser()
+    root = expand(root)
     place = root / "VOCdevkit" / "VOC2012"
     try:
-        found = datasets.VOCDetection(str(root), "2012", split, download=not place.is_dir())
+        found = datasets.VOCDetection(str(root), "2012", split, download=not is_folder(place))
     except (RuntimeError, OSError) as error:
         raise cannot_be_had("VOC 2012", place, error) from error
     targets = torch.tensor([read_targets(path) for path in found.annotations], dtype=torch.int8)

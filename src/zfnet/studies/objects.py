@@ -5,14 +5,13 @@ if knows_objects(subject):
 known_masks(subject, "boxes.csv", count=96)        # index → mask; the csv: image,x0,y0,x1,y1, a box a row
 """
 
-import csv
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from zfnet.data.csv_files import read_csv
 from zfnet.data.preprocessing import centre_crop
 from zfnet.errors import InputError
 from zfnet.studies.subject import Subject
@@ -71,31 +70,17 @@ def read_boxes(path: str | Path, side: int) -> dict[str, Tensor]:
     """Masks (side, side) by image id from a csv: image,x0,y0,x1,y1 in pixels of the centre crop, x1 and y1
     excluded; several rows of an image are one mask."""
     masks: dict[str, Tensor] = {}
-    for line, row in read_rows("boxes", path, COLUMNS):
+    for line, row in read_csv("boxes", path, COLUMNS):
         try:
             x0, y0, x1, y1 = (int(row[name]) for name in COLUMNS[1:])
         except ValueError as error:
-            raise InputError(f"{path}, line {line}: a box is four whole numbers") from error
+            raise InputError(f"boxes={path}, line {line}: a box is four whole numbers") from error
         if not (0 <= x0 < x1 <= side and 0 <= y0 < y1 <= side):
-            raise InputError(f"{path}, line {line}: {x0},{y0},{x1},{y1} is no box in {side} x {side} pixels")
+            raise InputError(
+                f"boxes={path}, line {line}: {x0},{y0},{x1},{y1} is no box in {side} x {side} pixels"
+            )
         mask = masks.setdefault(row["image"], torch.zeros(side, side, dtype=torch.bool))
         mask[y0:y1, x0:x1] = True
     if not masks:
-        raise InputError(f"{path}: holds no box")
+        raise InputError(f"boxes={path}: holds no box; add a row for each")
     return masks
-
-
-def read_rows(word: str, path: str | Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line numbers and rows of a csv that `word`= names; what a row lacks is "". InputError for a file that cannot
-    be read, or without these columns."""
-    try:
-        with Path(path).expanduser().open(newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
-                raise InputError(
-                    f"{path}: has no column {', '.join(missing)}; its head must be {','.join(columns)}"
-                )
-            for row in reader:
-                yield reader.line_num, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{word}={path}: {getattr(error, 'strerror', None) or error}") from error

@@ -24,11 +24,12 @@ from torch import Tensor
 from zfnet.analysis.overlap import SIDE, Pairs, joined, near_duplicates, shrunk
 from zfnet.data import Batches, ImageData, Images
 from zfnet.data.exclusion import read_exclusion, write_exclusion
+from zfnet.data.image_files import expand, is_folder
 from zfnet.data.image_store import Chosen
 from zfnet.data.sources import photos
 from zfnet.errors import InputError
-from zfnet.io import length_of, mapped
-from zfnet.models.pretrained import load_plain
+from zfnet.fingerprint import check_fingerprint, digest
+from zfnet.io import length_of, mapped, read_torch, save_torch, writing
 from zfnet.progress import progress_bar
 from zfnet.studies.results import write_json
 from zfnet.viz import save_png
@@ -132,7 +133,7 @@ def _whole(data: ImageData, exclude: str | None) -> Images:
 
 def _below(against: str, data: ImageData) -> Images:
     """All photos below a folder, stored like the data set's."""
-    if not Path(against).expanduser().is_dir():
+    if not is_folder(expand(against)):
         raise InputError(f"against={against}: no such folder; name one with photos in it, at any depth")
     source = partial(photos, root=against)
     stores = str(data.folder.parent)
@@ -142,12 +143,27 @@ def _below(against: str, data: ImageData) -> Images:
 
 
 def searched(part: Part, folder: Path, threshold: float) -> Pairs:
-    """All pairs of a part; what was found and made small before a kill is taken up again."""
-    first = kept_small(part.images, folder / f"{part.split}.small")
-    second = None if part.others is None else kept_small(part.others, folder / "with.small")
+    """All pairs of a part; what was found and made small before a kill is taken up again.
+
+    Raises:
+        InputError: the search that was begun there is damaged, or was of other pictures.
+    """
+    asked = {
+        "threshold": threshold,
+        "pictures": _digest(part.images),
+        f"with {part.name}": _digest(part.second),
+    }
+    first = kept_small(part.images, folder / f"{part.split}-{asked['pictures']}.small")
+    second = (
+        None
+        if part.others is None
+        else kept_small(part.others, folder / f"with-{_digest(part.others)}.small")
+    )
     state = folder / f"search_{part.split}.pt"
-    start, *before = load_plain(state) if state.exists() else [0]
-    parts = [Pairs(*before)] if before else []
+    start, parts = 0, []
+    if state.exists():
+        start, before = read_torch(state, "delete it to search again", partial(_found_before, state, asked))
+        parts = [before]
     saved = time.monotonic()
     with progress_bar() as bar:
         task = bar.add_task("", total=len(first), completed=start)
@@ -155,19 +171,34 @@ def searched(part: Part, folder: Path, threshold: float) -> Pairs:
             parts.append(pairs)
             bar.update(task, completed=done)
             if time.monotonic() - saved > SAVED_EVERY:
-                unfinished = state.with_suffix(".tmp")
-                torch.save([done, *joined(parts)], unfinished)
-                unfinished.replace(state)
+                save_torch(state, {"fingerprint": asked, "done": done, "pairs": list(joined(parts))})
                 saved = time.monotonic()
     return joined(parts)
 
 
+def _found_before(state: Path, asked: dict[str, Any], kept: Any) -> tuple[int, Pairs]:
+    check_fingerprint(
+        state, kept["fingerprint"], asked, "give the same settings, or another name= for a new search"
+    )
+    pairs = Pairs(*kept["pairs"])
+    kinds = [(column.dtype, column.shape) for column in pairs]
+    shape = pairs.first.shape
+    if kinds != [(kind, shape) for kind in (torch.int64, torch.int64, torch.float32, torch.bool)]:
+        raise TypeError(f"pairs of {kinds}")
+    return int(kept["done"]), pairs
+
+
+def _digest(images: Images) -> str:
+    """Of the pictures' ids and the mean of the store that they are in."""
+    return digest(images.ids, (images.base if isinstance(images, Chosen) else images).mean)
+
+
 def kept_small(images: Images, path: Path) -> Tensor:
     """All pictures made small, uint8 (N, 32, 32, 3), in a file that is read when touched; one that was begun is
-    finished."""
+    finished. The file's name says which pictures they are."""
     picture = SIDE * SIDE * 3
-    begun = length_of(path) // (BATCH * picture)
-    with path.open("ab") as file, progress_bar() as bar:
+    begun = min(length_of(path), len(images) * picture) // (BATCH * picture)
+    with writing(path), path.open("ab") as file, progress_bar() as bar:
         file.truncate(begun * BATCH * picture)
         task = bar.add_task("", total=len(images), completed=begun * BATCH)
         for small in _small(images, begun):

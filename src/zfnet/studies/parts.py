@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from zfnet.analysis.correspondence import free_places
+from zfnet.data.csv_files import read_csv
 from zfnet.errors import InputError
-from zfnet.studies.objects import Places, object_of, read_rows
+from zfnet.studies.objects import Places, object_of
 from zfnet.studies.subject import Subject
 
 log = logging.getLogger(__name__)
@@ -82,27 +83,31 @@ def from_csv(path: str, subject: Subject, side: int) -> dict[int, Places]:
             f"parts_side={side}: the centre crop that {path} means has one pixel at least, 224 say"
         )
     known: dict[int, Places] = {}
-    by_name = {Path(name).name: i for i, name in enumerate(subject.images.ids)}
-    by_name |= {name: i for i, name in enumerate(subject.images.ids)}
+    by_name: dict[str, list[int]] = {}
+    for i, id_ in enumerate(subject.images.ids):
+        by_name.setdefault(Path(id_).name, []).append(i)
+    by_name |= {id_: [i] for i, id_ in enumerate(subject.images.ids)}
     scale = subject.crop / side
-    for line, row in read_rows("parts", path, COLUMNS):
+    for line, row in read_csv("parts", path, COLUMNS):
+        where = f"parts={path}, line {line}"
         name, part = row["image"].strip(), row["part"].strip()
         if name not in by_name:
-            raise InputError(f"{path}, line {line}: {subject.source.name} has no image {name!r}")
+            raise InputError(f"{where}: {subject.source.name} has no image {name!r}")
+        if len(by_name[name]) > 1:
+            first, second, *_ = (subject.images.ids[i] for i in by_name[name])
+            raise InputError(f"{where}: {name!r} may be {first!r} or {second!r}; give the path")
         try:
             x, y = ((float(row[axis]) + 0.5) * scale - 0.5 for axis in "xy")
         except ValueError as error:
-            raise InputError(
-                f"{path}, line {line}: x and y are pixels, not {row['x']!r}, {row['y']!r}"
-            ) from error
+            raise InputError(f"{where}: x and y are pixels, not {row['x']!r}, {row['y']!r}") from error
         if not (-0.5 <= x < subject.crop - 0.5 and -0.5 <= y < subject.crop - 0.5):
             raise InputError(
-                f"{path}, line {line}: {part} of {name} at {row['x']}, {row['y']} lies outside the centre crop of "
+                f"{where}: {part} of {name} at {row['x']}, {row['y']} lies outside the centre crop of "
                 f"{side} pixels; parts_side= says which crop the file means"
             )
-        own = known.setdefault(by_name[name], {})
+        own = known.setdefault(by_name[name][0], {})
         if part in own:
-            raise InputError(f"{path}, line {line}: {part} of {name} stands there twice")
+            raise InputError(f"{where}: {part} of {name} stands there twice")
         own[part] = x, y
     return known
 

@@ -22,7 +22,7 @@ from zfnet.models.pretrained import class_names
 from zfnet.studies.subject import Subject
 from zfnet.studies.words import check_words
 from zfnet.training.checkpoint import build_net, load
-from zfnet.training.fit import own_words
+from zfnet.training.fit import escape_logs, own_words
 from zfnet.training.folders import config_folder
 from zfnet.training.memory import keep_freed_memory
 
@@ -40,6 +40,7 @@ def analyze(cfg: DictConfig) -> None:
         raise InputError(f"which analysis? analysis={' or analysis='.join(known)}")
     folder = Path(HydraConfig.get().runtime.output_dir)
     keep_freed_memory()
+    escape_logs()
     with own_words():
         study = instantiate(cfg.study)
         check_words(study)

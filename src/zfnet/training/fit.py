@@ -7,6 +7,7 @@ With `resume=true` it goes on from its newest checkpoint, or says that it has fi
 each job is a process of its own (see jobs.py).
 """
 
+import io
 import json
 import logging
 import sys
@@ -89,8 +90,16 @@ def fit(cfg: DictConfig) -> float:
     if hydra.mode == RunMode.MULTIRUN:
         return run_job(cfg, folder)
     stay_with_sweep()
+    escape_logs()
     with own_words():
         return train(cfg, folder)
+
+
+def escape_logs() -> None:
+    """Logs take names of files that are no UTF-8: what does not print is escaped."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(stream := getattr(handler, "stream", None), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

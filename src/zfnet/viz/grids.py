@@ -17,6 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
+from zfnet.errors import printable
+
 SHEET_SIDE = 600  # pixels that a sheet of filters is enlarged to, about
 Colour = tuple[int, int, int]  # red, green, blue, 0 to 255
 WHITE: Colour = (255, 255, 255)
@@ -75,7 +77,7 @@ def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
 
 def written(text: str, size: int = 13, bold: bool = False) -> Tensor:
     """One line in black, letters of `size` pixels → its box; all lines of a size have one height."""
-    font = _font(size, bold)
+    font, text = _font(size, bold), printable(text)
     width, height = math.ceil(font.getlength(text)) + 1, sum(font.getmetrics())
     image = Image.new("RGB", (width, height), "white")
     ImageDraw.Draw(image).text((0, 0), text, fill="black", font=font)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from zfnet.viz.figures import save_figure, tick_label
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,6 @@ def draw_invariance(
 ) -> None:
     """Writes the figure; `names` are the classes of the images shown, `titles` those of the four columns."""
     figure = Figure(figsize=(15, 11 / 3 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1.25, 1.25, 1.25])
     for panels, row in zip(grid, rows, strict=True):
         _examples(panels[0], row, names)
@@ -48,7 +48,7 @@ def draw_invariance(
         panels[3].set_ylim(-0.02, 1.02)
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)
 
 
 def _curves(axes: Axes, row: Row, values: Tensor, label: str) -> None:
@@ -76,7 +76,8 @@ def _examples(axes: Axes, row: Row, names: Sequence[str]) -> None:
             sheet[y : y + side, x : x + side] = picture.permute(1, 2, 0)
     axes.imshow(sheet.numpy())
     axes.set_xticks([column * step + side / 2 for column in range(columns)], row.ticks)
-    axes.set_yticks([n * step + side / 2 for n in range(shown)], names[:shown], fontsize=9)
+    labels = [tick_label(name) for name in names[:shown]]
+    axes.set_yticks([n * step + side / 2 for n in range(shown)], labels, fontsize=9)
     for n, tick in enumerate(axes.get_yticklabels()):
         tick.set_color(f"C{n}")
     axes.tick_params(length=0)

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
+from zfnet.viz.figures import save_figure
 from zfnet.viz.grids import contrasted, tiled
 
 TITLES = (
@@ -51,7 +51,6 @@ class Row:
 def draw_occlusion(rows: Sequence[Row], path: str | Path) -> None:
     """Writes the figure; maps stand at the occluder's centre, in pixels of the picture."""
     figure = Figure(figsize=(17, 3.5 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.subplots(len(rows), 5, squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
         height, width = row.pixels.shape[1:]
@@ -77,7 +76,7 @@ def draw_occlusion(rows: Sequence[Row], path: str | Path) -> None:
                 panel.set(xlim=(0, width), ylim=(height, 0))
     for panel, title in zip(grid[0], TITLES, strict=True):
         panel.set_title(title, fontsize=10)
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path, dpi=100)
 
 
 def _classes(panel: Axes, row: Row, extent: tuple[float, float, float, float]) -> None:
