@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from zfnet.deconv.dependence import Dependence
 from zfnet.deconv.rules import Pair, Rules, Sliding
@@ -33,7 +34,11 @@ CASTS = {Tensor.float, Tensor.double, Tensor.half, Tensor.bfloat16, Tensor.to, T
 MULTIPLY = {torch.mul, torch.multiply, Tensor.mul, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__}
 MULTIPLY_IN_PLACE = {Tensor.mul_, Tensor.multiply_, Tensor.__imul__}
 WHERE = {torch.where, Tensor.where}
-READ_BY_PYTHON = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__}
+READ_BY_PYTHON = {  # they read a tensor's memory, or one in a list, and dispatch nothing
+    *(Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__),
+    *(torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor),
+}
+INDEXING = {Tensor.__getitem__, Tensor.__setitem__}
 STEPS = {*RELU, *RELU_IN_PLACE, *MAX_POOL, *NORMALISATION, torch.conv2d, F.batch_norm}
 
 
@@ -144,8 +149,10 @@ class Swapped(TorchFunctionMode):
             return self._max_pool(func, *args, **kwargs)
         if func in NORMALISATION:
             return self._normalisation(func, *args, **kwargs)
-        if func in READ_BY_PYTHON and self.dependence is not None and self.dependence.depends(args[0]):
-            self.dependence.read_by_python(func.__name__)
+        if self.dependence is not None and (func in READ_BY_PYTHON or func in INDEXING):
+            read = _in_lists(args[1]) if func in INDEXING else [args, kwargs]
+            if any(isinstance(each, Tensor) and self.dependence.depends(each) for each in tree_leaves(read)):
+                self.dependence.read_by_python(func.__name__)
         out = func(*args, **kwargs)
         self._compare(func, args, out)
         if isinstance(out, Tensor) and out.grad_fn is not None:
@@ -232,6 +239,11 @@ def _left(out: Tensor, step: Step | None, call: str = "") -> Tensor:
     if node is not None and "call" not in node.metadata:
         node.metadata.update(step=step, call=call)
     return out
+
+
+def _in_lists(index: Any) -> list[Any]:
+    """The lists of an index, whose tensors Python reads."""
+    return [each for each in (index if isinstance(index, tuple) else (index,)) if isinstance(each, list)]
 
 
 def _argument(args: Any, kwargs: Any, position: int, name: str, default: Any = None) -> Any:

@@ -106,12 +106,14 @@ class Layout(TorchDispatchMode):
         return [_resized([each[i] for each in operands], size) for i, size in enumerate(out.shape)]
 
     def _product(self, left: Tensor, right: Tensor, name: str, out: Tensor) -> list[Axis] | None:
-        axes = self._axes.get(left)
-        if axes is None or len(axes) != out.dim():
-            return None
-        other = self._axes.get(right)
-        last = other[-1] if other is not None and name != "linear" else _one(CHANNELS, out.shape[-1])
-        return [*axes[:-1], last]
+        """A weight's side gives channels, the other side keeps its axis."""
+        axes, other = self._axes.get(left), self._axes.get(right)
+        if axes is not None and len(axes) == out.dim():
+            last = other[-1] if other is not None and name != "linear" else _one(CHANNELS, out.shape[-1])
+            return [*axes[:-1], last]
+        if axes is None and other is not None and len(other) == out.dim() > 1:
+            return [*other[:-2], _one(CHANNELS, out.shape[-2]), other[-1]]
+        return None
 
 
 def _one(kind: str, size: int) -> Axis:

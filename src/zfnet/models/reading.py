@@ -119,7 +119,7 @@ def lot(total: int, count: int) -> Tensor:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; every module's own mode again afterwards.
+    """Eval mode inside, and what is compiled runs as it was written; every module's own mode again afterwards.
 
     A module that is in eval mode already is not touched. Of several threads the last one restores the modes.
     """
@@ -131,7 +131,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
                 module.training = False
                 entered.append(module)
     try:
-        yield
+        with uncompiled():
+            yield
     finally:
         with _lock:
             for module in entered:
