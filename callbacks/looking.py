@@ -96,9 +96,7 @@ def _anyones(trouble: str | None) -> str | None:
     return next((one for one in troubles if one), None)
 
 
-def _inputs(
-    trainer: Trainer, pl_module: LightningModule, split: str, share: float
-) -> Iterator[ImageBatch]:
+def _inputs(trainer: Trainer, pl_module: LightningModule, split: str, share: float) -> Iterator[ImageBatch]:
     ordered = trainer.datamodule.ordered(split)  # type: ignore[attr-defined]
     for batch in ordered if share == 1 else _some_batches(ordered, share):
         yield ImageBatch(_prepared(pl_module, batch), batch.indices)

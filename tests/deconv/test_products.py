@@ -67,7 +67,9 @@ PRODUCTS: dict[str, Call] = {
     "conv_transpose2d, weight": lambda n, h: F.conv_transpose2d(h, n.b.weight * h.mean()),
     "attention": lambda _, h: F.scaled_dot_product_attention(matrix(h), matrix(h), matrix(h)).flatten(1),
     "glu": lambda _, h: F.glu(h, 1),
-    "batch_norm, weight": lambda _, h: F.batch_norm(h, torch.zeros(4).to(h), torch.ones(4).to(h), pooled(h)[0]),
+    "batch_norm, weight": lambda _, h: F.batch_norm(
+        h, torch.zeros(4).to(h), torch.ones(4).to(h), pooled(h)[0]
+    ),
     "batch_norm by the batch": lambda _, h: F.batch_norm(h, None, None, training=True),
 }
 
@@ -77,7 +79,7 @@ def no_grad(h: Tensor) -> Tensor:
         return h.mean().sigmoid()
 
 
-def through_a_leaf(n: Net, h: Tensor) -> Tensor:
+def through_a_leaf(_: Net, h: Tensor) -> Tensor:
     return h * h.detach().requires_grad_().mean().sigmoid()
 
 
@@ -120,11 +122,11 @@ def branch(_: Net, h: Tensor) -> Tensor:
 
 class Doubled(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
+    def forward(_: object, x: Tensor) -> Tensor:
         return x * x.sigmoid()
 
     @staticmethod
-    def backward(ctx: object, r: Tensor) -> Tensor:
+    def backward(_: object, r: Tensor) -> Tensor:
         return r
 
 
@@ -222,12 +224,15 @@ LINEAR: dict[str, Call] = {
     "addmm": lambda n, h: torch.addmm(n.gate.bias, pooled(h), n.gate.weight),
     "bias of the image": lambda n, h: F.conv2d(h, n.b.weight, pooled(h)[0]),
     "sum of two": lambda n, h: n.b(h) + h[:, :, 1:-1, 1:-1],
-    "concatenated": lambda n, h: torch.cat([h, h.flip(1)], 1),
+    "concatenated": lambda _, h: torch.cat([h, h.flip(1)], 1),
     "zeros": lambda _, h: h * torch.ones_like(h),
     "index": lambda _, h: h[:, [2, 0]],
     "no dropout": lambda _, h: F.dropout(h, training=False),
     "nothing is made of it": lambda _, h: (h.detach().sigmoid(), h + 1)[1],
-    "a norm that is not used": lambda n, h: (n.buffer.copy_(h.detach().mean((0, 2, 3))[None, :, None, None]), h + 1)[1],
+    "a norm that is not used": lambda n, h: (
+        n.buffer.copy_(h.detach().mean((0, 2, 3))[None, :, None, None]),
+        h + 1,
+    )[1],
 }
 
 
@@ -248,7 +253,7 @@ RECTIFIERS: dict[str, Callable[[Tensor], Tensor]] = {
     "x * (x > 0)": lambda x: x * (x > 0),
     "(x > 0) * x": lambda x: (x > 0) * x,
     "x * (x >= 0)": lambda x: x * (x >= 0),
-    "x * (0 < x).float()": lambda x: x * (0 < x).to(x.dtype),
+    "x * (0 < x).float()": lambda x: x * (x > 0).to(x.dtype),
     "x *= x > 0": lambda x: x.mul_(x > 0),
     "torch.mul": lambda x: torch.mul(x, torch.gt(x, 0)),
     "where": lambda x: torch.where(x > 0, x, 0.0),

@@ -163,10 +163,15 @@ def test_batches_as_loaders_give_them() -> None:
     expected = listed(top_activations(net, [pictures], LAYERS, k=4, progress=False), "1")
     for batches in (
         torch.utils.data.DataLoader(torch.utils.data.TensorDataset(pictures), batch_size=4),
-        torch.utils.data.DataLoader(torch.utils.data.TensorDataset(pictures, torch.arange(6) % 2), batch_size=1),
+        torch.utils.data.DataLoader(
+            torch.utils.data.TensorDataset(pictures, torch.arange(6) % 2), batch_size=1
+        ),
         [(pictures[:4], [0, 0, 1, 1]), [pictures[4:], torch.rand(2), "anything"]],
         [{"images": pictures[:5], "labels": torch.zeros(5)}, {"images": pictures[5:]}],
-        [ImageBatch(pictures[:4], [0, 1, 2, 3]), ImageBatch(pictures[4:], torch.tensor([4, 5], dtype=torch.int32))],
+        [
+            ImageBatch(pictures[:4], [0, 1, 2, 3]),
+            ImageBatch(pictures[4:], torch.tensor([4, 5], dtype=torch.int32)),
+        ],
         [{"images": pictures[3:], "ids": [3, 4, 5]}, {"images": pictures[:3], "ids": torch.arange(3)}],
     ):
         assert listed(top_activations(net, batches, LAYERS, k=4, progress=False), "1") == expected
@@ -287,7 +292,9 @@ def gathering(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[TopActivations]
 def test_gathered_is_the_search_of_all_processes(gathering: Callable[[list[TopActivations]], None]) -> None:
     net, pictures = small_net().double(), images(9).double()
     shares = [
-        top_activations(net, [ImageBatch(pictures[rank::3], torch.arange(9)[rank::3])], LAYERS, k=4, progress=False)
+        top_activations(
+            net, [ImageBatch(pictures[rank::3], torch.arange(9)[rank::3])], LAYERS, k=4, progress=False
+        )
         for rank in range(3)
     ]
     whole = top_activations(net, [pictures], LAYERS, k=4, progress=False)

@@ -34,7 +34,9 @@ class Dependence(TorchDispatchMode):
 
     def __init__(self, pixels: Tensor) -> None:
         super().__init__()
-        self._memory: dict[int, tuple[StorageWeakRef, str]] = {}  # a weak reference keeps an address from its reuse
+        self._memory: dict[
+            int, tuple[StorageWeakRef, str]
+        ] = {}  # a weak reference keeps an address from its reuse
         self._pending: list[tuple[Tensor, str]] = []
         self._control = ""  # a number of the image that Python has read: what follows may depend on it
         self._trusted = False

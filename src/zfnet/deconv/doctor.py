@@ -105,7 +105,9 @@ def doctor(model: nn.Module, layers: Sequence[str], images: Tensor | None = None
                 "convolution: give images (B, C, H, W)"
             )
         weight = next(model.parameters(), torch.empty(0))
-        images = torch.randn(NOISE, channels, side, side, generator=torch.Generator().manual_seed(0)).to(weight)
+        images = torch.randn(NOISE, channels, side, side, generator=torch.Generator().manual_seed(0)).to(
+            weight
+        )
     passed = Traced(model, _Watching(Rules(others="gradient")), images, list(layers))
     return [_diagnosis(passed, layer) for layer in layers]
 

@@ -43,7 +43,22 @@ FACTORS = {  # where the two factors stand among a node's inputs: linear while o
 BATCH_NORM = {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}  # input, γ, β: linear in the first
 ELEMENTWISE = {"Mul", "Div"}
 MIXING = {
-    *("Addmm", "Addbmm", "Baddbmm", "Addmv", "Mm", "Bmm", "Mv", "Dot", "Linear", "MkldnnLinear", "View", "UnsafeView", "ReshapeAlias", "Expand"),
+    *(
+        "Addmm",
+        "Addbmm",
+        "Baddbmm",
+        "Addmv",
+        "Mm",
+        "Bmm",
+        "Mv",
+        "Dot",
+        "Linear",
+        "MkldnnLinear",
+        "View",
+        "UnsafeView",
+        "ReshapeAlias",
+        "Expand",
+    ),
     *("Permute", "Transpose", "T", "Stack", "Unbind", "Slice", "Select", "Split", "SplitWithSizes", "Index"),
     *(
         "Narrow",

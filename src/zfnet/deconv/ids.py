@@ -1,8 +1,8 @@
 """Which ids a search has seen, as ranges: ids in order take one, whatever their number.
 
-    ids = Ids().union(Ids.of(torch.tensor([4, 5, 6])))
-    ids.repeated(torch.tensor([6, 7]))          # tensor([6])
-    ids.ranges                                  # tensor([[4, 7]])
+ids = Ids().union(Ids.of(torch.tensor([4, 5, 6])))
+ids.repeated(torch.tensor([6, 7]))          # tensor([6])
+ids.ranges                                  # tensor([[4, 7]])
 """
 
 from dataclasses import dataclass, field

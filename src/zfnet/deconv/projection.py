@@ -197,14 +197,19 @@ class Deconvnet:
     def _is_own(self, plan: Plan) -> bool:
         """Whether all weights of a chain are the model's own memory, so that they are never out of date."""
         own = {_memory(tensor) for tensor in [*self.model.parameters(), *self.model.buffers()]}
-        used = [tensor for step in plan.path.chain or [] if step.kind == "conv" for tensor in (step.weight, step.bias)]
+        used = [
+            tensor
+            for step in plan.path.chain or []
+            if step.kind == "conv"
+            for tensor in (step.weight, step.bias)
+        ]
         return all(tensor is None or _memory(tensor) in own for tensor in used)
 
     def _general(self, images: Tensor, layer: str, units: Sequence[Unit]) -> tuple[Tensor, Tensor]:
         """Pictures (N, C, H, W) and activations (N,) by autograd, for any net."""
-        image, map, y, x = torch.tensor(
-            [(u.image, u.map, u.y, u.x) for u in units], dtype=torch.long
-        ).view(-1, 4).unbind(1)
+        image, map, y, x = (
+            torch.tensor([(u.image, u.map, u.y, u.x) for u in units], dtype=torch.long).view(-1, 4).unbind(1)
+        )
         activations = []
 
         def seed(values: Tensor, part: slice) -> Tensor:

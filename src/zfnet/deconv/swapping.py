@@ -191,7 +191,11 @@ class Swapped(TorchFunctionMode):
 
     def _is_zero(self, value: Any) -> bool:
         with self.own():
-            return not value.any() if isinstance(value, Tensor) else isinstance(value, int | float) and value == 0
+            return (
+                not value.any()
+                if isinstance(value, Tensor)
+                else isinstance(value, int | float) and value == 0
+            )
 
     def _trackable(self, values: Any) -> Any:
         """Arguments of a call, with copies in place of inference tensors, which autograd does not take."""

@@ -220,6 +220,7 @@ def top_activations(
 
 def _images_and_ids(batch: Any, seen: int) -> tuple[Tensor, Tensor]:
     """A batch's images, and its ids: where they are named as such, or counted from the images seen."""
+    images: Any
     given: Any = None
     if isinstance(batch, ImageBatch):
         images, given = batch
@@ -243,7 +244,11 @@ def _images_and_ids(batch: Any, seen: int) -> tuple[Tensor, Tensor]:
 def _shown(batch: Any) -> str:
     if isinstance(batch, Tensor):
         return f"a tensor of shape {tuple(batch.shape)}"
-    return f"a mapping of {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else f"a {type(batch).__name__}"
+    return (
+        f"a mapping of {', '.join(map(str, batch))}"
+        if isinstance(batch, Mapping)
+        else f"a {type(batch).__name__}"
+    )
 
 
 def _search(

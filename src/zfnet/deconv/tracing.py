@@ -44,8 +44,9 @@ def running(
 
         def informed(layer: str, output: Tensor) -> bool | None:
             dependence.mark()
-            if (reason := dependence.hidden(output)) and output.grad_fn is not None:
-                output.grad_fn.metadata.setdefault("gate", reason)
+            node: Any = output.grad_fn
+            if node is not None and (reason := dependence.hidden(output)):
+                node.metadata.setdefault("gate", reason)
             return read(layer, output)
 
         with reading(modules, informed, needed), mode, dependence:
@@ -106,7 +107,9 @@ class Traced:
                 f"layer {layer!r} gives values of shape {tuple(shape)}: units are (B, maps, H, W)"
             )
         if found[0] is None:
-            raise InputError(f"layer {layer!r} does not depend on the pixels by a gradient: it has no deconvnet")
+            raise InputError(
+                f"layer {layer!r} does not depend on the pixels by a gradient: it has no deconvnet"
+            )
         return on_path(found[0], pixels, dependence.depends)
 
     def name(self, node: Any) -> str:

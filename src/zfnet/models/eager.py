@@ -44,7 +44,7 @@ _stance, _checkpoints = _Shared(), _Shared()
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """What torch.compile made runs as it was written; other threads' calls meanwhile, too, which changes no result."""
+    """What torch.compile made runs as it was written, in other threads too, which changes no result."""
     if "torch._dynamo" not in sys.modules:  # nothing can have been compiled
         yield
         return

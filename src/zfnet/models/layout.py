@@ -19,11 +19,20 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from zfnet.errors import InputError
 
-Axis = tuple[tuple[str, int], ...]  # its parts, outermost first: what they count (batch, channels, space) and how many
+Axis = tuple[
+    tuple[str, int], ...
+]  # its parts, outermost first: what they count (batch, channels, space) and how many
 BATCH, CHANNELS, SPACE = "batch", "channels", "space"
 
 CHANNELS_FIRST = {
-    *("convolution", "convolution_overrideable", "mkldnn_convolution", "avg_pool1d", "avg_pool2d", "avg_pool3d"),
+    *(
+        "convolution",
+        "convolution_overrideable",
+        "mkldnn_convolution",
+        "avg_pool1d",
+        "avg_pool2d",
+        "avg_pool3d",
+    ),
     *("max_pool2d_with_indices", "max_pool3d_with_indices", "_adaptive_avg_pool2d", "adaptive_avg_pool2d"),
     *("adaptive_max_pool2d", "max_unpool2d", "grid_sampler_2d", "pixel_shuffle", "pixel_unshuffle"),
     *("upsample_nearest2d", "_upsample_nearest_exact2d", "upsample_bilinear2d", "upsample_bicubic2d"),
@@ -31,7 +40,14 @@ CHANNELS_FIRST = {
     *("_native_batch_norm_legit_no_training", "cudnn_batch_norm", "native_group_norm"),
     *("_batch_norm_with_update", "_batch_norm_no_update"),
 }
-PRODUCTS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1, "linear": 0, "matmul": 0}  # where the first factor stands
+PRODUCTS = {
+    "mm": 0,
+    "bmm": 0,
+    "addmm": 1,
+    "baddbmm": 1,
+    "linear": 0,
+    "matmul": 0,
+}  # where the first factor stands
 VIEWS = {"view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "view_copy"}
 
 

@@ -89,8 +89,10 @@ def run_order(model: nn.Module, image: Tensor) -> list[str]:
     """The names of the modules without parts, in the order in which one image (1, 3, H, W) runs them."""
     leaves = {name: module for name, module in model.named_modules() if name and not list(module.children())}
     order: list[str] = []
-    with torch.inference_mode(), evaluating(model), reading(
-        leaves, lambda layer, _: order.append(layer), needed=()
+    with (
+        torch.inference_mode(),
+        evaluating(model),
+        reading(leaves, lambda layer, _: order.append(layer), needed=()),
     ):
         model(image)
     return order

@@ -1,7 +1,7 @@
 """What a net's forward pass depends on: is it still the same net, and what is it, for a key on the disk.
 
-    snapshot(model)             # by identity, for one process: equal while nothing was exchanged; None: cannot be told
-    attributes(module)          # by value, for a hash: what was set on a module beside its weights and parts
+snapshot(model)             # by identity, for one process: equal while nothing was exchanged; None: cannot be told
+attributes(module)          # by value, for a hash: what was set on a module beside its weights and parts
 """
 
 import functools
@@ -29,7 +29,9 @@ def snapshot(model: nn.Module) -> tuple[Any, ...] | None:
     None where it cannot be told: code that is not of `KNOWN` packages (a class, a function, a hook) may read
     anything. The parts are kept alive as long as the snapshot is.
     """
-    if any(value for name, value in vars(torch_module).items() if name.startswith("_global_") and "hook" in name):
+    if any(
+        value for name, value in vars(torch_module).items() if name.startswith("_global_") and "hook" in name
+    ):
         return None
     parts: list[Any] = []
     try:
@@ -128,7 +130,13 @@ def _described(value: Any, above: tuple[int, ...]) -> Any:
     if isinstance(value, types.FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or () if cell != types.CellType()]
         code = value.__code__
-        return [_name(value), code.co_code.hex(), repr(code.co_names), _constants(code), _described(cells, above)]
+        return [
+            _name(value),
+            code.co_code.hex(),
+            repr(code.co_names),
+            _constants(code),
+            _described(cells, above),
+        ]
     if isinstance(value, nn.Module):
         return _name(type(value))
     if hasattr(value, "tobytes"):  # an array
@@ -138,4 +146,4 @@ def _described(value: Any, above: tuple[int, ...]) -> Any:
 
 
 def _constants(code: types.CodeType) -> str:
-    return repr([each for each in code.co_consts if isinstance(each, PLAIN | tuple)])
+    return repr([each for each in code.co_consts if isinstance(each, (*PLAIN, tuple))])

@@ -18,7 +18,17 @@ import torch
 from torch import Tensor
 
 from zfnet.analysis.localisation import energy_inside
-from zfnet.deconv import Deconvnet, ImageBatch, Patches, Top, TopActivations, Unit, convolutions, lot, top_activations
+from zfnet.deconv import (
+    Deconvnet,
+    ImageBatch,
+    Patches,
+    Top,
+    TopActivations,
+    Unit,
+    convolutions,
+    lot,
+    top_activations,
+)
 from zfnet.errors import InputError
 from zfnet.models.pretrained import load_plain
 from zfnet.progress import progress_bar

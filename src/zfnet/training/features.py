@@ -228,8 +228,10 @@ class _Trunk:
             last = max((i for i, name in enumerate(order) if modules[name] in inside), default=len(order) - 1)
             behind = tuple(f"{name}." for name in set(order[last + 1 :]) - set(order[: last + 1]))
             weights = {name: hashed(name) for name in tensors if not name.startswith(behind)}
-            trunk = [order[: last + 1], {name: set_on(name) for name in modules if not f"{name}.".startswith(behind)}]
+            trunk = [
+                order[: last + 1],
+                {name: set_on(name) for name in modules if not f"{name}.".startswith(behind)},
+            ]
             about = [type(self.net).__qualname__, layer, pool[layer], trunk, weights, *seen]
             keys[layer] = hashlib.sha256(json.dumps(about).encode(errors="surrogateescape")).hexdigest()[:16]
         return keys
-
