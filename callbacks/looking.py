@@ -21,7 +21,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
-from zfnet.deconv import Deconvnet, Top, TopActivations, Unit, convolutions, lot, top_activations
+from zfnet.deconv import Deconvnet, ImageBatch, Top, TopActivations, Unit, convolutions, lot, top_activations
 from zfnet.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -96,12 +96,10 @@ def _anyones(trouble: str | None) -> str | None:
     return next((one for one in troubles if one), None)
 
 
-def _inputs(
-    trainer: Trainer, pl_module: LightningModule, split: str, share: float
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _inputs(trainer: Trainer, pl_module: LightningModule, split: str, share: float) -> Iterator[ImageBatch]:
     ordered = trainer.datamodule.ordered(split)  # type: ignore[attr-defined]
     for batch in ordered if share == 1 else _some_batches(ordered, share):
-        yield _prepared(pl_module, batch), batch.indices
+        yield ImageBatch(_prepared(pl_module, batch), batch.indices)
 
 
 def _some_batches(ordered: Any, share: float) -> Iterator[Any]:

@@ -120,7 +120,7 @@ def test_a_model_is_as_it_was(name: str, options: dict[str, str]) -> None:
         ("third", 15, InputError),  # called twice
         ("unused", 15, InputError),
         ("nowhere", 15, InputError),
-        ("first", 2, RuntimeError),  # smaller than the filter
+        ("first", 2, InputError),  # smaller than the filter
     ],
 )
 def test_a_model_is_as_it_was_after_an_exception(layer: str, size: int, error: type[Exception]) -> None:

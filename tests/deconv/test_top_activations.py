@@ -1,6 +1,7 @@
 """The strongest activations: as a sort of all maps gives them, however the images come."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from zfnet.deconv import Deconvnet, TopActivations, Unit, top_activations
+from zfnet.deconv import Deconvnet, ImageBatch, TopActivations, Unit, top_activations
+from zfnet.deconv.ids import Ids
 from zfnet.errors import InputError
 from zfnet.models import convnet
 
@@ -95,7 +97,7 @@ def test_order_processes_and_interruptions_do_not_matter(order: list[int], world
     shares = []
     for rank in range(world):
         mine = torch.tensor(order[rank::world], dtype=torch.long)
-        batches = [(pictures[ids], ids) for ids in mine.split(3) if len(ids)]
+        batches = [ImageBatch(pictures[ids], ids) for ids in mine.split(3) if len(ids)]
         first = TopActivations(LAYERS, 4)
         if batches[:cut]:
             top_activations(net, batches[:cut], LAYERS, 4, first, progress=False)
@@ -110,29 +112,75 @@ def test_order_processes_and_interruptions_do_not_matter(order: list[int], world
         assert listed(merged, layer) == listed(whole, layer)
 
 
-def test_an_image_that_comes_twice_counts_once() -> None:
-    """As a sampler that fills up the last batch of a process gives it."""
+def test_an_id_that_comes_back_is_an_error() -> None:
+    """In one batch, in another, and after a search was resumed; an image that two processes had counts once."""
     net, pictures = small_net().double(), images(6).double()
-    again = [(pictures, torch.arange(6)), (pictures[:2], torch.arange(2))]
-    twice = top_activations(net, again, LAYERS, k=4, progress=False)
+    again = [ImageBatch(pictures, torch.arange(6)), ImageBatch(pictures[:2], torch.tensor([9, 4]))]
+    with pytest.raises(InputError, match="id 4 comes a second time"):
+        top_activations(net, again, LAYERS, k=4, progress=False)
+    with pytest.raises(InputError, match="id 3 comes a second time"):
+        top_activations(net, [ImageBatch(pictures[:2], [3, 3])], LAYERS, progress=False)
     once = top_activations(net, [pictures], LAYERS, k=4, progress=False)
-    assert listed(twice, "1") == listed(once, "1")
-    assert listed(once.merge(once), "1") == listed(once, "1")
+    resumed = TopActivations(LAYERS, 4)
+    resumed.load_state_dict(once.state_dict())
+    with pytest.raises(InputError, match="id 5 comes a second time"):
+        top_activations(net, [ImageBatch(pictures[:1], [5])], LAYERS, 4, resumed, progress=False)
+    assert resumed.seen == 6
+    merged = once.merge(once)
+    assert listed(merged, "1") == listed(once, "1")
+    with pytest.raises(InputError, match="id 0 comes a second time"):
+        top_activations(net, [ImageBatch(pictures[:1], [0])], LAYERS, 4, merged, progress=False)
+
+
+def test_a_search_that_was_saved_without_ids_goes_on() -> None:
+    net, pictures = small_net().double(), images(6).double()
+    state = top_activations(net, [pictures[:4]], LAYERS, k=4, progress=False).state_dict()
+    del state["ids"]
+    resumed = TopActivations(LAYERS, 4)
+    resumed.load_state_dict(state)
+    top_activations(net, [pictures[4:]], LAYERS, 4, resumed, progress=False)
+    assert listed(resumed, "2") == listed(top_activations(net, [pictures], LAYERS, k=4, progress=False), "2")
+
+
+@given(st.lists(st.lists(st.integers(-4, 12), max_size=5), max_size=6))
+def test_ids_are_a_set(batches: list[list[int]]) -> None:
+    """As ranges that touch nowhere: ids in order take one."""
+    ids, known = Ids(), set()
+    for batch in batches:
+        again = sorted({each for each in batch if each in known or batch.count(each) > 1})
+        numbers = torch.tensor(batch, dtype=torch.long)
+        assert ids.repeated(numbers).tolist() == again
+        ids = ids.union(Ids.of(numbers))
+        known |= set(batch)
+        ranges = ids.ranges.tolist()
+        assert [each for start, stop in ranges for each in range(start, stop)] == sorted(known)
+        assert all(a[1] < b[0] for a, b in pairwise(ranges))
 
 
 def test_batches_as_loaders_give_them() -> None:
-    """Alone in a list, with numbers in a list; labels are no ids."""
+    """Alone in a list; with labels, which are no ids; with ids that are named as such."""
     net, pictures = small_net().double(), images(6).double()
     expected = listed(top_activations(net, [pictures], LAYERS, k=4, progress=False), "1")
     for batches in (
         torch.utils.data.DataLoader(torch.utils.data.TensorDataset(pictures), batch_size=4),
-        [(pictures[:4], [0, 1, 2, 3]), (pictures[4:], torch.tensor([4, 5], dtype=torch.int32))],
+        torch.utils.data.DataLoader(
+            torch.utils.data.TensorDataset(pictures, torch.arange(6) % 2), batch_size=1
+        ),
+        [(pictures[:4], [0, 0, 1, 1]), [pictures[4:], torch.rand(2), "anything"]],
+        [{"images": pictures[:5], "labels": torch.zeros(5)}, {"images": pictures[5:]}],
+        [
+            ImageBatch(pictures[:4], [0, 1, 2, 3]),
+            ImageBatch(pictures[4:], torch.tensor([4, 5], dtype=torch.int32)),
+        ],
+        [{"images": pictures[3:], "ids": [3, 4, 5]}, {"images": pictures[:3], "ids": torch.arange(3)}],
     ):
         assert listed(top_activations(net, batches, LAYERS, k=4, progress=False), "1") == expected
-    with pytest.raises(InputError, match="are these labels"):
-        top_activations(net, [(pictures, torch.tensor([0, 1, 2, 0, 1, 2]))], LAYERS, progress=False)
-    with pytest.raises(InputError, match="one whole number for each of 6 images"):
-        top_activations(net, [(pictures, torch.rand(6))], LAYERS, progress=False)
+    for ids in (torch.rand(6), torch.arange(5), torch.ones(6, dtype=torch.bool)):
+        with pytest.raises(InputError, match="one whole number for each of 6 images"):
+            top_activations(net, [ImageBatch(pictures, ids)], LAYERS, progress=False)
+    for batch in ({"image": pictures, "label": 1}, (), [1, 2], "pictures"):
+        with pytest.raises(InputError, match=r"a batch is a .*ImageBatch\(images, ids\)"):
+            top_activations(net, [batch], LAYERS, progress=False)
 
 
 def test_fewer_images_than_places() -> None:
@@ -217,7 +265,7 @@ def test_wrong_settings_and_numbers_say_what_is_wrong() -> None:
     spoilt = images(4)
     spoilt[2, 0, 3, 3] = float("nan")
     with pytest.raises(InputError, match="'0' is not a number for image 12"):
-        top_activations(small_net(), [(spoilt, torch.arange(10, 14))], ["0"], progress=False)
+        top_activations(small_net(), [ImageBatch(spoilt, torch.arange(10, 14))], ["0"], progress=False)
     with pytest.raises(InputError, match=r"saved is of k=3 and 0, 1, 2, this one of k=9 and 1"):
         TopActivations(["1"]).load_state_dict(
             top_activations(small_net(), [images(1)], LAYERS, 3, progress=False).state_dict()
@@ -244,7 +292,9 @@ def gathering(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[TopActivations]
 def test_gathered_is_the_search_of_all_processes(gathering: Callable[[list[TopActivations]], None]) -> None:
     net, pictures = small_net().double(), images(9).double()
     shares = [
-        top_activations(net, [(pictures[rank::3], torch.arange(9)[rank::3])], LAYERS, k=4, progress=False)
+        top_activations(
+            net, [ImageBatch(pictures[rank::3], torch.arange(9)[rank::3])], LAYERS, k=4, progress=False
+        )
         for rank in range(3)
     ]
     whole = top_activations(net, [pictures], LAYERS, k=4, progress=False)

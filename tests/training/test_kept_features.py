@@ -185,3 +185,59 @@ def test_bad_input(memory_images: Images, tmp_path: Path, monkeypatch: pytest.Mo
         model.conv1.conv.bias[1] = torch.nan
     with pytest.raises(InputError, match="layer 'conv2' is not a number for picture 0"):
         kept_features(model, prepared(images), images, ["conv2"], tmp_path)
+
+
+class Odd(nn.Module):
+    """Depends on plain attributes, a function, an object, a global and a tensor that is no buffer."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.gain, self.options, self.f, self.shift = 1.0, {"power": [1]}, F.relu, torch.zeros(1)
+        for name, value in given.items():
+            setattr(self, name, value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x * self.gain + self.shift) ** self.options["power"][0] * SCALE["now"]
+        return self.f(x).mean((2, 3))
+
+
+SCALE = {"now": 1.0}
+ODD: dict[str, dict[str, Any]] = {
+    "a number": {"gain": 5.0},
+    "a number that shows little": {"gain": 1.00001},
+    "within a dict": {"options": {"power": [2]}},
+    "a tensor": {"shift": torch.ones(1)},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_plain_attributes_are_in_the_name(memory_images: Images, tmp_path: Path, name: str) -> None:
+    images = memory_images(6)
+    ask = lambda model, where: kept_features(model, prepared(images), images, ["conv"], where)["conv"]  # noqa: E731
+    plain, changed = ask(Odd(), tmp_path).clone(), ask(Odd(**ODD[name]), tmp_path)
+    assert torch.equal(changed, ask(Odd(**ODD[name]), tmp_path / "other"))
+    assert torch.equal(plain, ask(Odd(), tmp_path))
+
+
+def test_what_no_attribute_says_shows_in_the_first_picture(
+    memory_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: list[list[str]]
+) -> None:
+    """A global: another file, found again; a hook is an attribute."""
+    images = memory_images(6)
+
+    def ask(where: Path = tmp_path) -> Tensor:
+        model = nn.Sequential(Odd())
+        return kept_features(model, prepared(images), images, ["0"], where)["0"]
+
+    first = ask().clone()
+    monkeypatch.setitem(SCALE, "now", 2.0)
+    second = ask().clone()
+    assert torch.equal(second, ask(tmp_path / "other"))
+    assert not torch.equal(first, second)
+    monkeypatch.setitem(SCALE, "now", 1.0)
+    assert torch.equal(ask(), first)
+    monkeypatch.setitem(SCALE, "now", 2.0)
+    assert torch.equal(ask(), second)
+    assert len(passes) == 3

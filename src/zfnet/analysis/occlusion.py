@@ -107,7 +107,7 @@ def occlusion_sweep(
     colour = colour.expand(images.shape[1])
     tops, lefts = (torch.arange(0, min(side - size + stride, side), stride) for side in images.shape[2:])
     with evaluating(model), torch.no_grad():
-        check_called_once(model, modules, images[:1].clone())
+        check_called_once(model, modules, images[:1], maps=True)
         trunk = None if plainly else trunk_of(model, images[:1], list(modules))
         if trunk is not None and not _sweepable(trunk, images[:1]):
             trunk = None

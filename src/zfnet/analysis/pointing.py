@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from zfnet.analysis.occlusion import occlusion_sweep
 from zfnet.analysis.sanity import forced, magnitude
 from zfnet.deconv import Unit
-from zfnet.models.reading import evaluating, found, reading
+from zfnet.models.reading import check_called_once, evaluating, found, reading
 
 Saliency = Callable[[nn.Module, Tensor, str, Sequence[Unit]], Tensor]
 COVERED = 50 / 224  # of the image's side: the paper's square, which moves by half of its own
@@ -97,6 +97,9 @@ def strongest(model: nn.Module, images: Tensor, layer: str) -> list[Unit]:
         units.extend(Unit(i, *place) for i, place in enumerate(places))
         return True
 
-    with torch.no_grad(), evaluating(model), reading(found(model, [layer]), read):
-        model(images)
+    modules = found(model, [layer])
+    with torch.no_grad(), evaluating(model):
+        check_called_once(model, modules, images[:1], maps=True)
+        with reading(modules, read):
+            model(images)
     return units

@@ -74,7 +74,7 @@ def below(model: nn.Module, layer: str, image: Tensor) -> list[str]:
             order.append(name)
         return name == ""
 
-    with torch.no_grad(), evaluating(model), reading({**own, "": target}, read):
+    with torch.no_grad(), evaluating(model), reading({**own, "": target}, read, needed=("",)):
         model(image[:1])
     return order[::-1]
 

@@ -16,7 +16,7 @@ from torch.autograd.graph import get_gradient_edge
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from zfnet.deconv.graph import CHAIN, kind, on_path
+from zfnet.deconv.graph import CHAIN, kind, on_path, trouble
 from zfnet.deconv.rules import Rules
 from zfnet.deconv.swapping import Step, Swapped, is_step
 from zfnet.deconv.tracing import running
@@ -80,13 +80,12 @@ def trunk_of(model: nn.Module, image: Tensor, layers: Sequence[str] = ()) -> Tru
     def read(layer: str, output: Tensor) -> None:
         ends[layer] = get_gradient_edge(output).node if output.requires_grad else None
 
-    with running(model, Swapped(Rules(others="gradient")), image, found(model, layers), read) as (
-        pixels,
-        inputs,
-    ):
+    mode = Swapped(Rules(others="gradient"))
+    with running(model, mode, image, found(model, layers), read) as (pixels, inputs):
         out = model(inputs)
     check_logits(model, out, len(image))
-    nodes = on_path(out.grad_fn, pixels)
+    assert mode.dependence is not None
+    nodes = on_path(out.grad_fn, pixels, mode.dependence.depends)
     readers: dict[Any, int] = {}
     for _, below in nodes:
         for node in below:
@@ -97,7 +96,8 @@ def trunk_of(model: nn.Module, image: Tensor, layers: Sequence[str] = ()) -> Tru
     for node, below in reversed(nodes[:-1]):
         step = node.metadata.get("step")
         alias = step is None and kind(node) in ("Clone", "Alias")
-        if below != [previous] or readers[previous] > 1 or not (alias or (step and step.kind in CHAIN)):
+        alone = below == [previous] and readers[previous] == 1 and not trouble(node, below)
+        if not alone or not (alias or (step and step.kind in CHAIN)):
             break
         steps += [] if alias else [step]
         places[node] = len(steps)

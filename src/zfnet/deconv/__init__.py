@@ -2,13 +2,14 @@
 
 from zfnet.deconv.doctor import Diagnosis, doctor
 from zfnet.deconv.projection import Deconvnet, Patches
-from zfnet.deconv.top_activations import Top, TopActivations, top_activations
+from zfnet.deconv.top_activations import ImageBatch, Top, TopActivations, top_activations
 from zfnet.deconv.units import Unit, Window
 from zfnet.models.reading import convolutions, lot
 
 __all__ = [
     "Deconvnet",
     "Diagnosis",
+    "ImageBatch",
     "Patches",
     "Top",
     "TopActivations",

@@ -20,7 +20,9 @@ from zfnet.deconv.graph import kind, traced
 from zfnet.deconv.rules import Rules
 from zfnet.deconv.swapping import Swapped
 from zfnet.deconv.tracing import Traced
+from zfnet.errors import InputError
 from zfnet.models.net import ConvNet
+from zfnet.models.reading import input_channels, written
 
 NOISE, SIDE = 8, 224  # images, and their side, where none are given
 
@@ -74,23 +76,38 @@ class _Watching(Swapped):
     def _max_pool(self, *args: Any, **kwargs: Any) -> Any:
         out = super()._max_pool(*args, **kwargs)
         values = out[0] if isinstance(out, tuple) else out
-        node: Any = values.grad_fn
-        dead = values.detach() <= 0
-        switches = torch.where(dead, -1, node.switches).flatten(2)
-        counts = torch.zeros(*switches.shape[:2], node.shape[2] * node.shape[3] + 1, device=values.device)
-        counts.scatter_add_(2, switches + 1, torch.ones_like(switches, dtype=counts.dtype))
-        live = switches >= 0
-        shared = (counts.gather(2, switches + 1) > 1) & live
-        node.metadata["windows"] = dead.float().mean().item(), (shared.sum() / live.sum().clamp(min=1)).item()
+        if (node := values.grad_fn) is None:  # nothing that autograd follows comes in
+            return out
+        with self.own():
+            node.metadata["windows"] = _shares(values, node)
         return out
 
 
+def _shares(values: Tensor, node: Any) -> tuple[float, float]:
+    """The shares of dead windows of a pooling's output, and of shared maxima among the others."""
+    dead = values.detach() <= 0
+    switches = torch.where(dead, -1, node.switches).flatten(2)
+    counts = torch.zeros(*switches.shape[:2], node.shape[2] * node.shape[3] + 1, device=values.device)
+    counts.scatter_add_(2, switches + 1, torch.ones_like(switches, dtype=counts.dtype))
+    live = switches >= 0
+    shared = (counts.gather(2, switches + 1) > 1) & live
+    return dead.float().mean().item(), (shared.sum() / live.sum().clamp(min=1)).item()
+
+
 def doctor(model: nn.Module, layers: Sequence[str], images: Tensor | None = None) -> list[Diagnosis]:
-    """Examines each of `layers` on `images` (B, 3, H, W); without any, on seeded noise, which says less."""
+    """Examines each of `layers` on `images` (B, C, H, W); without any, on seeded noise, which says less."""
+    model = written(model)
     if images is None:
         side = model.image_size if isinstance(model, ConvNet) else SIDE
+        if (channels := input_channels(model)) is None:
+            raise InputError(
+                f"how many channels the images of {type(model).__name__} have is not known, as it has no "
+                "convolution: give images (B, C, H, W)"
+            )
         weight = next(model.parameters(), torch.empty(0))
-        images = torch.randn(NOISE, 3, side, side, generator=torch.Generator().manual_seed(0)).to(weight)
+        images = torch.randn(NOISE, channels, side, side, generator=torch.Generator().manual_seed(0)).to(
+            weight
+        )
     passed = Traced(model, _Watching(Rules(others="gradient")), images, list(layers))
     return [_diagnosis(passed, layer) for layer in layers]
 

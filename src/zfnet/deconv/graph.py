@@ -13,11 +13,13 @@ and the union where branches meet. What mixes all positions (a mean, a linear la
     traced(nodes).fields, traced(nodes).chain
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from zfnet.deconv.dependence import HIDDEN
 from zfnet.deconv.swapping import Step
 from zfnet.errors import InputError
 
@@ -33,9 +35,30 @@ POINTWISE = {
     "ToCopy",
     "Alias",
 }
-ONE_FACTOR = {"Mul", "Div"}  # linear while only the first depends on the pixels, or only one
+FACTORS = {  # where the two factors stand among a node's inputs: linear while only one depends on the pixels
+    **dict.fromkeys(("Mul", "Div", "Mm", "Bmm", "Mv", "Dot", "Linear", "MkldnnLinear"), (0, 1)),
+    **dict.fromkeys(("Convolution", "ConvolutionOverrideable", "MkldnnConvolution"), (0, 1)),
+    **dict.fromkeys(("Addmm", "Addbmm", "Baddbmm", "Addmv"), (1, 2)),
+}
+BATCH_NORM = {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}  # input, γ, β: linear in the first
+ELEMENTWISE = {"Mul", "Div"}
 MIXING = {
-    *("Addmm", "Mm", "Bmm", "Mv", "Linear", "MkldnnLinear", "View", "UnsafeView", "ReshapeAlias", "Expand"),
+    *(
+        "Addmm",
+        "Addbmm",
+        "Baddbmm",
+        "Addmv",
+        "Mm",
+        "Bmm",
+        "Mv",
+        "Dot",
+        "Linear",
+        "MkldnnLinear",
+        "View",
+        "UnsafeView",
+        "ReshapeAlias",
+        "Expand",
+    ),
     *("Permute", "Transpose", "T", "Stack", "Unbind", "Slice", "Select", "Split", "SplitWithSizes", "Index"),
     *(
         "Narrow",
@@ -50,6 +73,7 @@ MIXING = {
     *(
         "Convolution",
         "ConvolutionOverrideable",
+        "MkldnnConvolution",
         "ConstantPadNd",
         "ReflectionPad2D",
         "ReplicationPad2D",
@@ -126,16 +150,29 @@ def _ordered(root: Any) -> list[Any]:
     return order[::-1]
 
 
-def on_path(root: Any, pixels: Tensor) -> list[tuple[Any, list[Any]]]:
+def on_path(
+    root: Any, pixels: Tensor, hidden: Callable[[Tensor], bool] = lambda _: False
+) -> list[tuple[Any, list[Any]]]:
     """The nodes between `root` and the leaf `pixels`, which comes last, each with those that it reads there.
 
-    InputError when `root` does not depend on the pixels.
+    `hidden(leaf)` says whether another leaf depends on the pixels, or is random, without autograd knowing it; a node
+    on the path that reads what was made of it is marked. InputError when `root` does not depend on the pixels.
     """
     order = _ordered(root)
     depends: dict[Any, bool] = {}
+    gates: dict[Any, str] = {}
     for node in reversed(order):
         variable = getattr(node, "variable", None)
-        depends[node] = variable is pixels or any(depends[below] for below, _ in node.next_functions if below)
+        below = [each for each, _ in node.next_functions if each is not None]
+        depends[node] = variable is pixels or any(depends[each] for each in below)
+        if variable is not None and variable is not pixels and hidden(variable):
+            gates[node] = HIDDEN
+        elif inherited := [gates[each] for each in below if each in gates and not depends[each]]:
+            gates[node] = inherited[0]
+            if depends[node]:
+                node.metadata.setdefault("gate", f"{_called(node)} with {HIDDEN} ({inherited[0]})")
+        if not depends[node] and (gate := node.metadata.get("gate")):
+            gates[node] = gate
     if not depends[root]:
         raise InputError("the layer does not depend on the pixels")
     return [
@@ -165,18 +202,22 @@ def traced(nodes: list[tuple[Any, list[Any]]]) -> Path:
 def trouble(node: Any, inputs: list[Any]) -> str | None:
     """The name of an operation that has no deconvnet, of a node and what it reads on the path."""
     name = kind(node)
-    if name in RULES or name in MIXING or not inputs:
+    if gate := node.metadata.get("gate"):
+        return gate
+    places = [place for place, (below, _) in enumerate(node.next_functions) if below in inputs]
+    if name in BATCH_NORM and inputs and getattr(node, "_saved_training", False):
+        return "batch normalisation by the batch itself"
+    together = name in FACTORS and all(place in places for place in FACTORS[name])
+    if together or (name == "Div" and 1 in places) or (name in BATCH_NORM and 1 in places):
+        return f"{_called(node)} of two values that both depend on the pixels"
+    if name in RULES or name in MIXING or name in POINTWISE or name in FACTORS or not inputs:
         return None
-    if name in POINTWISE:
-        return "batch normalisation by the batch itself" if getattr(node, "_saved_training", False) else None
-    if name in ONE_FACTOR:
-        divided = name == "Div" and node.next_functions[-1][0] in inputs and len(node.next_functions) > 1
-        return (
-            f"{name.lower()} of two values that both depend on the pixels"
-            if len(inputs) > 1 or divided
-            else None
-        )
     return node.metadata.get("call", name.lower())
+
+
+def _called(node: Any) -> str:
+    """The function that made a node, as the caller spelt it."""
+    return node.metadata.get("call") or kind(node).lower()
 
 
 def _fields_below(node: Any, step: Step | None, above: tuple[Field, Field]) -> tuple[Field, Field]:
@@ -189,6 +230,6 @@ def _fields_below(node: Any, step: Step | None, above: tuple[Field, Field]) -> t
         )
         return vertical, horizontal
     of_channels = name in CHANNELWISE and getattr(node, "_saved_dim", 0) in (1, 2**64 - 3)
-    if step is not None or name in POINTWISE or name in ONE_FACTOR or of_channels:
+    if step is not None or name in POINTWISE or name in ELEMENTWISE or of_channels:
         return above
     return Field(whole=True), Field(whole=True)

@@ -10,11 +10,14 @@ signed and in the units of the model's input.
 Two ways to the same picture. Where the net is a chain of convolutions, rectifiers, poolings and
 normalisations, only the window that each unit sees is computed, many units at once (windows.py). Any other
 net runs once under a TorchFunctionMode that swaps the rules in (swapping.py), and autograd goes back.
-The model is used in eval mode and left as it was.
+The model is used in eval mode and left as it was. It may be changed between two calls: how a layer is computed
+is traced again, with one image, unless the net consists of torch's, torchvision's, timm's or our own modules
+and none of them was exchanged or set otherwise.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +30,11 @@ from zfnet.deconv.units import Unit, Window
 from zfnet.deconv.windows import Chain, cut
 from zfnet.errors import InputError
 from zfnet.models.net import ConvNet
-from zfnet.models.reading import found
+from zfnet.models.reading import found, input_channels, written
+from zfnet.models.snapshot import snapshot
 
 AT_ONCE = 16  # pictures that one pass of the general way holds
+Size = int | Pair | tuple[int, int, int]  # of images: a side, (H, W) or (C, H, W)
 
 
 @dataclass(frozen=True)
@@ -39,15 +44,15 @@ class Patches:
     A field that is no smaller than the image is cut to the image.
     """
 
-    pictures: Tensor  # (N, 3, h, w), signed; 0 beyond the image's border
-    images: Tensor  # (N, 3, h, w)
+    pictures: Tensor  # (N, C, h, w), signed; 0 beyond the image's border
+    images: Tensor  # (N, C, h, w)
     windows: list[Window]
     values: Tensor  # (N,) the units' activations, at least 0
 
     def of(self, images: Tensor, units: Sequence[Unit], fill: float = 0.0) -> Tensor:
         """The same places of other versions of the images (B, C, H, W), `fill` beyond the border: (N, C, h, w)."""
         which = torch.tensor([unit.image for unit in units], dtype=torch.long)
-        return cut(images, which, *_placed(self.windows), fill)
+        return cut(images, which, *_placed(self.windows, self.pictures.shape), fill)
 
 
 class Deconvnet:
@@ -62,13 +67,15 @@ class Deconvnet:
         seed: str = "activation",
         others: str = "refuse",
     ) -> None:
-        self.model = model
+        self.model = written(model)
         self.rules = Rules(relu, unpool, normalisation, seed, others)
-        self._plan: Plan | None = None
-        self._size: Pair | None = (model.image_size,) * 2 if isinstance(model, ConvNet) else None
+        self._known: tuple[Any, Plan] | None = None  # the last plan, and what it holds for
+        self._shape: tuple[int, int, int] | None = None  # of the last images
+        if isinstance(self.model, ConvNet):
+            self._shape = (input_channels(self.model) or 3, *(self.model.image_size,) * 2)
 
     def project(self, images: Tensor, layer: str, units: Sequence[Unit]) -> Tensor:
-        """Units of `layer`, for images (B, 3, H, W), as pictures (N, 3, H, W)."""
+        """Units of `layer`, for images (B, C, H, W), as pictures (N, C, H, W)."""
         plan = self._planned(images, layer)
         _check(units, len(images), plan)
         if not (chain := self._chain(plan)):
@@ -88,7 +95,7 @@ class Deconvnet:
         return pictures
 
     def project_map(self, images: Tensor, layer: str, map: int) -> Tensor:
-        """One whole map of `layer` for each image (B, 3, H, W), projected at once: (B, 3, H, W)."""
+        """One whole map of `layer` for each image (B, C, H, W), projected at once: (B, C, H, W)."""
         plan = self._planned(images, layer)
         _check([Unit(0, map)], len(images), plan)
 
@@ -108,37 +115,60 @@ class Deconvnet:
             values, pictures = chain.project(images, units)
         else:
             whole, values = self._general(images, layer, units)
-            pictures = cut(whole, torch.arange(len(units)), *_placed(windows))
+            first = plan.patch(Unit(0, 0))
+            shape = (first.bottom - first.top, first.right - first.left)
+            pictures = cut(whole, torch.arange(len(units)), *_placed(windows, shape))
         patches = Patches(pictures, images, windows, values.clamp(min=0))
         return replace(patches, images=patches.of(images.detach(), units))
 
-    def filters(self, layer: str, size: int | Pair | None = None) -> Tensor | None:
-        """The filters (maps, 3, kh, kw) of a layer that convolves the pixels themselves; None for others."""
-        chain = self._planned(self._blank(size), layer).path.chain or []
-        first = [step for step in chain if step.kind == "conv"]
-        poolings = any(step.kind == "pool" for step in chain)
-        return first[0].weight if len(first) == 1 and not poolings else None
+    def filters(self, layer: str, size: Size | None = None) -> Tensor | None:
+        """The filters (maps, C, kh, kw) of a layer that convolves the pixels themselves.
 
-    def units(self, layer: str, size: int | Pair | None = None) -> tuple[int, int, int]:
-        """How many maps, rows and columns of units a layer has for images of `size` (H, W)."""
+        None for others: where anything but the identity stands between the pixels and the convolution, or where
+        another convolution or a pooling follows. With groups, a map's filter is 0 in the channels that it does
+        not see.
+        """
+        chain = self._planned(self._blank(size), layer).path.chain or []
+        kinds = [step.kind for step in chain]
+        if kinds[:1] != ["conv"] or "conv" in kinds[1:] or "pool" in kinds:
+            return None
+        weight, groups = chain[0].weight, chain[0].groups
+        assert weight is not None
+        if groups == 1:
+            return weight
+        whole = weight.new_zeros(groups, len(weight) // groups, groups, *weight.shape[1:])
+        each = torch.arange(groups)
+        whole[each, :, each] = weight.unflatten(0, (groups, -1))
+        return whole.flatten(2, 3).flatten(0, 1)
+
+    def units(self, layer: str, size: Size | None = None) -> tuple[int, int, int]:
+        """How many maps, rows and columns of units a layer has for images of `size`, (H, W) or (C, H, W)."""
         return self._planned(self._blank(size), layer).units
 
-    def window(self, layer: str, unit: Unit, size: int | Pair | None = None) -> Window:
-        """The pixels that a unit of `layer` sees in images of `size` (H, W).
+    def window(self, layer: str, unit: Unit, size: Size | None = None) -> Window:
+        """The pixels that a unit of `layer` sees in images of `size`, (H, W) or (C, H, W).
 
-        `size` need not be given for a ConvNet, or after images have been projected.
+        `size` need not be given for a ConvNet, or after images have been projected. C is that of the images
+        projected before, or of the net's first convolution, where it is not given.
         """
         plan = self._planned(self._blank(size), layer)
         _check([unit], unit.image + 1, plan)
         return plan.window(unit)
 
-    def _blank(self, size: int | Pair | None) -> Tensor:
+    def _blank(self, size: Size | None) -> Tensor:
         """An image of `size`, to trace the model with."""
-        size = (size, size) if isinstance(size, int) else size or self._size
-        if size is None:
+        known = self._shape
+        given = (size, size) if isinstance(size, int) else tuple(size or (known or ())[1:])
+        if len(given) not in (2, 3):
             raise InputError("the size of the images is not known yet: give size=(H, W)")
+        channels = given[0] if len(given) == 3 else known[0] if known else input_channels(self.model)
+        if channels is None:
+            raise InputError(
+                f"how many channels the images of {type(self.model).__name__} have is not known, as it has no "
+                "convolution: give size=(C, H, W)"
+            )
         weight = next(self.model.parameters(), torch.empty(0))
-        return torch.zeros(1, 3, *size, dtype=weight.dtype, device=weight.device)
+        return torch.zeros(1, channels, *given[-2:], dtype=weight.dtype, device=weight.device)
 
     def _chain(self, plan: Plan) -> Chain | None:
         """The windowed way, where it is one and a window is smaller than the image."""
@@ -146,23 +176,40 @@ class Deconvnet:
         smaller = all(f.field < side for f, side in zip(plan.path.fields, plan.size, strict=True))
         if steps is None or not smaller or self.rules.unpool != "sum" or not Chain.takes(steps):
             return None  # poolings outside the unit's field may overwrite what is inside
-        return Chain(steps, self.rules)
+        return Chain([step.now() for step in steps], self.rules)
 
     def _planned(self, images: Tensor, layer: str) -> Plan:
         if images.dim() != 4 or not images.is_floating_point() or not len(images):
             raise InputError(
-                f"images are {images.dtype} of shape {tuple(images.shape)}: floating-point (B, 3, H, W) are needed"
+                f"images are {images.dtype} of shape {tuple(images.shape)}: floating-point (B, C, H, W) are needed"
             )
-        size = self._size = (images.shape[2], images.shape[3])
-        tensors = [*self.model.parameters(), *self.model.buffers()]
-        weights = tuple((tensor, tensor._version) for tensor in tensors)
-        if self._plan is None or not self._plan.holds(layer, size, weights):
-            self._plan = plan_of(self.model, self.rules, images[:1], layer, weights)
-        return self._plan
+        size = (images.shape[2], images.shape[3])
+        self._shape = (images.shape[1], *size)
+        state = snapshot(self.model)
+        key = (layer, self._shape, self.rules, state)
+        known = self._known
+        if known is not None and state is not None and known[0] == key:
+            return known[1]
+        plan = plan_of(self.model, self.rules, images[:1], layer)
+        self._known = (key, plan) if self._is_own(plan) else None
+        return plan
+
+    def _is_own(self, plan: Plan) -> bool:
+        """Whether all weights of a chain are the model's own memory, so that they are never out of date."""
+        own = {_memory(tensor) for tensor in [*self.model.parameters(), *self.model.buffers()]}
+        used = [
+            tensor
+            for step in plan.path.chain or []
+            if step.kind == "conv"
+            for tensor in (step.weight, step.bias)
+        ]
+        return all(tensor is None or _memory(tensor) in own for tensor in used)
 
     def _general(self, images: Tensor, layer: str, units: Sequence[Unit]) -> tuple[Tensor, Tensor]:
-        """Pictures (N, 3, H, W) and activations (N,) by autograd, for any net."""
-        image, map, y, x = torch.tensor([(u.image, u.map, u.y, u.x) for u in units]).view(-1, 4).unbind(1)
+        """Pictures (N, C, H, W) and activations (N,) by autograd, for any net."""
+        image, map, y, x = (
+            torch.tensor([(u.image, u.map, u.y, u.x) for u in units], dtype=torch.long).view(-1, 4).unbind(1)
+        )
         activations = []
 
         def seed(values: Tensor, part: slice) -> Tensor:
@@ -196,11 +243,14 @@ class Deconvnet:
         return torch.autograd.grad(edge, pixels, start)[0]
 
 
-def _placed(windows: Sequence[Window]) -> tuple[Tensor, Pair]:
-    """Where windows of one size start, (N, 2), and that size."""
-    starts = torch.tensor([(window.top, window.left) for window in windows]).view(-1, 2)
-    first = windows[0] if windows else Window(0, 0, 1, 1)
-    return starts, (first.bottom - first.top, first.right - first.left)
+def _placed(windows: Sequence[Window], shape: Sequence[int]) -> tuple[Tensor, Pair]:
+    """Where windows start, (N, 2), and the size that they share, the last two of `shape`."""
+    starts = torch.tensor([(window.top, window.left) for window in windows], dtype=torch.long).view(-1, 2)
+    return starts, (shape[-2], shape[-1])
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _parts(count: int) -> list[slice]:

@@ -11,14 +11,17 @@ whether the net has a deconvnet (graph.py).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
+from zfnet.deconv.dependence import Dependence
 from zfnet.deconv.rules import Pair, Rules, Sliding
 from zfnet.models.layers import contrast_normalization
 
@@ -26,6 +29,16 @@ RELU = {F.relu, torch.relu, Tensor.relu}
 RELU_IN_PLACE = {torch.relu_, Tensor.relu_}
 MAX_POOL = {F.max_pool2d, F.max_pool2d_with_indices, torch.max_pool2d}
 NORMALISATION = {F.local_response_norm, contrast_normalization}
+POSITIVE = {torch.gt, Tensor.gt, Tensor.__gt__, torch.ge, Tensor.ge, Tensor.__ge__}
+CASTS = {Tensor.float, Tensor.double, Tensor.half, Tensor.bfloat16, Tensor.to, Tensor.type, Tensor.type_as}
+MULTIPLY = {torch.mul, torch.multiply, Tensor.mul, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__}
+MULTIPLY_IN_PLACE = {Tensor.mul_, Tensor.multiply_, Tensor.__imul__}
+WHERE = {torch.where, Tensor.where}
+READ_BY_PYTHON = {  # they read a tensor's memory, or one in a list, and dispatch nothing
+    *(Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__),
+    *(torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor),
+}
+INDEXING = {Tensor.__getitem__, Tensor.__setitem__}
 STEPS = {*RELU, *RELU_IN_PLACE, *MAX_POOL, *NORMALISATION, torch.conv2d, F.batch_norm}
 
 
@@ -45,6 +58,14 @@ class Step:
     groups: int = 1
     again: Callable[[Tensor], Tensor] | None = None  # norm: the same call on another tensor
     size: Pair = (0, 0)  # of the map that comes in
+    scaling: Callable[[], tuple[Tensor, Tensor]] | None = None  # scale: its weight and bias as they are now
+
+    def now(self) -> "Step":
+        """The step with the model's weights as they are now; all others are the model's own memory."""
+        if self.scaling is None:
+            return self
+        weight, bias = self.scaling()
+        return replace(self, weight=weight, bias=bias)
 
 
 def _pair(value: Any) -> Pair:
@@ -104,26 +125,89 @@ class _Normalisation(torch.autograd.Function):
 
 
 class Swapped(TorchFunctionMode):
-    """Inside, the rules stand in for their calls, and each call's node carries its Step."""
+    """Inside, the rules stand in for their calls, and each call's node carries its Step.
+
+    `dependence` follows the pass beside it, if there is one.
+    """
 
     def __init__(self, rules: Rules) -> None:
         super().__init__()
         self.rules = rules
+        self.dependence: Dependence | None = None
+        self._compared: tuple[Tensor, Tensor, int] | None = None  # x > 0, x, and how often x was written then
+        self._ordinary: dict[int, tuple[Tensor, Tensor]] = {}  # inference tensors and their copies
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in RELU_IN_PLACE or (func in RELU and _argument(args, kwargs, 1, "inplace", False)):
-            return _left(_Relu.apply(args[0], self.rules, True), Step("relu"))
-        if func in RELU:
-            return _left(_Relu.apply(_argument(args, kwargs, 0, "input"), self.rules, False), Step("relu"))
+        args, kwargs = self._trackable(args), self._trackable(kwargs or {})
+        if func in RELU_IN_PLACE or func in RELU:
+            x = _argument(args, kwargs, 0, "input")
+            in_place = func in RELU_IN_PLACE or _argument(args, kwargs, 1, "inplace", False)
+            return _left(self._rule(_Relu, x, self.rules, in_place), Step("relu"))
+        if (x := self._rectified(func, args)) is not None:
+            return _left(self._rule(_Relu, x, self.rules, func in MULTIPLY_IN_PLACE), Step("relu"))
         if func in MAX_POOL:
             return self._max_pool(func, *args, **kwargs)
         if func in NORMALISATION:
             return self._normalisation(func, *args, **kwargs)
+        if self.dependence is not None and (func in READ_BY_PYTHON or func in INDEXING):
+            read = _in_lists(args[1]) if func in INDEXING else [args, kwargs]
+            if any(isinstance(each, Tensor) and self.dependence.depends(each) for each in tree_leaves(read)):
+                self.dependence.read_by_python(func.__name__)
         out = func(*args, **kwargs)
+        self._compare(func, args, out)
         if isinstance(out, Tensor) and out.grad_fn is not None:
             _left(out, _step(func, args, kwargs), getattr(func, "__name__", ""))
         return out
+
+    def own(self) -> AbstractContextManager[None]:
+        """Inside, a rule runs, or what watches it: nothing of the model's."""
+        return nullcontext() if self.dependence is None else self.dependence.rule()
+
+    def _rule(self, rule: type[torch.autograd.Function], *args: Any) -> Any:
+        with self.own():
+            return rule.apply(*args)
+
+    def _rectified(self, func: Any, args: Any) -> Tensor | None:
+        """x, if a call is x * (x > 0) or where(x > 0, x, 0), spelt with one comparison of this very x."""
+        if self._compared is None or len(args) < 2:
+            return None
+        mask, x, version = self._compared
+        if func in MULTIPLY or func in MULTIPLY_IN_PLACE:
+            factors = {id(args[0]), id(args[1])} == {id(mask), id(x)}
+            found = factors and (func in MULTIPLY or args[0] is x)
+        elif func in WHERE and len(args) == 3:
+            condition, kept = (args[1], args[0]) if func is Tensor.where else args[:2]
+            found = condition is mask and kept is x and self._is_zero(args[2])
+        else:
+            found = False
+        return x if found and x._version == version else None
+
+    def _compare(self, func: Any, args: Any, out: Any) -> None:
+        """Remembers the last comparison with 0, as it is or as a number."""
+        if func in POSITIVE and len(args) == 2 and isinstance(args[0], Tensor) and self._is_zero(args[1]):
+            self._compared = out, args[0], args[0]._version
+        elif self._compared is not None and func in CASTS and args[0] is self._compared[0]:
+            self._compared = out, *self._compared[1:]
+
+    def _is_zero(self, value: Any) -> bool:
+        with self.own():
+            return (
+                not value.any()
+                if isinstance(value, Tensor)
+                else isinstance(value, int | float) and value == 0
+            )
+
+    def _trackable(self, values: Any) -> Any:
+        """Arguments of a call, with copies in place of inference tensors, which autograd does not take."""
+        if isinstance(values, dict):
+            return {key: self._trackable(value) for key, value in values.items()}
+        if isinstance(values, tuple | list) and type(values) in (tuple, list):
+            return type(values)(self._trackable(value) for value in values)
+        if not isinstance(values, Tensor) or not values.is_inference():
+            return values
+        if id(values) not in self._ordinary:
+            self._ordinary[id(values)] = values, values.clone()
+        return self._ordinary[id(values)][1]
 
     def _max_pool(
         self,
@@ -139,15 +223,18 @@ class Swapped(TorchFunctionMode):
         kernel = _pair(kernel_size)
         strides = _pair(stride) if stride else kernel
         window = Sliding(kernel, strides, _pair(padding), _pair(dilation), ceil_mode)
-        out, switches = _MaxPool.apply(input, window, self.rules)
+        out, switches = self._rule(_MaxPool, input, window, self.rules)
         _left(out, Step("pool", window, size=_size(input)))
         return (out, switches) if return_indices or func is F.max_pool2d_with_indices else out
 
-    def _normalisation(self, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        def call(x: Tensor) -> Tensor:
-            return func(x, *args, **kwargs)
+    def _normalisation(self, func: Any, *args: Any, **kwargs: Any) -> Tensor:
+        rest = {key: value for key, value in kwargs.items() if key != "input"}
 
-        return _left(_Normalisation.apply(input, call, self.rules), Step("norm", again=call))
+        def call(x: Tensor) -> Tensor:
+            return func(x, *args[1:], **rest)
+
+        x = _argument(args, kwargs, 0, "input")
+        return _left(self._rule(_Normalisation, x, call, self.rules), Step("norm", again=call))
 
 
 def _left(out: Tensor, step: Step | None, call: str = "") -> Tensor:
@@ -156,6 +243,11 @@ def _left(out: Tensor, step: Step | None, call: str = "") -> Tensor:
     if node is not None and "call" not in node.metadata:
         node.metadata.update(step=step, call=call)
     return out
+
+
+def _in_lists(index: Any) -> list[Any]:
+    """The lists of an index, whose tensors Python reads."""
+    return [each for each in (index if isinstance(index, tuple) else (index,)) if isinstance(each, list)]
 
 
 def _argument(args: Any, kwargs: Any, position: int, name: str, default: Any = None) -> Any:
@@ -197,21 +289,27 @@ def _step(func: Any, args: Any, kwargs: Any) -> Step | None:
         window = Sliding(
             kernel, _pair(stride) if stride else kernel, _pair(_argument(args, kwargs, 3, "padding", 0))
         )
-        return Step("average", window, size=_size(args[0]))
+        return Step("average", window, size=_size(_argument(args, kwargs, 0, "input")))
     if name == "pad" and _argument(args, kwargs, 2, "mode", "constant") == "constant":
         sides = _argument(args, kwargs, 1, "pad")  # left, right, top, bottom
         if len(sides) == 4 and not _argument(args, kwargs, 3, "value"):
             window = Sliding((1, 1), padding=(sides[2], sides[0]))
-            return Step("pad", window, size=_size(args[0]))
+            return Step("pad", window, size=_size(_argument(args, kwargs, 0, "input")))
     if func is F.batch_norm:
         words = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
         given = {**dict(zip(words, args, strict=False)), **kwargs}
-        if given.get("training"):
-            return None
-        mean, variance = given["running_mean"], given["running_var"]
-        scale = (variance + given.get("eps", 1e-5)).rsqrt()
-        if (gamma := given.get("weight")) is not None:
-            scale = scale * gamma.detach()
-        shift = -mean * scale if (beta := given.get("bias")) is None else beta.detach() - mean * scale
-        return Step("scale", weight=scale, bias=shift)
+        return None if given.get("training") else Step("scale", scaling=_scaling(given)).now()
     return None
+
+
+def _scaling(given: dict[str, Any]) -> Callable[[], tuple[Tensor, Tensor]]:
+    """Gives what a batch norm multiplies by and adds, (C,) each, from the tensors of its call."""
+    mean, variance, eps = given["running_mean"], given["running_var"], given.get("eps", 1e-5)
+    gamma, beta = (None if given.get(word) is None else given[word].detach() for word in ("weight", "bias"))
+
+    def scaling() -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            scale = (variance + eps).rsqrt() if gamma is None else (variance + eps).rsqrt() * gamma
+            return scale, -mean * scale if beta is None else beta - mean * scale
+
+    return scaling

@@ -3,6 +3,9 @@
     top = top_activations(model, batches, layers=["conv3", "conv5"], k=9)
     top["conv5"].values, .images, .y, .x                    # (maps, k) each, best first
 
+A batch is a tensor of images, or a tuple that begins with one, as loaders of (image, label) give it. Images are
+numbered in the order in which they come, unless `ImageBatch(images, ids)` says their ids.
+
 Per map, the largest activation of every image counts once; equal ones go by the smaller image id, so that
 the result depends neither on the order nor on the batches nor on how many processes share them. Of each map
 only its largest value and where it stands are kept, and nothing behind the last layer runs.
@@ -14,18 +17,26 @@ only its largest value and where it stands are kept, and nothing behind the last
     top.gathered()                                          # of all processes of torch.distributed
 """
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zfnet.deconv.ids import Ids
 from zfnet.errors import InputError
-from zfnet.models.reading import check_called_once, evaluating, found, reading
+from zfnet.models.reading import check_called_once, evaluating, found, reading, written
 from zfnet.progress import progress_bar
+
+
+class ImageBatch(NamedTuple):
+    """Images (B, C, H, W) and their ids (B,), whole numbers that no other image of the search has."""
+
+    images: Tensor
+    ids: Tensor | Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ class TopActivations:
         if k < 1 or not layers:
             raise InputError(f"k={k}, layers={list(layers)}: at least one of each is needed")
         self.k, self.seen = k, 0
+        self._ids = Ids()
         self._tops: dict[str, Top | None] = dict.fromkeys(layers)
 
     def __getitem__(self, layer: str) -> Top:
@@ -78,6 +90,18 @@ class TopActivations:
     @property
     def layers(self) -> list[str]:
         return list(self._tops)
+
+    def check_new(self, ids: Tensor) -> None:
+        """Raises InputError for an id that was searched before, or is twice among `ids` (B,)."""
+        if len(again := self._ids.repeated(ids)):
+            raise InputError(
+                f"id {int(again[0])} comes a second time in this search: each image has an id of its own, and once"
+            )
+
+    def count(self, ids: Tensor) -> None:
+        """Takes down that the images `ids` (B,) were searched."""
+        self._ids = self._ids.union(Ids.of(ids))
+        self.seen += len(ids)
 
     def update(self, layer: str, maps: Tensor, ids: Tensor) -> None:
         """Takes a batch's feature maps of `layer`, (B, C, H, W) or (B, C), of images `ids` (B,)."""
@@ -107,6 +131,7 @@ class TopActivations:
         """This search and others of other images, as one."""
         merged = TopActivations(self.layers, self.k)
         merged.seen = self.seen + sum(other.seen for other in others)
+        merged._ids = reduce(Ids.union, [other._ids for other in others], self._ids)
         for layer, top in self._tops.items():
             tops = [top, *(other._tops[layer] for other in others)]
             known = [part for part in tops if part is not None]
@@ -128,7 +153,7 @@ class TopActivations:
     def state_dict(self) -> dict[str, Any]:
         """Plain containers and tensors."""
         tops = {layer: dict(vars(top)) for layer, top in self._tops.items() if top is not None}
-        return {"k": self.k, "seen": self.seen, "tops": tops}
+        return {"k": self.k, "seen": self.seen, "ids": self._ids.ranges, "tops": tops}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state["k"] != self.k or not set(state["tops"]) <= set(self._tops):
@@ -137,6 +162,7 @@ class TopActivations:
                 f"this one of k={self.k} and {', '.join(self._tops)}"
             )
         self.seen = state["seen"]
+        self._ids = Ids(state["ids"]) if "ids" in state else Ids()  # older searches did not keep them
         self._tops.update({layer: Top(**parts) for layer, parts in state["tops"].items()})
 
 
@@ -146,20 +172,35 @@ def _parts(a: Top, b: Top) -> Iterable[tuple[Tensor, Tensor]]:
 
 def top_activations(
     model: nn.Module,
-    batches: Iterable[Tensor | tuple[Tensor, Tensor]],
+    batches: Iterable[Any],
     layers: Sequence[str],
     k: int = 9,
     top: TopActivations | None = None,
     progress: bool = True,
     total: int | None = None,
 ) -> TopActivations:
-    """One pass of `model` over `batches` of images (B, 3, H, W), or of (images, ids (B,)), for all `layers`.
+    """One pass of `model` over `batches`, for all `layers`.
 
-    Ids count from the number of images searched before when they are not given. `top` is a search to go on
-    with, `total` the number of images for the progress bar, if `batches` has no length. Images are taken to the
-    model's device.
+    Args:
+        model: any net; images are taken to its device.
+        batches: of images (B, C, H, W), each a tensor, a tuple or list that begins with one (what follows, a label
+            say, is ignored), an `ImageBatch`, or a mapping with "images" and, if they have them, "ids". Without
+            ids, images are numbered from 0, or from the images searched before.
+        layers: names of modules whose channels are searched.
+        k: how many images to keep for each channel.
+        top: a search to go on with.
+        progress: whether to show a bar.
+        total: the number of images for the bar, if `batches` has no length.
+
+    Returns:
+        The search; `top["conv5"]` is a layer's `Top`.
+
+    Raises:
+        InputError: a layer that does not run once in every batch, or whose channels are not on axis 1; an id that
+            returns; values that are not numbers.
     """
     modules = found(model, layers)
+    model = written(model)
     top = top or TopActivations(layers, k)
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     with evaluating(model), torch.no_grad(), progress_bar(progress) as bar:
@@ -168,38 +209,68 @@ def top_activations(
             images, ids = _images_and_ids(batch, top.seen)
             images = images.to(device)
             if count == 0:
-                check_called_once(model, modules, images[:1])
+                check_called_once(model, modules, images[:1], maps=True)
                 total = len(images) * len(batches) if isinstance(batches, Sized) else total
-            _search(model, modules, images, ids, top)
-            top.seen += len(images)
+            top.check_new(ids)
+            _search(model, modules, images, ids, top, f"batch {count}")
+            top.count(ids)
             bar.update(task, total=total, completed=top.seen)
     return top
 
 
 def _images_and_ids(batch: Any, seen: int) -> tuple[Tensor, Tensor]:
-    """A batch's images, and its ids: given, or counted from the images seen."""
-    images, *rest = batch if isinstance(batch, tuple | list) else (batch,)
-    ids = torch.as_tensor(rest[0]).cpu() if rest else torch.arange(seen, seen + len(images))
-    if ids.shape != images.shape[:1] or ids.is_floating_point():
+    """A batch's images, and its ids: where they are named as such, or counted from the images seen."""
+    images: Any
+    given: Any = None
+    if isinstance(batch, ImageBatch):
+        images, given = batch
+    elif isinstance(batch, Mapping):
+        images, given = batch.get("images"), batch.get("ids")
+    else:
+        images = batch[0] if isinstance(batch, tuple | list) and batch else batch
+    if not isinstance(images, Tensor) or images.dim() < 2:
+        raise InputError(
+            f"a batch is {_shown(batch)}: a tensor of images (B, C, H, W), a tuple that begins with one, "
+            'ImageBatch(images, ids) or {"images": ..., "ids": ...} is needed'
+        )
+    ids = torch.arange(seen, seen + len(images)) if given is None else torch.as_tensor(given).cpu()
+    if ids.shape != images.shape[:1] or ids.is_floating_point() or ids.dtype == torch.bool:
         raise InputError(
             f"ids of shape {tuple(ids.shape)}, {ids.dtype}: one whole number for each of {len(images)} images"
         )
-    if len(ids.unique()) < len(ids):
-        raise InputError(
-            "ids repeat within a batch: each image has its own (are these labels? then leave them out)"
-        )
-    return images, ids
+    return images, ids.long()
+
+
+def _shown(batch: Any) -> str:
+    if isinstance(batch, Tensor):
+        return f"a tensor of shape {tuple(batch.shape)}"
+    return (
+        f"a mapping of {', '.join(map(str, batch))}"
+        if isinstance(batch, Mapping)
+        else f"a {type(batch).__name__}"
+    )
 
 
 def _search(
-    model: nn.Module, modules: dict[str, nn.Module], images: Tensor, ids: Tensor, top: TopActivations
+    model: nn.Module,
+    modules: dict[str, nn.Module],
+    images: Tensor,
+    ids: Tensor,
+    top: TopActivations,
+    batch: str,
 ) -> None:
     left = set(modules)
 
     def read(layer: str, maps: Tensor) -> bool:
+        if layer not in left:
+            raise InputError(f"layer {layer!r} runs more than once in {batch}: name a module that runs once")
+        if len(maps) != len(images):
+            raise InputError(
+                f"layer {layer!r} gives values of shape {tuple(maps.shape)} for the {len(images)} images of {batch}"
+            )
         top.update(layer, maps, ids)
         left.discard(layer)
         return not left
 
-    with reading(modules, read):
+    with reading(modules, read, within=batch):
         model(images)

@@ -2,7 +2,7 @@
 
 with running(model, Swapped(rules), images, modules, read) as (pixels, inputs):
     model(inputs)
-plan_of(model, rules, image, "conv3", weights).window(unit)
+plan_of(model, rules, image, "conv3").window(unit)
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -14,14 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
+from zfnet.deconv.dependence import Dependence
 from zfnet.deconv.graph import Path, on_path, traced, trouble
 from zfnet.deconv.rules import Pair, Rules
 from zfnet.deconv.swapping import Swapped
 from zfnet.deconv.units import Unit, Window
-from zfnet.errors import InputError
-from zfnet.models.reading import evaluating, found, reading
-
-Weights = tuple[tuple[Tensor, int], ...]  # a model's tensors, and how often each was written
+from zfnet.errors import InputError, one_line
+from zfnet.models.eager import not_checkpointed
+from zfnet.models.layout import Layout
+from zfnet.models.reading import evaluating, found, plain_name, reading, written
 
 
 @contextmanager
@@ -33,11 +34,24 @@ def running(
     read: Callable[[str, Tensor], bool | None],
     needed: Collection[str] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Everything set for one pass: a leaf of autograd's graph, and its copy, which the model may overwrite."""
-    with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
+    """Everything set for one pass: a leaf of autograd's graph, and its copy, which the model may overwrite.
+
+    What `read` gets has a `mode.dependence` that knows all of it.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(model), not_checkpointed():
         pixels = images.detach().clone().requires_grad_()
-        with reading(modules, read, needed), mode:
+        mode.dependence = dependence = Dependence(pixels)
+
+        def informed(layer: str, output: Tensor) -> bool | None:
+            dependence.mark()
+            node: Any = output.grad_fn
+            if node is not None and (reason := dependence.hidden(output)):
+                node.metadata.setdefault("gate", reason)
+            return read(layer, output)
+
+        with reading(modules, informed, needed), mode, dependence:
             yield pixels, pixels.clone()
+            dependence.mark()
 
 
 class Traced:
@@ -47,39 +61,56 @@ class Traced:
     """
 
     def __init__(self, model: nn.Module, mode: Swapped, images: Tensor, layers: list[str]) -> None:
+        model = written(model)
         self.modules = dict(model.named_modules())
         names = {module: name for name, module in self.modules.items()}
         targets = {layer: names[module] for layer, module in found(model, layers).items()}
         self.values: dict[str, Tensor] = {}
         self._places: dict[Any, str] = {}
         edges: dict[str, list[Any]] = {layer: [] for layer in layers}
+        layout: list[Layout] = []
 
         def read(name: str, output: Tensor) -> None:
             if output.grad_fn is not None:
                 self._places.setdefault(output.grad_fn, name)
             for layer in (layer for layer, target in targets.items() if target == name):
+                layout[0].check(layer, output)
+                if len(output) != len(images):
+                    raise InputError(
+                        f"layer {layer!r} gives values of shape {tuple(output.shape)} for {len(images)} images: "
+                        "units are (B, maps, H, W)"
+                    )
                 edges[layer].append(get_gradient_edge(output).node if output.requires_grad else None)
                 self.values[layer] = output.detach().clone()
 
         with running(model, mode, images, self.modules, read, set(targets.values())) as (pixels, inputs):
             try:
-                model(inputs)
-            except RuntimeError:
+                with Layout(inputs) as axes:
+                    layout.append(axes)
+                    model(inputs)
+            except RuntimeError as error:
                 if not all(edges.values()):  # what comes behind the layers need not fit this size of image
-                    raise
-        self.nodes = {layer: self._path(layer, found, pixels) for layer, found in edges.items()}
+                    raise _unfit(model, images, error) from error
+        dependence = mode.dependence
+        assert dependence is not None
+        self.nodes = {layer: self._path(layer, found, pixels, dependence) for layer, found in edges.items()}
 
-    def _path(self, layer: str, found: list[Any], pixels: Tensor) -> list[tuple[Any, list[Any]]]:
+    def _path(
+        self, layer: str, found: list[Any], pixels: Tensor, dependence: Dependence
+    ) -> list[tuple[Any, list[Any]]]:
         if len(found) != 1:
-            how = f"runs {len(found)} times" if found else "never runs"
-            raise InputError(f"layer {layer!r} {how} in one pass: name a module that runs once")
+            raise InputError(
+                f"layer {layer!r} runs {len(found)} times in one pass: name a module that runs once"
+            )
         if (shape := self.values[layer].shape) and len(shape) not in (2, 4):
             raise InputError(
                 f"layer {layer!r} gives values of shape {tuple(shape)}: units are (B, maps, H, W)"
             )
         if found[0] is None:
-            raise InputError(f"layer {layer!r} does not depend on the pixels")
-        return on_path(found[0], pixels)
+            raise InputError(
+                f"layer {layer!r} does not depend on the pixels by a gradient: it has no deconvnet"
+            )
+        return on_path(found[0], pixels, dependence.depends)
 
     def name(self, node: Any) -> str:
         """The module whose output a node made, or "" inside of one."""
@@ -91,8 +122,9 @@ class Traced:
         for node, inputs in self.nodes[layer]:
             if what := trouble(node, inputs):
                 name = self.name(node)
+                shown = plain_name(name)
                 result.append(
-                    f"{name} ({type(self.modules[name]).__name__}): {what}" if name else f"{layer}: {what}"
+                    f"{shown} ({type(self.modules[name]).__name__}): {what}" if name else f"{layer}: {what}"
                 )
         return result
 
@@ -103,16 +135,8 @@ class Plan:
 
     layer: str
     size: Pair
-    weights: Weights
     path: Path
     units: tuple[int, int, int]  # maps, rows, columns
-
-    def holds(self, layer: str, size: Pair, weights: Weights) -> bool:
-        return (
-            (self.layer, self.size) == (layer, size)
-            and len(weights) == len(self.weights)
-            and all(a is b and v == w for (a, v), (b, w) in zip(weights, self.weights, strict=True))
-        )
 
     def window(self, unit: Unit) -> Window:
         rows, columns = (
@@ -131,8 +155,8 @@ class Plan:
         return window
 
 
-def plan_of(model: nn.Module, rules: Rules, image: Tensor, layer: str, weights: Weights) -> Plan:
-    """The plan of a layer for images like `image` (1, 3, H, W); InputError when it has no deconvnet."""
+def plan_of(model: nn.Module, rules: Rules, image: Tensor, layer: str) -> Plan:
+    """The plan of a layer for images like `image` (1, C, H, W); InputError when it has no deconvnet."""
     passed = Traced(model, Swapped(rules), image, [layer])
     if rules.others == "refuse" and (troubles := passed.troubles(layer)):
         raise InputError(
@@ -141,4 +165,10 @@ def plan_of(model: nn.Module, rules: Rules, image: Tensor, layer: str, weights: 
         )
     maps, *rest = passed.values[layer].shape[1:]
     size = (image.shape[2], image.shape[3])
-    return Plan(layer, size, weights, traced(passed.nodes[layer]), (maps, *(rest or (1, 1))))
+    return Plan(layer, size, traced(passed.nodes[layer]), (maps, *(rest or (1, 1))))
+
+
+def _unfit(model: nn.Module, images: Tensor, error: RuntimeError) -> InputError:
+    return InputError(
+        f"{type(model).__name__} does not take images of shape {tuple(images.shape)}: {one_line(error)}"
+    )

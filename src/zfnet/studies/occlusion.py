@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zfnet.analysis.occlusion import Sweep, occlusion_sweep
-from zfnet.deconv import Deconvnet, Top, convolutions, lot, top_activations
+from zfnet.deconv import Deconvnet, ImageBatch, Top, convolutions, lot, top_activations
 from zfnet.errors import InputError
 from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
@@ -130,7 +130,7 @@ def _whole_map(deconv: Deconvnet, image: Tensor, layer: str, number: int) -> Ten
 def _searched(subject: Subject, layer: str) -> Top:
     """What excites each map of the layer most, among some pictures of the split."""
     some = lot(len(subject.images), SEARCHED)
-    batches = ((subject.inputs(part.tolist()), part) for part in some.split(subject.batch_size))
+    batches = (ImageBatch(subject.inputs(part.tolist()), part) for part in some.split(subject.batch_size))
     return top_activations(subject.net, batches, [layer], OTHERS + 1, progress=False)[layer]
 
 

@@ -14,6 +14,7 @@ from zfnet.data.batches import Batches
 from zfnet.data.image_store import Images
 from zfnet.data.preprocessing import Preprocessing
 from zfnet.data.sources import Source
+from zfnet.deconv import ImageBatch
 from zfnet.errors import InputError
 
 
@@ -40,11 +41,11 @@ class Subject:
         """The same as they are seen by people, in [0, 1]."""
         return self.prepare.undone(self._prepared(indices))
 
-    def batches(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """All pictures from `start` on, as (inputs, indices)."""
+    def batches(self, start: int = 0) -> Iterator[ImageBatch]:
+        """All pictures from `start` on, with their indices as ids."""
         for first in range(start, len(self.images), self.batch_size):
             indices = range(first, min(first + self.batch_size, len(self.images)))
-            yield self.inputs(indices), torch.tensor(indices)
+            yield ImageBatch(self.inputs(indices), torch.tensor(indices))
 
     def check_takes_images(self) -> None:
         """InputError, in the net's own words, where it does not take images of this size."""

@@ -18,7 +18,17 @@ import torch
 from torch import Tensor
 
 from zfnet.analysis.localisation import energy_inside
-from zfnet.deconv import Deconvnet, Patches, Top, TopActivations, Unit, convolutions, lot, top_activations
+from zfnet.deconv import (
+    Deconvnet,
+    ImageBatch,
+    Patches,
+    Top,
+    TopActivations,
+    Unit,
+    convolutions,
+    lot,
+    top_activations,
+)
 from zfnet.errors import InputError
 from zfnet.models.pretrained import load_plain
 from zfnet.progress import progress_bar
@@ -157,7 +167,7 @@ def _searched(subject: Subject, path: Path, layers: list[str], k: int) -> TopAct
     start = time.monotonic()
     saved = start
 
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+    def batches() -> Iterator[ImageBatch]:
         nonlocal saved
         for batch in subject.batches(top.seen):
             yield batch

@@ -1,9 +1,11 @@
 """A frozen trunk's features of a whole data set: computed once, kept on the disk, mapped and not read.
 
 One pass for all layers that are missing, up to the last of them. A layer's features, (N, D) or by ten crops
-(N, 10, D), lie in files of their own (kept.py). Their name is a hash of all they depend on: the weights and modules
-up to the layer, the preparation, the pictures' ids and their mean, pool and crops. What lies behind the layer does
-not count, so that every fold, k, head and number of classes finds the same file; a pass that was killed goes on.
+(N, 10, D), lie in files of their own (kept.py). Their name is a hash of all they depend on: the weights, modules
+and modules' attributes up to the layer, the preparation, the pictures' ids and their mean, pool and crops. What lies
+behind the layer does not count, so that every fold, k, head and number of classes finds the same file; a pass that
+was killed goes on. What no attribute says (a global, other code under the same name) shows in the first picture's
+features, which are computed anyway: they are kept beside the file and must be the same.
 
     kept = kept_features(net, prepare, images, ["conv5", "fc7"], Path("outputs/features/photos"), pool=6)
     kept["conv5"][rows]         # (len(rows), 256 * 6 * 6)
@@ -16,9 +18,11 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +35,12 @@ from zfnet.data.store_files import lock_folder
 from zfnet.errors import InputError
 from zfnet.io import pwrite
 from zfnet.models.reading import check_called_once, evaluating, found, reading, run_order
+from zfnet.models.snapshot import attributes, digest
 from zfnet.progress import progress_bar
 from zfnet.training.kept import Kept, check_room
 
 SAVED_EVERY = 10  # seconds of work that a kill may cost
+PROBED, SAME = 256, 1e-3  # features of the first picture that are compared, and their difference by rounding
 log = logging.getLogger(__name__)
 
 Crops = Literal["centre", "ten"]
@@ -61,10 +67,9 @@ def kept_features(
     trunk = _Trunk(net, prepare, images, found(net, layers), pool, crops)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        about = {"pool": pool, "crops": crops}
         kept = {
-            layer: Kept(folder / key, shape, {"layer": layer, **about})
-            for layer, (key, shape) in trunk.probed().items()
+            layer: _file(folder, probe, {"layer": layer, "pool": pool, "crops": crops})
+            for layer, probe in trunk.probed().items()
         }
         if any(each.missing for each in kept.values()):
             with lock_folder(folder):
@@ -79,6 +84,33 @@ def kept_features(
             ) from error
         raise InputError(f"{folder}: {error.strerror or error}") from error
     return {layer: each.features() for layer, each in kept.items()}
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """What one picture says about a layer's features: their name, their shape, and some of the first picture's."""
+
+    key: str
+    shape: tuple[int, ...]
+    first: list[float]
+
+
+def _file(folder: Path, probe: _Probe, about: dict[str, Any]) -> Kept:
+    """The file of these features, or the first free place for it where another one has taken its name."""
+    for number in count():
+        path = folder / (f"{probe.key}_{number}" if number else probe.key)
+        file = Kept(path, probe.shape, {**about, "first": probe.first})
+        if not file.index.exists() or _is_close(file.first, probe.first):
+            return file
+    raise AssertionError
+
+
+def _is_close(kept: list[float], found: list[float]) -> bool:
+    """Whether a picture has the same features but for rounding, which differs with the number of threads."""
+    a, b = torch.tensor(kept, dtype=torch.float64), torch.tensor(found, dtype=torch.float64)
+    if a.shape != b.shape or not a.isfinite().equal(b.isfinite()):
+        return False
+    return bool(((a - b).abs() <= SAME * a.abs().max()).logical_or(~a.isfinite()).all())
 
 
 class _Trunk:
@@ -99,23 +131,29 @@ class _Trunk:
         self.cuts = ten_crops(size, crop) if crops == "ten" else centre_crop(size, crop)[None]  # (C, 3)
         self.device = next((p.device for p in net.parameters()), torch.device("cpu"))
 
-    def probed(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Each layer's key and the shape of its features, from one picture."""
+    def probed(self) -> dict[str, _Probe]:
+        """What one picture says about each layer."""
         image = self._inputs(Batches(self.images, self.prepare.crop, 1).picked([0]))[:1]
         width: dict[str, int] = {}
+        first: dict[str, list[float]] = {}
         pool: dict[str, int | None] = {}
 
         def read(layer: str, maps: Tensor) -> None:
-            width[layer] = self._features(maps).shape[1]
+            features = self._features(maps)
+            width[layer] = features.shape[1]
+            first[layer] = features[0, :: -(-width[layer] // PROBED)].double().tolist()
             pool[layer] = self.pool if width[layer] < maps[0].numel() else None  # the same file as kept whole
 
         with torch.inference_mode(), evaluating(self.net):
-            check_called_once(self.net, self.modules, image)
+            check_called_once(self.net, self.modules, image, maps=self.pool is not None)
             with reading(self.modules, read):
                 self.net(image)
         crops = (len(self.cuts),) if self.crops == "ten" else ()
         keys = self._keys(run_order(self.net, image), pool)
-        return {layer: (keys[layer], (len(self.images), *crops, width[layer])) for layer in self.modules}
+        return {
+            layer: _Probe(keys[layer], (len(self.images), *crops, width[layer]), first[layer])
+            for layer in self.modules
+        }
 
     def run(self, missing: dict[str, Kept], batch_size: int) -> None:
         """Fills the files, from the picture on that any of them lacks."""
@@ -180,21 +218,20 @@ class _Trunk:
         """A hash for each layer of what its features depend on; `order` is that in which modules run."""
         modules = dict(self.net.named_modules())
         tensors = dict([*self.net.named_parameters(), *self.net.named_buffers()])
-        digest = cache(lambda name: _digest(tensors[name]))
+        hashed = cache(lambda name: digest(tensors[name]))
+        set_on = cache(lambda name: attributes(modules[name]))
         seen = [self.images.ids, self.prepare.store_size, self.prepare.crop, self.crops]
-        seen += [_digest(part) for part in (self.images.mean, self.prepare.mean, self.prepare.std)]
+        seen += [digest(part) for part in (self.images.mean, self.prepare.mean, self.prepare.std)]
         keys = {}
         for layer, module in self.modules.items():
             inside = set(module.modules())
             last = max((i for i, name in enumerate(order) if modules[name] in inside), default=len(order) - 1)
             behind = tuple(f"{name}." for name in set(order[last + 1 :]) - set(order[: last + 1]))
-            weights = {name: digest(name) for name in tensors if not name.startswith(behind)}
-            trunk = [f"{name} {modules[name]}" for name in order[: last + 1]]
+            weights = {name: hashed(name) for name in tensors if not name.startswith(behind)}
+            trunk = [
+                order[: last + 1],
+                {name: set_on(name) for name in modules if not f"{name}.".startswith(behind)},
+            ]
             about = [type(self.net).__qualname__, layer, pool[layer], trunk, weights, *seen]
             keys[layer] = hashlib.sha256(json.dumps(about).encode(errors="surrogateescape")).hexdigest()[:16]
         return keys
-
-
-def _digest(tensor: Tensor) -> str:
-    flat = tensor.detach().cpu().contiguous().flatten()
-    return hashlib.sha256(flat.view(torch.uint8).numpy().data).hexdigest()

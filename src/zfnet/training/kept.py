@@ -56,6 +56,11 @@ class Kept:
         return done if length_of(self.data) >= done * self.picture else 0
 
     @property
+    def first(self) -> list[float]:
+        """Some of the first picture's features, as the index keeps them."""
+        return read_json(self.index, REMEDY, lambda state: [float(each) for each in state["first"]])
+
+    @property
     def missing(self) -> int:
         return self.shape[0] - self.done
 
