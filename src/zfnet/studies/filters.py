@@ -63,7 +63,7 @@ def study(subjects: Sequence[Subject], folder: Path, maps: int, names: Sequence[
 def examined(subject: Subject, name: str) -> Examined:
     """All the numbers of one net."""
     net, deconv = subject.net, Deconvnet(subject.net)
-    first, second, between = two_layers(net)
+    first, second, between = two_layers(net, subject.inputs([0]))
     weights = deconv.filters(first, subject.crop)
     if weights is None:
         raise InputError(f"{first} of {type(net).__name__} does not convolve the pixels themselves")

@@ -64,7 +64,8 @@ def study(
     seed: int,
 ) -> None:
     """Probes the layers on the folds 0 to `folds` - 1 of the subject's data set."""
-    layers = list(layers) if layers else all_but_classifier(subject.net)
+    image = subject.inputs([0])
+    layers = list(layers) if layers else all_but_classifier(subject.net, image)
     if unknown := [head for head in heads if head not in HEADS]:
         raise InputError(f"heads={list(heads)}: {unknown[0]!r} is unknown: choose from {', '.join(HEADS)}")
     if folds < 1 or not images_per_class or not heads:
@@ -94,7 +95,7 @@ def study(
         }
         for layer in layers
     }
-    name, numbers = subject.source.name, papers_numbers(subject.net, layers)
+    name, numbers = subject.source.name, papers_numbers(subject.net, layers, image)
     for k in images_per_class:
         log.info("%s, %d training images per class:\n%s", name, k, _table(result, numbers, k, name))
     panels = {

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zfnet.analysis.occlusion import Sweep, occlusion_sweep
-from zfnet.deconv import Deconvnet, Top, convolutions, lot, top_activations
+from zfnet.deconv import Deconvnet, Top, default_layers, lot, top_activations
 from zfnet.errors import InputError
 from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
@@ -40,7 +40,7 @@ def study(
     fill: float | Sequence[float],
 ) -> None:
     """Sweeps some of the subject's pictures, by lot or by number, and draws Figure 7 of them."""
-    layer = layer or convolutions(subject.net)[-1]
+    layer = layer or default_layers(subject.net, subject.inputs([0]))[-1]
     size = max(1, round(PAPER_SIZE * subject.crop / PAPER_SIDE)) if size is None else size
     stride = max(1, round(PAPER_STRIDE * subject.crop / PAPER_SIDE)) if stride is None else stride
     indices = _chosen(subject, images)

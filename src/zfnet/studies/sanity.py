@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from zfnet.analysis.sanity import checks, similarity
-from zfnet.deconv import Deconvnet, Unit, convolutions, top_activations
+from zfnet.deconv import Deconvnet, Unit, default_layers, top_activations
 from zfnet.errors import InputError
 from zfnet.studies.objects import known_masks
 from zfnet.studies.pointing import located_by
@@ -55,7 +55,7 @@ def study(
     seed: int,
 ) -> None:
     """Both halves, a figure and the numbers."""
-    layer = layer or convolutions(subject.net)[-1]
+    layer = layer or default_layers(subject.net, subject.inputs([0]))[-1]
     masks = known_masks(subject, boxes, images)
     checked = _checked(subject, layer, maps, k, seed)
     similar = _similar(checked)

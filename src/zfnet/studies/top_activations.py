@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from zfnet.analysis.localisation import energy_inside
-from zfnet.deconv import Deconvnet, Patches, Top, TopActivations, Unit, convolutions, lot, top_activations
+from zfnet.deconv import Deconvnet, Patches, Top, TopActivations, Unit, default_layers, lot, top_activations
 from zfnet.errors import InputError
 from zfnet.models.pretrained import load_plain
 from zfnet.progress import progress_bar
@@ -47,7 +47,7 @@ def study(
     subject: Subject, folder: Path, layers: Sequence[str] | None, maps: int | Sequence[int], k: int
 ) -> None:
     """Searches the subject's pictures and writes the sheets and the numbers into `folder`."""
-    layers = list(layers) if layers else convolutions(subject.net)
+    layers = list(layers) if layers else default_layers(subject.net, subject.inputs([0]))
     top = _searched(subject, folder / "search.pt", layers, k)
     chosen = {layer: chosen_maps(maps, len(top[layer].values), layer) for layer in layers}
     deconv, results = Deconvnet(subject.net), {}

@@ -28,7 +28,7 @@ from zfnet.data import ImageData
 from zfnet.data.image_store import Chosen, Images
 from zfnet.data.preprocessing import CENTRE, Preprocessing
 from zfnet.errors import InputError
-from zfnet.models.reading import top_layer
+from zfnet.models.default_layers import top_layer
 from zfnet.training.average_precision import average_precision
 from zfnet.training.checkpoint import build_net, check_image_size, load
 from zfnet.training.classifier import evaluation_metrics
