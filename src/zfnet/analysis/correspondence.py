@@ -125,6 +125,10 @@ def sign_changes(
 
     def read(layer: str, output: Tensor) -> None:
         features = output.flatten(1).float()  # (1 + places, dimensions); the image itself is the first
+        if not features.isfinite().all():
+            raise InputError(
+                f"layer {layer!r} is not finite for image {len(signs[layer])}: nothing can be measured on it"
+            )
         change = features[:1] - features[1:]
         change[change.abs() <= ROUNDING * features[0].abs().max()] = 0
         signs[layer].append(change.sign().to(torch.int8).cpu())

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zfnet.analysis.trunk import check_logits
 from zfnet.errors import InputError
+from zfnet.models.outputs import ClassOutputs, class_outputs
 from zfnet.models.reading import check_called_once, evaluating, found, reading
 
 KINDS = ("translation", "scale", "rotation")
@@ -67,8 +67,9 @@ def invariance(
     modules = found(model, layers)
     with evaluating(model):
         check_called_once(model, modules, images[:1])
+        outputs = class_outputs(model, images)
         return {
-            kind: _response(model, modules, images, targets.cpu(), kind, [float(a) for a in amounts], fill)
+            kind: _response(model, outputs, modules, images, targets.cpu(), kind, [float(a) for a in amounts], fill)
             for kind, amounts in zip(KINDS, (shifts, scales, angles), strict=True)
         }
 
@@ -101,6 +102,7 @@ def _back(kind: str, amounts: Tensor, height: int, width: int) -> Tensor:
 
 def _response(
     model: nn.Module,
+    known: ClassOutputs,
     modules: dict[str, nn.Module],
     images: Tensor,
     targets: Tensor,
@@ -117,13 +119,14 @@ def _response(
 
             def read(layer: str, output: Tensor, n: int = n, steps: Tensor = steps) -> None:
                 features = output.flatten(1).float()  # (1 + steps, units); the original is the first
+                if not features.isfinite().all():
+                    raise InputError(f"layer {layer!r} is not finite for image {n}: nothing can be measured on it")
                 distances[order[layer], steps, n] = (features[1:] - features[:1]).norm(dim=1).cpu()
                 norms[order[layer], n] = features[0].norm().cpu()
 
             moved = transformed(image.expand(len(steps), -1, -1, -1), kind, [amounts[i] for i in steps], fill)
             with reading(modules, read):  # while they pass: what follows may work in place
-                outputs = model(torch.cat([image[None], moved]))
-            check_logits(model, outputs, 1 + len(moved))
+                outputs = known.logits(model(torch.cat([image[None], moved])), 1 + len(moved))
             if not 0 <= targets[n] < outputs.shape[1]:
                 raise InputError(f"target {targets[n]}: the model has classes 0 to {outputs.shape[1] - 1}")
             of_target = F.softmax(outputs.float(), dim=1)[:, targets[n]].cpu()

@@ -24,7 +24,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from zfnet.models.reading import evaluating
 
 CONVOLUTIONS = {"conv2d", "conv_transpose2d"}
-OTHER_WEIGHTED = {
+WEIGHTED = CONVOLUTIONS | {
     "linear", "bilinear", "matmul", "bmm", "mm", "addmm", "baddbmm", "einsum", "conv1d", "conv3d",
     "scaled_dot_product_attention", "multi_head_attention_forward",
 }  # fmt: skip
@@ -157,7 +157,7 @@ class Trace(TorchFunctionMode):
         out = func(*args, **kwargs)
         results = [each for each in _tensors(out) if each.is_floating_point() or each.dtype == torch.bool]
         known = [value for _, value in before if value is not None]
-        if not results or not (known or name in CONVOLUTIONS | OTHER_WEIGHTED):
+        if not results or not (known or name in WEIGHTED):
             return out
         if any(results[0] is each and value is not None and self.value(each) == value for each, value in before):
             return out  # dropout in eval mode, or a copy that was not needed
@@ -174,7 +174,7 @@ class Trace(TorchFunctionMode):
     def _made(self, name: str, inputs: Sequence[tuple[Tensor, Value | None]], result: Tensor) -> Value:
         """The value of an operation's result."""
         known = [value for _, value in inputs if value is not None]
-        if name in CONVOLUTIONS | OTHER_WEIGHTED:
+        if name in WEIGHTED:
             return self._weighted(name, inputs)
         first = known[0]
         roots = frozenset().union(*(value.roots for value in known if not value.activated)) or first.roots

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from zfnet.analysis.invariance import IDENTITY, Response, invariance, transformed
-from zfnet.analysis.trunk import check_logits
 from zfnet.errors import InputError
+from zfnet.models.outputs import class_outputs
 from zfnet.studies.layers import ends
 from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
@@ -95,8 +95,7 @@ def true_classes(subject: Subject, chosen: list[int], inputs: Tensor) -> tuple[T
     """The classes whose probability is followed, their names, and whether they are the data set's own labels."""
     with torch.inference_mode():
         parts = [subject.net(part) for part in inputs.split(subject.batch_size)]
-    check_logits(subject.net, parts[0], min(len(inputs), subject.batch_size))
-    outputs = torch.cat(parts)
+    outputs = class_outputs(subject.net, inputs, torch.cat(parts)).logits(torch.cat(parts))
     named = outputs.shape[1] == len(subject.classes)
     known = named and list(subject.classes) == list(subject.images.classes)
     targets = subject.images.labels[chosen] if known else outputs.argmax(1).cpu()
