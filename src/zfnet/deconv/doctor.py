@@ -20,6 +20,7 @@ from zfnet.deconv.graph import kind, traced
 from zfnet.deconv.rules import Rules
 from zfnet.deconv.swapping import Swapped
 from zfnet.deconv.tracing import Traced
+from zfnet.errors import InputError
 from zfnet.models.net import ConvNet
 
 NOISE, SIDE = 8, 224  # images, and their side, where none are given
@@ -97,6 +98,8 @@ def doctor(model: nn.Module, layers: Sequence[str], images: Tensor | None = None
 
 def _diagnosis(passed: Traced, layer: str) -> Diagnosis:
     nodes, values = passed.nodes[layer], passed.values[layer]
+    if not values.isfinite().all():
+        raise InputError(f"layer {layer!r} is not finite: nothing can be said about its maps")
     vertical, horizontal = traced(nodes).fields
     strongest = values.flatten(2).amax((0, 2)) if values.dim() == 4 else values.amax(0)
     poolings = [

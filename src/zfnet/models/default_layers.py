@@ -20,8 +20,8 @@ SIDES = (224, 299, 256, 384, 192, 128, 112, 96, 64, 48, 32, 28)  # of images to 
 
 
 def convolutions(model: nn.Module, image: Tensor | None = None) -> list[str]:
-    """A ConvNet's convolutional stages; of any other net up to five of `activated_convolutions`, evenly spread over its
-    depth, the first and the last among them."""
+    """A ConvNet's convolutional stages; of any other net up to five of `activated_convolutions`, evenly spread over
+    its depth, the first and the last among them."""
     if isinstance(model, ConvNet):
         return [name for name in model.geometry if "." not in name]
     names = activated_convolutions(model, image)
@@ -42,14 +42,14 @@ def default_layers(model: nn.Module, image: Tensor | None = None) -> list[str]:
     if names := convolutions(model, image):
         return names
     raise InputError(
-        f"{type(model).__name__}: no module gives the activation of a convolution, and so no layer is chosen by default: "
-        "name the layers"
+        f"{type(model).__name__}: no module gives the activation of a convolution (F.relu needs a module around it), "
+        "so that there are no default layers: name the layers"
     )
 
 
 def activated_convolutions(model: nn.Module, image: Tensor | None = None) -> list[str]:
-    """Every module that runs once and whose output is the activation of a convolution, in the order in which they run.
-    Of a net without any activation, the convolutions."""
+    """Every module that runs once and whose output is the activation of a convolution, in the order in which they
+    run. Of a net without any activation, the convolutions."""
     if not any(isinstance(module, nn.Conv2d) for module in model.modules()) and image is None:
         return []
     return (trace_noise(model) if image is None else trace(model, image)).activated()
@@ -89,5 +89,6 @@ def trace_noise(model: nn.Module) -> Trace:
         except (RuntimeError, AssertionError, ValueError) as error:
             troubles.append(f"{side} x {side}: {one_line(error)}")
     raise InputError(
-        f"{type(model).__name__} takes no image of a usual size ({troubles[0]}): give an image, or name the layers"
+        f"{type(model).__name__} takes no image of a usual size ({troubles[0]}): give an image, or name the "
+        "layers"
     )

@@ -3,9 +3,9 @@
     outputs = class_outputs(model, images)      # looks once, at images (B, C, H, W)
     outputs.logits(model(images))               # (B, classes), whose softmax are the probabilities
 
-Probabilities are recognized: rows that are not negative and sum to 1. Their logarithm is a logit, so that the softmax of
-everything that comes out of here is P(class). Log-probabilities are logits as they are. What a net gives is decided
-once, and whatever it gives later must be of the same kind.
+Probabilities are recognized: rows that are not negative and sum to 1. Their logarithm is a logit, so that the softmax
+of everything that comes out of here is P(class). Log-probabilities are logits as they are. What a net gives is
+decided once, and whatever it gives later must be of the same kind.
 """
 
 from dataclasses import dataclass
@@ -59,7 +59,9 @@ def class_outputs(model: nn.Module, images: Tensor, outputs: Any = None) -> Clas
     """
     name = type(model).__name__
     passed = trace(model, images[:1])
-    given = check_classes(name, passed.output if outputs is None else outputs, None if outputs is None else len(images))
+    given = check_classes(
+        name, passed.output if outputs is None else outputs, None if outputs is None else len(images)
+    )
     last = passed.value(passed.output)
     op = None if last is None else last.op
     probabilities = are_probabilities(given) and op not in WEIGHTED  # sums of weights are so by chance
@@ -69,7 +71,9 @@ def class_outputs(model: nn.Module, images: Tensor, outputs: Any = None) -> Clas
             "without it"
         )
     if op == "softmax" and not probabilities:
-        raise InputError(f"{name} ends in a softmax, but its rows do not sum to 1: it must be over the classes, dim=1")
+        raise InputError(
+            f"{name} ends in a softmax, but its rows do not sum to 1: it must be over the classes, dim=1"
+        )
     return ClassOutputs(name, probabilities)
 
 
@@ -79,10 +83,13 @@ def check_classes(name: str, outputs: Any, count: int | None = None) -> Tensor:
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise InputError(f"{name} gives no (B, classes), but {shape}: this analysis asks a classifier")
     if not outputs.is_floating_point():
-        raise InputError(f"{name} gives whole numbers ({outputs.dtype}): this analysis asks for logits or probabilities")
+        raise InputError(
+            f"{name} gives whole numbers ({outputs.dtype}): this analysis asks for logits or probabilities"
+        )
     if outputs.shape[1] < 2:
         raise InputError(
-            f"{name} gives one number for an image: there are no classes; this analysis asks a classifier of two or more"
+            f"{name} gives one number for an image: there are no classes; this analysis asks a classifier of two "
+            "or more"
         )
     if not (finite := outputs.isfinite().all(1)).all():
         raise InputError(

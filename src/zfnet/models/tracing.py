@@ -34,7 +34,15 @@ ACTIVATIONS = {
     "sigmoid", "tanh", "logsigmoid", "clamp", "clamp_min", "clamp_max", "clip", "maximum", "minimum",
     "gt", "ge", "lt", "le",
 }  # fmt: skip
-GATES = {"sigmoid", "hardsigmoid", "tanh", "gt", "ge", "lt", "le"}  # of a product: what is multiplied is the value
+GATES = {
+    "sigmoid",
+    "hardsigmoid",
+    "tanh",
+    "gt",
+    "ge",
+    "lt",
+    "le",
+}  # of a product: what is multiplied is the value
 COPIES = {"clone", "contiguous", "detach", "alias", "to", "type", "float", "half", "double", "bfloat16"}
 SHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "getitem", "expand", "view_as"}
 MOVES = {"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis"}
@@ -43,7 +51,18 @@ POOLINGS = {
     "lp_pool2d", "mean", "amax", "sum", "boolean_dispatch",
 }  # fmt: skip
 WHOLE = {"adaptive_avg_pool2d", "adaptive_max_pool2d", "mean", "amax", "sum"}  # may pool the whole map
-JOINS = {"cat", "concat", "concatenate", "stack", "add", "chunk", "split", "dropout", "dropout2d", "feature_dropout"}
+JOINS = {
+    "cat",
+    "concat",
+    "concatenate",
+    "stack",
+    "add",
+    "chunk",
+    "split",
+    "dropout",
+    "dropout2d",
+    "feature_dropout",
+}
 WITH_NUMBERS = {"add", "sub", "rsub", "mul", "div", "true_divide", "multiply"}
 PRIMES = (2, 3, 5, 7, 11, 13)
 
@@ -122,8 +141,8 @@ class Trace(TorchFunctionMode):
         return [name for name in ours if name not in classifiers] or ours
 
     def before_classifier(self) -> str | None:
-        """The last module that runs before the last operation with weights does; where that sees activations, the last
-        that gives such."""
+        """The last module that runs before the last operation with weights does; where that sees activations, the
+        last that gives such."""
         if len(self.weighted) < 2:
             return None
         last = len(self.weighted) - 1
@@ -132,7 +151,10 @@ class Trace(TorchFunctionMode):
         before = [
             ran
             for ran in self.ran
-            if 0 < ran.weighted <= last and self._is_named(ran) and ran.value and (ran.value.activated or any_sign)
+            if 0 < ran.weighted <= last
+            and self._is_named(ran)
+            and ran.value
+            and (ran.value.activated or any_sign)
         ]
         same = [ran for ran in before if ran.value is before[-1].value]
         return next((ran.name for ran in reversed(same) if ran.leaf), same[-1].name) if same else None
@@ -159,7 +181,9 @@ class Trace(TorchFunctionMode):
         known = [value for _, value in before if value is not None]
         if not results or not (known or name in WEIGHTED):
             return out
-        if any(results[0] is each and value is not None and self.value(each) == value for each, value in before):
+        if any(
+            results[0] is each and value is not None and self.value(each) == value for each, value in before
+        ):
             return out  # dropout in eval mode, or a copy that was not needed
         value = self._made(name, before, results[0])
         if name in MOVES and tensors[0].dim() <= len(PRIMES):
@@ -213,7 +237,11 @@ class Trace(TorchFunctionMode):
         """x * sigmoid(x), of the same sums, is an activation; another product is its gated factor."""
         gates = [each for each in factors if each.activated and each.event is not None]
         sums = [each for each in factors if not each.activated]
-        own = [each for each in gates if any(each.roots == x.roots and each.convolved == x.convolved for x in sums)]
+        own = [
+            each
+            for each in gates
+            if any(each.roots == x.roots and each.convolved == x.convolved for x in sums)
+        ]
         self.gates |= {each.event for each in gates if each in own or each.op in GATES}  # type: ignore[misc]
         if own:
             return self.activation("product", sums[0])
@@ -256,7 +284,9 @@ def _watched(model: nn.Module, passed: Trace) -> Iterator[None]:
             return
         inputs, leaf = seen.pop(), not list(module.children())
         if inputs is not None and isinstance(output, Tensor) and passed.value(output) is None:
-            acts = leaf and len(args) == 1 and args[0].shape == output.shape and _is_activation(module, output)
+            acts = (
+                leaf and len(args) == 1 and args[0].shape == output.shape and _is_activation(module, output)
+            )
             passed.note(output, passed.activation("hidden", inputs) if acts else replace(inputs, event=None))
         maps = isinstance(output, Tensor) and output.dim() == 4
         passed.ran.append(Ran(name, passed.value(output), len(passed.weighted), maps, leaf))

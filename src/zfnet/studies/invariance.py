@@ -72,11 +72,13 @@ def study(
             raise InputError(f"no amounts of {kind} are given: shifts, scales and angles need one at least")
     pixels = [shift * subject.crop / SIDE for shift in amounts["translation"]]
     answers = invariance(subject.net, inputs, layers, targets, pixels, amounts["scale"], amounts["rotation"])
+    dead = [layer for layer, none in zip(layers, answers["translation"].dead.tolist(), strict=True) if none]
     summary = summarised(answers, amounts, layers)
     for line in summary:
         log.info("%s", _told(line))
     rows = [_row(subject, inputs[:SHOWN], kind, amounts[kind], answer) for kind, answer in answers.items()]
-    titles = [f"{len(inputs[:SHOWN])} of {len(inputs)} images", f"layer {layers[0]}", f"layer {layers[-1]}"]
+    titles = [f"{len(inputs[:SHOWN])} of {len(inputs)} images"]
+    titles += [f"layer {layer}{' (dead)' if layer in dead else ''}" for layer in (layers[0], layers[-1])]
     titles.append("P(true class)" if known else "P(class of the untransformed image)")
     draw_invariance(rows, names, titles, folder / "invariance.png")
     result = {
@@ -84,6 +86,7 @@ def study(
         "classes": names,
         "classes_are_true": known,
         "layers": layers,
+        "dead": dead,
         "side": subject.crop,
         "translations_are_pixels_of": SIDE,
         "summary": summary,

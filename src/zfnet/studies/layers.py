@@ -6,8 +6,8 @@ two_layers(net, image)          # Figure 6: ("conv1", "conv2", "conv1.pool")
 all_but_classifier(net, image)  # Table 7: ["conv1", ..., "fc7"]
 papers_numbers(net, ["features.12", "classifier.1"], image)  # of torchvision's AlexNet: 5 and 6
 
-All are the activations of convolutions (zfnet.models.default_layers), or the last layer before the classifier. `image`
-is (1, C, H, W) as the net takes it.
+All are the activations of convolutions (zfnet.models.default_layers), or the last layer before the classifier.
+`image` is (1, C, H, W) as the net takes it.
 """
 
 import re

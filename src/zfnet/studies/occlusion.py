@@ -61,9 +61,10 @@ def study(
         assert sweep.clean_activity is not None
         activity = sweep.activity[i, :, :, number]
         image, another = inputs[i, None], int(sweep.clean_activity[i].argsort(descending=True)[:2][-1])
+        active = sweep.clean_activity[i, number] > 0
         drop = (1 - activity / sweep.clean_activity[i, number]).cpu()
-        projections, agreement = None, {"drop_anywhere": drop.mean().item()}
-        if deconv and top:
+        projections, agreement = None, {"drop_anywhere": drop.mean().item() if active else None}
+        if deconv and top and active:
             mine, theirs = (_whole_map(deconv, image, layer, which) for which in (number, another))
             others = _others(subject, deconv, layer, number, top.images[number].tolist(), index)
             projections = torch.cat([mine, *others])
@@ -83,7 +84,7 @@ def study(
                 "class": classes[int(sweep.target[i])],
                 "probability": sweep.clean_logits[i].softmax(0)[sweep.target[i]].item(),
                 "least_probability": sweep.probability[i].min().item(),
-                "map": number,
+                "map": number if active else None,
                 **agreement,
             }
         )
@@ -152,6 +153,11 @@ def _weighted(sweep: Sweep, drop: Tensor, picture: Tensor) -> float:
 
 
 def _said(numbers: dict[str, Any]) -> str:
+    if numbers["map"] is None:
+        return (
+            f"{numbers['image']} ({numbers['class']}): probability {numbers['probability']:.2f}, at least "
+            f"{numbers['least_probability']:.2f}; the layer is dead: no map is active"
+        )
     falls = f"{numbers['drop_anywhere']:.0%} anywhere"
     if "drop_on_projection" in numbers:
         falls = (

@@ -9,6 +9,7 @@ guided backpropagation, gradient and occlusion, beside the image's centre and ch
 """
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,12 @@ def study(
     checked = _checked(subject, layer, maps, k, seed)
     similar = _similar(checked)
     for name, label in labels(similar).items():
-        log.info("%s: cosine %.2f, rank correlation %.2f with the original", label, *similar[name].values())
+        if math.isnan(similar[name]["cosine"]):
+            log.info("%s: nothing in common with the original can be told, its pictures are 0", label)
+        else:
+            log.info(
+                "%s: cosine %.2f, rank correlation %.2f with the original", label, *similar[name].values()
+            )
     where = located_by(subject, located, layer, masks) if masks else {}
     for name, numbers in where.get("methods", {}).items():
         shares = (100 * share for share in numbers.values())
