@@ -78,7 +78,7 @@ def top_layer(model: nn.Module, image: Tensor) -> str:
 
 
 def trace_noise(model: nn.Module) -> Trace:
-    """The trace of seeded noise (1, C, S, S), of the first convolution's channels and of a size that the net takes."""
+    """The trace of seeded noise (1, C, S, S): the first convolution's channels, and a size that the net takes."""
     weight = next(model.parameters(), torch.empty(0))
     channels = next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), 3)
     troubles: list[str] = []
@@ -86,7 +86,7 @@ def trace_noise(model: nn.Module) -> Trace:
         noise = torch.randn(1, channels, side, side, generator=torch.Generator().manual_seed(0)).to(weight)
         try:
             return trace(model, noise)
-        except (RuntimeError, AssertionError, ValueError) as error:
+        except (RuntimeError, AssertionError, ValueError, TypeError) as error:
             troubles.append(f"{side} x {side}: {one_line(error)}")
     raise InputError(
         f"{type(model).__name__} takes no image of a usual size ({troubles[0]}): give an image, or name the "

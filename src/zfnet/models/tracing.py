@@ -111,6 +111,7 @@ class Trace(TorchFunctionMode):
         self.ran: list[Ran] = []
         self.counts: Counter[str] = Counter()
         self.output: Any = None
+        self.linear = True  # as far as scripted parts go
         self._values = WeakTensorKeyDictionary()
 
     def value(self, tensor: Any) -> Value | None:
@@ -127,7 +128,8 @@ class Trace(TorchFunctionMode):
         classifier of a net that ends in a 1x1 convolution and a global pooling. In a net without any activation
         a convolution's own output is a layer.
         """
-        linear = set(self.events) | {each.op for each in self.weighted} <= CONVOLUTIONS | {"linear"}
+        ops = set(self.events) | {each.op for each in self.weighted}
+        linear = self.linear and ops <= CONVOLUTIONS | {"linear"}
         names: dict[int, str] = {}
         for ran in self.ran:
             value = ran.value
@@ -171,7 +173,7 @@ class Trace(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "").strip("_")
+        name = getattr(func, "__name__", "").partition(".")[0].strip("_")
         if name in ("get", "set"):  # attributes, such as x.shape
             return func(*args, **kwargs)
         tensors = list(_tensors((args, kwargs)))
@@ -189,11 +191,8 @@ class Trace(TorchFunctionMode):
         if name in MOVES and tensors[0].dim() <= len(PRIMES):
             value = replace(value, axis=_moved(func, args, kwargs, tensors[0].dim(), value.axis))
         for each in results:
-            self.note(each, value)
+            self._values[each] = (value, _version(each))
         return out
-
-    def note(self, tensor: Tensor, value: Value) -> None:
-        self._values[tensor] = (value, _version(tensor))
 
     def _made(self, name: str, inputs: Sequence[tuple[Tensor, Value | None]], result: Tensor) -> Value:
         """The value of an operation's result."""
@@ -212,7 +211,7 @@ class Trace(TorchFunctionMode):
             axis=1 if name in SHAPES else first.axis,
         )
         if name in ACTIVATIONS:
-            return self.activation(name, first)
+            return self._activation(name, first)
         if name in ("mul", "multiply", "where") and len(known) > 1:
             return self._product(value, known)
         if name in COPIES or (name in WITH_NUMBERS and len(inputs) == 1):
@@ -229,7 +228,7 @@ class Trace(TorchFunctionMode):
         number, pooled = len(self.weighted) - 1, seen is not None and seen.pooled
         return Value(frozenset({number}), convolution, name, event, pooled=pooled)
 
-    def activation(self, name: str, value: Value) -> Value:
+    def _activation(self, name: str, value: Value) -> Value:
         """The value of an activation's output."""
         return replace(value, op=name, event=self._event(name), activated=True)
 
@@ -244,7 +243,7 @@ class Trace(TorchFunctionMode):
         ]
         self.gates |= {each.event for each in gates if each in own or each.op in GATES}  # type: ignore[misc]
         if own:
-            return self.activation("product", sums[0])
+            return self._activation("product", sums[0])
         return replace(value, activated=all(each.activated for each in factors))
 
     def _event(self, name: str) -> int:
@@ -270,51 +269,22 @@ def trace(model: nn.Module, image: Tensor) -> Trace:
 
 @contextmanager
 def _watched(model: nn.Module, passed: Trace) -> Iterator[None]:
-    """Hooks that note every module's output; of a module that no operation is seen of, what it does to numbers."""
+    """Hooks that note every module's output in this thread; scripted parts take none, and show no operations."""
     thread = threading.get_ident()
-    seen: list[Value | None] = []  # of the inputs of the modules that run now
-
-    def before(name: str, args: Any) -> None:
-        if threading.get_ident() == thread:
-            passed.counts[name] += 1
-            seen.append(passed.value(args[0]) if args else None)
-
-    def after(name: str, module: nn.Module, args: Any, output: Any) -> None:
-        if threading.get_ident() != thread:
-            return
-        inputs, leaf = seen.pop(), not list(module.children())
-        if inputs is not None and isinstance(output, Tensor) and passed.value(output) is None:
-            acts = (
-                leaf and len(args) == 1 and args[0].shape == output.shape and _is_activation(module, output)
-            )
-            passed.note(output, passed.activation("hidden", inputs) if acts else replace(inputs, event=None))
-        maps = isinstance(output, Tensor) and output.dim() == 4
-        passed.ran.append(Ran(name, passed.value(output), len(passed.weighted), maps, leaf))
-
     with ExitStack() as stack:
         for name, module in model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                passed.linear = False
+                continue
 
-            def pre(_: nn.Module, args: Any, name: str = name) -> None:
-                before(name, args)
+            def note(module: nn.Module, _: Any, output: Any, name: str = name) -> None:
+                if threading.get_ident() == thread:
+                    passed.counts[name] += 1
+                    maps, leaf = isinstance(output, Tensor) and output.dim() == 4, not list(module.children())
+                    passed.ran.append(Ran(name, passed.value(output), len(passed.weighted), maps, leaf))
 
-            def post(module: nn.Module, args: Any, output: Any, name: str = name) -> None:
-                after(name, module, args, output)
-
-            stack.callback(module.register_forward_pre_hook(pre).remove)
-            stack.callback(module.register_forward_hook(post).remove)
+            stack.callback(module.register_forward_hook(note).remove)
         yield
-
-
-def _is_activation(module: nn.Module, like: Tensor) -> bool:
-    """Whether a module without parts works on each number alone, and not in proportion."""
-    x = torch.linspace(-3, 3, like.numel(), device=like.device, dtype=like.dtype).view_as(like)
-    kept = torch.arange(like.numel(), device=like.device).view_as(like) % 2 == 0
-    with torch._C.DisableTorchFunction():
-        plain, some, mirrored, half = (
-            module.forward(each.clone()) for each in (x, torch.where(kept, x, 0), -x, x / 2)
-        )
-    alone = torch.allclose(plain[kept], some[kept])
-    return alone and not (torch.allclose(mirrored, -plain) and torch.allclose(2 * half, plain))
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:

@@ -110,8 +110,13 @@ def study(
     sizes = {layer: features[layer].shape[1] for layer in layers}
     write_json(
         {
-            **{"data": name, "folds": folds, **settings, "features": sizes, "numbers": numbers},
-            **{"dead": dead, "layers": result},
+            "data": name,
+            "folds": folds,
+            **settings,
+            "features": sizes,
+            "numbers": numbers,
+            "dead": dead,
+            "layers": result,
         },
         folder / "layer_probe.json",
         indent=1,
