@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from zfnet.errors import InputError
+from zfnet.models.reading import evaluating, reading
 from zfnet.models.tracing import WEIGHTED, trace
 
 ROUNDING = 1e-4  # of a sum of probabilities in float32
+NOTHING = "nothing can be measured on it"
 SIGMOIDS = {"sigmoid", "hardsigmoid"}
 
 
@@ -59,6 +61,10 @@ def class_outputs(model: nn.Module, images: Tensor, outputs: Any = None) -> Clas
     """
     name = type(model).__name__
     passed = trace(model, images[:1])
+    if isinstance(passed.output, Tensor) and not passed.output.isfinite().all():
+        raise InputError(
+            f"{name} is not finite from layer {first_not_finite(model, images[:1])!r} on: {NOTHING}"
+        )
     given = check_classes(
         name, passed.output if outputs is None else outputs, None if outputs is None else len(images)
     )
@@ -77,6 +83,19 @@ def class_outputs(model: nn.Module, images: Tensor, outputs: Any = None) -> Clas
     return ClassOutputs(name, probabilities)
 
 
+def first_not_finite(model: nn.Module, image: Tensor) -> str:
+    """The first module whose output for an image (1, C, H, W) is not finite; "" for the model itself."""
+    names: list[str] = []
+
+    def read(name: str, output: Tensor) -> bool:
+        names.append(name)
+        return not output.isfinite().all()
+
+    with torch.no_grad(), evaluating(model), reading(dict(model.named_modules()), read, needed=()):
+        model(image.clone())
+    return names[-1]
+
+
 def check_classes(name: str, outputs: Any, count: int | None = None) -> Tensor:
     """`outputs` if they are finite floating-point numbers (B, classes) of several classes; InputError otherwise."""
     if not isinstance(outputs, Tensor) or outputs.dim() != 2 or (count is not None and len(outputs) != count):
@@ -93,8 +112,7 @@ def check_classes(name: str, outputs: Any, count: int | None = None) -> Tensor:
         )
     if not (finite := outputs.isfinite().all(1)).all():
         raise InputError(
-            f"{name} gives outputs that are not finite for {int((~finite).sum())} of {len(outputs)} images: "
-            "nothing can be measured on them"
+            f"{name} gives outputs that are not finite for {int((~finite).sum())} of {len(outputs)} images: {NOTHING}"
         )
     return outputs
 

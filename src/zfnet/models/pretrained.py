@@ -67,6 +67,7 @@ def torchvision_model(
     Raises:
         InputError: for an unknown name, and for weights that cannot be had or do not fit.
     """
+    _check_name(name)
     expected = _weights(name, weights, transforms) if weights or transforms else None
     implied = _implied(name, expected) if expected is not None else {}
     fresh = {"init_weights": True} if name in AUXILIARY_HEADS else {}
@@ -113,6 +114,14 @@ def class_names(name: str) -> list[str]:
     return list(models.get_model_weights(name).DEFAULT.meta["categories"])
 
 
+def _check_name(name: str) -> None:
+    if name not in models.list_models(module=models):
+        raise InputError(
+            f"model.name={name!r} is no torchvision classifier; some that are: "
+            "alexnet, vgg16, squeezenet1_1, resnet18, googlenet"
+        )
+
+
 def _is_file(weights: str) -> bool:
     """The names of torchvision's weights (DEFAULT, IMAGENET1K_V1) have no suffix."""
     path = Path(weights).expanduser()
@@ -121,11 +130,7 @@ def _is_file(weights: str) -> bool:
 
 def _weights(name: str, weights: str | None, transforms: str | None) -> Any:
     """The member of torchvision's enum of weights whose inputs a net takes; None where `transforms` is "none"."""
-    if name not in models.list_models(module=models):
-        raise InputError(
-            f"model.name={name!r} is no torchvision classifier; some that are: "
-            "alexnet, vgg16, squeezenet1_1, resnet18, googlenet"
-        )
+    _check_name(name)
     if transforms == NONE:
         return None
     known = models.get_model_weights(name)
