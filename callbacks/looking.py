@@ -21,7 +21,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
-from zfnet.deconv import Deconvnet, ImageBatch, Top, TopActivations, Unit, convolutions, lot, top_activations
+from zfnet.deconv import Deconvnet, ImageBatch, Top, TopActivations, Unit, default_layers, lot, top_activations
 from zfnet.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def undisturbed(pl_module: LightningModule) -> Iterator[None]:
 
 
 def readable(trainer: Trainer, pl_module: LightningModule, layers: Sequence[str] | None) -> list[str]:
-    """`layers`, or the net's own convolutions as far as they have a deconvnet.
+    """`layers`, or the net's default layers as far as they have a deconvnet.
 
     Raises InputError for a layer asked for that the net does not have or that cannot be projected, and where
     the data module cannot show every picture once.
@@ -46,7 +46,7 @@ def readable(trainer: Trainer, pl_module: LightningModule, layers: Sequence[str]
     net: nn.Module = pl_module.net  # type: ignore[assignment]
     deconv, result = Deconvnet(net), []
     with undisturbed(pl_module):
-        for layer in convolutions(net) if layers is None else layers:
+        for layer in _default_layers(trainer, pl_module) if layers is None else layers:
             try:
                 deconv.window(layer, Unit(image=0, map=0), pl_module.prepare.crop)  # type: ignore[union-attr, arg-type]
                 result.append(layer)
@@ -56,6 +56,17 @@ def readable(trainer: Trainer, pl_module: LightningModule, layers: Sequence[str]
                 if trainer.is_global_zero:
                     log.warning("the features of %s are not shown: %s", layer, error)
     return result
+
+
+def _default_layers(trainer: Trainer, pl_module: LightningModule) -> list[str]:
+    """The net's default layers; none, and a line in the log, where it has none."""
+    net, side = pl_module.net, pl_module.prepare.crop  # type: ignore[union-attr]
+    try:
+        return default_layers(net, torch.zeros(1, 3, side, side, device=pl_module.device))  # type: ignore[arg-type]
+    except InputError as error:
+        if trainer.is_global_zero:
+            log.warning("no features are shown: %s", error)
+        return []
 
 
 def search(

@@ -402,28 +402,32 @@ def test_pixels_beyond_the_border_are_grey(run: Runs, tmp_path: Path) -> None:
 
 
 def test_layers_of_other_nets(run: Runs, tmp_path: Path, warnings: Callable[[], list[str]]) -> None:
-    """Up to five convolutions evenly spread; those without a deconvnet are named and left out."""
+    """Up to five layers evenly spread; those without a deconvnet are named and left out."""
     many = nn.Sequential(*[nn.Conv2d(3, 3, 1) for _ in range(12)])
     assert convolutions(many) == ["0", "3", "6", "8", "11"]
     assert convolutions(nn.Sequential(nn.Conv2d(3, 3, 1))) == ["0"]
     assert convolutions(nn.Linear(2, 2)) == []
     head = [nn.Flatten(), nn.Linear(256, 3)]
-    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.GELU(), nn.Conv2d(4, 4, 3, padding=1), *head)
+    convs = [nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)]
+    net = nn.Sequential(convs[0], nn.ReLU(), convs[1], nn.GELU(), *head)
     run(FeatureEvolution(str(tmp_path)), net=net)
     (line,) = warnings()
-    assert "the features of 2 are not shown" in line
+    assert "the features of 3 are not shown" in line
     assert "gelu" in line.lower()
-    assert list(told(tmp_path)) == ["0"]
+    assert list(told(tmp_path)) == ["1"]
     with pytest.raises(InputError, match=r"(?i)gelu"):
-        run(FeatureEvolution(str(tmp_path), layers=["2"]), net=net)
+        run(FeatureEvolution(str(tmp_path), layers=["3"]), net=net)
 
 
-def test_a_net_without_convolutions_has_no_features(run: Runs, tmp_path: Path) -> None:
+def test_a_net_without_convolutions_has_no_features(
+    run: Runs, tmp_path: Path, warnings: Callable[[], list[str]]
+) -> None:
     run(
         FeatureEvolution(str(tmp_path)),
         DeconvnetDump(str(tmp_path)),
         net=nn.Sequential(nn.Flatten(), nn.Linear(192, 3)),
     )
+    assert all("no module gives the activation of a convolution" in line for line in warnings())
     assert not list(tmp_path.iterdir())
 
 

@@ -11,7 +11,7 @@ from torchvision import models
 
 from zfnet.errors import InputError
 from zfnet.models import torchvision_model
-from zfnet.models.pretrained import class_names
+from zfnet.models.pretrained import class_names, expected_input, input_of, with_transforms
 
 NAMES = ["squeezenet1_1", "resnet18"]
 
@@ -147,3 +147,79 @@ def test_class_names_are_imagenets() -> None:
     names = class_names("squeezenet1_1")
     assert len(names) == 1000
     assert (names[0], names[207]) == ("tench", "golden retriever")
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "resnet18"])
+@pytest.mark.parametrize("how", ["name", "file"])
+def test_weights_make_torchvisions_own_function(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, how: str
+) -> None:
+    """Bit for bit, with what the weights imply for the constructor."""
+    enum = models.get_model_weights(name)
+    torch.manual_seed(0)
+    words = {} if name == "resnet18" else {"init_weights": False, "aux_logits": True}
+    state = models.get_model(name, weights=None, **words).state_dict()
+    monkeypatch.setattr(type(enum.DEFAULT), "get_state_dict", lambda *_, **__: state)
+    theirs = models.get_model(name, weights="DEFAULT").eval()
+    torch.save(state, tmp_path / "w.pth")
+    ours = torchvision_model(name, "DEFAULT" if how == "name" else str(tmp_path / "w.pth")).eval()
+    x = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.equal(ours(x), theirs(x))
+    assert not any("aux" in name.lower() for name, _ in ours.named_parameters())
+
+
+def test_a_net_is_rebuilt_without_its_weights() -> None:
+    """A checkpoint's config says whose inputs the net takes; an old one, that said nothing, means what it did."""
+    target = {"_target_": "zfnet.models.torchvision_model", "pixels": "torchvision"}
+    model = {**target, "name": "googlenet", "weights": "DEFAULT"}
+    kept = with_transforms(model)
+    assert kept == {**model, "transforms": "IMAGENET1K_V1"}
+    assert torchvision_model("googlenet", None, 3, kept["transforms"]).transform_input
+    assert not torchvision_model("googlenet", None, 3).transform_input
+    assert not torchvision_model("googlenet", None, 3, "none").transform_input
+    for other in ({**model, "weights": None}, {**model, "name": "resnet18"}, {**model, "name": "vit_b_16"}):
+        assert with_transforms(other) == other
+    large = {**model, "name": "vit_b_16", "weights": "IMAGENET1K_SWAG_E2E_V1"}
+    assert with_transforms(large)["transforms"] == "IMAGENET1K_SWAG_E2E_V1"
+    assert torchvision_model("vit_b_16", None, 3, "IMAGENET1K_SWAG_E2E_V1").image_size == 384
+    assert (
+        with_transforms({"_target_": "zfnet.models.convnet", "architecture": "zfnet"})["architecture"]
+        == "zfnet"
+    )
+
+
+def test_every_weights_own_transforms() -> None:
+    """Mean, deviation, resize, crop and interpolation of all of torchvision's weights."""
+    others = set()
+    for name in models.list_models(module=models):
+        for weights in models.get_model_weights(name):
+            theirs, ours = weights.transforms(), expected_input(name, weights.name)
+            assert [ours.size] == theirs.resize_size
+            assert [ours.crop] == theirs.crop_size
+            assert ours.interpolation == theirs.interpolation.value
+            assert (list(ours.mean), list(ours.std)) == (list(theirs.mean), list(theirs.std))
+            if ours.mean != (0.485, 0.456, 0.406):
+                others.add((name, weights.name))
+    assert others == {("efficientnet_v2_l", "IMAGENET1K_V1"), ("vgg16", "IMAGENET1K_FEATURES")}
+
+
+def test_whose_transforms() -> None:
+    default = expected_input("efficientnet_b0", "DEFAULT")
+    assert (default.size, default.crop, default.interpolation) == (256, 224, "bicubic")
+    assert expected_input("efficientnet_b0", "mine.pth") == expected_input("efficientnet_b0") == default
+    assert expected_input("vgg16", "mine.pth", "IMAGENET1K_FEATURES").std == (1 / 255, 1 / 255, 1 / 255)
+    model = {
+        "_target_": "zfnet.models.torchvision_model",
+        "name": "efficientnet_v2_l",
+        "pixels": "torchvision",
+    }
+    found = input_of(model)
+    assert found is not None
+    assert found.mean == (0.5, 0.5, 0.5)
+    assert input_of({**model, "pixels": "unit"}) is None
+    assert input_of({"_target_": "mine.Net", "pixels": "torchvision"}) is None
+    with pytest.raises(
+        InputError, match=r"model\.transforms='V9' is none of alexnet's weights: IMAGENET1K_V1, DEFAULT, none"
+    ):
+        torchvision_model("alexnet", transforms="V9")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import DictConfig
 from PIL import Image
 from torch import nn
@@ -161,4 +162,24 @@ def test_more_errors(config: Compose, photos: Path, tmp_path: Path, run: Callabl
         with pytest.raises(InputError, match=says):
             run(**change)
     with pytest.raises(InputError, match="Sequential: name the layers"):
-        middle_and_top(nn.Sequential())
+        middle_and_top(nn.Sequential(), torch.zeros(1, 3, 8, 8))
+
+
+def test_the_layers_of_other_nets() -> None:
+    from torchvision.models import alexnet
+
+    assert middle_and_top(alexnet(weights=None), torch.zeros(1, 3, 64, 64)) == ["features.11", "classifier.5"]
+
+
+def test_a_dead_layer_is_said_to_be_dead(
+    config: Compose, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level("INFO")
+    subject = subject_of(config("data.source.val=40"))
+    with torch.no_grad():
+        subject.net.fc7.linear.bias.fill_(-1e6)  # type: ignore[union-attr, operator]
+    correspondence.study(subject, tmp_path, **WORDS)
+    found = json.loads((tmp_path / "correspondence.json").read_text())["layers"]
+    assert {number for part in found["fc7"].values() for number in part.values()} == {None}
+    assert all(part["mean"] is not None for part in found["conv5"].values())
+    assert "fc7          nose       dead: no square changes it" in caplog.text

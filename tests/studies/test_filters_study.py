@@ -85,12 +85,24 @@ def test_dead_maps_are_found_and_not_projected(config: Compose, checkpoints: lis
 def test_where_two_layers_are() -> None:
     from torchvision.models import alexnet, vgg11
 
-    assert two_layers(alexnet(weights=None)) == ("features.0", "features.3", "features.2")
-    assert two_layers(vgg11(weights=None)) == ("features.0", "features.3", "features.2")
+    image = torch.zeros(1, 3, 64, 64)
+    assert two_layers(alexnet(weights=None), image) == ("features.1", "features.4", "features.2")
+    assert two_layers(vgg11(weights=None), image) == ("features.1", "features.4", "features.2")
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
-    assert two_layers(plain) == ("0", "1", "0")
+    assert two_layers(plain, image) == ("0", "1", "0")
     with pytest.raises(InputError, match="no two convolutional layers"):
-        two_layers(nn.Sequential(nn.Conv2d(3, 4, 3)))
+        two_layers(nn.Sequential(nn.Conv2d(3, 4, 3)), image)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"), [(float("nan"), "conv1 .* not finite"), (0.0, "conv1 .* is dead")]
+)
+def test_filters_that_say_nothing(config: Compose, checkpoints: list[Path], value: float, says: str) -> None:
+    subject = subject_of(config(f"ckpt={checkpoints[0]}"))
+    with torch.no_grad():
+        subject.net.conv1.conv.weight.fill_(value)  # type: ignore[union-attr, operator]
+    with pytest.raises(InputError, match=says):
+        filters.examined(subject, "ZFNet")
 
 
 def test_errors(config: Compose, checkpoints: list[Path], tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_where_labels_are_not_the_nets_classes(
         net.eval(), subject.prepare, subject.images, subject.source, subject.classes, subject.batch_size
     )
     found = run(other, tmp_path, images=4)
-    assert (found["layers"], found["classes_are_true"]) == (["0", "3"], False)
+    assert (found["layers"], found["classes_are_true"]) == (["1", "3"], False)
     assert "each image's most probable class stands for them" in caplog.text
     x = other.inputs([other.images.ids.index(name) for name in found["images"]])
     best = net(x).softmax(1).max(1)
@@ -111,8 +111,8 @@ def test_the_ends_of_other_nets() -> None:
     from torchvision.models import resnet18, squeezenet1_1
 
     image = torch.zeros(1, 3, 64, 64)
-    assert ends(squeezenet1_1(weights=None), image) == ["features.0", "classifier.0"]
-    assert ends(resnet18(weights=None).eval(), image) == ["conv1", "avgpool"]
+    assert ends(squeezenet1_1(weights=None), image) == ["features.1", "classifier.0"]
+    assert ends(resnet18(weights=None).eval(), image) == ["relu", "avgpool"]
     with pytest.raises(InputError, match="name the layers"):
         ends(nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), torch.zeros(1, 5))
 
@@ -138,3 +138,5 @@ def test_a_dead_layer_is_said_and_json_stays_json(subject: Subject, tmp_path: Pa
         bias.copy_(before)
     assert found["rotation"]["normalised"]["fc7"] == [[None, None]] * 3
     assert found["rotation"]["distances"]["fc7"] == [[0, 0]] * 3
+    assert found["dead"] == ["fc7"]
+    assert {line["normalised_distance"]["fc7"] for line in found["summary"]} == {None}

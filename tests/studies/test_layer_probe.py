@@ -125,12 +125,17 @@ def test_all_folds_take_rows_of_one_pass(subject: Subject, tmp_path: Path, store
 
 def test_which_of_the_papers_layers_they_are() -> None:
     ours = convnet("zfnet", 3, 64)
-    assert papers_numbers(ours, ["conv5", "conv5.pool", "fc7"]) == {"conv5": 5, "conv5.pool": 5, "fc7": 7}
+    image = torch.zeros(1, 3, 64, 64)
+    assert papers_numbers(ours, ["conv5", "conv5.pool", "fc7"], image) == {
+        "conv5": 5,
+        "conv5.pool": 5,
+        "fc7": 7,
+    }
     names = ["features", "features.0", "features.12", "classifier.1", "classifier.5"]
-    found = papers_numbers(torchvision.models.alexnet(), names)
+    found = papers_numbers(torchvision.models.alexnet(), names, image)
     assert found == dict(zip(names, [None, 1, 5, 6, 7], strict=True))
-    other = papers_numbers(torchvision.models.resnet18(), ["conv1", "layer2.0.conv1", "layer4"])
-    assert other == {"conv1": 1, "layer2.0.conv1": 2, "layer4": None}
+    other = papers_numbers(torchvision.models.resnet18(), ["relu", "layer1.1", "layer4"], image)
+    assert other == {"relu": 1, "layer1.1": 2, "layer4": None}
 
 
 def test_the_words_of_the_command_line(composed: Compose) -> None:

@@ -14,7 +14,7 @@ sign(0) = 0, a third sign that agrees with 0 only: H counts sign_i != sign_j ove
 features that neither square touches agree, as they must for the paper's 0.07 (signs by chance would give 0.5 or
 more). But then a square that changes little has a small Delta too, whatever it changes: `of_changed` divides by the
 dimensions that changed in either image instead. A change below 1e-5 of the image's strongest feature is
-rounding, and 0.
+rounding, and 0. Where no square changes anything, as in a dead layer, there is no sign to compare, and no number.
 
     control = random_places(parts, 224, side=45, draws=10)            # {"nose": (N, 2), ...} → (10, N, 2)
     found = correspondence(net, images, parts, control, ["conv5", "fc7"], side=45)
@@ -38,12 +38,12 @@ TESTED_AT_ONCE = 500  # permutations
 
 @dataclass(frozen=True)
 class SignChange:
-    """Hamming distances over the pairs of images; of "random", over the pairs of all draws."""
+    """Hamming distances over the pairs of images; of "random", over the pairs of all draws. None: nothing changed."""
 
-    mean: float
-    std: float
-    mean_of_changed: float  # over the dimensions that changed in either image
-    std_of_changed: float
+    mean: float | None = None
+    std: float | None = None
+    mean_of_changed: float | None = None  # over the dimensions that changed in either image
+    std_of_changed: float | None = None
     p: float | None = None  # that squares by lot give so small a mean; None for "random"
     p_of_changed: float | None = None
 
@@ -85,6 +85,7 @@ def correspondence(
         whole, changed = (each.unflatten(0, signs.shape[:2]) for each in hamming(signs.flatten(0, 1)))
         whole, changed = (each.unflatten(2, signs.shape[:2]) for each in (whole, changed))
         draws = range(len(parts), len(places))
+        moved = signs.any(2).any(1).tolist()  # whether a place's squares change anything in any image
         result[layer] = {
             name: SignChange(
                 *_over_pairs(whole, [row]),
@@ -92,9 +93,12 @@ def correspondence(
                 _p(whole, [row, *draws], choices),
                 _p(changed, [row, *draws], choices),
             )
+            if moved[row]
+            else SignChange()
             for row, name in enumerate(parts)
         }
-        result[layer][RANDOM] = SignChange(*_over_pairs(whole, draws), *_over_pairs(changed, draws))
+        random = (*_over_pairs(whole, draws), *_over_pairs(changed, draws))
+        result[layer][RANDOM] = SignChange(*random) if any(moved[row] for row in draws) else SignChange()
     return result
 
 
@@ -125,6 +129,10 @@ def sign_changes(
 
     def read(layer: str, output: Tensor) -> None:
         features = output.flatten(1).float()  # (1 + places, dimensions); the image itself is the first
+        if not features.isfinite().all():
+            raise InputError(
+                f"layer {layer!r} is not finite for image {len(signs[layer])}: nothing can be measured on it"
+            )
         change = features[:1] - features[1:]
         change[change.abs() <= ROUNDING * features[0].abs().max()] = 0
         signs[layer].append(change.sign().to(torch.int8).cpu())

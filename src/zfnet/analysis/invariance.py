@@ -15,14 +15,14 @@ small transformations have a dramatic effect in the first layer and a lesser one
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zfnet.analysis.trunk import check_logits
 from zfnet.errors import InputError
+from zfnet.models.outputs import ClassOutputs, class_outputs
 from zfnet.models.reading import check_called_once, evaluating, found, reading
 
 KINDS = ("translation", "scale", "rotation")
@@ -38,12 +38,14 @@ class Response:
     distances: Tensor  # (layers, amounts, images)
     norms: Tensor  # (layers, images), of the untransformed images' features
     probabilities: Tensor  # (amounts, images), of the target classes
+    dead: Tensor  # bool (layers,): the features are 0, or the same whatever is done to an image
 
     @property
     def normalised(self) -> Tensor:
-        """Distances over the norm of the untransformed image's features; NaN where those are all 0."""
+        """Distances over the norm of the untransformed image's features; NaN where those are all 0, or dead."""
         norms = self.norms[:, None]
-        return torch.where(norms > 0, self.distances / norms, torch.nan)
+        alive = (norms > 0) & ~self.dead[:, None, None]
+        return torch.where(alive, self.distances / norms, torch.nan)
 
 
 @torch.inference_mode()
@@ -67,10 +69,17 @@ def invariance(
     modules = found(model, layers)
     with evaluating(model):
         check_called_once(model, modules, images[:1])
-        return {
-            kind: _response(model, modules, images, targets.cpu(), kind, [float(a) for a in amounts], fill)
+        outputs = class_outputs(model, images)
+        answers = {
+            kind: _response(
+                model, outputs, modules, images, targets.cpu(), kind, list(map(float, amounts)), fill
+            )
             for kind, amounts in zip(KINDS, (shifts, scales, angles), strict=True)
         }
+    moved = [each for kind, each in answers.items() if not all(_is_identity(kind, a) for a in each.amounts)]
+    still = [each.dead | (each.distances == 0).all(2).all(1) for each in moved]
+    dead = torch.stack(still or [each.dead for each in answers.values()]).all(0)
+    return {kind: replace(each, dead=dead) for kind, each in answers.items()}
 
 
 def transformed(images: Tensor, kind: str, amounts: Sequence[float], fill: float = 0.0) -> Tensor:
@@ -101,6 +110,7 @@ def _back(kind: str, amounts: Tensor, height: int, width: int) -> Tensor:
 
 def _response(
     model: nn.Module,
+    known: ClassOutputs,
     modules: dict[str, nn.Module],
     images: Tensor,
     targets: Tensor,
@@ -117,18 +127,21 @@ def _response(
 
             def read(layer: str, output: Tensor, n: int = n, steps: Tensor = steps) -> None:
                 features = output.flatten(1).float()  # (1 + steps, units); the original is the first
+                if not features.isfinite().all():
+                    raise InputError(
+                        f"layer {layer!r} is not finite for image {n}: nothing can be measured on it"
+                    )
                 distances[order[layer], steps, n] = (features[1:] - features[:1]).norm(dim=1).cpu()
                 norms[order[layer], n] = features[0].norm().cpu()
 
             moved = transformed(image.expand(len(steps), -1, -1, -1), kind, [amounts[i] for i in steps], fill)
             with reading(modules, read):  # while they pass: what follows may work in place
-                outputs = model(torch.cat([image[None], moved]))
-            check_logits(model, outputs, 1 + len(moved))
+                outputs = known.logits(model(torch.cat([image[None], moved])), 1 + len(moved))
             if not 0 <= targets[n] < outputs.shape[1]:
                 raise InputError(f"target {targets[n]}: the model has classes 0 to {outputs.shape[1] - 1}")
             of_target = F.softmax(outputs.float(), dim=1)[:, targets[n]].cpu()
             probabilities[same, n], probabilities[steps, n] = of_target[0], of_target[1:]
-    return Response(amounts, distances, norms, probabilities)
+    return Response(amounts, distances, norms, probabilities, (norms == 0).all(1))
 
 
 def _is_identity(kind: str, amount: float) -> bool:

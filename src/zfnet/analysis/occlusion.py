@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from zfnet.analysis.incremental import Incremental
-from zfnet.analysis.trunk import Trunk, check_logits, trunk_of
+from zfnet.analysis.trunk import Trunk, trunk_of
 from zfnet.errors import InputError
+from zfnet.models.outputs import ClassOutputs, class_outputs
 from zfnet.models.reading import check_called_once, evaluating, found, reading
 from zfnet.progress import progress_bar
 
@@ -33,7 +34,7 @@ HEADS = 1024
 class Sweep:
     """B pictures, covered at ny x nx places."""
 
-    logits: Tensor  # (B, ny, nx, classes)
+    logits: Tensor  # (B, ny, nx, classes); of a net that gives probabilities their logarithm
     clean_logits: Tensor  # (B, classes)
     target: Tensor  # (B,)
     activity: Tensor | None  # (B, ny, nx, maps), the layer's maps summed over positions
@@ -107,7 +108,8 @@ def occlusion_sweep(
     colour = colour.expand(images.shape[1])
     tops, lefts = (torch.arange(0, min(side - size + stride, side), stride) for side in images.shape[2:])
     with evaluating(model), torch.no_grad():
-        check_called_once(model, modules, images[:1], maps=True)
+        check_called_once(model, modules, images[:1].clone(), maps=True)
+        outputs = class_outputs(model, images)
         trunk = None if plainly else trunk_of(model, images[:1], list(modules))
         if trunk is not None and not _sweepable(trunk, images[:1]):
             trunk = None
@@ -115,7 +117,7 @@ def occlusion_sweep(
         with progress_bar(progress) as bar:
             task = bar.add_task("", total=len(images))
             for image in images.split(1):
-                one = _Reader(model, modules, trunk)
+                one = _Reader(model, outputs, modules, trunk)
                 clean = one.plain(image)
                 clean_activity = one.taken()
                 logits = one.swept(image, tops.tolist(), lefts.tolist(), size, colour)
@@ -146,20 +148,22 @@ def _sweepable(trunk: Trunk, image: Tensor) -> bool:
 class _Reader:
     """Logits of many pictures, while the activity of a layer is summed up."""
 
-    def __init__(self, model: nn.Module, modules: dict[str, nn.Module], trunk: Trunk | None) -> None:
-        self.model, self.trunk = model, trunk
-        self.modules = modules
+    def __init__(
+        self, model: nn.Module, outputs: ClassOutputs, modules: dict[str, nn.Module], trunk: Trunk | None
+    ) -> None:
+        self.model, self.outputs, self.modules, self.trunk = model, outputs, modules, trunk
         self._sums: list[Tensor] = []
 
     def taken(self) -> Tensor:
-        sums, self._sums = self._sums, []
-        return torch.cat(sums) if sums else torch.empty(0)
+        sums, self._sums = torch.cat(self._sums) if self._sums else torch.empty(0), []
+        if not sums.isfinite().all():
+            raise InputError(f"layer {', '.join(self.modules)} is not finite: nothing can be measured on it")
+        return sums
 
     def plain(self, images: Tensor) -> Tensor:
         with reading(self.modules, self._read):
-            logits = self.model(images.clone())  # it may work in place
-        check_logits(self.model, logits, len(images))
-        return logits
+            outputs = self.model(images.clone())  # it may work in place
+        return self.outputs.logits(outputs, len(images))
 
     def swept(self, image: Tensor, tops: list[int], lefts: list[int], size: int, fill: Tensor) -> Tensor:
         """Logits (ny * nx, classes) of the covered picture."""
@@ -170,7 +174,8 @@ class _Reader:
         self._sums += sums.values()
         above = {layer: module for layer, module in self.modules.items() if layer not in sums}
         with reading(above, self._read):
-            return torch.cat([self.trunk.head(part) for part in features.split(HEADS)])
+            parts = [self.outputs.logits(self.trunk.head(part), len(part)) for part in features.split(HEADS)]
+        return torch.cat(parts)
 
     def _read(self, _: str, maps: Tensor) -> None:
         self._sums.append(maps.flatten(2).sum(2) if maps.dim() > 2 else maps.clone())

@@ -58,6 +58,11 @@ def checks(
     deconv = forced(model, others)
     result["other image"] = deconv.patches(others, layer, units).pictures
     result["both"] = deconv.patches(others, layer, elsewhere).pictures
+    for name, pictures in result.items():
+        if not pictures.isfinite().all():
+            raise InputError(
+                f"the pictures of layer {layer!r} ({name}) are not finite: nothing can be compared"
+            )
     return {name: pictures.cpu() for name, pictures in result.items()}
 
 

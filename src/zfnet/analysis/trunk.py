@@ -20,7 +20,7 @@ from zfnet.deconv.graph import CHAIN, kind, on_path, trouble
 from zfnet.deconv.rules import Rules
 from zfnet.deconv.swapping import Step, Swapped, is_step
 from zfnet.deconv.tracing import running
-from zfnet.errors import InputError
+from zfnet.models.outputs import check_classes
 from zfnet.models.reading import found
 
 
@@ -83,7 +83,7 @@ def trunk_of(model: nn.Module, image: Tensor, layers: Sequence[str] = ()) -> Tru
     mode = Swapped(Rules(others="gradient"))
     with running(model, mode, image, found(model, layers), read) as (pixels, inputs):
         out = model(inputs)
-    check_logits(model, out, len(image))
+    check_classes(type(model).__name__, out, len(image))
     assert mode.dependence is not None
     nodes = on_path(out.grad_fn, pixels, mode.dependence.depends)
     readers: dict[Any, int] = {}
@@ -106,9 +106,3 @@ def trunk_of(model: nn.Module, image: Tensor, layers: Sequence[str] = ()) -> Tru
     if not all(after.values()):  # a layer before the first step
         return Trunk(model, [], {})
     return Trunk(model, steps, after)
-
-
-def check_logits(model: nn.Module, out: Any, count: int) -> None:
-    """InputError unless a model gave (count, classes)."""
-    if not isinstance(out, Tensor) or out.dim() != 2 or len(out) != count:
-        raise InputError(f"{type(model).__name__} gives no (B, classes): this analysis asks a classifier")

@@ -19,6 +19,7 @@ from lightning import LightningDataModule
 from zfnet.data.batches import Augmentation, Batches
 from zfnet.data.exclusion import read_exclusion, without
 from zfnet.data.image_store import Chosen, Images, find_store
+from zfnet.data.resizing import Resizing, is_drawn, resized
 from zfnet.data.selection import Selection
 from zfnet.data.sources import Source
 from zfnet.errors import InputError
@@ -37,7 +38,8 @@ class ImageData(LightningDataModule):
 
     `batch_size` counts the pictures of all processes together. `crops` is "ten" (the paper's) or "any".
     With `store=False` pictures are decoded on the fly, to the same pixels. `exclude` names a file of pictures
-    to leave out (zfnet.data.exclusion).
+    to leave out (zfnet.data.exclusion). `store_size` and `interpolation` ("bilinear", "bicubic") are for nets that
+    expect another resize; pictures that are drawn at the stored size are not resized at all.
     """
 
     def __init__(
@@ -52,16 +54,22 @@ class ImageData(LightningDataModule):
         max_bad: int = 10,
         seed: int = 0,
         exclude: str | None = None,
+        store_size: int | None = None,
+        interpolation: str = "bilinear",
         **words: Any,
     ) -> None:
         super().__init__()
         if crops not in CROPS:
             raise InputError(f"data.crops={crops!r} is unknown: choose one of {', '.join(CROPS)}")
         self.image_size, self.store_size = image_size, stored_size(image_size)
+        self.resizing: Resizing | None = None
         self.batch_size, self.crops, self.seed = batch_size, crops, seed
         self.store, self.max_bad = store, max_bad
         self.sources = {split: source(split=split, **words) for split in ("train", "val")}
         self.classes = self.sources["train"].classes
+        if store_size is not None and not is_drawn(self.sources["train"]):
+            self.store_size, resizing = store_size, Resizing(store_size, image_size, interpolation)
+            self.resizing = None if resizing.is_usual else resizing
         name = self.sources["train"].name
         if exclude is not None:
             gone = read_exclusion(exclude, name)
@@ -82,6 +90,8 @@ class ImageData(LightningDataModule):
         return Chosen(images, torch.tensor(rows, dtype=torch.long))
 
     def _built(self, source: Source, name: str) -> Images:
+        if self.resizing is not None:
+            source, name = resized(source, self.resizing), f"{name}-{self.resizing}"
         return find_store(source, self.folder, name, self.store_size, self.max_bad, pixels=self.store)
 
     def prepare_data(self) -> None:

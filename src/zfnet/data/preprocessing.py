@@ -6,13 +6,15 @@
 
     paper         the per-pixel training mean, no division: inputs in about [-128, 128] (section 3)
     unit          the same divided by 64: inputs of about unit variance, for a He start
-    torchvision   ImageNet's channel means and deviations, as torchvision's weights expect
+    torchvision   channel means and deviations as torchvision's weights expect: ImageNet's, or others that are given
 
 A crop is (y, x, mirrored). The paper's ten are the four corners and the centre, plain and mirrored:
 
     prepare = Preprocessing(store_size=256, crop=224)
     inputs = prepare(images, rows, ten_crops(256, 224)[choice])       # (B, 3, 224, 224)
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -40,13 +42,21 @@ def centre_crop(size: int, crop: int) -> Tensor:
 class Preprocessing(nn.Module):
     """Cuts, mirrors and normalises uint8 pictures; its mean and std travel in the checkpoint.
 
-    Until `set_mean` is given the training mean, "paper" and "unit" subtract 0.
+    `channel_mean` and `channel_std`, of pixels in 0 ... 1, are those of "torchvision". Until `set_mean` is given
+    the training mean, "paper" and "unit" subtract 0.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, store_size: int, crop: int, pixels: str = "paper") -> None:
+    def __init__(
+        self,
+        store_size: int,
+        crop: int,
+        pixels: str = "paper",
+        channel_mean: Sequence[float] = IMAGENET_MEAN,
+        channel_std: Sequence[float] = IMAGENET_STD,
+    ) -> None:
         super().__init__()
         if pixels not in PIXELS:
             raise InputError(f"model.pixels={pixels!r} is unknown: choose one of {', '.join(PIXELS)}")
@@ -57,8 +67,8 @@ class Preprocessing(nn.Module):
         if pixels == "unit":
             std *= 64
         elif pixels == "torchvision":
-            mean += 255 * torch.tensor(IMAGENET_MEAN)[:, None, None]
-            std *= 255 * torch.tensor(IMAGENET_STD)
+            mean += 255 * torch.tensor(channel_mean)[:, None, None]
+            std *= 255 * torch.tensor(channel_std)
         self.register_buffer("mean", mean)  # (3, S, S), its memory in the order S, S, 3
         self.register_buffer("std", std)  # (3,)
 

@@ -4,7 +4,8 @@ from zfnet.deconv.doctor import Diagnosis, doctor
 from zfnet.deconv.projection import Deconvnet, Patches
 from zfnet.deconv.top_activations import ImageBatch, Top, TopActivations, top_activations
 from zfnet.deconv.units import Unit, Window
-from zfnet.models.reading import convolutions, lot
+from zfnet.models.default_layers import convolutions, default_layers
+from zfnet.models.reading import lot
 
 __all__ = [
     "Deconvnet",
@@ -16,6 +17,7 @@ __all__ = [
     "Unit",
     "Window",
     "convolutions",
+    "default_layers",
     "doctor",
     "lot",
     "top_activations",

@@ -114,6 +114,8 @@ def doctor(model: nn.Module, layers: Sequence[str], images: Tensor | None = None
 
 def _diagnosis(passed: Traced, layer: str) -> Diagnosis:
     nodes, values = passed.nodes[layer], passed.values[layer]
+    if not values.isfinite().all():
+        raise InputError(f"layer {layer!r} is not finite: nothing can be said about its maps")
     vertical, horizontal = traced(nodes).fields
     strongest = values.flatten(2).amax((0, 2)) if values.dim() == 4 else values.amax(0)
     poolings = [

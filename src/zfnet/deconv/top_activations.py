@@ -115,6 +115,8 @@ class TopActivations:
         )
         if peaks.isnan().any():
             raise InputError(f"layer {layer!r} is not a number for image {int(ids[peaks.isnan().any(0)][0])}")
+        if peaks.isinf().any():
+            raise InputError(f"layer {layer!r} is infinite")
         batch = Top(peaks, ids.expand_as(places), places // maps.shape[3], places % maps.shape[3])  # (C, B)
         top = self._tops[layer]
         if top is None:

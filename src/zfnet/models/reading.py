@@ -19,7 +19,6 @@ from zfnet.models.eager import uncompiled
 from zfnet.models.layout import Layout
 from zfnet.models.net import ConvNet
 
-SHOWN = 5  # layers of a net that is no ConvNet
 COMPILED = "_orig_mod"  # what torch.compile puts into the names of a net's modules
 
 _lock = threading.Lock()
@@ -76,15 +75,6 @@ def _examples(model: nn.Module) -> list[str]:
     return names if len(names) <= 12 else [*names[:6], "...", *names[-5:]]
 
 
-def convolutions(model: nn.Module) -> list[str]:
-    """A ConvNet's convolutional stages, of any other net up to five convolutions evenly spread over its depth."""
-    if isinstance(model, ConvNet):
-        return [name for name in model.geometry if "." not in name]
-    names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    last, count = len(names) - 1, min(SHOWN, len(names))
-    return [names[round(i * last / max(1, count - 1))] for i in range(count)]
-
-
 def run_order(model: nn.Module, image: Tensor) -> list[str]:
     """The names of the modules without parts, in the order in which one image (1, 3, H, W) runs them."""
     leaves = {name: module for name, module in model.named_modules() if name and not list(module.children())}
@@ -96,21 +86,6 @@ def run_order(model: nn.Module, image: Tensor) -> list[str]:
     ):
         model(image)
     return order
-
-
-def top_layer(model: nn.Module, image: Tensor) -> str:
-    """The last layer before the classifier: of a ConvNet its last stage but one, of any other net the module
-    that runs right before the last one with weights, for an image (1, 3, H, W). InputError where there is none."""
-    if isinstance(model, ConvNet):
-        names = list(model.table)
-        if len(names) > 1:
-            return names[-2]
-    else:
-        modules, order = dict(model.named_modules()), run_order(model, image)
-        weighty = [row for row, name in enumerate(order) if isinstance(modules[name], nn.Conv2d | nn.Linear)]
-        if weighty and weighty[-1] > 0:
-            return order[weighty[-1] - 1]
-    raise InputError(f"{type(model).__name__} has no layer before its classifier: name the layer")
 
 
 def lot(total: int, count: int) -> Tensor:

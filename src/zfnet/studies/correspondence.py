@@ -48,7 +48,7 @@ def study(
     seed: int,
 ) -> None:
     """Masks each part in up to `images` images that have all of them, and as many squares by lot."""
-    layers = list(layers) if layers else middle_and_top(subject.net)
+    layers = list(layers) if layers else middle_and_top(subject.net, subject.inputs([0]))
     side = round(patch * subject.crop)
     if not 1 <= side <= subject.crop:
         raise InputError(
@@ -95,6 +95,9 @@ def table(found: dict[str, dict[str, SignChange]], images: int, side: int) -> li
     for row, (layer, changes) in enumerate(found.items()):
         of_paper = ["layer 5", "layer 7"][row] if len(found) == 2 else None
         for name, change in changes.items():
+            if change.mean is None:
+                lines.append(f"{layer:12} {name:10} dead: no square changes it")
+                continue
             p = "" if change.p is None else f"p {change.p:.4f}"
             p_of_changed = "" if change.p is None else f"p {change.p_of_changed:.4f}"
             line = (
@@ -132,6 +135,8 @@ def _rows(
 
 
 def _said(layer: str, change: SignChange) -> tuple[str, str]:
+    if change.mean is None:
+        return f"{layer}:  dead", ""
     p = "" if change.p is None else f"  p {change.p:.2g}"
     of_changed = "" if change.p_of_changed is None else f"  p {change.p_of_changed:.2g}"
     return (

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from zfnet.deconv import convolutions, doctor
+from zfnet.deconv import default_layers, doctor
 from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 def study(subject: Subject, folder: Path, layers: Sequence[str] | None, images: int) -> None:
     """Examines `layers` on so many pictures of the subject."""
-    layers = list(layers) if layers else convolutions(subject.net)
+    layers = list(layers) if layers else default_layers(subject.net, subject.inputs([0]))
     count = len(subject.images)
     diagnoses = doctor(subject.net, layers, subject.inputs(range(0, count, max(1, count // images))[:images]))
     for diagnosis in diagnoses:

@@ -10,16 +10,17 @@ nets computes nothing anew, and a pass that was stopped goes on.
 """
 
 import logging
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zfnet.data.preprocessing import CENTRE
 from zfnet.errors import InputError
-from zfnet.models.reading import run_order
+from zfnet.models.outputs import ClassOutputs, class_outputs
 from zfnet.studies.paper import IMAGENET, Errors
 from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
@@ -36,12 +37,18 @@ CHUNK = 256  # pictures whose outputs are averaged at once
 
 @dataclass
 class Member:
-    """A net by the name of its run, and its logits of all pictures and crops."""
+    """A net by the name of its run, and its outputs for all pictures and crops."""
 
     name: str
     ckpt: str
     config: Card  # of the net; members with the same one are a group
-    logits: Tensor  # (N, 10, C), mapped
+    outputs: Tensor  # (N, 10, C), mapped
+    given: ClassOutputs  # what they are
+
+    def logits(self, chosen: slice) -> Tensor:
+        """The logits (B, 10, C) of some pictures."""
+        outputs = self.outputs[chosen]
+        return self.given.logits(outputs.flatten(0, 1)).view_as(outputs)
 
 
 @dataclass
@@ -99,19 +106,20 @@ def check(subjects: Sequence[Subject], paths: Sequence[str]) -> None:
 
 
 def member(subject: Subject, path: str, name: str, kept: Path) -> Member:
-    """A net with its logits, computed or found."""
+    """A net with its outputs, computed or found."""
     card = read_checkpoint(Path(path))["card"]
-    last = run_order(subject.net, subject.inputs([0]))[-1]
-    logits = kept_features(
-        subject.net,
+    given = class_outputs(subject.net, subject.inputs([0]))
+    whole = nn.Sequential(OrderedDict(net=subject.net))  # what it gives may be more than its last module does
+    outputs = kept_features(
+        whole,
         subject.prepare,
         subject.images,
-        [last],
+        ["net"],
         kept,
         crops="ten",
         batch_size=10 * subject.batch_size,
-    )[last]
-    return Member(name, path, {**card["model"], "image_size": card["image_size"]}, logits)
+    )["net"]
+    return Member(name, path, {**card["model"], "image_size": card["image_size"]}, outputs, given)
 
 
 def lines(members: Sequence[Member]) -> Iterator[tuple[str, list[Member], int]]:
@@ -135,10 +143,10 @@ def lines(members: Sequence[Member]) -> Iterator[tuple[str, list[Member], int]]:
 
 def row(name: str, group: Sequence[Member], crops: int, labels: Tensor) -> Row:
     """The errors of some nets together."""
-    errors = error_metrics(group[0].logits.shape[2], "")
+    errors = error_metrics(group[0].outputs.shape[2], "")
     for start in range(0, len(labels), CHUNK):
         chosen = slice(start, start + CHUNK)
-        errors.update(together([each.logits[chosen] for each in group], crops), labels[chosen])
+        errors.update(together([each.logits(chosen) for each in group], crops), labels[chosen])
     found = {key: value.item() for key, value in errors.compute().items()}
     return Row(name, [each.ckpt for each in group], crops, found["top1_error"], found.get("top5_error"))
 

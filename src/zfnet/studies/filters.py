@@ -9,6 +9,7 @@ have none. `filters.png`, `filters.json`.
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,10 +64,16 @@ def study(subjects: Sequence[Subject], folder: Path, maps: int, names: Sequence[
 def examined(subject: Subject, name: str) -> Examined:
     """All the numbers of one net."""
     net, deconv = subject.net, Deconvnet(subject.net)
-    first, second, between = two_layers(net)
+    first, second, between = two_layers(net, subject.inputs([0]))
     weights = deconv.filters(first, subject.crop)
     if weights is None:
         raise InputError(f"{first} of {type(net).__name__} does not convolve the pixels themselves")
+    if not weights.isfinite().all():
+        raise InputError(
+            f"{first} of {type(net).__name__}: its filters are not finite: nothing can be measured"
+        )
+    if not weights.any():
+        raise InputError(f"{first} of {type(net).__name__}: its filters are all 0, the layer is dead")
     stride, pooled = _jump(deconv, first, subject.crop), _jump(deconv, between, subject.crop)
     top = top_activations(net, subject.batches(), [first, second], k=1, total=len(subject.images))
     pictures, patches = _projected(subject, deconv, second, top[second])
@@ -135,7 +142,11 @@ def _said(net: Examined) -> str:
     low, middle, high = (f"{100 * share:.0f} %" for share in n["bands"].values())
     lines = [
         f"{net.name}: {count} filters of {height} x {width}, stride {n['stride']}; "
-        f"the strongest is {n['dominance']:.1f} times the median",
+        + (
+            f"the strongest is {n['dominance']:.1f} times the median"
+            if math.isfinite(n["dominance"])
+            else "more than half of them are 0"
+        ),
         f"energy: low {low}, middle {middle}, high {high}; {n['beyond_stride']:.0%} beyond what the stride tells "
         f"apart; filters that peak there: {', '.join(map(str, n['peaks'].values()))}",
         "dead maps: "

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from zfnet.analysis.invariance import IDENTITY, Response, invariance, transformed
-from zfnet.analysis.trunk import check_logits
 from zfnet.errors import InputError
+from zfnet.models.outputs import class_outputs
 from zfnet.studies.layers import ends
 from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
@@ -72,11 +72,13 @@ def study(
             raise InputError(f"no amounts of {kind} are given: shifts, scales and angles need one at least")
     pixels = [shift * subject.crop / SIDE for shift in amounts["translation"]]
     answers = invariance(subject.net, inputs, layers, targets, pixels, amounts["scale"], amounts["rotation"])
+    dead = [layer for layer, none in zip(layers, answers["translation"].dead.tolist(), strict=True) if none]
     summary = summarised(answers, amounts, layers)
     for line in summary:
         log.info("%s", _told(line))
     rows = [_row(subject, inputs[:SHOWN], kind, amounts[kind], answer) for kind, answer in answers.items()]
-    titles = [f"{len(inputs[:SHOWN])} of {len(inputs)} images", f"layer {layers[0]}", f"layer {layers[-1]}"]
+    titles = [f"{len(inputs[:SHOWN])} of {len(inputs)} images"]
+    titles += [f"layer {layer}{' (dead)' if layer in dead else ''}" for layer in (layers[0], layers[-1])]
     titles.append("P(true class)" if known else "P(class of the untransformed image)")
     draw_invariance(rows, names, titles, folder / "invariance.png")
     result = {
@@ -84,6 +86,7 @@ def study(
         "classes": names,
         "classes_are_true": known,
         "layers": layers,
+        "dead": dead,
         "side": subject.crop,
         "translations_are_pixels_of": SIDE,
         "summary": summary,
@@ -95,8 +98,7 @@ def true_classes(subject: Subject, chosen: list[int], inputs: Tensor) -> tuple[T
     """The classes whose probability is followed, their names, and whether they are the data set's own labels."""
     with torch.inference_mode():
         parts = [subject.net(part) for part in inputs.split(subject.batch_size)]
-    check_logits(subject.net, parts[0], min(len(inputs), subject.batch_size))
-    outputs = torch.cat(parts)
+    outputs = class_outputs(subject.net, inputs, torch.cat(parts)).logits(torch.cat(parts))
     named = outputs.shape[1] == len(subject.classes)
     known = named and list(subject.classes) == list(subject.images.classes)
     targets = subject.images.labels[chosen] if known else outputs.argmax(1).cpu()

@@ -64,7 +64,8 @@ def study(
     seed: int,
 ) -> None:
     """Probes the layers on the folds 0 to `folds` - 1 of the subject's data set."""
-    layers = list(layers) if layers else all_but_classifier(subject.net)
+    image = subject.inputs([0])
+    layers = list(layers) if layers else all_but_classifier(subject.net, image)
     if unknown := [head for head in heads if head not in HEADS]:
         raise InputError(f"heads={list(heads)}: {unknown[0]!r} is unknown: choose from {', '.join(HEADS)}")
     if folds < 1 or not images_per_class or not heads:
@@ -88,22 +89,35 @@ def study(
             for fold in drawn:
                 _probe(features[layer], whole.labels, layer, fold, heads, done)
                 bar.update(task, advance=len(fold.train))
+    dead = [layer for layer in layers if all(row.equal(features[layer][0]) for row in features[layer])]
     result = {
         layer: {
             head: {str(k): done.over_folds(layer, head, k, folds) for k in images_per_class} for head in heads
         }
         for layer in layers
     }
-    name, numbers = subject.source.name, papers_numbers(subject.net, layers)
+    name, numbers = subject.source.name, papers_numbers(subject.net, layers, image)
     for k in images_per_class:
         log.info("%s, %d training images per class:\n%s", name, k, _table(result, numbers, k, name))
+    if dead:
+        log.warning(
+            "dead, the same for all images, so that its accuracy is that of a guess: %s", ", ".join(dead)
+        )
     panels = {
         f"{name}, {k} training images per class": _lines(result, numbers, k, name) for k in images_per_class
     }
     draw_probe(panels, folder / "layer_probe.png")
     sizes = {layer: features[layer].shape[1] for layer in layers}
     write_json(
-        {"data": name, "folds": folds, **settings, "features": sizes, "numbers": numbers, "layers": result},
+        {
+            "data": name,
+            "folds": folds,
+            **settings,
+            "features": sizes,
+            "numbers": numbers,
+            "dead": dead,
+            "layers": result,
+        },
         folder / "layer_probe.json",
         indent=1,
     )

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zfnet.analysis.occlusion import Sweep, occlusion_sweep
-from zfnet.deconv import Deconvnet, ImageBatch, Top, convolutions, lot, top_activations
+from zfnet.deconv import Deconvnet, ImageBatch, Top, default_layers, lot, top_activations
 from zfnet.errors import InputError
 from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
@@ -40,7 +40,7 @@ def study(
     fill: float | Sequence[float],
 ) -> None:
     """Sweeps some of the subject's pictures, by lot or by number, and draws Figure 7 of them."""
-    layer = layer or convolutions(subject.net)[-1]
+    layer = layer or default_layers(subject.net, subject.inputs([0]))[-1]
     size = max(1, round(PAPER_SIZE * subject.crop / PAPER_SIDE)) if size is None else size
     stride = max(1, round(PAPER_STRIDE * subject.crop / PAPER_SIDE)) if stride is None else stride
     indices = _chosen(subject, images)
@@ -61,9 +61,10 @@ def study(
         assert sweep.clean_activity is not None
         activity = sweep.activity[i, :, :, number]
         image, another = inputs[i, None], int(sweep.clean_activity[i].argsort(descending=True)[:2][-1])
+        active = sweep.clean_activity[i, number] > 0
         drop = (1 - activity / sweep.clean_activity[i, number]).cpu()
-        projections, agreement = None, {"drop_anywhere": drop.mean().item()}
-        if deconv and top:
+        projections, agreement = None, {"drop_anywhere": drop.mean().item() if active else None}
+        if deconv and top and active:
             mine, theirs = (_whole_map(deconv, image, layer, which) for which in (number, another))
             others = _others(subject, deconv, layer, number, top.images[number].tolist(), index)
             projections = torch.cat([mine, *others])
@@ -83,7 +84,7 @@ def study(
                 "class": classes[int(sweep.target[i])],
                 "probability": sweep.clean_logits[i].softmax(0)[sweep.target[i]].item(),
                 "least_probability": sweep.probability[i].min().item(),
-                "map": number,
+                "map": number if active else None,
                 **agreement,
             }
         )
@@ -152,6 +153,11 @@ def _weighted(sweep: Sweep, drop: Tensor, picture: Tensor) -> float:
 
 
 def _said(numbers: dict[str, Any]) -> str:
+    if numbers["map"] is None:
+        return (
+            f"{numbers['image']} ({numbers['class']}): probability {numbers['probability']:.2f}, at least "
+            f"{numbers['least_probability']:.2f}; the layer is dead: no map is active"
+        )
     falls = f"{numbers['drop_anywhere']:.0%} anywhere"
     if "drop_on_projection" in numbers:
         falls = (

@@ -15,10 +15,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from zfnet.data import ImageData
-from zfnet.data.image_data import stored_size
 from zfnet.data.preprocessing import Preprocessing
 from zfnet.errors import InputError
-from zfnet.models.pretrained import class_names
+from zfnet.models.pretrained import ExpectedInput, class_names, input_of
 from zfnet.studies.subject import Subject
 from zfnet.studies.words import check_words
 from zfnet.training.checkpoint import build_net, load
@@ -108,12 +107,14 @@ def subject_of(cfg: DictConfig) -> Subject:
         data = _data(cfg, prepare.crop)
         images = data.open(cfg.split)
     else:
-        data = _data(cfg, cfg.data.image_size or IMAGE_SIZE)
         model: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
+        expected = input_of(model)
+        data = _data(cfg, cfg.data.image_size or (expected.crop if expected else IMAGE_SIZE), expected)
         torch.manual_seed(cfg.seed)
         net = build_net(model, CLASSES, data.image_size).eval()
         classes = class_names(model["name"]) if "name" in model else [f"class {i}" for i in range(CLASSES)]
-        prepare = Preprocessing(stored_size(data.image_size), data.image_size, model["pixels"])
+        channels = {"channel_mean": expected.mean, "channel_std": expected.std} if expected else {}
+        prepare = Preprocessing(data.store_size, data.image_size, model["pixels"], **channels)
         images = data.open(cfg.split)
         prepare.set_mean(images.mean)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -121,8 +122,12 @@ def subject_of(cfg: DictConfig) -> Subject:
     return Subject(net, prepare, images, data.sources[cfg.split], classes, data.batch_size)
 
 
-def _data(cfg: DictConfig, image_size: int) -> ImageData:
+def _data(cfg: DictConfig, image_size: int, expected: ExpectedInput | None = None) -> ImageData:
+    """The data set at a size, resized as `expected`, in the same ratio."""
     if cfg.split not in ("train", "val"):
         raise InputError(f"split={cfg.split!r}: choose train or val")
     cfg.data.image_size = image_size
-    return instantiate(cfg.data)
+    if expected is None:
+        return instantiate(cfg.data)
+    size = round(image_size * expected.size / expected.crop)
+    return instantiate(cfg.data, store_size=size, interpolation=expected.interpolation)

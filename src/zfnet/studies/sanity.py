@@ -9,6 +9,7 @@ guided backpropagation, gradient and occlusion, beside the image's centre and ch
 """
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from zfnet.analysis.sanity import checks, similarity
-from zfnet.deconv import Deconvnet, Unit, convolutions, top_activations
+from zfnet.deconv import Deconvnet, Unit, default_layers, top_activations
 from zfnet.errors import InputError
 from zfnet.studies.objects import known_masks
 from zfnet.studies.pointing import located_by
@@ -55,12 +56,17 @@ def study(
     seed: int,
 ) -> None:
     """Both halves, a figure and the numbers."""
-    layer = layer or convolutions(subject.net)[-1]
+    layer = layer or default_layers(subject.net, subject.inputs([0]))[-1]
     masks = known_masks(subject, boxes, images)
     checked = _checked(subject, layer, maps, k, seed)
     similar = _similar(checked)
     for name, label in labels(similar).items():
-        log.info("%s: cosine %.2f, rank correlation %.2f with the original", label, *similar[name].values())
+        if math.isnan(similar[name]["cosine"]):
+            log.info("%s: nothing in common with the original can be told, its pictures are 0", label)
+        else:
+            log.info(
+                "%s: cosine %.2f, rank correlation %.2f with the original", label, *similar[name].values()
+            )
     where = located_by(subject, located, layer, masks) if masks else {}
     for name, numbers in where.get("methods", {}).items():
         shares = (100 * share for share in numbers.values())

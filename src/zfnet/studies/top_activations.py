@@ -25,7 +25,7 @@ from zfnet.deconv import (
     Top,
     TopActivations,
     Unit,
-    convolutions,
+    default_layers,
     lot,
     top_activations,
 )
@@ -57,7 +57,7 @@ def study(
     subject: Subject, folder: Path, layers: Sequence[str] | None, maps: int | Sequence[int], k: int
 ) -> None:
     """Searches the subject's pictures and writes the sheets and the numbers into `folder`."""
-    layers = list(layers) if layers else convolutions(subject.net)
+    layers = list(layers) if layers else default_layers(subject.net, subject.inputs([0]))
     top = _searched(subject, folder / "search.pt", layers, k)
     chosen = {layer: chosen_maps(maps, len(top[layer].values), layer) for layer in layers}
     deconv, results = Deconvnet(subject.net), {}

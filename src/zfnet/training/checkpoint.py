@@ -16,7 +16,7 @@ from torch import nn
 
 from zfnet.errors import InputError
 from zfnet.fingerprint import check_fingerprint
-from zfnet.models.pretrained import load_plain
+from zfnet.models.pretrained import input_of, load_plain
 from zfnet.training.classifier import Classifier
 
 Card = dict[str, Any]
@@ -47,7 +47,10 @@ def build(card: Card, **recipe: Any) -> Classifier:
     """A fresh classifier from a card, learning by `recipe` (Classifier's arguments)."""
     net = build_net(card["model"], len(card["classes"]), card["image_size"])
     pixels = card["model"]["pixels"]
-    return Classifier(net, card["store_size"], card["image_size"], card["classes"], pixels, card, **recipe)
+    expected = input_of(card["model"])
+    channels = (expected.mean, expected.std) if expected else None
+    sizes = card["store_size"], card["image_size"]
+    return Classifier(net, *sizes, card["classes"], pixels, card, channels=channels, **recipe)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ before and a resumed run repeats it.
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -69,7 +70,8 @@ class Classifier(LightningModule):
 
     `schedule` is "plateau" (the rate divided by 10 after more than `patience` epochs without a lower validation
     error) or "cosine" (from `lr` to 0 over the run). `card` (see checkpoint.py) is written into every checkpoint, so
-    that a net can be rebuilt from it. Raises InputError on an unknown schedule or pixel convention.
+    that a net can be rebuilt from it. `channels` are the mean and deviation of pixels="torchvision". Raises
+    InputError on an unknown schedule or pixel convention.
     """
 
     val_errors: MetricCollection
@@ -90,6 +92,7 @@ class Classifier(LightningModule):
         patience: int = 3,
         seed: int = 0,
         channels_last: bool = True,
+        channels: tuple[Sequence[float], Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
         if schedule not in SCHEDULES:
@@ -98,7 +101,7 @@ class Classifier(LightningModule):
             raise InputError(f"recipe.lr={lr}: must be above 0")
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         self.net, self.classes, self.card = net.to(memory_format=self.format), classes, card
-        self.prepare = Preprocessing(store_size, image_size, pixels)
+        self.prepare = Preprocessing(store_size, image_size, pixels, *(channels or ()))
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.schedule, self.patience, self.seed = schedule, patience, seed
         self.train_errors = error_metrics(len(classes), "train/")

@@ -29,6 +29,7 @@ from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
 from zfnet.data import ImageData
 from zfnet.errors import InputError
+from zfnet.models.pretrained import with_transforms
 from zfnet.training import folders
 from zfnet.training.checkpoint import Card, build, check_card, check_image_size, fresh_model, read_checkpoint
 from zfnet.training.jobs import fixed_words, run_job, stay_with_sweep
@@ -174,12 +175,12 @@ def model_to_train(cfg: DictConfig) -> dict[str, Any]:
             raise InputError(
                 f"ckpt={cfg.ckpt}: what for? transfer=frozen, or resume=true for a run that stopped"
             )
-        return model
+        return with_transforms(model)
     if cfg.ckpt is not None:
         card = read_checkpoint(Path(cfg.ckpt))["card"]
         check_image_size(card["image_size"], cfg.ckpt, cfg.data.image_size)
         model = card["model"]
-    return fresh_model(model)
+    return fresh_model(with_transforms(model))
 
 
 def _callbacks(cfg: DictConfig) -> list[Callback]:

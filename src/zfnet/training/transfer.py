@@ -28,7 +28,8 @@ from zfnet.data import ImageData
 from zfnet.data.image_store import Chosen, Images
 from zfnet.data.preprocessing import CENTRE, Preprocessing
 from zfnet.errors import InputError
-from zfnet.models.reading import top_layer
+from zfnet.models.default_layers import top_layer
+from zfnet.models.pretrained import input_of
 from zfnet.training.average_precision import average_precision
 from zfnet.training.checkpoint import build_net, check_image_size, load
 from zfnet.training.classifier import evaluation_metrics
@@ -115,7 +116,14 @@ def trunk(cfg: DictConfig, data: ImageData) -> tuple[nn.Module, Preprocessing]:
         )
     torch.manual_seed(cfg.seed)  # for what the weights leave out
     net = build_net(model, CLASSES, data.image_size).to(memory_format=torch.channels_last).to(device)
-    return net, Preprocessing(data.store_size, data.image_size, model["pixels"])
+    expected = input_of(model)
+    if expected and (expected.crop, expected.size) != (data.image_size, data.store_size):
+        log.info(
+            "%s expects %s; here it is %d of %d pixels, bilinear",
+            *(model["name"], expected, data.image_size, data.store_size),
+        )
+    channels = (expected.mean, expected.std) if expected else ()
+    return net, Preprocessing(data.store_size, data.image_size, model["pixels"], *channels)
 
 
 def whole(images: Images) -> tuple[Images, Tensor]:

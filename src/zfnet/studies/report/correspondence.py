@@ -17,7 +17,7 @@ LAYERS = ("layer 5", "layer 7")  # the paper's, beside the first and the second 
 
 
 class Change(BaseModel):
-    """Of one part and layer; null where no image had the part."""
+    """Of one part and layer; null where no square changes the layer."""
 
     mean: FiniteFloat | None
     std: FiniteFloat | None

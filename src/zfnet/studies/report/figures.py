@@ -112,8 +112,13 @@ def _known(value: float | None, pattern: str) -> str:
 
 def _correspondence(found: Any) -> Iterable[str]:
     for layer, changes in found["layers"].items():
-        parts = [each["mean"] for name, each in changes.items() if name != "random"]
+        parts = [
+            each["mean"] for name, each in changes.items() if name != "random" and each["mean"] is not None
+        ]
         random = changes.get("random", {}).get("mean", math.nan)
+        if not parts or random is None:
+            yield f"{layer}: dead, no square changes it"
+            continue
         yield f"{layer}: sign change {fmean(parts):.3f} for parts, {random:.3f} for squares drawn by lot"
 
 

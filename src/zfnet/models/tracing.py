@@ -1,0 +1,308 @@
+"""One forward pass of any net, watched: which modules give the activations of its convolutions.
+
+    passed = trace(model, image)            # image (1, C, H, W)
+    passed.activated()                      # ["features.1", "features.4", ...] in the order in which they run
+    passed.before_classifier()              # "classifier.5"
+
+A `TorchFunctionMode` follows the tensors from operation to operation, because an activation may be a module, a
+function inside another module, one module that is called several times, or a product such as x * sigmoid(x). A tensor
+is known by its identity and version: an activation in place returns the convolution's own tensor.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from zfnet.models.reading import evaluating
+
+CONVOLUTIONS = {"conv2d", "conv_transpose2d"}
+WEIGHTED = CONVOLUTIONS | {
+    "linear", "bilinear", "matmul", "bmm", "mm", "addmm", "baddbmm", "einsum", "conv1d", "conv3d",
+    "scaled_dot_product_attention", "multi_head_attention_forward",
+}  # fmt: skip
+ACTIVATIONS = {
+    "relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish",
+    "hardtanh", "hardsigmoid", "hardshrink", "softshrink", "tanhshrink", "softplus", "softsign", "threshold", "glu",
+    "sigmoid", "tanh", "logsigmoid", "clamp", "clamp_min", "clamp_max", "clip", "maximum", "minimum",
+    "gt", "ge", "lt", "le",
+}  # fmt: skip
+GATES = {
+    "sigmoid",
+    "hardsigmoid",
+    "tanh",
+    "gt",
+    "ge",
+    "lt",
+    "le",
+}  # of a product: what is multiplied is the value
+COPIES = {"clone", "contiguous", "detach", "alias", "to", "type", "float", "half", "double", "bfloat16"}
+SHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "getitem", "expand", "view_as"}
+MOVES = {"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis"}
+POOLINGS = {
+    "max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d",
+    "lp_pool2d", "mean", "amax", "sum", "boolean_dispatch",
+}  # fmt: skip
+WHOLE = {"adaptive_avg_pool2d", "adaptive_max_pool2d", "mean", "amax", "sum"}  # may pool the whole map
+JOINS = {
+    "cat",
+    "concat",
+    "concatenate",
+    "stack",
+    "add",
+    "chunk",
+    "split",
+    "dropout",
+    "dropout2d",
+    "feature_dropout",
+}
+WITH_NUMBERS = {"add", "sub", "rsub", "mul", "div", "true_divide", "multiply"}
+PRIMES = (2, 3, 5, 7, 11, 13)
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a tensor is: how it came from the last operations with weights."""
+
+    roots: frozenset[int]  # those operations, by number
+    convolved: bool  # one of them is a convolution
+    op: str  # what made it, changes of shape aside
+    event: int | None = None  # the activation, or the convolution, whose output it is, unchanged
+    activated: bool = False  # an activation's output, or a mean, maximum or another part of such
+    pooled: bool = False  # over the whole image: inside a gate
+    axis: int = 1  # of the channels
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """An operation with weights."""
+
+    op: str
+    pointwise: bool  # 1 x 1, with a bias
+    inputs: Value | None
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A module's output, when so many operations with weights had run."""
+
+    name: str
+    value: Value | None
+    weighted: int
+    maps: bool  # (1, C, H, W)
+    leaf: bool
+
+
+class Trace(TorchFunctionMode):
+    """What a forward pass has shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weighted: list[Weighted] = []
+        self.events: list[str] = []  # operations, by number
+        self.gates: set[int] = set()  # events that only scale another value
+        self.ran: list[Ran] = []
+        self.counts: Counter[str] = Counter()
+        self.output: Any = None
+        self.linear = True  # as far as scripted parts go
+        self._values = WeakTensorKeyDictionary()
+
+    def value(self, tensor: Any) -> Value | None:
+        """What is known of a tensor, if it is as it was."""
+        if not isinstance(tensor, Tensor):
+            return None
+        value, version = self._values.get(tensor, (None, None))
+        return value if version == _version(tensor) else None
+
+    def activated(self) -> list[str]:
+        """The modules that run once and give the activation of a convolution, in the order of the activations.
+
+        Of several that give the same, the innermost. Gates (squeeze and excitation) are left out, and so is the
+        classifier of a net that ends in a 1x1 convolution and a global pooling. In a net without any activation
+        a convolution's own output is a layer.
+        """
+        ops = set(self.events) | {each.op for each in self.weighted}
+        linear = self.linear and ops <= CONVOLUTIONS | {"linear"}
+        names: dict[int, str] = {}
+        for ran in self.ran:
+            value = ran.value
+            if not (ran.maps and self._is_named(ran)) or value is None or value.event is None:
+                continue
+            wanted = value.activated or linear
+            if wanted and value.convolved and not value.pooled and value.axis == 1:
+                names.setdefault(value.event, ran.name)
+        ours = [name for event, name in sorted(names.items()) if event not in self.gates]
+        classifiers = {name for event, name in names.items() if self._classifies(event, name)}
+        return [name for name in ours if name not in classifiers] or ours
+
+    def before_classifier(self) -> str | None:
+        """The last module that runs before the last operation with weights does; where that sees activations, the
+        last that gives such."""
+        if len(self.weighted) < 2:
+            return None
+        last = len(self.weighted) - 1
+        inputs = self.weighted[last].inputs
+        any_sign = inputs is None or not inputs.activated
+        before = [
+            ran
+            for ran in self.ran
+            if 0 < ran.weighted <= last
+            and self._is_named(ran)
+            and ran.value
+            and (ran.value.activated or any_sign)
+        ]
+        same = [ran for ran in before if ran.value is before[-1].value]
+        return next((ran.name for ran in reversed(same) if ran.leaf), same[-1].name) if same else None
+
+    def _is_named(self, ran: Ran) -> bool:
+        """Whether a module is known by a name, and has run once."""
+        return bool(ran.name) and self.counts[ran.name] == 1
+
+    def _classifies(self, event: int, name: str) -> bool:
+        """Whether an activation is that of the classifier: of a last convolution, 1x1 and with a bias."""
+        value = next(ran.value for ran in self.ran if ran.name == name)
+        ends = isinstance(self.output, Tensor) and self.output.dim() == 2 and self.weighted[-1].pointwise
+        return ends and value is not None and value.roots == {len(self.weighted) - 1}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "").partition(".")[0].strip("_")
+        if name in ("get", "set"):  # attributes, such as x.shape
+            return func(*args, **kwargs)
+        tensors = list(_tensors((args, kwargs)))
+        before = [(each, self.value(each)) for each in tensors]
+        out = func(*args, **kwargs)
+        results = [each for each in _tensors(out) if each.is_floating_point() or each.dtype == torch.bool]
+        known = [value for _, value in before if value is not None]
+        if not results or not (known or name in WEIGHTED):
+            return out
+        if any(
+            results[0] is each and value is not None and self.value(each) == value for each, value in before
+        ):
+            return out  # dropout in eval mode, or a copy that was not needed
+        value = self._made(name, before, results[0])
+        if name in MOVES and tensors[0].dim() <= len(PRIMES):
+            value = replace(value, axis=_moved(func, args, kwargs, tensors[0].dim(), value.axis))
+        for each in results:
+            self._values[each] = (value, _version(each))
+        return out
+
+    def _made(self, name: str, inputs: Sequence[tuple[Tensor, Value | None]], result: Tensor) -> Value:
+        """The value of an operation's result."""
+        known = [value for _, value in inputs if value is not None]
+        if name in WEIGHTED:
+            return self._weighted(name, inputs)
+        first = known[0]
+        roots = frozenset().union(*(value.roots for value in known if not value.activated)) or first.roots
+        small = result.dim() < 4 or result.shape[-2:] == (1, 1)
+        channels = result.dim() == 4 and result.shape[1] == inputs[0][0].shape[1]
+        value = Value(
+            roots,
+            any(each.convolved for each in known),
+            first.op if name in SHAPES | MOVES | COPIES else name,
+            pooled=small and (all(each.pooled for each in known) or (name in WHOLE and channels)),
+            axis=1 if name in SHAPES else first.axis,
+        )
+        if name in ACTIVATIONS:
+            return self._activation(name, first)
+        if name in ("mul", "multiply", "where") and len(known) > 1:
+            return self._product(value, known)
+        if name in COPIES or (name in WITH_NUMBERS and len(inputs) == 1):
+            return replace(first, pooled=value.pooled)
+        if name in SHAPES | MOVES | POOLINGS | JOINS and all(each.activated for each in known):
+            return replace(value, activated=True)
+        return value
+
+    def _weighted(self, name: str, inputs: Sequence[tuple[Tensor, Value | None]]) -> Value:
+        seen, convolution = inputs[0][1], name in CONVOLUTIONS
+        pointwise = convolution and len(inputs) > 2 and inputs[1][0].shape[-2:] == (1, 1)
+        self.weighted.append(Weighted(name, pointwise, seen))
+        event = self._event(name) if convolution else None
+        number, pooled = len(self.weighted) - 1, seen is not None and seen.pooled
+        return Value(frozenset({number}), convolution, name, event, pooled=pooled)
+
+    def _activation(self, name: str, value: Value) -> Value:
+        """The value of an activation's output."""
+        return replace(value, op=name, event=self._event(name), activated=True)
+
+    def _product(self, value: Value, factors: Sequence[Value]) -> Value:
+        """x * sigmoid(x), of the same sums, is an activation; another product is its gated factor."""
+        gates = [each for each in factors if each.activated and each.event is not None]
+        sums = [each for each in factors if not each.activated]
+        own = [
+            each
+            for each in gates
+            if any(each.roots == x.roots and each.convolved == x.convolved for x in sums)
+        ]
+        self.gates |= {each.event for each in gates if each in own or each.op in GATES}  # type: ignore[misc]
+        if own:
+            return self._activation("product", sums[0])
+        return replace(value, activated=all(each.activated for each in factors))
+
+    def _event(self, name: str) -> int:
+        self.events.append(name)
+        return len(self.events) - 1
+
+
+def trace(model: nn.Module, image: Tensor) -> Trace:
+    """Runs `model` in eval mode on an image (1, C, H, W), and leaves no trace on it."""
+    passed = Trace()
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        torch.compiler.set_stance("force_eager"),
+        evaluating(model),
+        _watched(model, passed),
+    ):
+        image = image.clone()
+        with passed:
+            passed.output = model(image)
+    return passed
+
+
+@contextmanager
+def _watched(model: nn.Module, passed: Trace) -> Iterator[None]:
+    """Hooks that note every module's output in this thread; scripted parts take none, and show no operations."""
+    thread = threading.get_ident()
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                passed.linear = False
+                continue
+
+            def note(module: nn.Module, _: Any, output: Any, name: str = name) -> None:
+                if threading.get_ident() == thread:
+                    passed.counts[name] += 1
+                    maps, leaf = isinstance(output, Tensor) and output.dim() == 4, not list(module.children())
+                    passed.ran.append(Ran(name, passed.value(output), len(passed.weighted), maps, leaf))
+
+            stack.callback(module.register_forward_hook(note).remove)
+        yield
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    """The tensors in arguments, lists and mappings."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, list | tuple):
+        for each in values:
+            yield from _tensors(each)
+    elif isinstance(values, dict):
+        yield from _tensors(list(values.values()))
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _moved(func: Any, args: Any, kwargs: Any, dims: int, axis: int) -> int:
+    """Where an axis goes."""
+    shape = func(torch.empty(PRIMES[:dims], device="meta"), *args[1:], **kwargs).shape
+    return list(shape).index(PRIMES[axis])
