@@ -14,12 +14,12 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from zfnet.data import ImageData
 from zfnet.data.image_data import stored_size
 from zfnet.data.preprocessing import Preprocessing
-from zfnet.errors import InputError
+from zfnet.errors import InputError, one_line
 from zfnet.io import save
 from zfnet.models.pretrained import class_names
 from zfnet.studies.subject import Subject
@@ -42,11 +42,12 @@ def analyze(cfg: DictConfig) -> None:
     if "study" not in cfg:
         known = sorted(path.stem for path in (config_folder() / "analysis").glob("*.yaml"))
         raise InputError(f"which analysis? analysis={' or analysis='.join(known)}")
+    completed = complete_data(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if completed and (folder / ".hydra").is_dir():
+        save(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(cfg).encode(errors="surrogateescape"))
     keep_freed_memory()
     with own_words():
-        if complete_data(cfg) and (folder / ".hydra").is_dir():
-            save(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(cfg).encode(errors="surrogateescape"))
         study = instantiate(cfg.study)
         check_words(study)
         _look(study, shown(study, cfg), folder)
@@ -100,7 +101,7 @@ def complete_data(cfg: DictConfig) -> bool:
     if own:
         check_same_data(own)
     if described is None:
-        data = compose("analyze", ["data=creatures"]).data
+        data = _data_of_conf("creatures")
         if own:
             log.info(
                 "%s does not say on which data it was trained: looking at creatures (data= chooses)", paths[0]
@@ -108,7 +109,7 @@ def complete_data(cfg: DictConfig) -> bool:
     else:
         described = checked_data(described, paths[0], listed(cfg.trust))
         _check_root(described, given, paths[0])
-        data = OmegaConf.merge(compose("analyze", ["data=images"]).data, linked_data(described))
+        data = OmegaConf.merge(_data_of_conf("images"), linked_data(described))
         log.info("looking at the data set of %s: %s", paths[0], _said(described))
     data.image_size = None
     OmegaConf.set_struct(data, True)
@@ -118,8 +119,16 @@ def complete_data(cfg: DictConfig) -> bool:
         raise InputError(
             f"data.{error.full_key}: there is no such key; there are {', '.join(data)}"
         ) from error
+    except OmegaConfBaseException as error:
+        raise InputError(f"data.{error.full_key}: {one_line(error.msg)}") from error
     cfg.data = data
     return True
+
+
+def _data_of_conf(choice: str) -> DictConfig:
+    """What `data=` gives, not resolved."""
+    composed = compose("analyze", [f"data={choice}"]).data
+    return OmegaConf.create(OmegaConf.to_container(composed, resolve=False))  # type: ignore[return-value]
 
 
 def _check_root(described: dict[str, Any], given: dict[str, Any], path: str) -> None:

@@ -85,7 +85,9 @@ def _module_class(name: str) -> type[nn.Module]:
 
 def listed(names: str | Sequence[str] | None) -> list[str]:
     """The names of `trust=A`, trust=[A,B] or trust=null."""
-    return [names] if isinstance(names, str) else list(names or ())
+    if isinstance(names, Sequence) and not isinstance(names, str):
+        return list(names)
+    return [] if names is None else [str(names)]
 
 
 def check_target(model: dict[str, Any], path: str | Path, trust: Sequence[str]) -> None:
@@ -135,13 +137,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def check_card(card: Card, path: Path, expected: Card) -> None:
-    """InputError when the checkpoint at `path`, which holds `card`, is of another net or data set.
+    """InputError when the checkpoint at `path`, which holds `card`, is of another net or has other classes.
 
-    Older checkpoints do not say what their data set was.
+    The data set's config is left out: its folder may have moved.
     """
-    if "data" not in card:
-        expected = {key: value for key, value in expected.items() if key != "data"}
-    check_fingerprint(path, card, expected, "give the same settings, or another name= for a new run")
+    old, new = ({key: value for key, value in each.items() if key != "data"} for each in (card, expected))
+    check_fingerprint(path, old, new, "give the same settings, or another name= for a new run")
 
 
 def check_image_size(seen: int, path: str | Path, image_size: int) -> None:
