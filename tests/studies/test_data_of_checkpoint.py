@@ -13,6 +13,8 @@ from PIL import Image
 from zfnet.data import Creatures
 from zfnet.errors import InputError
 from zfnet.studies import layer_probe
+from zfnet.studies.report.runs import Run
+from zfnet.studies.report.settings import data_name
 from zfnet.studies.run import complete_data, subject_of, subjects_for
 from zfnet.training.checkpoint import build
 from zfnet.training.data_config import describe_data
@@ -224,3 +226,10 @@ def test_a_data_set_of_ones_own_is_used_where_it_is_trusted(
     with pytest.raises(InputError, match="which is not part of zfnet; give data=, or trust="):
         subject_of(config(f"ckpt={path}"))
     assert len(subject_of(config(f"ckpt={path}", f"trust=[{name}]")).images) == 4
+
+
+def test_the_report_names_the_data_set(photos: Path) -> None:
+    """analyze.py writes what data=checkpoint came to into the run's config."""
+    data = {"root": str(photos), "source": {"_target_": "zfnet.data.sources.folder"}}
+    run = Run(photos, "analyze", [], {"data": "checkpoint"}, {"data": data}, {})
+    assert data_name(run) == f"folder {photos.name}"

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 import zfnet
 from zfnet.errors import InputError
-from zfnet.training.fit import model_to_train, own_words
+from zfnet.training.fit import model_to_train, own_words, train
 
 ROOT = Path(__file__).parents[2]
 Compose = Callable[..., DictConfig]
@@ -94,3 +94,8 @@ def test_a_net_to_train_anew_is_not_a_checkpoints_to_choose(
     words = (f"ckpt={tmp_path}/a.ckpt", "transfer=scratch", "data.image_size=48", f"trust={trust}")
     with pytest.raises(InputError, match=r"its net is os\.system, which is not part of zfnet"):
         model_to_train(composed(*words))
+
+
+def test_training_has_no_checkpoint_to_take_its_data_from(composed: Compose, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="data=checkpoint is a choice of analyze"):
+        train(composed("data=checkpoint"), tmp_path)

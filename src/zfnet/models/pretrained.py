@@ -10,6 +10,7 @@ unwrapped (state_dicts.py).
 """
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,11 @@ def load_plain(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails anywhere inside zip and pickle
-        raise InputError(f"{path}: not a torch file of plain containers ({type(error).__name__})") from error
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        holds = f": it holds {code[1]}, which is code" if code else ""
+        raise InputError(
+            f"{path}: not a torch file of plain containers ({type(error).__name__}{holds})"
+        ) from error
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:

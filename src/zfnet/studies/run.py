@@ -109,7 +109,8 @@ def complete_data(cfg: DictConfig) -> bool:
     else:
         described = checked_data(described, paths[0], listed(cfg.trust))
         _check_root(described, given, paths[0])
-        data = OmegaConf.merge(_data_of_conf("images"), linked_data(described))
+        data = _data_of_conf("images")
+        data.merge_with(linked_data(described))
         log.info("looking at the data set of %s: %s", paths[0], _said(described))
     data.image_size = None
     OmegaConf.set_struct(data, True)
