@@ -54,7 +54,8 @@ class Subject:
         if not known and not self._told:
             self._told = True
             log.info(
-                "%s (%s) has other classes than the net (%s): no image has a true class",
+                "the labels of %s (%s) are not the net's classes (%s): no image has a true class; "
+                "each image's most probable class stands for them",
                 self.source.name, some_of(self.images.classes), some_of(self.classes),
             )  # fmt: skip
         return known
@@ -98,4 +99,4 @@ class Subject:
 
 def some_of(classes: Sequence[str]) -> str:
     """How many classes there are, and the first two."""
-    return f"{len(classes)}: {', '.join(classes[:2])}{', ...' if len(classes) > 2 else ''}"
+    return f"{len(classes)}, {', '.join(classes[:2])}, ..."
