@@ -82,7 +82,7 @@ def test_without_data_it_is_the_trainings(
     assert subject.images.ids == [
         f"val/{label}/{i}.png" for label, i in (("ant", 1), ("ant", 3), ("bee", 5), ("bee", 7))
     ]
-    assert subject.knows_classes
+    assert subject.knows_classes()
     assert f"looking at the data set of {path}: folder in {photos}" in caplog.text
     train = subject_of(config(f"ckpt={path}", "split=train"))
     assert all(name.startswith("train/") for name in train.images.ids)
@@ -95,7 +95,7 @@ def test_data_on_the_command_line_counts_more(
     other = write_photos(tmp_path / "moved")
     assert subject_of(config(f"ckpt={path}", f"data.root={other}")).source.root == other
     drawn = subject_of(config(f"ckpt={path}", "data=creatures", "data.source.val=5"))
-    assert (drawn.source.name, len(drawn.images), drawn.knows_classes) == ("creatures", 5, False)
+    assert (drawn.source.name, len(drawn.images), drawn.knows_classes()) == ("creatures", 5, False)
     assert subject_of(config(f"ckpt={path}", "data.batch_size=3")).batch_size == 3
     with pytest.raises(InputError, match="sees 48 pixels"):
         subject_of(config(f"ckpt={path}", "data.image_size=64"))

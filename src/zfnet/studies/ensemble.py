@@ -85,7 +85,7 @@ def check(subjects: Sequence[Subject], paths: Sequence[str]) -> None:
     first = subjects[0].images
     for subject, path in zip(subjects, paths, strict=True):
         images = subject.images
-        if not subject.knows_classes:
+        if not subject.knows_classes():
             raise InputError(
                 f"{path} was trained on other classes than those of {subject.source.name} "
                 f"({some_of(subject.classes)}; there {some_of(images.classes)}), and without a true class there "

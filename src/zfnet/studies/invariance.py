@@ -96,7 +96,7 @@ def true_classes(subject: Subject, chosen: list[int], inputs: Tensor) -> tuple[T
     check_logits(subject.net, parts[0], min(len(inputs), subject.batch_size))
     outputs = torch.cat(parts)
     named = outputs.shape[1] == len(subject.classes)
-    labels = subject.true_classes(chosen) if named else None
+    labels = subject.true_classes(chosen, outputs.shape[1])
     targets = outputs.argmax(1).cpu() if labels is None else labels
     names = [subject.classes[t] if named else f"class {t}" for t in targets.tolist()]
     return targets, names, labels is not None

@@ -61,7 +61,7 @@ def located_by(subject: Subject, located: str | None, layer: str, masks: dict[in
     }
     of = "the strongest unit"
     if of_class:
-        of = "the true class" if subject.knows_classes else "the most probable class"
+        of = "the true class" if subject.knows_classes() else "the most probable class"
     return {
         "unit": f"{of} of {located}",
         "images": len(indices),

@@ -46,11 +46,10 @@ class Subject:
         """The same as they are seen by people, in [0, 1]."""
         return self.prepare.undone(self._prepared(indices))
 
-    @property
-    def knows_classes(self) -> bool:
-        """Whether the data set's classes are the net's, by name and order. Where they are not, a picture has no true
-        class, which the log says once."""
-        known = list(self.classes) == list(self.images.classes)
+    def knows_classes(self, outputs: int | None = None) -> bool:
+        """Whether the data set's classes are the net's, by name and order. Where they are not, an image has no true
+        class, which the log says once. `outputs` is how many the net gives, where that was seen."""
+        known = outputs in (None, len(self.classes)) and list(self.classes) == list(self.images.classes)
         if not known and not self._told:
             self._told = True
             log.info(
@@ -60,9 +59,9 @@ class Subject:
             )  # fmt: skip
         return known
 
-    def true_classes(self, indices: Sequence[int]) -> Tensor | None:
+    def true_classes(self, indices: Sequence[int], outputs: int | None = None) -> Tensor | None:
         """The net's class that each chosen picture shows, (N,) int64; None where the net knows other classes."""
-        return self.images.labels[list(indices)] if self.knows_classes else None
+        return self.images.labels[list(indices)] if self.knows_classes(outputs) else None
 
     def annotation(self, index: int) -> Any:
         """What the data set knows of a picture: masks and parts. The source counts unreadable pictures, too."""
