@@ -136,19 +136,208 @@ def test_weights_that_do_not_fit_their_card(saved: tuple[Path, torch.nn.Module],
     one_line(error, "wrong.ckpt", "do not fit")
 
 
-def test_targets() -> None:
-    """zfnet's functions and Module classes; nothing else is called, whatever a file's card says."""
+class OwnNet(torch.nn.Module):
+    """A net of the user's own code, which tells when it is made."""
+
+    made = 0
+
+    def __init__(self, num_classes: int, width: int = 4) -> None:
+        super().__init__()
+        OwnNet.made += 1
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(3, width, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+            torch.nn.Linear(width, num_classes),
+        )  # fmt: skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+OWN = f"{__name__}.OwnNet"
+
+
+def test_targets_of_the_users_own_config() -> None:
+    """ARCHITECTURES and Module classes; nothing else is called."""
     for target in (
         "os.system",
         "builtins.print",
         "zfnet.models.nowhere",
         "nowhere.at.all",
         "zfnet.models.ALEXNET",
+        "zfnet.training.fit.instantiate",
     ):
         with pytest.raises(InputError, match=target):
             build_net({"_target_": target}, 3, 56)
     net = build_net({"_target_": "torchvision.models.SqueezeNet", "version": "1_1", "pixels": "unit"}, 3, 56)
     assert net.eval()(torch.zeros(1, 3, 56, 56)).shape == (1, 3)
+
+
+def written(path: Path, **model: object) -> Path:
+    """A checkpoint of a whole net, whose card then names another model."""
+    made = card()
+    state = build(made).state_dict()
+    torch.save({"card": {**made, "model": {**made["model"], **model}}, "state_dict": state}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.print",
+        "builtins.eval",
+        "zfnet.training.fit.instantiate",
+        "zfnet.models.net.convnet",
+        "zfnet.models.pretrained.torchvision_model.__globals__",
+        "torchvision.models.SqueezeNet",
+        "torch.nn.Linear",
+        "a_module_that_would_run_when_imported",
+        OWN,
+    ],
+)
+def test_a_checkpoint_names_only_the_nets_of_the_table(
+    tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a_module_that_would_run_when_imported.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    path, made = written(tmp_path / "a.ckpt", _target_=target), OwnNet.made
+    with pytest.raises(InputError) as error:
+        zfnet.load(path)
+    one_line(error, f"{path}: its net is {target}", f"trust=[{target}]")
+    assert OwnNet.made == made
+
+
+@pytest.mark.parametrize("where", ["edit", "list", "deep"])
+def test_a_second_target_is_refused(tmp_path: Path, where: str) -> None:
+    nested = {"_target_": "os.system", "command": f"touch {tmp_path}/ran"}
+    edit = {"edit": nested, "list": {"conv1": [nested]}, "deep": {"conv1": {"maps": {"a": (nested,)}}}}[where]
+    path = written(tmp_path / "a.ckpt", edit=edit)
+    with pytest.raises(InputError) as error:
+        zfnet.load(path, trust=["os.system"])
+    one_line(error, str(path), "a second _target_")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_net_of_ones_own_is_rebuilt_where_it_is_trusted(tmp_path: Path) -> None:
+    own = {**card(), "model": {"_target_": OWN, "width": 5, "pixels": "unit"}}
+    torch.save({"card": own, "state_dict": build(own).state_dict()}, tmp_path / "a.ckpt")
+    for trust in (None, [], ["another.Net"], f"{OWN}2"):
+        with pytest.raises(InputError, match="if you trust its code"):
+            zfnet.load(tmp_path / "a.ckpt", trust=trust)
+    for trust in ([OWN], OWN):
+        assert isinstance(zfnet.load(tmp_path / "a.ckpt", trust=trust).net, OwnNet)
+
+
+@pytest.mark.parametrize("trusted", ["os.system", "collections.OrderedDict"])
+def test_trust_is_for_nets(tmp_path: Path, trusted: str) -> None:
+    path = written(tmp_path / "a.ckpt", _target_=trusted)
+    with pytest.raises(InputError, match="neither a torch Module class"):
+        zfnet.load(path, trust=[trusted])
+
+
+class Payload:
+    """What a pickle would call."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_runs_nothing(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    torch.save({"card": card(), "state_dict": {}, "more": Payload(ran)}, tmp_path / "a.ckpt")
+    with pytest.raises(
+        InputError, match=r"plain containers \(UnpicklingError: it holds \S+, which is code\)"
+    ):
+        zfnet.load(tmp_path / "a.ckpt")
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"image_size": "abc"}, ["card.image_size", "integer"]),
+        ({"image_size": 56.0}, ["card.image_size"]),
+        ({"image_size": -1}, ["card.image_size"]),
+        ({"image_size": True}, ["card.image_size"]),
+        ({"image_size": 10**12}, ["cannot be built"]),
+        ({"image_size": 10**5}, ["do not fit"]),
+        ({"image_size": 65}, ["must lie between"]),
+        ({"store_size": 10**6}, ["prepare.mean is (3, 64, 64)"]),
+        ({"store_size": None}, ["card.store_size"]),
+        ({"classes": []}, ["card.classes"]),
+        ({"classes": "abc"}, ["card.classes", "list"]),
+        ({"classes": ["a", 3, "b"]}, ["card.classes.1", "string"]),
+        ({"classes": ["a"] * 10**5}, ["do not fit"]),
+        ({"model": "zfnet"}, ["card.model", "dictionary"]),
+        ({"model": {}}, ["card.model"]),
+        ({"model": None}, ["card.model"]),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_an_odd_card_is_one_line(tmp_path: Path, changes: dict[str, object], words: list[str]) -> None:
+    made = card()
+    torch.save({"card": made | changes, "state_dict": build(made).state_dict()}, tmp_path / "odd.ckpt")
+    with pytest.raises(InputError) as error:
+        zfnet.load(tmp_path / "odd.ckpt")
+    one_line(error, "odd.ckpt", *words)
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"_target_": 5},
+        {"_target_": ["zfnet.models.convnet"]},
+        {"pixels": 5},
+        {"pixels": "grey"},
+        {"architecture": 5},
+        {"architecture": ["zfnet"]},
+        {"edit": "conv3"},
+        {"edit": {"conv3": 5}},
+        {"edit": {"conv3": {"maps": "many"}}},
+        {"edit": {"conv3": {"maps": 10**9}}},
+        {"edit": {"conv3": {"maps": -1}}},
+        {"edit": {"fc6": {"units": 10**15}}},
+        {"edit": {5: None}},
+        {"init": {}},
+        {"num_classes": 7},
+        {"unknown": 7},
+    ],
+    ids=str,
+)
+def test_odd_words_of_a_model_are_one_line(tmp_path: Path, words: dict[str, object]) -> None:
+    path = written(tmp_path / "odd.ckpt", **words)
+    with pytest.raises(InputError) as error:
+        zfnet.load(path)
+    one_line(error, "odd.ckpt")
+
+
+@pytest.mark.parametrize("missing", ["model", "classes", "image_size", "store_size", "pixels", "_target_"])
+def test_a_card_that_lacks_something_is_one_line(tmp_path: Path, missing: str) -> None:
+    made = card()
+    state = build(made).state_dict()
+    del (made["model"] if missing in made["model"] else made)[missing]
+    torch.save({"card": made, "state_dict": state}, tmp_path / "odd.ckpt")
+    with pytest.raises(InputError) as error:
+        zfnet.load(tmp_path / "odd.ckpt")
+    one_line(error, "odd.ckpt", missing, "Field required")
+
+
+@pytest.mark.parametrize("state", [None, [], {"net": 5}, {5: torch.zeros(1)}, {}], ids=str)
+def test_odd_weights_are_one_line(tmp_path: Path, state: object) -> None:
+    torch.save({"card": card(), "state_dict": state}, tmp_path / "odd.ckpt")
+    with pytest.raises(InputError) as error:
+        zfnet.load(tmp_path / "odd.ckpt")
+    one_line(error, "odd.ckpt")
+
+
+def test_a_moved_data_set_is_the_same_run() -> None:
+    """What the images are is compared by the run's fingerprint."""
+    check_card({**card(), "data": {"root": "/old"}}, Path("a.ckpt"), {**card(), "data": {"root": "/new"}})
+    check_card(card(), Path("a.ckpt"), {**card(), "data": {"root": "/new"}})
 
 
 def test_load_needs_no_weights_file_of_long_ago(tmp_path: Path) -> None:

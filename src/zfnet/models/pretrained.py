@@ -5,7 +5,8 @@
     torchvision_model("resnet18", num_classes=12)                       # random weights, 12 classes
 
 A file may hold a part of the net, say its convolutions, or a head of other classes: what it does not hold
-starts fresh and is named in the log. What the net does not know is an error.
+starts fresh and is named in the log. What the net does not know is an error. A checkpoint of other software is
+unwrapped (state_dicts.py).
 
 Weights also imply how images are resized, cropped and normalized, and some arguments of the constructor (GoogLeNet
 and Inception transform their input). A file is taken to be of the architecture's DEFAULT weights; `transforms` names
@@ -16,6 +17,7 @@ others:
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from torch import nn
 from torchvision import models
 
 from zfnet.errors import InputError
+from zfnet.models.state_dicts import find_state_dict, strip_prefixes
 
 log = logging.getLogger(__name__)
 
@@ -169,23 +172,26 @@ def load_plain(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails anywhere inside zip and pickle
-        raise InputError(f"{path}: not a torch file of plain containers ({type(error).__name__})") from error
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        holds = f": it holds {code[1]}, which is code" if code else ""
+        raise InputError(
+            f"{path}: not a torch file of plain containers ({type(error).__name__}{holds})"
+        ) from error
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """A file's tensors by name; InputError when it is missing or no plain state dict."""
-    state = load_plain(path)
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f"{path}: not a state dict (names → tensors)")
-    return state
+    """A file's tensors by name, also from below a key such as "state_dict"; InputError when there are none."""
+    return find_state_dict(load_plain(path), path)
 
 
 def load_weights(net: nn.Module, state: dict[str, torch.Tensor], num_classes: int, source: str) -> None:
     """Copies `state` into `net`; heads of another number of classes stay fresh, and so does what is missing."""
     own = net.state_dict()
+    state = strip_prefixes(state, own, source)
     if unknown := sorted(set(state) - set(own)):
         raise InputError(
             f"{source}: holds {unknown[0]} ({len(unknown)} such), which {type(net).__name__} does not"
+            f"{'' if set(state) & set(own) else f'; its own are called {next(iter(own))}, ...'}"
         )
     fits = {key: value for key, value in state.items() if own[key].shape == value.shape}
     for key in sorted(set(state) - set(fits)):

@@ -23,7 +23,7 @@ from zfnet.errors import InputError
 from zfnet.models.outputs import ClassOutputs, class_outputs
 from zfnet.studies.paper import IMAGENET, Errors
 from zfnet.studies.results import write_json
-from zfnet.studies.subject import Subject
+from zfnet.studies.subject import Subject, some_of
 from zfnet.training.checkpoint import Card, read_checkpoint
 from zfnet.training.classifier import error_metrics
 from zfnet.training.features import kept_features
@@ -92,10 +92,11 @@ def check(subjects: Sequence[Subject], paths: Sequence[str]) -> None:
     first = subjects[0].images
     for subject, path in zip(subjects, paths, strict=True):
         images = subject.images
-        if subject.classes != list(images.classes):
+        if not subject.knows_classes():
             raise InputError(
                 f"{path} was trained on other classes than those of {subject.source.name} "
-                f"({_some(subject.classes)}; there {_some(images.classes)}): choose data= of its training"
+                f"({some_of(subject.classes)}; there {some_of(images.classes)}), and without a true class there "
+                "is no error: choose data= of its training"
             )
         if images.ids != first.ids or not images.labels.equal(first.labels):
             raise InputError(
@@ -177,7 +178,3 @@ def _shortest(run: Path, runs: Sequence[Path]) -> str:
 
 def _of_paper(errors: Errors) -> ErrorRow:
     return ErrorRow(f"paper, ImageNet: {errors.name}", None, errors.val_top1 / 100, errors.val_top5 / 100)
-
-
-def _some(classes: Sequence[str]) -> str:
-    return f"{len(classes)}, {', '.join(classes[:2])}, ..."

@@ -60,8 +60,6 @@ def study(
     inputs = subject.inputs(chosen)
     layers = list(layers) if layers else ends(subject.net, inputs[:1])
     targets, names, known = true_classes(subject, chosen, inputs)
-    if not known:
-        log.info("the labels are not the net's classes: each image's most probable class stands for them")
     amounts = {
         "translation": list(SHIFTS if shifts is None else shifts),
         "scale": list(SCALES if scales is None else scales),
@@ -100,10 +98,10 @@ def true_classes(subject: Subject, chosen: list[int], inputs: Tensor) -> tuple[T
         parts = [subject.net(part) for part in inputs.split(subject.batch_size)]
     outputs = class_outputs(subject.net, inputs, torch.cat(parts)).logits(torch.cat(parts))
     named = outputs.shape[1] == len(subject.classes)
-    known = named and list(subject.classes) == list(subject.images.classes)
-    targets = subject.images.labels[chosen] if known else outputs.argmax(1).cpu()
+    labels = subject.true_classes(chosen, outputs.shape[1])
+    targets = outputs.argmax(1).cpu() if labels is None else labels
     names = [subject.classes[t] if named else f"class {t}" for t in targets.tolist()]
-    return targets, names, known
+    return targets, names, labels is not None
 
 
 def summarised(

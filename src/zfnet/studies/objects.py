@@ -36,7 +36,7 @@ def knows_objects(subject: Subject) -> bool:
 def object_of(subject: Subject, index: int) -> Object:
     """The object of a picture, as the data set knows it; parts beyond the crop are left out."""
     top, left, _ = centre_crop(subject.images.size, subject.crop).tolist()
-    known, end = subject.source.annotation(index), subject.crop - 0.5  # type: ignore[attr-defined]
+    known, end = subject.annotation(index), subject.crop - 0.5
     moved = {name: (x - left, y - top) for name, (x, y) in known.parts.items()}
     inside = {name: (x, y) for name, (x, y) in moved.items() if -0.5 <= x < end and -0.5 <= y < end}
     return Object(known.mask[top : top + subject.crop, left : left + subject.crop], inside)

@@ -45,8 +45,7 @@ def study(
     stride = max(1, round(PAPER_STRIDE * subject.crop / PAPER_SIDE)) if stride is None else stride
     indices = _chosen(subject, images)
     inputs = subject.inputs(indices)
-    known = subject.classes == subject.images.classes
-    target = subject.images.labels[indices] if known else None
+    target = subject.true_classes(indices)
     colour = [float(fill)] if isinstance(fill, int | float) else list(fill)
     sweep = occlusion_sweep(subject.net, inputs, target, size, stride, colour, layer, progress=True)
     cornered = inputs.clone()
@@ -95,7 +94,7 @@ def study(
         "size": size,
         "stride": stride,
         "fill": colour,
-        "class_is": "true" if known else "most probable",
+        "class_is": "most probable" if target is None else "true",
     }
     write_json(settings | {"images": numbers}, folder / "occlusion.json", indent=1)
 

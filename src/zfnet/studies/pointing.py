@@ -2,8 +2,9 @@
 
     located_by(subject, None, "conv5", known_masks(subject, boxes=None, count=64))["methods"]["guided"]["pointing"]
 
-They are asked of the true class's logit in our nets, so that all see the same question, and of the unit that each
-image excites most in others, whose head may be untrained. Chance is a place by lot, or an even map.
+They are asked of the true class's logit in our nets, so that all see the same question, of the most probable class's
+where the net knows other classes than the data set, and of the unit that each image excites most in others, whose
+head may be untrained. Chance is a place by lot, or an even map.
 """
 
 from typing import Any
@@ -23,7 +24,7 @@ SIGMA, TOLERANCE = 0.02, 0.03  # of the image's side: of the smoothing, and what
 
 def located_by(subject: Subject, located: str | None, layer: str, masks: dict[int, Tensor]) -> dict[str, Any]:
     """Pointing and energy of each method on pictures with masks, asked of a unit of the layer `located`; None
-    stands for the true class, and for `layer` where that cannot be asked for."""
+    stands for the true or the most probable class, and for `layer` where a class cannot be asked for."""
     net, indices = subject.net, list(masks)
     truth = torch.stack(list(masks.values()))
     of_class = located is None and isinstance(net, ConvNet)
@@ -37,10 +38,11 @@ def located_by(subject: Subject, located: str | None, layer: str, masks: dict[in
         for start in range(0, len(indices), subject.batch_size):
             some = indices[start : start + subject.batch_size]
             images = subject.inputs(some)
+            labels = subject.true_classes(some) if of_class else None
             units = (
-                [Unit(i, subject.source.labels[index]) for i, index in enumerate(some)]
-                if of_class
-                else strongest(net, images, located)
+                strongest(net, images, located)
+                if labels is None
+                else [Unit(i, label) for i, label in enumerate(labels.tolist())]
             )
             for name, method in METHODS.items():
                 maps[name].append(method(net, images, located, units).cpu())
@@ -57,7 +59,9 @@ def located_by(subject: Subject, located: str | None, layer: str, masks: dict[in
         "pointing": grown(truth, tolerance).float().mean().item(),
         "energy": truth.float().mean().item(),
     }
-    of = "the true class" if of_class else "the strongest unit"
+    of = "the strongest unit"
+    if of_class:
+        of = "the true class" if subject.knows_classes() else "the most probable class"
     return {
         "unit": f"{of} of {located}",
         "images": len(indices),

@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from zfnet.data import ImageData
 from zfnet.data.preprocessing import Preprocessing
-from zfnet.errors import InputError
+from zfnet.errors import InputError, one_line
+from zfnet.io import save
 from zfnet.models.pretrained import ExpectedInput, class_names, input_of
 from zfnet.studies.subject import Subject
 from zfnet.studies.words import check_words
-from zfnet.training.checkpoint import build_net, load
+from zfnet.training.checkpoint import build_net, listed, load, read_checkpoint
+from zfnet.training.data_config import check_same_data, checked_data, linked_data
 from zfnet.training.fit import escape_logs, own_words
 from zfnet.training.folders import config_folder
 from zfnet.training.memory import keep_freed_memory
@@ -37,7 +41,10 @@ def analyze(cfg: DictConfig) -> None:
     if "study" not in cfg:
         known = sorted(path.stem for path in (config_folder() / "analysis").glob("*.yaml"))
         raise InputError(f"which analysis? analysis={' or analysis='.join(known)}")
+    completed = complete_data(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if completed and (folder / ".hydra").is_dir():
+        save(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(cfg).encode(errors="surrogateescape"))
     keep_freed_memory()
     escape_logs()
     with own_words():
@@ -69,6 +76,76 @@ def shown(study: Callable[..., None], cfg: DictConfig) -> list[str] | ImageData 
     return subjects_for(study, cfg)
 
 
+def complete_data(cfg: DictConfig) -> bool:
+    """Without `data=` on the command line, `cfg.data` becomes the data set of the checkpoint's training, with the
+    `data.KEY=` that were given; `creatures` where no checkpoint says what that was.
+
+    Returns:
+        Whether it was incomplete.
+
+    Raises:
+        InputError: the checkpoints were trained on different data sets, on one that is not trusted or no longer
+            there, or a key is none of the data set's.
+    """
+    if "_target_" in cfg.data:
+        return False
+    given = {
+        key: value
+        for key, value in cfg.data.items_ex(resolve=False)
+        if key != "image_size" or value is not None
+    }
+    ckpts = cfg.ckpt if OmegaConf.is_list(cfg.ckpt) else [] if cfg.ckpt is None else [cfg.ckpt]
+    paths = [str(ckpt) for ckpt in ckpts]
+    own = {path: read_checkpoint(Path(path))["card"].get("data") for path in paths}
+    described = next(iter(own.values()), None)
+    if own:
+        check_same_data(own)
+    if described is None:
+        data = _data_of_conf("creatures")
+        if own:
+            log.info(
+                "%s does not say on which data it was trained: looking at creatures (data= chooses)", paths[0]
+            )
+    else:
+        described = checked_data(described, paths[0], listed(cfg.trust))
+        _check_root(described, given, paths[0])
+        data = _data_of_conf("images")
+        data.merge_with(linked_data(described))
+        log.info("looking at the data set of %s: %s", paths[0], _said(described))
+    data.image_size = None
+    OmegaConf.set_struct(data, True)
+    try:
+        data.merge_with(given)
+    except ConfigKeyError as error:
+        raise InputError(
+            f"data.{error.full_key}: there is no such key; there are {', '.join(data)}"
+        ) from error
+    except OmegaConfBaseException as error:
+        raise InputError(f"data.{error.full_key}: {one_line(error.msg)}") from error
+    cfg.data = data
+    return True
+
+
+def _data_of_conf(choice: str) -> DictConfig:
+    """What `data=` gives, not resolved."""
+    composed = compose("analyze", [f"data={choice}"]).data
+    return OmegaConf.create(OmegaConf.to_container(composed, resolve=False))  # type: ignore[return-value]
+
+
+def _check_root(described: dict[str, Any], given: dict[str, Any], path: str) -> None:
+    root = described.get("root")
+    if root is not None and "root" not in given and not Path(root).is_dir():
+        raise InputError(
+            f"{path} was trained on the images in {root}, which is no folder here: give data.root=FOLDER, where "
+            "they are now, or data= for another data set"
+        )
+
+
+def _said(described: dict[str, Any]) -> str:
+    name = described["source"]["_target_"].rpartition(".")[2]
+    return f"{name} in {described['root']}" if "root" in described else name
+
+
 def first_word(study: Callable[..., None]) -> str:
     """What a study is shown: `subject`, a net with images; `subjects`, a list of them; without a net `data`, a data
     set, or `runs`, folders."""
@@ -77,6 +154,7 @@ def first_word(study: Callable[..., None]) -> str:
 
 def subjects_for(study: Callable[..., None], cfg: DictConfig) -> Subject | list[Subject]:
     """One net, or a list for a study whose first word is `subjects`: ckpt=[A,B]."""
+    complete_data(cfg)
     several = first_word(study) == "subjects"
     if not OmegaConf.is_list(cfg.ckpt):
         return [subject_of(cfg)] if several else subject_of(cfg)
@@ -98,7 +176,7 @@ def subject_of(cfg: DictConfig) -> Subject:
             "which net? ckpt=CHECKPOINT of train.py, or model=torchvision model.name=NAME, and not both"
         )
     if cfg.ckpt is not None:
-        classifier = load(cfg.ckpt)
+        classifier = load(cfg.ckpt, cfg.trust)
         net, prepare, classes = classifier.net, classifier.prepare, classifier.classes
         if cfg.data.image_size not in (None, prepare.crop):
             raise InputError(
@@ -126,6 +204,7 @@ def _data(cfg: DictConfig, image_size: int, expected: ExpectedInput | None = Non
     """The data set at a size, resized as `expected`, in the same ratio."""
     if cfg.split not in ("train", "val"):
         raise InputError(f"split={cfg.split!r}: choose train or val")
+    complete_data(cfg)
     cfg.data.image_size = image_size
     if expected is None:
         return instantiate(cfg.data)

@@ -4,8 +4,11 @@ subject = Subject(net, prepare, images, source, classes, batch_size=32)
 subject.inputs([3, 5]), subject.pixels([3, 5])
 """
 
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +19,8 @@ from zfnet.data.preprocessing import Preprocessing
 from zfnet.data.sources import Source
 from zfnet.deconv import ImageBatch
 from zfnet.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -28,6 +33,7 @@ class Subject:
     source: Source  # of the images; knows masks and parts where the data set has them
     classes: list[str]
     batch_size: int
+    _told: bool = field(default=False, init=False, repr=False)
 
     @property
     def crop(self) -> int:
@@ -40,6 +46,31 @@ class Subject:
     def pixels(self, indices: Sequence[int]) -> Tensor:
         """The same as they are seen by people, in [0, 1]."""
         return self.prepare.undone(self._prepared(indices))
+
+    def knows_classes(self, outputs: int | None = None) -> bool:
+        """Whether the data set's classes are the net's, by name and order. Where they are not, an image has no true
+        class, which the log says once. `outputs` is how many the net gives, where that was seen."""
+        known = outputs in (None, len(self.classes)) and list(self.classes) == list(self.images.classes)
+        if not known and not self._told:
+            self._told = True
+            log.info(
+                "the labels of %s (%s) are not the net's classes (%s): no image has a true class; "
+                "each image's most probable class stands for them",
+                self.source.name, some_of(self.images.classes), some_of(self.classes),
+            )  # fmt: skip
+        return known
+
+    def true_classes(self, indices: Sequence[int], outputs: int | None = None) -> Tensor | None:
+        """The net's class that each chosen picture shows, (N,) int64; None where the net knows other classes."""
+        return self.images.labels[list(indices)] if self.knows_classes(outputs) else None
+
+    def annotation(self, index: int) -> Any:
+        """What the data set knows of a picture: masks and parts. The source counts unreadable pictures, too."""
+        return self.source.annotation(self._rows[self.images.ids[index]])  # type: ignore[attr-defined]
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {id_: row for row, id_ in enumerate(self.source.ids)}
 
     def batches(self, start: int = 0) -> Iterator[ImageBatch]:
         """All pictures from `start` on, with their indices as ids."""
@@ -64,3 +95,8 @@ class Subject:
 
     def _device(self) -> torch.device:
         return next((p.device for p in self.net.parameters()), torch.device("cpu"))
+
+
+def some_of(classes: Sequence[str]) -> str:
+    """How many classes there are, and the first two."""
+    return f"{len(classes)}, {', '.join(classes[:2])}, ..."

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
@@ -31,7 +33,17 @@ from zfnet.data import ImageData
 from zfnet.errors import InputError
 from zfnet.models.pretrained import with_transforms
 from zfnet.training import folders
-from zfnet.training.checkpoint import Card, build, check_card, check_image_size, fresh_model, read_checkpoint
+from zfnet.training.checkpoint import (
+    Card,
+    build,
+    check_card,
+    check_image_size,
+    check_target,
+    fresh_model,
+    listed,
+    read_checkpoint,
+)
+from zfnet.training.data_config import describe_data
 from zfnet.training.jobs import fixed_words, run_job, stay_with_sweep
 from zfnet.training.memory import keep_freed_memory
 from zfnet.training.result import finish, objective, read_result
@@ -52,7 +64,7 @@ def fast_precision() -> str:
 
 def register_resolvers() -> None:
     """What conf/ may call: ${root:}, ${run_folder:parent}, ${sweep_folder:}, ${job_name:words}, ${fast_precision:},
-    and ${record_folder:mode}, where Hydra writes a run's config."""
+    and ${record_folder:mode}, where Hydra writes a run's config; and the choice data=checkpoint of analyze.py."""
     arguments = sys.argv[1:]
 
     def run_folder(parent: str) -> str:
@@ -79,6 +91,10 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("record_folder", record_folder, replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     OmegaConf.register_new_resolver("fast_precision", fast_precision, replace=True)
+    any_keys = OmegaConf.create(
+        {}, flags={"struct": False}
+    )  # those that the command line gives, and no others
+    ConfigStore.instance().store(group="data", name="checkpoint", node=any_keys)
 
 
 def fit(cfg: DictConfig) -> float:
@@ -127,6 +143,10 @@ def train(cfg: DictConfig, folder: Path) -> float:
     _quiet_lightning()
     seed_everything(cfg.seed, verbose=False)
     keep_freed_memory()
+    if "_target_" not in cfg.data:
+        raise InputError(
+            "data=checkpoint is a choice of analyze.py: name the data set to train on, data=folder say"
+        )
     data: ImageData = instantiate(cfg.data)
     if cfg.transfer is not None and cfg.transfer.method == "frozen":
         return transfer(cfg, data, folder)
@@ -135,6 +155,7 @@ def train(cfg: DictConfig, folder: Path) -> float:
         "classes": list(data.classes),
         "image_size": data.image_size,
         "store_size": data.store_size,
+        "data": describe_data(OmegaConf.to_container(cfg.data, resolve=True)),  # type: ignore[arg-type]
     }
     checkpoint, step = _newest_checkpoint(folder / "checkpoints", card)
     if checkpoint and not cfg.resume:
@@ -147,7 +168,7 @@ def train(cfg: DictConfig, folder: Path) -> float:
     trainer: Trainer = instantiate(
         cfg.trainer,
         default_root_dir=str(folder),
-        callbacks=_callbacks(cfg),
+        callbacks=_callbacks(cfg, folder),
         logger=TensorBoardLogger(folder, name="", version="", purge_step=None if step is None else step + 1),
     )
     try:
@@ -178,13 +199,24 @@ def model_to_train(cfg: DictConfig) -> dict[str, Any]:
         return with_transforms(model)
     if cfg.ckpt is not None:
         card = read_checkpoint(Path(cfg.ckpt))["card"]
+        check_target(card["model"], cfg.ckpt, listed(cfg.trust))
         check_image_size(card["image_size"], cfg.ckpt, cfg.data.image_size)
         model = card["model"]
     return fresh_model(with_transforms(model))
 
 
-def _callbacks(cfg: DictConfig) -> list[Callback]:
-    return [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
+def _callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
+    """Those of `callbacks=`; where none of them writes checkpoints, one that keeps the trained net."""
+    chosen = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
+    if cfg.trainer.get("enable_checkpointing") is not False and not any(
+        isinstance(callback, Checkpoint) for callback in chosen
+    ):
+        log.info("no callback writes checkpoints: checkpoints/last.ckpt is written after every epoch")
+        last = ModelCheckpoint(
+            folder / "checkpoints", "last", enable_version_counter=False, save_on_train_epoch_end=True
+        )
+        chosen.append(last)
+    return chosen
 
 
 def _logged(trainer: Trainer, *prefixes: str) -> dict[str, float]:

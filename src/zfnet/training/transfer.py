@@ -105,7 +105,7 @@ def trunk(cfg: DictConfig, data: ImageData) -> tuple[nn.Module, Preprocessing]:
     """The net of `ckpt=`, or of a `model=` with weights, on its device; and how its input is prepared."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if cfg.ckpt is not None:
-        classifier = load(cfg.ckpt)
+        classifier = load(cfg.ckpt, cfg.trust)
         check_image_size(classifier.prepare.crop, cfg.ckpt, data.image_size)
         return classifier.net.to(device), classifier.prepare
     model: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]

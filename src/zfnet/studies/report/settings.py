@@ -78,6 +78,8 @@ def _key(word: str) -> str:
 def data_name(run: Run) -> str:
     """The word of `data=`; a folder's name where that says more."""
     choice, root = run.choices.get("data") or "unknown data", run.word("data.root")
+    if choice == "checkpoint":  # analyze.py without data=: its config says what that came to
+        choice = run.word("data.source._target_", "creatures").rpartition(".")[2]
     return f"{choice} {Path(root).name}" if choice in OF_FOLDERS and root else choice
 
 
