@@ -17,9 +17,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from zfnet.data.image_store import Chosen, Images, ImageStore, OnTheFly
@@ -33,6 +34,7 @@ from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
 from zfnet.training.features import kept_features
 from zfnet.training.linear import Kind, Rotated, chosen_strength, class_accuracy, fit_readout
+from zfnet.validation import Count, Positive, Seed
 from zfnet.viz.layer_probe import Line, draw_probe
 
 log = logging.getLogger(__name__)
@@ -54,14 +56,14 @@ class Fold:
 def study(
     subject: Subject,
     folder: Path,
-    images_per_class: Sequence[int],
-    folds: int,
+    images_per_class: Annotated[Sequence[Count], Field(min_length=1)],
+    folds: Count,
     layers: Sequence[str] | None,
-    pool: int | None,
-    heads: Sequence[Kind],
-    strengths: Sequence[float],
+    pool: Count | None,
+    heads: Annotated[Sequence[Kind], Field(min_length=1)],
+    strengths: Annotated[Sequence[Positive], Field(min_length=1)],
     kept: str,
-    seed: int,
+    seed: Seed,
 ) -> None:
     """Probes the layers on the folds 0 to `folds` - 1 of the subject's data set."""
     layers = list(layers) if layers else all_but_classifier(subject.net)

@@ -31,6 +31,7 @@ from zfnet.io import length_of, mapped
 from zfnet.models.pretrained import load_plain
 from zfnet.progress import progress_bar
 from zfnet.studies.results import write_json
+from zfnet.validation import Share
 from zfnet.viz import save_png
 from zfnet.viz.overlap import AlikePair, overlap_sheet
 
@@ -69,7 +70,7 @@ class Alike:
     mirrored: bool
 
 
-def study(data: ImageData, folder: Path, against: str | None, exclude: str | None, threshold: float) -> None:
+def study(data: ImageData, folder: Path, against: str | None, exclude: str | None, threshold: Share) -> None:
     """Compares the data set's splits with one another, or with the photos below the folder `against`."""
     parts = compared(data, against, exclude)
     found: list[Alike] = []

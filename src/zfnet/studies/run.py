@@ -14,13 +14,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from zfnet.config import Analysis, check_config
 from zfnet.data import ImageData
 from zfnet.data.image_data import stored_size
 from zfnet.data.preprocessing import Preprocessing
 from zfnet.errors import InputError
 from zfnet.models.pretrained import class_names
 from zfnet.studies.subject import Subject
-from zfnet.studies.words import check_words
 from zfnet.training.checkpoint import build_net, load
 from zfnet.training.fit import own_words
 from zfnet.training.folders import config_folder
@@ -38,11 +38,11 @@ def analyze(cfg: DictConfig) -> None:
     if "study" not in cfg:
         known = sorted(path.stem for path in (config_folder() / "analysis").glob("*.yaml"))
         raise InputError(f"which analysis? analysis={' or analysis='.join(known)}")
+    check_config(cfg, Analysis)
     folder = Path(HydraConfig.get().runtime.output_dir)
     keep_freed_memory()
     with own_words():
         study = instantiate(cfg.study)
-        check_words(study)
         _look(study, shown(study, cfg), folder)
     written = sorted(path.name for path in folder.iterdir() if path.suffix in WRITTEN)
     log.info("in %s: %s", folder, ", ".join(written))
@@ -121,7 +121,5 @@ def subject_of(cfg: DictConfig) -> Subject:
 
 
 def _data(cfg: DictConfig, image_size: int) -> ImageData:
-    if cfg.split not in ("train", "val"):
-        raise InputError(f"split={cfg.split!r}: choose train or val")
     cfg.data.image_size = image_size
     return instantiate(cfg.data)

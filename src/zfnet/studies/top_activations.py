@@ -25,6 +25,7 @@ from zfnet.progress import progress_bar
 from zfnet.studies.objects import knows_objects, object_of
 from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
+from zfnet.validation import Count, Whole
 from zfnet.viz import FeaturePanel, feature_sheet, save_png
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Excited:
 
 
 def study(
-    subject: Subject, folder: Path, layers: Sequence[str] | None, maps: int | Sequence[int], k: int
+    subject: Subject, folder: Path, layers: Sequence[str] | None, maps: Count | Sequence[Whole], k: Count
 ) -> None:
     """Searches the subject's pictures and writes the sheets and the numbers into `folder`."""
     layers = list(layers) if layers else convolutions(subject.net)

@@ -26,6 +26,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
+from zfnet.config import Training, check_config
 from zfnet.data import ImageData
 from zfnet.errors import InputError
 from zfnet.training import folders
@@ -89,6 +90,7 @@ def fit(cfg: DictConfig) -> float:
     if hydra.mode == RunMode.MULTIRUN:
         return run_job(cfg, folder)
     stay_with_sweep()
+    check_config(cfg, Training)
     with own_words():
         return train(cfg, folder)
 
