@@ -21,7 +21,16 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
-from zfnet.deconv import Deconvnet, ImageBatch, Top, TopActivations, Unit, default_layers, lot, top_activations
+from zfnet.deconv import (
+    Deconvnet,
+    ImageBatch,
+    Top,
+    TopActivations,
+    Unit,
+    default_layers,
+    lot,
+    top_activations,
+)
 from zfnet.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -24,6 +24,7 @@ from zfnet.studies.paper import CORRESPONDENCE
 from zfnet.studies.parts import from_csv, pictures_with
 from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
+from zfnet.validation import Count, Seed, Share
 from zfnet.viz import save_png
 from zfnet.viz.correspondence import Row, correspondence_sheet
 
@@ -37,15 +38,15 @@ def study(
     subject: Subject,
     folder: Path,
     parts: str | None,
-    parts_side: int,
+    parts_side: Count,
     names: Sequence[str] | None,
     classes: Sequence[str] | None,
     layers: Sequence[str] | None,
-    images: int,
-    patch: float,
-    draws: int,
-    permutations: int,
-    seed: int,
+    images: Count,
+    patch: Share,
+    draws: Count,
+    permutations: Count,
+    seed: Seed,
 ) -> None:
     """Masks each part in up to `images` images that have all of them, and as many squares by lot."""
     layers = list(layers) if layers else middle_and_top(subject.net, subject.inputs([0]))

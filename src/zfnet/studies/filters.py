@@ -24,6 +24,7 @@ from zfnet.errors import InputError
 from zfnet.studies.layers import two_layers
 from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
+from zfnet.validation import Count
 from zfnet.viz import save_png
 from zfnet.viz.filters import FirstLayer, filters_sheet
 
@@ -42,7 +43,7 @@ class Examined:
     numbers: dict[str, Any]
 
 
-def study(subjects: Sequence[Subject], folder: Path, maps: int, names: Sequence[str] | None) -> None:
+def study(subjects: Sequence[Subject], folder: Path, maps: Count, names: Sequence[str] | None) -> None:
     """Measures each net on its pictures, and draws them above one another."""
     if names is not None and len(names) != len(subjects):
         raise InputError(f"names={list(names)}: {len(subjects)} nets need as many names")

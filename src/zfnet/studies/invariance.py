@@ -23,6 +23,7 @@ from zfnet.models.outputs import class_outputs
 from zfnet.studies.layers import ends
 from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
+from zfnet.validation import Count, Number, Positive, Seed
 from zfnet.viz.invariance import Row, draw_invariance
 
 log = logging.getLogger(__name__)
@@ -46,11 +47,11 @@ def study(
     subject: Subject,
     folder: Path,
     layers: Sequence[str] | None,
-    images: int,
-    shifts: Sequence[float] | None,
-    scales: Sequence[float] | None,
-    angles: Sequence[float] | None,
-    seed: int,
+    images: Count,
+    shifts: Sequence[Number] | None,
+    scales: Sequence[Positive] | None,
+    angles: Sequence[Number] | None,
+    seed: Seed,
 ) -> None:
     """Measures at `layers` (a low and a high one, or more) on so many images drawn by lot."""
     if images < 1:

@@ -10,29 +10,30 @@ computed once and kept for other folds, numbers and runs. `layer_probe.png`, `la
 stopped goes on with resume=true.
 """
 
-import json
 import logging
 import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from zfnet.data.image_store import Chosen, Images, ImageStore, OnTheFly
 from zfnet.data.selection import Selection
 from zfnet.errors import InputError
-from zfnet.io import save
 from zfnet.progress import progress_bar
 from zfnet.studies.layers import all_but_classifier, papers_numbers
 from zfnet.studies.paper import LAYERS
 from zfnet.studies.results import write_json
+from zfnet.studies.resuming import images_fingerprint, load_progress, save_progress
 from zfnet.studies.subject import Subject
 from zfnet.training.features import kept_features
 from zfnet.training.linear import Kind, Rotated, chosen_strength, class_accuracy, fit_readout
+from zfnet.validation import Count, Positive, Seed
 from zfnet.viz.layer_probe import Line, draw_probe
 
 log = logging.getLogger(__name__)
@@ -54,14 +55,14 @@ class Fold:
 def study(
     subject: Subject,
     folder: Path,
-    images_per_class: Sequence[int],
-    folds: int,
+    images_per_class: Annotated[Sequence[Count], Field(min_length=1)],
+    folds: Count,
     layers: Sequence[str] | None,
-    pool: int | None,
-    heads: Sequence[Kind],
-    strengths: Sequence[float],
+    pool: Count | None,
+    heads: Annotated[Sequence[Kind], Field(min_length=1)],
+    strengths: Annotated[Sequence[Positive], Field(min_length=1)],
     kept: str,
-    seed: int,
+    seed: Seed,
 ) -> None:
     """Probes the layers on the folds 0 to `folds` - 1 of the subject's data set."""
     image = subject.inputs([0])
@@ -79,7 +80,8 @@ def study(
         for number in range(folds)
     ]
     settings = {"layers": layers, "pool": pool, "strengths": list(strengths), "seed": seed}
-    done = _Done(folder / "probed.json", settings)
+    data = images_fingerprint(whole, subject.source.name)
+    done = _Done(folder / "probed.json", settings, {**subject.fingerprint(), "data": data, **settings})
     features = kept_features(
         subject.net, subject.prepare, whole, layers, _folder(whole, kept), pool, batch_size=subject.batch_size
     )
@@ -127,21 +129,18 @@ def study(
 class _Done:
     """What was measured, by layer, number of training images, fold and head: on the disk after each."""
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
-        self.path, self.settings = path, settings
-        self.found: dict[str, dict[str, float]] = {}
-        if path.exists():
-            before = json.loads(path.read_text())
-            if before["settings"] == settings:
-                self.found = before["found"]
-                log.info("going on after %d classifiers", len(self.found))
+    def __init__(self, path: Path, settings: dict[str, Any], fingerprint: dict[str, Any]) -> None:
+        self.path, self.settings, self.fingerprint = path, settings, fingerprint
+        self.found: dict[str, dict[str, float]] = load_progress(path, fingerprint, _measured) or {}
+        if self.found:
+            log.info("going on after %d classifiers", len(self.found))
 
     def get(self, layer: str, k: int, fold: int, head: str) -> dict[str, float] | None:
         return self.found.get(f"{layer}/{k}/{fold}/{head}")
 
     def put(self, layer: str, k: int, fold: int, head: str, result: dict[str, float]) -> None:
         self.found[f"{layer}/{k}/{fold}/{head}"] = result
-        save(self.path, json.dumps({"settings": self.settings, "found": self.found}).encode())
+        save_progress(self.path, self.fingerprint, self.found)
 
     def over_folds(self, layer: str, head: str, k: int, folds: int) -> dict[str, Any]:
         """Every fold's accuracy and strength, their mean and deviation."""
@@ -150,6 +149,14 @@ class _Done:
         std = statistics.stdev(accuracies) if folds > 1 else math.nan
         mean = {"mean": statistics.fmean(accuracies), "std": std}
         return {"folds": accuracies, **mean, "strengths": [result["strength"] for result in each]}
+
+
+def _measured(found: Any) -> dict[str, dict[str, float]]:
+    """Results by layer, number, fold and head; ValueError where they are none."""
+    for key, result in found.items():
+        if not (0 <= result["accuracy"] <= 1 and 0 < result["strength"] < math.inf):
+            raise ValueError(f"{key} has the accuracy {result['accuracy']}, strength {result['strength']}")
+    return found
 
 
 def _rows(subject: Subject, whole: Images, split: str, k: int, fold: int) -> Tensor:

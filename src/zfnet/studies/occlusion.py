@@ -21,6 +21,7 @@ from zfnet.deconv import Deconvnet, ImageBatch, Top, default_layers, lot, top_ac
 from zfnet.errors import InputError
 from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
+from zfnet.validation import Count, Number, Whole
 from zfnet.viz.occlusion import Row, draw_occlusion
 
 log = logging.getLogger(__name__)
@@ -34,10 +35,10 @@ def study(
     subject: Subject,
     folder: Path,
     layer: str | None,
-    images: int | Sequence[int],
-    size: int | None,
-    stride: int | None,
-    fill: float | Sequence[float],
+    images: Count | Sequence[Whole],
+    size: Count | None,
+    stride: Count | None,
+    fill: Number | Sequence[Number],
 ) -> None:
     """Sweeps some of the subject's pictures, by lot or by number, and draws Figure 7 of them."""
     layer = layer or default_layers(subject.net, subject.inputs([0]))[-1]

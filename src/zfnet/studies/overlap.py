@@ -28,10 +28,11 @@ from zfnet.data.image_files import expand, is_folder
 from zfnet.data.image_store import Chosen
 from zfnet.data.sources import photos
 from zfnet.errors import InputError
-from zfnet.fingerprint import check_fingerprint, digest
-from zfnet.io import length_of, mapped, read_torch, save_torch, writing
+from zfnet.io import length_of, mapped, writing
 from zfnet.progress import progress_bar
 from zfnet.studies.results import write_json
+from zfnet.studies.resuming import DELETE, images_fingerprint, load_progress, save_progress
+from zfnet.validation import Share
 from zfnet.viz import save_png
 from zfnet.viz.overlap import AlikePair, overlap_sheet
 
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 SHOWN = 60  # pairs in the figure
 BATCH = 128  # pictures made small at once
+BEGUN = "search.json"  # in the folder of a search that is not finished: what it is of
 SAVED_EVERY = 60  # seconds of search that a kill may cost
 
 
@@ -55,6 +57,11 @@ class Part:
     def second(self) -> Images:
         return self.images if self.others is None else self.others
 
+    def fingerprint(self) -> dict[str, Any]:
+        """What the pairs depend on, beside the threshold."""
+        others = {} if self.others is None else {"with": images_fingerprint(self.others, self.name)}
+        return {**images_fingerprint(self.images, self.split), **others}
+
     def __str__(self) -> str:
         return f"{self.split} with {self.name}" if self.others is not None else "all with one another"
 
@@ -70,13 +77,15 @@ class Alike:
     mirrored: bool
 
 
-def study(data: ImageData, folder: Path, against: str | None, exclude: str | None, threshold: float) -> None:
+def study(data: ImageData, folder: Path, against: str | None, exclude: str | None, threshold: Share) -> None:
     """Compares the data set's splits with one another, or with the photos below the folder `against`."""
     parts = compared(data, against, exclude)
+    fingerprint = {"threshold": threshold, **{part.split: part.fingerprint() for part in parts}}
+    _check_begun(folder, fingerprint)
     found: list[Alike] = []
     for part in parts:
         start = time.monotonic()
-        pairs = searched(part, folder, threshold)
+        pairs = searched(part, folder, threshold, fingerprint)
         seconds, counts = time.monotonic() - start, (len(part.images), len(part.second), len(pairs.first))
         log.info("%s: %d and %d pictures, %d near-duplicates, %.1f s", part, *counts, seconds)
         found += [_alike(part, *pair) for pair in zip(*(each.tolist() for each in pairs), strict=True)]
@@ -99,7 +108,7 @@ def study(data: ImageData, folder: Path, against: str | None, exclude: str | Non
         "left_out": {split: len(ids) for split, ids in left_out.items()},
     }
     write_json(result, folder / "overlap.json", indent=1)
-    for path in (*folder.glob("*.small"), *folder.glob("search_*.pt")):
+    for path in (*folder.glob("*.small"), *folder.glob("search_*.pt"), folder / BEGUN):
         path.unlink()
     if found:
         count = sum(map(len, left_out.values()))
@@ -142,28 +151,29 @@ def _below(against: str, data: ImageData) -> Images:
     ).open("val")
 
 
-def searched(part: Part, folder: Path, threshold: float) -> Pairs:
-    """All pairs of a part; what was found and made small before a kill is taken up again.
+def _check_begun(folder: Path, fingerprint: dict[str, Any]) -> None:
+    """Says in `search.json` what the kept small pictures are of; InputError where it says something else."""
+    path = folder / BEGUN
+    if load_progress(path, fingerprint, _begun) is None:
+        if small := sorted(folder.glob("*.small")):
+            raise InputError(f"{small[0]}: {BEGUN}, which says what it is of, is missing; {DELETE}")
+        save_progress(path, fingerprint, True)
 
-    Raises:
-        InputError: the search that was begun there is damaged, or was of other pictures.
-    """
-    asked = {
-        "threshold": threshold,
-        "pictures": _digest(part.images),
-        f"with {part.name}": _digest(part.second),
-    }
-    first = kept_small(part.images, folder / f"{part.split}-{asked['pictures']}.small")
-    second = (
-        None
-        if part.others is None
-        else kept_small(part.others, folder / f"with-{_digest(part.others)}.small")
-    )
+
+def _begun(found: Any) -> bool:
+    if found is not True:
+        raise ValueError(f"found is {found!r}")
+    return found
+
+
+def searched(part: Part, folder: Path, threshold: float, fingerprint: dict[str, Any]) -> Pairs:
+    """All pairs of a part; what was found and made small before a kill is taken up again."""
+    first = kept_small(part.images, folder / f"{part.split}.small")
+    second = None if part.others is None else kept_small(part.others, folder / "with.small")
     state = folder / f"search_{part.split}.pt"
-    start, parts = 0, []
-    if state.exists():
-        start, before = read_torch(state, "delete it to search again", partial(_found_before, state, asked))
-        parts = [before]
+    counts = len(first), len(first if second is None else second)
+    start, before = load_progress(state, fingerprint, partial(_found, *counts)) or (0, joined([]))
+    parts = [before]
     saved = time.monotonic()
     with progress_bar() as bar:
         task = bar.add_task("", total=len(first), completed=start)
@@ -171,40 +181,43 @@ def searched(part: Part, folder: Path, threshold: float) -> Pairs:
             parts.append(pairs)
             bar.update(task, completed=done)
             if time.monotonic() - saved > SAVED_EVERY:
-                save_torch(state, {"fingerprint": asked, "done": done, "pairs": list(joined(parts))})
+                save_progress(state, fingerprint, [done, *joined(parts)])
                 saved = time.monotonic()
     return joined(parts)
 
 
-def _found_before(state: Path, asked: dict[str, Any], kept: Any) -> tuple[int, Pairs]:
-    check_fingerprint(
-        state, kept["fingerprint"], asked, "give the same settings, or another name= for a new search"
-    )
-    pairs = Pairs(*kept["pairs"])
-    kinds = [(column.dtype, column.shape) for column in pairs]
-    shape = pairs.first.shape
-    if kinds != [(kind, shape) for kind in (torch.int64, torch.int64, torch.float32, torch.bool)]:
-        raise TypeError(f"pairs of {kinds}")
-    return int(kept["done"]), pairs
-
-
-def _digest(images: Images) -> str:
-    """Of the pictures' ids and the mean of the store that they are in."""
-    return digest(images.ids, (images.base if isinstance(images, Chosen) else images).mean)
+def _found(first: int, second: int, state: Any) -> tuple[int, Pairs]:
+    """How many rows are done, and their pairs; ValueError where they are none of so many pictures."""
+    done, pairs = state[0], Pairs(*state[1:])
+    if type(done) is not int or not 0 < done <= first:
+        raise ValueError(f"{done} of {first} pictures")
+    for each, like in zip(pairs, joined([]), strict=True):
+        if each.dim() != 1 or len(each) != len(pairs.first) or each.dtype != like.dtype:
+            raise ValueError(f"pairs of {each.dtype}, {tuple(each.shape)}")
+    for rows, count in ((pairs.first, done), (pairs.second, second)):
+        if len(rows) and not (rows.min() >= 0 and rows.max() < count):
+            raise ValueError(f"pairs beyond {count} pictures")
+    if not pairs.correlation.isfinite().all():
+        raise ValueError("correlations that are not finite")
+    return done, pairs
 
 
 def kept_small(images: Images, path: Path) -> Tensor:
     """All pictures made small, uint8 (N, 32, 32, 3), in a file that is read when touched; one that was begun is
-    finished. The file's name says which pictures they are."""
+    finished."""
     picture = SIDE * SIDE * 3
-    begun = min(length_of(path), len(images) * picture) // (BATCH * picture)
-    with writing(path), path.open("ab") as file, progress_bar() as bar:
+    begun = length_of(path) // (BATCH * picture)
+    with writing(path):
+        file = path.open("ab")
         file.truncate(begun * BATCH * picture)
+    with file, progress_bar() as bar:
         task = bar.add_task("", total=len(images), completed=begun * BATCH)
         for small in _small(images, begun):
-            file.write(small.numpy().data)
+            with writing(path):
+                file.write(small.numpy().data)
+                file.flush()
             bar.update(task, advance=len(small))
-    return mapped(path, (len(images), SIDE, SIDE, 3), torch.uint8, "delete it and run the same command again")
+    return mapped(path, (len(images), SIDE, SIDE, 3), torch.uint8, DELETE)
 
 
 def _small(images: Images, begun: int) -> Iterator[Tensor]:

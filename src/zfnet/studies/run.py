@@ -16,13 +16,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
+from zfnet.config import Analysis, check_config
 from zfnet.data import ImageData
 from zfnet.data.preprocessing import Preprocessing
 from zfnet.errors import InputError, one_line
 from zfnet.io import save
 from zfnet.models.pretrained import ExpectedInput, class_names, input_of
 from zfnet.studies.subject import Subject
-from zfnet.studies.words import check_words
 from zfnet.training.checkpoint import build_net, listed, load, read_checkpoint
 from zfnet.training.data_config import check_same_data, checked_data, linked_data
 from zfnet.training.fit import escape_logs, own_words
@@ -42,6 +42,7 @@ def analyze(cfg: DictConfig) -> None:
         known = sorted(path.stem for path in (config_folder() / "analysis").glob("*.yaml"))
         raise InputError(f"which analysis? analysis={' or analysis='.join(known)}")
     completed = complete_data(cfg)
+    check_config(cfg, Analysis)
     folder = Path(HydraConfig.get().runtime.output_dir)
     if completed and (folder / ".hydra").is_dir():
         save(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(cfg).encode(errors="surrogateescape"))
@@ -49,7 +50,6 @@ def analyze(cfg: DictConfig) -> None:
     escape_logs()
     with own_words():
         study = instantiate(cfg.study)
-        check_words(study)
         _look(study, shown(study, cfg), folder)
     written = sorted(path.name for path in folder.iterdir() if path.suffix in WRITTEN)
     log.info("in %s: %s", folder, ", ".join(written))
@@ -202,8 +202,6 @@ def subject_of(cfg: DictConfig) -> Subject:
 
 def _data(cfg: DictConfig, image_size: int, expected: ExpectedInput | None = None) -> ImageData:
     """The data set at a size, resized as `expected`, in the same ratio."""
-    if cfg.split not in ("train", "val"):
-        raise InputError(f"split={cfg.split!r}: choose train or val")
     complete_data(cfg)
     cfg.data.image_size = image_size
     if expected is None:

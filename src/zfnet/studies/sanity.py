@@ -25,6 +25,7 @@ from zfnet.studies.pointing import located_by
 from zfnet.studies.results import write_json
 from zfnet.studies.subject import Subject
 from zfnet.studies.top_activations import chosen_maps
+from zfnet.validation import Count, Seed, Whole
 from zfnet.viz import save_png
 from zfnet.viz.sanity import Located, Row, sanity_sheet
 
@@ -48,12 +49,12 @@ def study(
     subject: Subject,
     folder: Path,
     layer: str | None,
-    maps: int | Sequence[int],
-    k: int,
-    images: int,
+    maps: Count | Sequence[Whole],
+    k: Count,
+    images: Count,
     located: str | None,
     boxes: str | None,
-    seed: int,
+    seed: Seed,
 ) -> None:
     """Both halves, a figure and the numbers."""
     layer = layer or default_layers(subject.net, subject.inputs([0]))[-1]

@@ -19,6 +19,8 @@ from zfnet.data.preprocessing import Preprocessing
 from zfnet.data.sources import Source
 from zfnet.deconv import ImageBatch
 from zfnet.errors import InputError
+from zfnet.fingerprint import digest
+from zfnet.studies.resuming import images_fingerprint, net_fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +79,16 @@ class Subject:
         for first in range(start, len(self.images), self.batch_size):
             indices = range(first, min(first + self.batch_size, len(self.images)))
             yield ImageBatch(self.inputs(indices), torch.tensor(indices))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What results on these images depend on: the net, the images and how they are prepared."""
+        prepare = self.prepare
+        return {
+            "net": net_fingerprint(self.net),
+            "data": images_fingerprint(self.images, self.source.name),
+            "image_size": prepare.crop,
+            "preprocessing": digest(prepare.store_size, prepare.mean, prepare.std),
+        }
 
     def check_takes_images(self) -> None:
         """InputError, in the net's own words, where it does not take images of this size."""

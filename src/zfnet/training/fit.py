@@ -29,6 +29,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
+from zfnet.config import Training, check_config
 from zfnet.data import ImageData
 from zfnet.errors import InputError
 from zfnet.models.pretrained import with_transforms
@@ -108,6 +109,7 @@ def fit(cfg: DictConfig) -> float:
         return run_job(cfg, folder)
     stay_with_sweep()
     escape_logs()
+    check_config(cfg, Training)
     with own_words():
         return train(cfg, folder)
 

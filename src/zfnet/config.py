@@ -1,0 +1,259 @@
+"""The composed config, checked once, before anything is built: the declared types and ranges of all keys.
+
+    check_config(cfg, Training)          # data.batch_size=0: must be at least 1 (and 2 more)
+
+The sections below mirror conf/. The arguments of a `_target_` stand in the signature of the function or class that
+takes them: `images: Count` in a study is the type and range of `images=`. Choices, such as data.crops, are checked
+where they are used. What is a user's own passes: arguments of what is neither ours nor Lightning's, and hydra.
+"""
+
+import importlib
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Annotated, Any, Literal, NotRequired
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+from pydantic import Field, with_config
+from typing_extensions import TypedDict  # as pydantic needs it before Python 3.12
+
+from zfnet.errors import one_line
+from zfnet.validation import (
+    Count,
+    NotNegative,
+    Number,
+    Positive,
+    Seed,
+    Whole,
+    declared,
+    problems,
+    raise_first,
+    section_problems,
+    shown,
+)
+
+CHECKED = ("zfnet", "callbacks", "lightning")  # packages whose signatures are checked
+HYDRA = {"_target_": str, "_partial_": bool, "_recursive_": bool, "_convert_": str, "_args_": list[Any]}
+
+Side = Annotated[int, Field(ge=1, le=8192)]  # pixels
+
+
+class Node(TypedDict):
+    """What Hydra makes an object of."""
+
+    _target_: str
+
+
+class Function(Node):
+    """What Hydra makes a function of, which is called later."""
+
+    _partial_: Literal[True]
+
+
+class Data(Node):
+    """conf/data; further keys are the source's."""
+
+    source: Function
+    image_size: Side | None
+    batch_size: Count
+    crops: str
+    store: bool
+    store_dir: str
+    max_bad: Whole
+    exclude: str | None
+    root: NotRequired[str]
+
+
+class TrainingData(Data):
+    """conf/data, with the image size that a net is made for."""
+
+    image_size: Side  # type: ignore[misc]
+
+
+@with_config(extra="forbid")
+class Recipe(TypedDict):
+    """conf/recipe."""
+
+    lr: Number
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: NotNegative
+    schedule: str
+    patience: NotRequired[Whole]
+
+
+@with_config(extra="forbid")
+class Transfer(TypedDict):
+    """conf/transfer."""
+
+    method: Literal["frozen", "scratch"]
+    layer: str | None
+    pool: Count | None
+    head: str
+    strengths: Annotated[Sequence[Positive], Field(min_length=1)]
+    crops: str
+
+
+class Model(Node):
+    """conf/model."""
+
+    pixels: str
+
+
+class Training(TypedDict):
+    """conf/train.yaml."""
+
+    seed: Seed
+    name: str | float | None
+    ckpt: str | None
+    trust: NotRequired[Sequence[str]]
+    resume: bool
+    test: bool
+    channels_last: bool
+    callbacks: dict[str, Node | None]
+    data: TrainingData
+    model: Model
+    recipe: Recipe
+    trainer: Node
+    transfer: Transfer | None
+
+
+class Analysis(TypedDict):
+    """conf/analyze.yaml; further keys are the study's."""
+
+    seed: Seed
+    name: str | float | None
+    ckpt: str | Sequence[str] | None
+    trust: NotRequired[Sequence[str]]
+    split: Literal["train", "val"]
+    resume: bool
+    data: Data
+    model: NotRequired[Model]
+    study: Function
+    runs: NotRequired[str | Annotated[Sequence[str], Field(min_length=1)]]
+
+
+def check_config(cfg: DictConfig, section: type) -> None:
+    """Checks a composed config, before anything is opened or built.
+
+    Args:
+        cfg: what Hydra composed.
+        section: `Training` for train.py, `Analysis` for analyze.py.
+
+    Raises:
+        InputError: a key has no value, or one of another type or out of range. The first such key is named as on
+            the command line.
+    """
+    raise_first(_unresolved(cfg))
+    values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    raise_first(_strangers(cfg, declared(section)))
+    raise_first(section_problems(values, section))
+    raise_first(_nodes(values, ""))
+    raise_first(_further(values["data"]))
+
+
+def _unresolved(cfg: Any) -> Iterator[str]:
+    """Keys that have no value, and interpolations that lead nowhere."""
+    keys: Any = list(cfg.keys()) if isinstance(cfg, DictConfig) else range(len(cfg))
+    for key in keys:
+        name = cfg._get_full_key(key)
+        try:
+            if OmegaConf.is_missing(cfg, key):
+                if not OmegaConf.is_interpolation(cfg, key):
+                    yield f"{name} has no default: give {name}=..."
+            elif isinstance(cfg[key], DictConfig | ListConfig):
+                yield from _unresolved(cfg[key])
+        except InterpolationToMissingValueError:
+            continue  # the key that it leads to is reported
+        except OmegaConfBaseException as error:
+            yield f"{name}: {one_line(str(error).splitlines()[0])}"
+
+
+def _strangers(cfg: DictConfig, known: Mapping[str, Any]) -> Iterator[str]:
+    """Keys at the top that neither we nor another key refers to."""
+    text = OmegaConf.to_yaml(cfg)
+    for key in map(str, cfg):
+        if key not in known and not re.search(rf"\$\{{{re.escape(key)}\b", text):
+            yield f"{key}={shown(OmegaConf.to_container(cfg)[key])}: there is no such key"  # type: ignore[call-overload, index]
+
+
+def _nodes(value: Any, name: str) -> Iterator[str]:
+    """A line for each argument that the function or class of a `_target_` cannot take."""
+    if isinstance(value, list):
+        for place, each in enumerate(value):
+            yield from _nodes(each, f"{name}.{place}")
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _nodes(each, f"{name}.{key}" if name else str(key))
+        if "_target_" in value:
+            yield from _call(value, name)
+
+
+def _call(node: Mapping[str, Any], name: str) -> Iterator[str]:
+    if bad := list(problems(node, HYDRA, f"{name}.")):
+        yield from bad
+        return
+    path, target = node["_target_"], _located(node["_target_"])
+    if target is None:
+        yield f"{name}._target_={shown(path)}: no such function or class"
+    elif _is_checked(target):
+        prefix = (
+            "" if name == "study" else f"{name}."
+        )  # images: ${images}, one key at the top for each argument
+        arguments = {key: each for key, each in node.items() if key not in HYDRA and not _is_node(each)}
+        if arguments.get("image_size", 0) is None:
+            del arguments["image_size"]  # of analyze.py: the net says it later
+        yield from problems(arguments, declared(target), prefix)
+        for key in sorted(arguments.keys() - ({"pixels"} if name == "model" else set()), key=str):
+            if not _takes(target, key):
+                yield f"{prefix}{key}={shown(node[key])}: {path} has no such argument"
+
+
+def _further(data: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each key of conf/data that its source, which is called with it, cannot take."""
+    source = data["source"]
+    target = _located(source["_target_"]) if _is_node(source) else None
+    if target is None:
+        yield f"data.source={shown(source)}: a function {{_target_: ...}} is needed"
+    elif _is_checked(target):
+        own = HYDRA | declared(Data) | declared(_located(data["_target_"]))
+        further = {key: value for key, value in data.items() if key not in own}
+        yield from problems(further, declared(target), "data.")
+        for key in sorted(further):
+            if not _takes(target, key):
+                yield f"data.{key}={shown(further[key])}: {source['_target_']} has no such argument"
+        given = {"split", *further, *source}
+        for key, parameter in inspect.signature(target).parameters.items():
+            if parameter.default is parameter.empty and key not in given:
+                yield f"data.{key} is missing: give data.{key}=..."
+
+
+def _takes(target: Any, key: str) -> bool:
+    """Whether a function or class has an argument of this name."""
+    parameters = inspect.signature(target).parameters
+    return key in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+
+
+def _is_node(value: Any) -> bool:
+    """Whether Hydra makes an object of a value."""
+    return isinstance(value, Mapping) and "_target_" in value
+
+
+def _is_checked(target: Any) -> bool:
+    return str(target.__module__).partition(".")[0] in CHECKED
+
+
+@cache
+def _located(path: str) -> Any:
+    """What a dotted name means; None where it is nothing that can be called."""
+    parts = path.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:length]))
+            for part in parts[length:]:
+                found = getattr(found, part)
+        except (ImportError, AttributeError, ValueError, TypeError):
+            continue
+        return found if callable(found) else None
+    return None

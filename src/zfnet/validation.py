@@ -1,0 +1,205 @@
+"""Whether values are of the declared types and ranges, in one line where they are not.
+
+    check({"images": 0}, {"images": Count})                     # images=0: must be at least 1
+    check({"layers": "conv1"}, {"layers": Sequence[str] | None})
+    # layers=conv1: a list [...] of strings or null is needed
+
+Types are those of function signatures and dataclasses, ranges are pydantic's. Nothing is converted: a string is no
+number, true is no whole number, and NaN and infinity are no numbers. A whole number is a number.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from typing_extensions import is_typeddict
+
+from zfnet.errors import InputError
+
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Whole = Annotated[int, Field(ge=0, le=10**9)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what PyTorch Lightning takes
+Number = Annotated[float, Field(ge=-1e30, le=1e30)]
+Positive = Annotated[float, Field(gt=0, le=1e30)]
+NotNegative = Annotated[float, Field(ge=0, le=1e30)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+NAMES: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+    bool: "true or false",
+    NoneType: "null",
+    Any: "a value",
+}
+RANGES = {
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be above {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be below {lt}",
+    "finite_number": "must be a finite number",
+    "too_short": "must not be empty",
+}
+LIMITS = ("ge", "gt", "le", "lt")
+LONGEST = 60  # characters of a value that a message shows
+
+
+def check(values: Mapping[str, Any], kinds: Mapping[str, Any], prefix: str = "") -> None:
+    """Checks each value that a type is declared for.
+
+    Args:
+        values: by name. Values of other names pass.
+        kinds: types by name, with ranges as `Annotated[int, Field(ge=1)]`.
+        prefix: stands before a name in the message, such as "model.edit.conv1.".
+
+    Raises:
+        InputError: a value does not fit; the first one, and how many others.
+    """
+    raise_first(problems(values, kinds, prefix))
+
+
+def raise_first(found: Iterable[str]) -> None:
+    """Raises the first of several problems as an InputError that counts the others."""
+    if lines := list(found):
+        raise InputError(lines[0] + (f" (and {len(lines) - 1} more)" if lines[1:] else ""))
+
+
+def problems(values: Mapping[str, Any], kinds: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """A line for each value that does not fit; inside mappings, too."""
+    for name, value in values.items():
+        if name in kinds:
+            yield from _problems(value, kinds[name], f"{prefix}{name}")
+
+
+def _problems(value: Any, kind: Any, name: str) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for each in (kind, *get_args(kind)):
+            if is_typeddict(each):
+                yield from section_problems(value, each, f"{name}.")
+                return
+            if get_origin(each) in (dict, Mapping) and all(isinstance(key, str) for key in value):
+                yield from problems(value, dict.fromkeys(value, get_args(each)[1]), f"{name}.")
+                return
+    if reason := misfit(value, kind):
+        yield f"{name}={shown(value)}: {reason}"
+
+
+def section_problems(values: Mapping[str, Any], section: Any, prefix: str = "") -> Iterator[str]:
+    """A line for each key of a TypedDict that is missing or does not fit, and for others where it is closed."""
+    kinds = declared(section)
+    for key in sorted(section.__required_keys__ - values.keys()):
+        yield f"{prefix}{key} is missing: give {prefix}{key}=..."
+    yield from problems(values, kinds, prefix)
+    if getattr(section, "__pydantic_config__", {}).get("extra") == "forbid":
+        for key in sorted(values.keys() - kinds.keys(), key=str):
+            yield f"{prefix}{key}={shown(values[key])}: there is no such key"
+
+
+def declared(target: Any) -> dict[str, Any]:
+    """The declared type of each key of a TypedDict, field of a dataclass, or argument of a function or class."""
+    plain_class = inspect.isclass(target) and not is_typeddict(target) and not is_dataclass(target)
+    kinds = get_type_hints(target.__init__ if plain_class else target, include_extras=True)
+    return {
+        key: get_args(kind)[0] if get_origin(kind) is NotRequired else kind for key, kind in kinds.items()
+    }
+
+
+def misfit(value: Any, kind: Any) -> str | None:
+    """Why a value is not of a type: "must be at least 1", "a number is needed"; None where it is. No name, path or
+    choice is an empty string."""
+    if value == "":
+        return "must not be empty"
+    try:
+        _adapter(kind).validate_python(value)
+    except ValidationError as error:
+        for each in error.errors(include_url=False, include_input=False):
+            if text := RANGES.get(each["type"]):
+                inside = any(isinstance(part, int) for part in each["loc"])
+                limits = {
+                    key: f"{limit:,.10g}" for key, limit in each.get("ctx", {}).items() if key in LIMITS
+                }
+                return ("each " if inside else "") + text.format(**limits)
+        return f"{described(kind)} is needed"
+    return None
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(kind, config=None if is_typeddict(kind) or is_dataclass(kind) else STRICT)
+    except PydanticSchemaGenerationError:  # a library's own type that has no schema: its library checks it
+        return TypeAdapter(Any)
+
+
+def described(kind: Any) -> str:
+    """A type in words: "a whole number or null"."""
+    words = list(dict.fromkeys(_described(kind)))
+    if choices := list(dict.fromkeys(_choices(kind))):
+        words.append(f"one of {', '.join(choices)}")
+    if "a number" in words and "a whole number" in words:
+        words.remove("a whole number")
+    if "null" in words:
+        words = [*(word for word in words if word != "null"), "null"]
+    return " or ".join(words)
+
+
+def _described(kind: Any) -> Iterator[str]:
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        yield from _described(inside[0])
+    elif origin in (Union, UnionType):
+        for each in inside:
+            yield from _described(each)
+    elif origin is Literal:
+        return
+    elif origin in (Sequence, list, tuple):
+        items = described(inside[0])
+        items = f"{items.removeprefix('a ')}s" if items.startswith("a ") else items.removeprefix("one of ")
+        yield f"a list [...] of {items}"
+    elif origin in (Mapping, dict) or is_typeddict(kind):
+        yield "a mapping {...}"
+    else:
+        yield NAMES.get(kind, "an object {_target_: ...}")
+
+
+def _choices(kind: Any) -> Iterator[str]:
+    """The values of all Literals that a type may be."""
+    if get_origin(kind) is Literal:
+        yield from map(shown, get_args(kind))
+    elif get_origin(kind) in (Union, UnionType, Annotated):
+        for each in get_args(kind):
+            yield from _choices(each)
+
+
+def shown(value: Any) -> str:
+    """A value as one types it on the command line, on one line, cut to 60 characters."""
+    plain = (char if char.isprintable() else char.encode("unicode_escape").decode() for char in _typed(value))
+    text = "".join(plain)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def _typed(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_typed(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_typed, value))}]"
+    return str(value) or "''"
