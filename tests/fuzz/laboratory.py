@@ -171,12 +171,20 @@ class Laboratory:
         frozen = ("transfer=frozen", "callbacks=[]", *few, ckpt, store, out)
         weights = ("model=torchvision", "model.name=squeezenet1_1", f"model.weights={at}/squeezenet.pth")
         weights = (*weights, "data.image_size=64", "layers=[features.0]")
+        missing = [f"without {key}" for key in list(squeezenet1_1().state_dict())[:4]]
+        fresh = frozenset(missing)  # what a file does not hold starts fresh, and the log says so
         parts = ("draws=2", "permutations=9", "parts_side=48", "images=4")
         anew = (*NARROW_RUN, "callbacks=[]", store, out)
         looked = ("data.source.train=32", "data.source.val=16", ckpt, store, out)
         all_ = frozenset({"*"})
+        ending = frozenset({"cut at 99 %"})  # a line's end, or what may have been all
+        unused = frozenset(  # of a checkpoint that is not trained on
+            f"{how} {key}"
+            for how in ("without", "a number for")
+            for key in ("epoch", "global_step", "pytorch-lightning_version")
+        )
         files = [
-            Kept("run/checkpoints/last.ckpt", "analyze.py", (*doctor, ckpt)),
+            Kept("run/checkpoints/last.ckpt", "analyze.py", (*doctor, ckpt), unused),
             Kept("unfinished/checkpoints/last.ckpt", "train.py", going, all_),  # or anew, with a warning
             Kept("run/result.json", "train.py", finished),
             Kept("run/result.json", "analyze.py", report, all_),  # the report names what it cannot read
@@ -190,29 +198,32 @@ class Laboratory:
             Kept("overlap/search.json", "analyze.py", overlap),
             Kept("overlap/search_train.pt", "analyze.py", overlap),
             Kept("overlap/train.small", "analyze.py", overlap, all_),  # made again
-            Kept("squeezenet.pth", "analyze.py", (*doctor[:1], *weights, *doctor[2:])),
+            Kept("squeezenet.pth", "analyze.py", (*doctor[:1], *weights, *doctor[2:]), fresh),
             Kept(
                 "boxes.csv",
                 "analyze.py",
                 ("analysis=sanity", "k=2", "images=2", f"boxes={at}/boxes.csv", *looked),
+                ending,
             ),
             Kept(
                 "parts.csv",
                 "analyze.py",
                 ("analysis=correspondence", f"parts={at}/parts.csv", *parts, *looked),
+                ending,
             ),
-            Kept("exclude.csv", "train.py", (f"data.exclude={at}/exclude.csv", *anew)),
+            Kept("exclude.csv", "train.py", (f"data.exclude={at}/exclude.csv", *anew), ending),
         ]
+        unseen = {"images.u8": frozenset({"random bytes"}), "index.json": frozenset({"a link to itself"})}
         names = ("index.json", "labels.npy", "ids.txt", "mean.npy", "images.u8")
         for name in names:
-            survives = frozenset({"random bytes"} if name == "images.u8" else ())  # pixels are not checked
+            survives = unseen.get(name, frozenset())  # pixels have no checksum; a link to nothing is no store
             place = next(
                 p for p in self.stores.rglob(name) if "few" not in str(p) and "train" in p.parent.name
             )
             files.append(Kept(str(place.relative_to(lab)), "train.py", anew, survives))
         for suffix in ("json", "f32"):
             place = next(iter(sorted((lab / "features").rglob(f"*.{suffix}"))))
-            survives = all_ if suffix == "f32" else frozenset()  # too short: computed again
+            survives = all_ if suffix == "f32" else ending  # too short: computed again
             files.append(Kept(str(place.relative_to(lab)), "train.py", frozen, survives))
         return files
 

@@ -60,6 +60,9 @@ class Kept:
         done, shape = state["done"], state["shape"]
         if shape != list(self.shape) or type(done) is not int or not 0 <= done <= self.shape[0]:
             raise ValueError(f"{done} pictures are done of {shape}, where {list(self.shape)} are expected")
+        for key, value in self.about.items():
+            if state[key] != value:
+                raise ValueError(f"{key} is {state[key]!r}, where {value!r} is expected")
         return done
 
     @property
