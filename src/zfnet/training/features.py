@@ -99,8 +99,8 @@ def _file(folder: Path, probe: _Probe, about: dict[str, Any]) -> Kept:
     """The file of these features, or the first free place for it where another one has taken its name."""
     for number in count():
         path = folder / (f"{probe.key}_{number}" if number else probe.key)
-        file = Kept(path, probe.shape, {**about, "first": probe.first})
-        if not file.index.exists() or _is_close(file.first, probe.first):
+        file = Kept(path, probe.shape, about, probe.first)
+        if not file.index.exists() or _is_close(file.first_on_disk, probe.first):
             return file
     raise AssertionError
 

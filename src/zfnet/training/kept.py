@@ -33,6 +33,7 @@ class Kept:
     path: Path
     shape: tuple[int, ...]
     about: dict[str, Any]
+    first: Sequence[float] = ()  # some of the first picture's features
 
     @property
     def data(self) -> Path:
@@ -60,13 +61,12 @@ class Kept:
         done, shape = state["done"], state["shape"]
         if shape != list(self.shape) or type(done) is not int or not 0 <= done <= self.shape[0]:
             raise ValueError(f"{done} pictures are done of {shape}, where {list(self.shape)} are expected")
-        for key, value in self.about.items():
-            if state[key] != value:
-                raise ValueError(f"{key} is {state[key]!r}, where {value!r} is expected")
+        if missing := sorted(set(self.about) - set(state)):
+            raise ValueError(f"{missing[0]} is missing")
         return done
 
     @property
-    def first(self) -> list[float]:
+    def first_on_disk(self) -> list[float]:
         """Some of the first picture's features, as the index keeps them."""
         return read_json(self.index, REMEDY, lambda state: [float(each) for each in state["first"]])
 
@@ -86,7 +86,7 @@ class Kept:
     def save(self, file: int, done: int) -> None:
         """The bytes of the first `done` pictures are written: from now on a kill does not cost them."""
         os.fsync(file)
-        state = {**self.about, "shape": self.shape, "done": max(done, self.done)}
+        state = {**self.about, "first": list(self.first), "shape": self.shape, "done": max(done, self.done)}
         save_json(self.index, state)
 
     def features(self) -> Tensor:
