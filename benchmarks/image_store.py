@@ -4,8 +4,8 @@ Ours is the whole build with the mean and its safe points; the peer writes the s
 limit is the decoder: both spend most of their time in libjpeg, once per stored 8x8 block of every photo.
 Rates are per second of processor time, and the files lie in memory where /dev/shm has room, so that neither
 the disk nor a second core counts. Photos: Imagenette's where they are, and 500 x 375 JPEGs made here. Imagenette's
-have 224 pixels. There libjpeg, which both call, and the writing are a third of our time, and the ratio is smaller: 1.34 to
-1.52 on the machines tried.
+have 224 pixels: there libjpeg, which both call, and the writing are a third of our time, and the ratio is smaller,
+1.34 to 1.52 on the machines tried.
 """
 
 import shutil
