@@ -1,5 +1,6 @@
-"""Compiled nets run as they were written, and gradient checkpointing steps aside: what reads a net layer by layer
-needs every module to run, once, in the pass itself.
+"""Compiled nets run as they were written, and gradient checkpointing steps aside.
+
+What reads a net layer by layer needs every module to run, once, in the pass itself.
 
     with uncompiled(), not_checkpointed():
         model(images)
