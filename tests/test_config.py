@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from zfnet.config import Analysis, Training, check_config
 from zfnet.errors import InputError
+from zfnet.studies.run import complete_data
 
 Compose = Callable[..., DictConfig]
 
@@ -114,6 +115,8 @@ def test_what_train_refuses(composed: Compose, words: str, says: str) -> None:
     ],
 )
 def test_what_analyze_refuses(composed: Compose, words: str, says: str) -> None:
+    config = composed(*words.split(), root="analyze")
+    complete_data(config)
     with pytest.raises(InputError) as error:
-        check_config(composed(*words.split(), root="analyze"), Analysis)
+        check_config(config, Analysis)
     assert str(error.value) == says

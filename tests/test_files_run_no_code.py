@@ -33,23 +33,30 @@ def word(call: ast.Call, name: str) -> str | None:
     return next((ast.unparse(each.value) for each in call.keywords if each.arg == name), None)
 
 
+def assigned(path: Path, name: str) -> str | None:
+    """What a file's constant `name` is."""
+    nodes = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign)]
+    return next((ast.unparse(each.value) for each in nodes if ast.unparse(each.targets[0]) == name), None)
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_nothing_is_read_that_could_run(path: Path) -> None:
     for name, call in calls(path):
         assert name not in ("eval", "exec", "__import__"), name
+        assert name.partition(".")[0] not in RUNS, name
         if name.endswith(("torch.load", "load_from_checkpoint")):
             assert word(call, "weights_only") == "True"
         if name in ("np.load", "numpy.load", "np.memmap"):
             assert word(call, "allow_pickle") in (None, "False")
         if name in ("yaml.load", "yaml.load_all"):
-            assert "SafeLoader" in (word(call, "Loader") or "")
+            loader = word(call, "Loader") or ""
+            assert "SafeLoader" in (assigned(path, loader) or loader)
         assert not name.startswith(("yaml.unsafe", "yaml.full", "torch.serialization.add_safe_globals")), name
         if name in ("pydoc.locate", "get_class", "get_method", "get_object", "locate"):
             assert path.relative_to(ROOT).as_posix() in LOCATES
     for node in ast.walk(ast.parse(path.read_text())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        assert not {name.partition(".")[0] for name in names} & RUNS
+        if isinstance(node, ast.ImportFrom):
+            assert (node.module or "").partition(".")[0] not in RUNS
 
 
 class Payload:
@@ -83,7 +90,8 @@ def test_torch_files(ran: Path, tmp_path: Path) -> None:
             read(tmp_path / "a.pt")
 
 
-def test_the_progress_of_a_store(ran: Path, tmp_path: Path) -> None:
+def test_the_progress_of_a_store(ran: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is damaged, and the build starts again."""
     folder = tmp_path / "store"
     folder.mkdir()
     buffer = io.BytesIO()
@@ -92,8 +100,8 @@ def test_the_progress_of_a_store(ran: Path, tmp_path: Path) -> None:
         **{name: np.array([Payload(ran)], dtype=object) for name in ("settings", "done", "total", "bad")},
     )
     (folder / "progress.npz").write_bytes(buffer.getvalue())
-    with pytest.raises(ValueError, match="Object arrays"):
-        build_store(Creatures(2, size=16), folder, 16, workers=1)
+    assert len(build_store(Creatures(2, size=16), folder, 16, workers=1)) == 2
+    assert "Object arrays cannot be loaded" in caplog.text
 
 
 def test_the_labels_of_a_store(ran: Path, tmp_path: Path) -> None:

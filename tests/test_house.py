@@ -16,6 +16,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 import callbacks
 from zfnet.config import Analysis, Training, check_config
 from zfnet.models.architectures import ARCHITECTURES, edited
+from zfnet.studies.run import complete_data
 from zfnet.training import Classifier
 
 ROOT = Path(__file__).parents[1]
@@ -189,6 +190,7 @@ def test_every_choice_composes(composed: Callable[..., DictConfig], choice: str)
 @pytest.mark.parametrize("name", GROUPS["analysis"])
 def test_every_analysis_composes(composed: Callable[..., DictConfig], name: str) -> None:
     config = composed(f"analysis={name}", root="analyze")
+    complete_data(config)
     check_config(config, Analysis)
     words = {key for key in config.study if key not in ("_target_", "_partial_")}
     inspect.signature(get_object(config.study._target_)).bind(None, None, **dict.fromkeys(words))

@@ -95,7 +95,7 @@ def complete_data(cfg: DictConfig) -> bool:
         if key != "image_size" or value is not None
     }
     ckpts = cfg.ckpt if OmegaConf.is_list(cfg.ckpt) else [] if cfg.ckpt is None else [cfg.ckpt]
-    paths = [str(ckpt) for ckpt in ckpts]
+    paths = [ckpt for ckpt in ckpts if isinstance(ckpt, str)]  # check_config says what others are
     own = {path: read_checkpoint(Path(path))["card"].get("data") for path in paths}
     described = next(iter(own.values()), None)
     if own:
