@@ -29,11 +29,13 @@ from torch import Tensor
 from callbacks.looking import project, readable, search, writers
 from zfnet.deconv import TopActivations, lot
 from zfnet.errors import InputError
+from zfnet.io import read_torch, save_torch
 from zfnet.viz import evolution_sheet, save_png
 
 PAPER = (1, 2, 5, 10, 20, 30, 40, 64)  # the epochs of Figure 4
 COLUMNS = 10  # of a figure
 STRIP, FIGURE = 1200, 1600  # pixels across
+REMEDY = "delete it to leave its epoch out"
 
 # One layer at one epoch: all maps' winners as "ids", "values", "y" and "x" among so many pictures "searched"; the
 # "maps" drawn, their "pictures" and "patches" (M, 1, 3, h, w).
@@ -170,8 +172,7 @@ class FeatureEvolution(Callback):
         """All of the file or none of it."""
         path = self._path(epoch)
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"settings": self._settings(), "winners": winners}, path.with_suffix(".tmp"))
-        path.with_suffix(".tmp").replace(path)
+        save_torch(path, {"settings": self._settings(), "winners": winners})
 
     def _evaluations(self, last: int) -> dict[int, dict[str, Winners]]:
         """Every layer's winners by epoch, in order, up to epoch `last`; what a resumed run will repeat is later."""
@@ -179,9 +180,9 @@ class FeatureEvolution(Callback):
         files = {int(path.stem.removeprefix("epoch_")): path for path in paths}
         result = {}
         for epoch in sorted(epoch for epoch in files if epoch <= last and self._is_due(epoch)):
-            evaluation = torch.load(files[epoch], map_location="cpu", weights_only=True, mmap=True)
-            if evaluation["settings"] == self._settings():
-                result[epoch] = evaluation["winners"]
+            settings, winners = read_torch(files[epoch], REMEDY, _evaluation, mapped=True)
+            if settings == self._settings():
+                result[epoch] = winners
         return result
 
     def _log(self, trainer: Trainer, epoch: int, layer: str, now: Winners, before: Winners | None) -> None:
@@ -205,6 +206,29 @@ class FeatureEvolution(Callback):
         title = f"{layer}: the strongest activation among {searched:,} pictures"
         sheet = _sheet(title, winners, torch.stack(jumps, dim=1), FIGURE)
         save_png(sheet, self.folder / "evolution" / f"{layer}.png")
+
+
+def _evaluation(content: Any) -> tuple[dict[str, Any], dict[str, Winners]]:
+    """The settings and the winners of an evaluation's file; ValueError where it is none."""
+    for layer in content["settings"]["layers"]:
+        one = content["winners"][layer]
+        count, drawn = len(one["ids"]), len(one["maps"])
+        shapes = {
+            "values": (count,),
+            "y": (count,),
+            "x": (count,),
+            "maps": (drawn,),
+            "pictures": (drawn, 1, 3, *one["pictures"].shape[3:]),
+            "patches": (drawn, 1, 3, *one["pictures"].shape[3:]),
+        }
+        for name, shape in shapes.items():
+            if one[name].shape != shape:
+                raise ValueError(f"{name} of {layer} are {tuple(one[name].shape)}, not {shape}")
+        if not (one["values"].isfinite().all() and one["maps"].min() >= 0 and one["maps"].max() < count):
+            raise ValueError(f"the values or maps of {layer} are out of range")
+        if not (all(isinstance(id_, str) for id_ in one["ids"]) and type(one["searched"]) is int):
+            raise ValueError(f"the ids of {layer} are no strings")
+    return content["settings"], content["winners"]
 
 
 def _story(winners: dict[int, Winners]) -> list[dict[str, Any]]:

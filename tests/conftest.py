@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hypothesis import settings
 from lightning import LightningDataModule, Trainer
 from omegaconf import DictConfig
@@ -106,10 +107,20 @@ def tiny_trainer() -> Callable[..., Trainer]:
 @pytest.fixture(scope="session")
 def composed() -> Iterator[Callable[..., DictConfig]]:
     """`composed("model=alexnet", ...)` is the config that `python train.py model=alexnet ...` gets; with
-    root="analyze" that of analyze.py."""
+    root="analyze" that of analyze.py, with whole=True Hydra's own part, too."""
     register_resolvers()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        yield lambda *overrides, root="train": compose(root, list(overrides))
+        yield lambda *overrides, root="train", whole=False: compose(
+            root, list(overrides), return_hydra_config=whole
+        )
+
+
+@pytest.fixture(scope="module")
+def run_folder(composed: Callable[..., DictConfig]) -> Iterator[None]:
+    """Gives ${hydra:runtime.output_dir} of a composed config a value."""
+    HydraConfig.instance().set_config(composed("hydra.runtime.output_dir=/run", whole=True))
+    yield
+    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,6 @@ from zfnet.validation import (
     Number,
     Positive,
     Seed,
-    Text,
     Whole,
     declared,
     problems,
@@ -36,13 +35,15 @@ from zfnet.validation import (
 )
 
 CHECKED = ("zfnet", "callbacks", "lightning")  # packages whose signatures are checked
-HYDRA = {"_target_": Text, "_partial_": bool, "_recursive_": bool, "_convert_": str, "_args_": list[Any]}
+HYDRA = {"_target_": str, "_partial_": bool, "_recursive_": bool, "_convert_": str, "_args_": list[Any]}
+
+Side = Annotated[int, Field(ge=1, le=8192)]  # pixels
 
 
 class Node(TypedDict):
     """What Hydra makes an object of."""
 
-    _target_: Text
+    _target_: str
 
 
 class Function(Node):
@@ -55,20 +56,20 @@ class Data(Node):
     """conf/data; further keys are the source's."""
 
     source: Function
-    image_size: Count | None
+    image_size: Side | None
     batch_size: Count
     crops: str
     store: bool
-    store_dir: Text
+    store_dir: str
     max_bad: Whole
-    exclude: Text | None
-    root: NotRequired[Text]
+    exclude: str | None
+    root: NotRequired[str]
 
 
 class TrainingData(Data):
     """conf/data, with the image size that a net is made for."""
 
-    image_size: Count  # type: ignore[misc]
+    image_size: Side  # type: ignore[misc]
 
 
 @with_config(extra="forbid")
@@ -87,7 +88,7 @@ class Transfer(TypedDict):
     """conf/transfer."""
 
     method: Literal["frozen", "scratch"]
-    layer: Text | None
+    layer: str | None
     pool: Count | None
     head: str
     strengths: Annotated[Sequence[Positive], Field(min_length=1)]
@@ -100,20 +101,13 @@ class Model(Node):
     pixels: str
 
 
-class TrainerArguments(Node):
-    """conf/trainer: ranges of lightning.Trainer's arguments that it does not check."""
-
-    accumulate_grad_batches: NotRequired[Count]
-    log_every_n_steps: NotRequired[Count]
-    num_nodes: NotRequired[Count]
-
-
 class Training(TypedDict):
     """conf/train.yaml."""
 
     seed: Seed
     name: str | float | None
-    ckpt: Text | None
+    ckpt: str | None
+    trust: NotRequired[Sequence[str]]
     resume: bool
     test: bool
     channels_last: bool
@@ -121,7 +115,7 @@ class Training(TypedDict):
     data: TrainingData
     model: Model
     recipe: Recipe
-    trainer: TrainerArguments
+    trainer: Node
     transfer: Transfer | None
 
 
@@ -130,13 +124,14 @@ class Analysis(TypedDict):
 
     seed: Seed
     name: str | float | None
-    ckpt: Text | Sequence[Text] | None
+    ckpt: str | Sequence[str] | None
+    trust: NotRequired[Sequence[str]]
     split: Literal["train", "val"]
     resume: bool
     data: Data
     model: NotRequired[Model]
     study: Function
-    runs: NotRequired[Text | Annotated[Sequence[Text], Field(min_length=1)]]
+    runs: NotRequired[str | Annotated[Sequence[str], Field(min_length=1)]]
 
 
 def check_config(cfg: DictConfig, section: type) -> None:
@@ -160,7 +155,8 @@ def check_config(cfg: DictConfig, section: type) -> None:
 
 def _unresolved(cfg: Any) -> Iterator[str]:
     """Keys that have no value, and interpolations that lead nowhere."""
-    for key in list(cfg.keys()) if isinstance(cfg, DictConfig) else range(len(cfg)):
+    keys: Any = list(cfg.keys()) if isinstance(cfg, DictConfig) else range(len(cfg))
+    for key in keys:
         name = cfg._get_full_key(key)
         try:
             if OmegaConf.is_missing(cfg, key):

@@ -37,7 +37,6 @@ Positive = Annotated[float, Field(gt=0, le=1e30)]
 NotNegative = Annotated[float, Field(ge=0, le=1e30)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Text = Annotated[str, Field(min_length=1)]
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 NAMES: dict[Any, str] = {
@@ -55,7 +54,6 @@ RANGES = {
     "less_than": "must be below {lt}",
     "finite_number": "must be a finite number",
     "too_short": "must not be empty",
-    "string_too_short": "must not be empty",
 }
 LIMITS = ("ge", "gt", "le", "lt")
 LONGEST = 60  # characters of a value that a message shows
@@ -112,7 +110,6 @@ def section_problems(values: Mapping[str, Any], section: Any, prefix: str = "") 
             yield f"{prefix}{key}={shown(values[key])}: there is no such key"
 
 
-@cache
 def declared(target: Any) -> dict[str, Any]:
     """The declared type of each key of a TypedDict, field of a dataclass, or argument of a function or class."""
     plain_class = inspect.isclass(target) and not is_typeddict(target) and not is_dataclass(target)
@@ -123,7 +120,10 @@ def declared(target: Any) -> dict[str, Any]:
 
 
 def misfit(value: Any, kind: Any) -> str | None:
-    """Why a value is not of a type: "must be at least 1", "a number is needed"; None where it is."""
+    """Why a value is not of a type: "must be at least 1", "a number is needed"; None where it is. No name, path or
+    choice is an empty string."""
+    if value == "":
+        return "must not be empty"
     try:
         _adapter(kind).validate_python(value)
     except ValidationError as error:

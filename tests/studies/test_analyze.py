@@ -211,7 +211,5 @@ def test_errors_are_one_line(
 def test_more_errors(config: Compose) -> None:
     with pytest.raises(InputError, match=f"sees {SIDE}"):
         subject_of(config("data.image_size=64"))
-    with pytest.raises(InputError, match="split='test'"):
-        subject_of(config("split=test"))
     with pytest.raises(InputError, match="not both"):
         subject_of(config("model=zfnet"))

@@ -8,6 +8,9 @@ so that a net trained on `creatures` has seen neither their classes nor their ba
 """
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from zfnet.data.creatures import Creatures
 from zfnet.data.folds import few_per_class
@@ -15,11 +18,12 @@ from zfnet.data.image_data import stored_size
 from zfnet.data.selection import Selection
 from zfnet.data.sources import Split
 
+Drawn = Annotated[int, Field(ge=1, le=10**6)]  # pictures: each takes milliseconds
 PER_CLASS = 110  # pictures of `creatures_few`: 60 to learn from and 50 to test on
 
 
 def creatures(
-    split: Split, train: int, val: int, image_size: int, classes: Sequence[str] | None = None
+    split: Split, train: Drawn, val: Drawn, image_size: int, classes: Sequence[str] | None = None
 ) -> Creatures:
     """`train` or `val` pictures of the classes, None for all twelve."""
     count = {"train": train, "val": val}[split]

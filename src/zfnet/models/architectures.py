@@ -12,6 +12,7 @@ from typing import Any
 
 from zfnet.errors import InputError
 from zfnet.models.layers import Conv, Layer, Linear, Pool
+from zfnet.validation import check, declared
 
 Table = dict[str, Layer]
 Edit = Mapping[str, Mapping[str, Any] | None]
@@ -76,6 +77,8 @@ def edited(table: Table, edit: Edit) -> Table:
 
 
 def _changed(name: str, row: Layer, changes: Mapping[str, Any]) -> Layer:
+    kinds = {**declared(type(row)), "pool": Mapping[str, int] | None}
+    check(changes, kinds, f"model.edit.{name}.")
     try:
         pool = changes.get("pool")
         if pool is not None and isinstance(row, Conv):

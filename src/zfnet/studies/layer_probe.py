@@ -10,7 +10,6 @@ computed once and kept for other folds, numbers and runs. `layer_probe.png`, `la
 stopped goes on with resume=true.
 """
 
-import json
 import logging
 import math
 import statistics
@@ -26,11 +25,11 @@ from torch import Tensor
 from zfnet.data.image_store import Chosen, Images, ImageStore, OnTheFly
 from zfnet.data.selection import Selection
 from zfnet.errors import InputError
-from zfnet.io import save
 from zfnet.progress import progress_bar
 from zfnet.studies.layers import all_but_classifier, papers_numbers
 from zfnet.studies.paper import LAYERS
 from zfnet.studies.results import write_json
+from zfnet.studies.resuming import images_fingerprint, load_progress, save_progress
 from zfnet.studies.subject import Subject
 from zfnet.training.features import kept_features
 from zfnet.training.linear import Kind, Rotated, chosen_strength, class_accuracy, fit_readout
@@ -80,7 +79,8 @@ def study(
         for number in range(folds)
     ]
     settings = {"layers": layers, "pool": pool, "strengths": list(strengths), "seed": seed}
-    done = _Done(folder / "probed.json", settings)
+    data = images_fingerprint(whole, subject.source.name)
+    done = _Done(folder / "probed.json", settings, {**subject.fingerprint(), "data": data, **settings})
     features = kept_features(
         subject.net, subject.prepare, whole, layers, _folder(whole, kept), pool, batch_size=subject.batch_size
     )
@@ -115,21 +115,18 @@ def study(
 class _Done:
     """What was measured, by layer, number of training images, fold and head: on the disk after each."""
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
-        self.path, self.settings = path, settings
-        self.found: dict[str, dict[str, float]] = {}
-        if path.exists():
-            before = json.loads(path.read_text())
-            if before["settings"] == settings:
-                self.found = before["found"]
-                log.info("going on after %d classifiers", len(self.found))
+    def __init__(self, path: Path, settings: dict[str, Any], fingerprint: dict[str, Any]) -> None:
+        self.path, self.settings, self.fingerprint = path, settings, fingerprint
+        self.found: dict[str, dict[str, float]] = load_progress(path, fingerprint, _measured) or {}
+        if self.found:
+            log.info("going on after %d classifiers", len(self.found))
 
     def get(self, layer: str, k: int, fold: int, head: str) -> dict[str, float] | None:
         return self.found.get(f"{layer}/{k}/{fold}/{head}")
 
     def put(self, layer: str, k: int, fold: int, head: str, result: dict[str, float]) -> None:
         self.found[f"{layer}/{k}/{fold}/{head}"] = result
-        save(self.path, json.dumps({"settings": self.settings, "found": self.found}).encode())
+        save_progress(self.path, self.fingerprint, self.found)
 
     def over_folds(self, layer: str, head: str, k: int, folds: int) -> dict[str, Any]:
         """Every fold's accuracy and strength, their mean and deviation."""
@@ -138,6 +135,14 @@ class _Done:
         std = statistics.stdev(accuracies) if folds > 1 else math.nan
         mean = {"mean": statistics.fmean(accuracies), "std": std}
         return {"folds": accuracies, **mean, "strengths": [result["strength"] for result in each]}
+
+
+def _measured(found: Any) -> dict[str, dict[str, float]]:
+    """Results by layer, number, fold and head; ValueError where they are none."""
+    for key, result in found.items():
+        if not (0 <= result["accuracy"] <= 1 and 0 < result["strength"] < math.inf):
+            raise ValueError(f"{key} has the accuracy {result['accuracy']}, strength {result['strength']}")
+    return found
 
 
 def _rows(subject: Subject, whole: Images, split: str, k: int, fold: int) -> Tensor:

@@ -27,10 +27,10 @@ from zfnet.data.exclusion import read_exclusion, write_exclusion
 from zfnet.data.image_store import Chosen
 from zfnet.data.sources import photos
 from zfnet.errors import InputError
-from zfnet.io import length_of, mapped
-from zfnet.models.pretrained import load_plain
+from zfnet.io import length_of, mapped, writing
 from zfnet.progress import progress_bar
 from zfnet.studies.results import write_json
+from zfnet.studies.resuming import DELETE, images_fingerprint, load_progress, save_progress
 from zfnet.validation import Share
 from zfnet.viz import save_png
 from zfnet.viz.overlap import AlikePair, overlap_sheet
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 SHOWN = 60  # pairs in the figure
 BATCH = 128  # pictures made small at once
+BEGUN = "search.json"  # in the folder of a search that is not finished: what it is of
 SAVED_EVERY = 60  # seconds of search that a kill may cost
 
 
@@ -54,6 +55,11 @@ class Part:
     @property
     def second(self) -> Images:
         return self.images if self.others is None else self.others
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the pairs depend on, beside the threshold."""
+        others = {} if self.others is None else {"with": images_fingerprint(self.others, self.name)}
+        return {**images_fingerprint(self.images, self.split), **others}
 
     def __str__(self) -> str:
         return f"{self.split} with {self.name}" if self.others is not None else "all with one another"
@@ -73,10 +79,12 @@ class Alike:
 def study(data: ImageData, folder: Path, against: str | None, exclude: str | None, threshold: Share) -> None:
     """Compares the data set's splits with one another, or with the photos below the folder `against`."""
     parts = compared(data, against, exclude)
+    fingerprint = {"threshold": threshold, **{part.split: part.fingerprint() for part in parts}}
+    _check_begun(folder, fingerprint)
     found: list[Alike] = []
     for part in parts:
         start = time.monotonic()
-        pairs = searched(part, folder, threshold)
+        pairs = searched(part, folder, threshold, fingerprint)
         seconds, counts = time.monotonic() - start, (len(part.images), len(part.second), len(pairs.first))
         log.info("%s: %d and %d pictures, %d near-duplicates, %.1f s", part, *counts, seconds)
         found += [_alike(part, *pair) for pair in zip(*(each.tolist() for each in pairs), strict=True)]
@@ -99,7 +107,7 @@ def study(data: ImageData, folder: Path, against: str | None, exclude: str | Non
         "left_out": {split: len(ids) for split, ids in left_out.items()},
     }
     write_json(result, folder / "overlap.json", indent=1)
-    for path in (*folder.glob("*.small"), *folder.glob("search_*.pt")):
+    for path in (*folder.glob("*.small"), *folder.glob("search_*.pt"), folder / BEGUN):
         path.unlink()
     if found:
         count = sum(map(len, left_out.values()))
@@ -142,13 +150,29 @@ def _below(against: str, data: ImageData) -> Images:
     ).open("val")
 
 
-def searched(part: Part, folder: Path, threshold: float) -> Pairs:
+def _check_begun(folder: Path, fingerprint: dict[str, Any]) -> None:
+    """Says in `search.json` what the kept small pictures are of; InputError where it says something else."""
+    path = folder / BEGUN
+    if load_progress(path, fingerprint, _begun) is None:
+        if small := sorted(folder.glob("*.small")):
+            raise InputError(f"{small[0]}: {BEGUN}, which says what it is of, is missing; {DELETE}")
+        save_progress(path, fingerprint, True)
+
+
+def _begun(found: Any) -> bool:
+    if found is not True:
+        raise ValueError(f"found is {found!r}")
+    return found
+
+
+def searched(part: Part, folder: Path, threshold: float, fingerprint: dict[str, Any]) -> Pairs:
     """All pairs of a part; what was found and made small before a kill is taken up again."""
     first = kept_small(part.images, folder / f"{part.split}.small")
     second = None if part.others is None else kept_small(part.others, folder / "with.small")
     state = folder / f"search_{part.split}.pt"
-    start, *before = load_plain(state) if state.exists() else [0]
-    parts = [Pairs(*before)] if before else []
+    counts = len(first), len(first if second is None else second)
+    start, before = load_progress(state, fingerprint, partial(_found, *counts)) or (0, joined([]))
+    parts = [before]
     saved = time.monotonic()
     with progress_bar() as bar:
         task = bar.add_task("", total=len(first), completed=start)
@@ -156,11 +180,25 @@ def searched(part: Part, folder: Path, threshold: float) -> Pairs:
             parts.append(pairs)
             bar.update(task, completed=done)
             if time.monotonic() - saved > SAVED_EVERY:
-                unfinished = state.with_suffix(".tmp")
-                torch.save([done, *joined(parts)], unfinished)
-                unfinished.replace(state)
+                save_progress(state, fingerprint, [done, *joined(parts)])
                 saved = time.monotonic()
     return joined(parts)
+
+
+def _found(first: int, second: int, state: Any) -> tuple[int, Pairs]:
+    """How many rows are done, and their pairs; ValueError where they are none of so many pictures."""
+    done, pairs = state[0], Pairs(*state[1:])
+    if type(done) is not int or not 0 < done <= first:
+        raise ValueError(f"{done} of {first} pictures")
+    for each, like in zip(pairs, joined([]), strict=True):
+        if each.dim() != 1 or len(each) != len(pairs.first) or each.dtype != like.dtype:
+            raise ValueError(f"pairs of {each.dtype}, {tuple(each.shape)}")
+    for rows, count in ((pairs.first, done), (pairs.second, second)):
+        if len(rows) and not (rows.min() >= 0 and rows.max() < count):
+            raise ValueError(f"pairs beyond {count} pictures")
+    if not pairs.correlation.isfinite().all():
+        raise ValueError("correlations that are not finite")
+    return done, pairs
 
 
 def kept_small(images: Images, path: Path) -> Tensor:
@@ -168,13 +206,17 @@ def kept_small(images: Images, path: Path) -> Tensor:
     finished."""
     picture = SIDE * SIDE * 3
     begun = length_of(path) // (BATCH * picture)
-    with path.open("ab") as file, progress_bar() as bar:
+    with writing(path):
+        file = path.open("ab")
         file.truncate(begun * BATCH * picture)
+    with file, progress_bar() as bar:
         task = bar.add_task("", total=len(images), completed=begun * BATCH)
         for small in _small(images, begun):
-            file.write(small.numpy().data)
+            with writing(path):
+                file.write(small.numpy().data)
+                file.flush()
             bar.update(task, advance=len(small))
-    return mapped(path, (len(images), SIDE, SIDE, 3), torch.uint8, "delete it and run the same command again")
+    return mapped(path, (len(images), SIDE, SIDE, 3), torch.uint8, DELETE)
 
 
 def _small(images: Images, begun: int) -> Iterator[Tensor]:

@@ -6,6 +6,7 @@ subject.inputs([3, 5]), subject.pixels([3, 5])
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from zfnet.data.image_store import Images
 from zfnet.data.preprocessing import Preprocessing
 from zfnet.data.sources import Source
 from zfnet.errors import InputError
+from zfnet.fingerprint import digest
+from zfnet.studies.resuming import images_fingerprint, net_fingerprint
 
 
 @dataclass
@@ -45,6 +48,16 @@ class Subject:
         for first in range(start, len(self.images), self.batch_size):
             indices = range(first, min(first + self.batch_size, len(self.images)))
             yield self.inputs(indices), torch.tensor(indices)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What results on these images depend on: the net, the images and how they are prepared."""
+        prepare = self.prepare
+        return {
+            "net": net_fingerprint(self.net),
+            "data": images_fingerprint(self.images, self.source.name),
+            "image_size": prepare.crop,
+            "preprocessing": digest(prepare.store_size, prepare.mean, prepare.std),
+        }
 
     def check_takes_images(self) -> None:
         """InputError, in the net's own words, where it does not take images of this size."""

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from torch import Tensor
 from zfnet.analysis.localisation import energy_inside
 from zfnet.deconv import Deconvnet, Patches, Top, TopActivations, Unit, convolutions, lot, top_activations
 from zfnet.errors import InputError
-from zfnet.models.pretrained import load_plain
 from zfnet.progress import progress_bar
 from zfnet.studies.objects import knows_objects, object_of
 from zfnet.studies.results import write_json
+from zfnet.studies.resuming import load_progress, save_progress
 from zfnet.studies.subject import Subject
 from zfnet.validation import Count, Whole
 from zfnet.viz import FeaturePanel, feature_sheet, save_png
@@ -151,9 +152,11 @@ def chosen_maps(maps: int | Sequence[int], count: int, layer: str) -> list[int]:
 
 def _searched(subject: Subject, path: Path, layers: list[str], k: int) -> TopActivations:
     """The search over all pictures, going on from `path` if it was stopped."""
-    top = TopActivations(layers, k)
-    if path.exists():
-        top.load_state_dict(load_plain(path))
+    fingerprint = {**subject.fingerprint(), "layers": layers, "k": k}
+    top = load_progress(path, fingerprint, partial(_restored, layers, k, len(subject.images)))
+    if top is None:
+        top = TopActivations(layers, k)
+    else:
         log.info("going on after %d of %d pictures", top.seen, len(subject.images))
     start = time.monotonic()
     saved = start
@@ -163,7 +166,7 @@ def _searched(subject: Subject, path: Path, layers: list[str], k: int) -> TopAct
         for batch in subject.batches(top.seen):
             yield batch
             if time.monotonic() - saved > SAVED_EVERY:
-                _save(top, path)
+                save_progress(path, fingerprint, top.state_dict())
                 saved = time.monotonic()
 
     top_activations(subject.net, batches(), layers, k, top, total=len(subject.images))
@@ -171,7 +174,26 @@ def _searched(subject: Subject, path: Path, layers: list[str], k: int) -> TopAct
     return top
 
 
-def _save(top: TopActivations, path: Path) -> None:
-    unfinished = path.with_suffix(".tmp")
-    torch.save(top.state_dict(), unfinished)
-    unfinished.replace(path)
+def _restored(layers: list[str], k: int, count: int, state: Any) -> TopActivations:
+    """A search that was stopped; ValueError where it is none of `count` pictures."""
+    if set(state["tops"]) != set(layers):
+        raise ValueError(f"it has the layers {', '.join(state['tops'])}")
+    top = TopActivations(layers, k)
+    top.load_state_dict(state)
+    if type(top.seen) is not int or not 0 < top.seen <= count:
+        raise ValueError(f"seen={top.seen} of {count} pictures")
+    for layer in layers:
+        values, *places = vars(top[layer]).values()
+        if (
+            values.dim() != 2
+            or values.shape[1] != k
+            or not values.is_floating_point()
+            or values.isnan().any()
+        ):
+            raise ValueError(f"the values of {layer} are {values.dtype}, {tuple(values.shape)}")
+        for each in places:
+            if each.shape != values.shape or each.dtype != torch.int64 or each.min() < -1:
+                raise ValueError(f"the places of {layer} are {each.dtype}, {tuple(each.shape)}")
+        if top[layer].images.max() >= top.seen:
+            raise ValueError(f"{layer} has pictures beyond {top.seen}")
+    return top

@@ -52,8 +52,15 @@ class Kept:
         """Pictures that are safe on the disk."""
         if not self.index.exists():
             return 0
-        done = read_json(self.index, REMEDY, lambda state: int(state["done"]))
+        done = read_json(self.index, REMEDY, self._done)
         return done if length_of(self.data) >= done * self.picture else 0
+
+    def _done(self, state: Any) -> int:
+        """What the index says; ValueError where it is none of this file."""
+        done, shape = state["done"], state["shape"]
+        if shape != list(self.shape) or type(done) is not int or not 0 <= done <= self.shape[0]:
+            raise ValueError(f"{done} pictures are done of {shape}, where {list(self.shape)} are expected")
+        return done
 
     @property
     def missing(self) -> int:

@@ -15,13 +15,33 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from zfnet.io import read_json, save_json
 
+OBJECTIVES = ("val/top1_error", "val/mean_average_precision")
 log = logging.getLogger(__name__)
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
     """A finished run's numbers; None when it is not finished."""
     path = folder / "result.json"
-    return read_json(path, "delete it to train again", dict) if path.exists() else None
+    return read_json(path, "delete it to train again", _checked) if path.exists() else None
+
+
+def _checked(content: Any) -> dict[str, Any]:
+    """The content of result.json; ValueError where it is none of a finished run."""
+    if not isinstance(content, dict):
+        raise ValueError("it holds no numbers by name")
+    if not any(isinstance(content.get(key), int | float) for key in OBJECTIVES):
+        raise ValueError(f"it has neither {' nor '.join(OBJECTIVES)}")
+    for key, value in content.items():
+        if key.startswith(("val/", "test/", "trained/")) and not _are_numbers(value):
+            raise ValueError(f"{key} is {value!r}")
+    return content
+
+
+def _are_numbers(value: Any) -> bool:
+    """Whether a value is a number, or numbers by name: average precisions of classes."""
+    if isinstance(value, dict):
+        return all(map(_are_numbers, value.values()))
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def objective(result: dict[str, Any]) -> float:

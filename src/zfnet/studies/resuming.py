@@ -1,0 +1,87 @@
+"""What a study has found so far, in a file that says what it depends on.
+
+    save_progress(path, fingerprint, {"seen": 640, ...})
+    load_progress(path, fingerprint, parse)              # None where there is none
+
+A file of another net, other images or other settings is refused. JSON by its name, else torch's format.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import nn
+
+from zfnet.data.image_store import Chosen, Images
+from zfnet.fingerprint import check_fingerprint, digest
+from zfnet.io import read_json, read_torch, save_json, save_torch
+
+DELETE = "delete it to start again"
+T = TypeVar("T")
+
+
+def save_progress(path: Path, fingerprint: Mapping[str, Any], found: Any) -> None:
+    """Writes the whole file, or leaves the old one."""
+    content = {"fingerprint": dict(fingerprint), "found": found}
+    if path.suffix == ".json":
+        save_json(path, content)
+    else:
+        save_torch(path, content)
+
+
+def load_progress(path: Path, fingerprint: Mapping[str, Any], parse: Callable[[Any], T]) -> T | None:
+    """What `save_progress` wrote.
+
+    Args:
+        path: the file.
+        fingerprint: what the results depend on now.
+        parse: checks what was found. Whatever it raises means that the file is damaged.
+
+    Returns:
+        What `parse` returns; None where there is no file.
+
+    Raises:
+        InputError: the file is damaged, or was made with another fingerprint.
+    """
+
+    def checked(content: Any) -> T:
+        if not isinstance(content, dict) or not isinstance(content.get("fingerprint"), dict):
+            raise ValueError("it does not say what it was made with")
+        check_fingerprint(path, content["fingerprint"], fingerprint, f"give the same settings, or {DELETE}")
+        return parse(content["found"])
+
+    if not path.exists():
+        return None
+    return (read_json if path.suffix == ".json" else read_torch)(path, DELETE, checked)
+
+
+def net_fingerprint(net: nn.Module) -> str:
+    """A net by its modules, their plain attributes, and the values of all tensors."""
+    modules = [
+        [name, f"{type(module).__module__}.{type(module).__qualname__}", repr(_plain(vars(module)))]
+        for name, module in net.named_modules()
+    ]
+    tensors = [*net.named_parameters(), *net.named_buffers()]
+    each = [[name, digest(tensor)] for name, tensor in tensors]
+    return f"{type(net).__name__} {digest(modules, each)}"
+
+
+def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    kinds = (bool, int, float, str, tuple, type(None))
+    names = sorted(
+        name for name, value in attributes.items() if isinstance(value, kinds) and name != "training"
+    )
+    return {name: attributes[name] for name in names}
+
+
+def images_fingerprint(images: Images, name: str) -> dict[str, Any]:
+    """Images by their ids, labels and size, and by the mean of the set that they are chosen from."""
+    base = images.base if isinstance(images, Chosen) else images
+    ends = f": {images.ids[0]} ... {images.ids[-1]}" if images.ids else ""
+    return {
+        "images": f"{len(images)} of {name}{ends} ({digest(images.ids)})",
+        "classes": digest(images.classes),
+        "labels": digest(images.labels),
+        "size": images.size,
+        "mean": digest(base.mean),
+    }

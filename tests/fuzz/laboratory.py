@@ -1,0 +1,262 @@
+"""What the fuzz tests need: a process that runs commands, and a run, a sweep and searches that were stopped."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from PIL import Image
+from torchvision.models import squeezenet1_1
+
+from tests.fuzz.commands import NARROW_RUN, Case
+from tests.fuzz.damage import Kept
+from zfnet.data import Creatures
+from zfnet.studies import layer_probe, overlap, top_activations
+from zfnet.studies.run import shown, subject_of
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 60  # that a command may take
+
+
+class Laboratory:
+    """A folder with everything, made when it is asked for."""
+
+    def __init__(self, folder: Path, composed: Callable[..., DictConfig]) -> None:
+        self.folder, self.composed = folder, composed
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        environment["PYTHONPATH"] = str(ROOT / "src")
+        self.worker = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(Path(__file__).with_name("worker.py"))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        assert self.worker.stdin
+        self.worker.stdin.close()
+        self.worker.wait(timeout=SECONDS)
+
+    def run(self, case: Case, seconds: float = SECONDS) -> dict[str, Any]:
+        """How a command line ends: "status" (None: it was killed), "seconds" and "output"."""
+        assert self.worker.stdin
+        assert self.worker.stdout
+        asked = {"script": str(ROOT / case.script), "words": case.words, "seconds": seconds}
+        self.worker.stdin.write(json.dumps(asked) + "\n")
+        self.worker.stdin.flush()
+        return json.loads(self.worker.stdout.readline())
+
+    def make(self, script: str, *words: str) -> None:
+        done = self.run(Case(script, (f"data.store_dir={self.stores}", *words)), seconds=240)
+        assert done["status"] == 0, done["output"]
+
+    @property
+    def stores(self) -> Path:
+        return self.folder / "lab" / "stores"
+
+    @cached_property
+    def photos(self) -> Path:
+        """Images in the layout of data=folder."""
+        root = self.folder / "photos"
+        for split, count in (("train", 16), ("val", 8)):
+            source = Creatures(count, split=split, size=56)
+            for i in range(count):
+                path = root / split / source.classes[i % 4] / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(source.read(i).permute(1, 2, 0).numpy()).save(path)
+        return root
+
+    @cached_property
+    def trained(self) -> Path:
+        """The folder of a finished run with all that callbacks write."""
+        self.make("train.py", *NARROW_RUN, f"hydra.run.dir={self.folder}/lab/run")
+        return self.folder / "lab" / "run"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.trained / "checkpoints" / "last.ckpt"
+
+    @cached_property
+    def lab(self) -> Path:
+        """The folder of everything below, which each case of damage copies."""
+        run, lab = self.trained, self.folder / "lab"
+        few = ["data=creatures_few", "data.image_size=48", "data.batch_size=8", "data.images_per_class=5"]
+        transfer = ["transfer=frozen", f"ckpt={self.checkpoint}", "callbacks=[]"]
+        self.make("train.py", *few, *transfer, f"hydra.run.dir={lab}/transfer")
+        sweep = [*NARROW_RUN, "callbacks=[]", "seed=1,2", f"hydra.sweep.dir={lab}/sweep", "--multirun"]
+        self.make("train.py", *sweep)
+        self.stopped_searches()
+        unfinished = lab / "unfinished"
+        shutil.copytree(run, unfinished)
+        (unfinished / "result.json").unlink()
+        (unfinished / "checkpoints" / "best_epoch_000.ckpt").unlink()
+        torch.manual_seed(0)
+        torch.save(squeezenet1_1(weights=None).state_dict(), lab / "squeezenet.pth")
+        ids = Creatures(16, split="val", size=55).ids
+        (lab / "boxes.csv").write_text(f"image,x0,y0,x1,y1\n{ids[0]},5,5,30,30\n{ids[1]},5,5,30,30\n")
+        parts = [f"{name},{part},{x},20" for name in ids[:4] for part, x in (("nose", 10), ("ear", 30))]
+        (lab / "parts.csv").write_text("\n".join(["image,part,x,y", *parts]) + "\n")
+        train = Creatures(32, split="train", size=55).ids
+        (lab / "exclude.csv").write_text(f"data_set,split,image\ncreatures,train,{train[0]}\n")
+        return lab
+
+    def stopped_searches(self) -> None:
+        """Killed analyses of each kind that can go on."""
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (top_activations, overlap):
+                patch.setattr(module, "SAVED_EVERY", -1)
+            patch.setattr("zfnet.analysis.overlap.ROWS", 8)
+            words = [*self.analysis_words("top_activations"), "data.batch_size=4"]
+            subject = subject_of(self.composed(*words, root="analyze"))
+            with stopped(patch, type(subject), "inputs", after=2):
+                top_activations.study(subject, self.place("top_activations"), ["conv1"], maps=2, k=2)
+            config = self.composed(*self.analysis_words("overlap"), root="analyze")
+            with stopped(patch, overlap, "overlap_sheet"):
+                overlap.study(shown(overlap.study, config), self.place("overlap"), None, None, 0.8)
+            subject = subject_of(self.composed(*self.analysis_words("layer_probe"), root="analyze"))
+            kept = str(self.stores.parent / "features")
+            with stopped(patch, layer_probe, "draw_probe"):
+                layer_probe.study(
+                    subject, self.place("layer_probe"), [5], 1, ["fc7"], 6, ["svm"], [1, 10], kept, 0
+                )
+
+    def analysis_words(self, name: str) -> list[str]:
+        """The words of an analysis of this laboratory."""
+        data = ["data.source.train=32", "data.source.val=16", f"data.store_dir={self.stores}"]
+        own = {
+            "top_activations": [*data, "layers=[conv1]", "maps=2", "k=2"],
+            "overlap": [*data, "data.image_size=48"],
+            "layer_probe": [
+                *("data=creatures_few", f"data.store_dir={self.stores}", "images_per_class=[5]", "folds=1"),
+                *("layers=[fc7]", "heads=[svm]", "strengths=[1,10]"),
+            ],
+        }[name]
+        ckpt = [] if name == "overlap" else [f"ckpt={self.checkpoint}"]
+        return [f"analysis={name}", *own, *ckpt]
+
+    def place(self, name: str) -> Path:
+        folder = self.folder / "lab" / name
+        folder.mkdir()
+        return folder
+
+    def kept(self) -> list[Kept]:
+        """Every kind of file that we read back."""
+        at, lab = "{at}", self.lab
+        store, out = f"data.store_dir={at}/stores", f"hydra.run.dir={at}/out"
+        ckpt = f"ckpt={at}/run/checkpoints/last.ckpt"
+        doctor = ("analysis=doctor", "layers=[conv1]", "images=2", "data.source.val=16", store, out)
+        going = ("resume=true", *NARROW_RUN, f"hydra.run.dir={at}/unfinished", store)
+        finished = ("resume=true", *NARROW_RUN, f"hydra.run.dir={at}/run", store)
+        report = ("analysis=report", f"runs={at}/run", out)
+        top, probe, overlap = (
+            (*self.analysis_words(name), f"hydra.run.dir={at}/{name}")
+            for name in ("top_activations", "layer_probe", "overlap")
+        )
+        made = (
+            f"data.store_dir={self.stores}",
+            *NARROW_RUN,
+            "callbacks=[]",
+            "seed=1,2",
+        )  # the sweep's own words
+        sweep = (*made, f"hydra.sweep.dir={at}/sweep", "--multirun")
+        few = ("data=creatures_few", "data.image_size=48", "data.batch_size=8", "data.images_per_class=5")
+        frozen = ("transfer=frozen", "callbacks=[]", *few, ckpt, store, out)
+        weights = ("model=torchvision", "model.name=squeezenet1_1", f"model.weights={at}/squeezenet.pth")
+        weights = (*weights, "data.image_size=64", "layers=[features.0]")
+        missing = [f"without {key}" for key in list(squeezenet1_1().state_dict())[:4]]
+        fresh = frozenset(missing)  # what a file does not hold starts fresh, and the log says so
+        parts = ("draws=2", "permutations=9", "parts_side=48", "images=4")
+        anew = (*NARROW_RUN, "callbacks=[]", store, out)
+        looked = ("data.source.train=32", "data.source.val=16", ckpt, store, out)
+        all_ = frozenset({"*"})
+        ending = frozenset({"cut at 99 %"})  # a line's end, or what may have been all
+        told = frozenset(  # for a reader of the file alone
+            f"{how} {key}"
+            for how in ("without", "null for", "a list for")
+            for key in ("layer", "pool", "crops")
+        )
+        unused = frozenset(  # of a checkpoint that is not trained on
+            f"{how} {key}"
+            for how in ("without", "a number for")
+            for key in ("epoch", "global_step", "pytorch-lightning_version")
+        )
+        files = [
+            Kept("run/checkpoints/last.ckpt", "analyze.py", (*doctor, ckpt), unused),
+            Kept("unfinished/checkpoints/last.ckpt", "train.py", going, all_),  # or anew, with a warning
+            Kept("run/result.json", "train.py", finished),
+            Kept("run/result.json", "analyze.py", report, all_),  # the report names what it cannot read
+            Kept("run/history.json", "analyze.py", report, all_),
+            Kept("run/.hydra/config.yaml", "analyze.py", report, all_),
+            Kept("run/.hydra/hydra.yaml", "analyze.py", report, all_),
+            Kept("unfinished/evolution/epoch_001.pt", "train.py", going),
+            Kept("sweep/sweep.json", "train.py", sweep),
+            Kept("top_activations/search.pt", "analyze.py", top),
+            Kept("layer_probe/probed.json", "analyze.py", probe),
+            Kept("overlap/search.json", "analyze.py", overlap),
+            Kept("overlap/search_train.pt", "analyze.py", overlap),
+            Kept("overlap/train.small", "analyze.py", overlap, all_),  # made again
+            Kept("squeezenet.pth", "analyze.py", (*doctor[:1], *weights, *doctor[2:]), fresh),
+            Kept(
+                "boxes.csv",
+                "analyze.py",
+                ("analysis=sanity", "k=2", "images=2", f"boxes={at}/boxes.csv", *looked),
+                ending,
+            ),
+            Kept(
+                "parts.csv",
+                "analyze.py",
+                ("analysis=correspondence", f"parts={at}/parts.csv", *parts, *looked),
+                ending,
+            ),
+            Kept("exclude.csv", "train.py", (f"data.exclude={at}/exclude.csv", *anew), ending),
+        ]
+        unseen = {"images.u8": frozenset({"random bytes"}), "index.json": frozenset({"a link to itself"})}
+        names = ("index.json", "labels.npy", "ids.txt", "mean.npy", "images.u8")
+        for name in names:
+            survives = unseen.get(name, frozenset())  # pixels have no checksum; a link to nothing is no store
+            place = next(
+                p for p in self.stores.rglob(name) if "few" not in str(p) and "train" in p.parent.name
+            )
+            files.append(Kept(str(place.relative_to(lab)), "train.py", anew, survives))
+        for suffix in ("json", "f32"):
+            place = next(iter(sorted((lab / "features").rglob(f"*.{suffix}"))))
+            survives = all_ if suffix == "f32" else ending | told  # too short: computed again
+            files.append(Kept(str(place.relative_to(lab)), "train.py", frozen, survives))
+        return files
+
+
+@contextmanager
+def stopped(patch: pytest.MonkeyPatch, owner: Any, name: str, after: int = 0) -> Iterator[None]:
+    """A kill at the call of a function, after so many calls."""
+    real, calls = getattr(owner, name), []
+
+    def dying(*words: Any, **named: Any) -> Any:
+        if len(calls) == after:
+            raise KeyboardInterrupt
+        calls.append(name)
+        return real(*words, **named)
+
+    with patch.context() as inner:
+        inner.setattr(owner, name, dying)
+        try:
+            yield
+        except KeyboardInterrupt:
+            return
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """A hash of every file below a folder, but for logs and the record of the command."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if path.suffix not in (".log", ".lock") and ".hydra" not in path.parts and "tfevents" not in path.name
+    }

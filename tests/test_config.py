@@ -1,0 +1,119 @@
+"""Each wrong key or value of a command line is one line; that all of conf/ passes is in test_house.py."""
+
+from collections.abc import Callable
+
+import pytest
+from omegaconf import DictConfig
+
+from zfnet.config import Analysis, Training, check_config
+from zfnet.errors import InputError
+
+Compose = Callable[..., DictConfig]
+
+
+pytestmark = pytest.mark.usefixtures("run_folder")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "name=12",
+        "callbacks.best=null",
+        "callbacks=[]",
+        "+callbacks.mine={_target_: collections.Counter, words: [a, b]}",
+        "model._target_=torch.nn.Linear +model.anything=3",
+        "+width=3 ++data.batch_size='${width}'",
+        "recipe=paper recipe.lr=1",
+        "+data.val_fraction=0.5 data=folder data.root=/photos",
+        "++trainer.limit_train_batches=0.5",
+    ],
+)
+def test_what_passes(composed: Compose, words: str) -> None:
+    check_config(composed(*split(words)), Training)
+
+
+def split(words: str) -> list[str]:
+    """The words of a command line, of which those in braces hold spaces."""
+    return [words] if "{_" in words else words.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("data.batch_size=0", "data.batch_size=0: must be at least 1"),
+        ("seed=null", "seed=null: a whole number is needed"),
+        ("seed=1.0", "seed=1.0: a whole number is needed"),
+        ("seed='1'", "seed=1: a whole number is needed"),
+        ("recipe.lr=abc", "recipe.lr=abc: a number is needed"),
+        ("recipe.lr=nan", "recipe.lr=nan: must be a finite number"),
+        ("recipe.lr=inf seed=-1", "seed=-1: must be at least 0 (and 1 more)"),
+        ("recipe.momentum=1", "recipe.momentum=1: must be below 1"),
+        ("recipe.lr='${nope}'", "recipe.lr: Interpolation key 'nope' not found"),
+        ("+recipe.nesterov=true", "recipe.nesterov=true: there is no such key"),
+        ("~recipe.lr", "recipe.lr is missing: give recipe.lr=..."),
+        ("~recipe", "recipe is missing: give recipe=..."),
+        ("+foo=1", "foo=1: there is no such key"),
+        ("test=yes", "test=yes: true or false is needed"),
+        ("data=folder", "data.root has no default: give data.root=..."),
+        ("data.image_size=null", "data.image_size=null: a whole number is needed"),
+        ("data.source=abc", "data.source=abc: a mapping {...} is needed"),
+        ("data.source.train=abc", "data.source.train=abc: a whole number is needed"),
+        ("data.classes=bear", "data.classes=bear: a list [...] of strings or null is needed"),
+        ("+data.foo=1", "data.foo=1: zfnet.data.embedded.creatures has no such argument"),
+        ("data=cifar10 data.root=3", "data.root=3: a string is needed"),
+        ("~data.fold data=creatures_few", "data.fold is missing: give data.fold=..."),
+        ("data.source._partial_=false", "data.source._partial_=false: one of true is needed"),
+        ("model.edit={conv1:3}", "model.edit.conv1=3: a mapping {...} or null is needed"),
+        ("model=torchvision", "model.name has no default: give model.name=..."),
+        ("model._target_=no.such.net", "model._target_=no.such.net: no such function or class"),
+        ("+model.depth=3", "model.depth=3: zfnet.models.convnet has no such argument"),
+        ("model.pixels=3", "model.pixels=3: a string is needed"),
+        ("~model.pixels", "model.pixels is missing: give model.pixels=..."),
+        ("trainer.max_epochs=abc", "trainer.max_epochs=abc: a whole number or null is needed"),
+        ("+trainer.foo=1", "trainer.foo=1: lightning.Trainer has no such argument"),
+        ("callbacks.best=3", "callbacks.best=3: a mapping {...} or null is needed"),
+        ("+callbacks.mine={a:1}", "callbacks.mine._target_ is missing: give callbacks.mine._target_=..."),
+        ("callbacks.feature_evolution.maps=abc", "callbacks.feature_evolution.maps=abc: a whole number is needed"),
+        ("+callbacks.throughput.a=1", "callbacks.throughput.a=1: callbacks.Throughput has no such argument"),
+        ("transfer=frozen transfer.strengths=[1,a]", "transfer.strengths=[1, a]: a list [...] of numbers is needed"),
+        ("transfer=frozen transfer.strengths=[0,1]", "transfer.strengths=[0, 1]: each must be above 0"),
+        ("transfer=frozen transfer.pool=0", "transfer.pool=0: must be at least 1"),
+        ("transfer=frozen transfer.method=warm", "transfer.method=warm: one of frozen, scratch is needed"),
+    ],
+)  # fmt: skip
+def test_what_train_refuses(composed: Compose, words: str, says: str) -> None:
+    with pytest.raises(InputError) as error:
+        check_config(composed(*split(words)), Training)
+    assert str(error.value) == says
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("analysis=occlusion size=abc", "size=abc: a whole number or null is needed"),
+        ("analysis=occlusion stride=0", "stride=0: must be at least 1"),
+        ("analysis=occlusion fill=[1,nan,0]", "fill=[1, nan, 0]: each must be a finite number"),
+        ("analysis=doctor images=0", "images=0: must be at least 1"),
+        ("analysis=doctor split=test", "split=test: one of train, val is needed"),
+        ("analysis=doctor ckpt=3", "ckpt=3: a string or a list [...] of strings or null is needed"),
+        ("analysis=doctor data.image_size=0", "data.image_size=0: must be at least 1"),
+        ("analysis=doctor +imagess=3", "imagess=3: there is no such key"),
+        ("analysis=doctor +study.k=3", "k=3: zfnet.studies.doctor.study has no such argument"),
+        ("analysis=correspondence patch=2", "patch=2: must be at most 1"),
+        (
+            "analysis=layer_probe heads=[tree]",
+            "heads=[tree]: a list [...] of svm, softmax, sigmoid is needed",
+        ),
+        ("analysis=layer_probe strengths=[]", "strengths=[]: must not be empty"),
+        ("analysis=layer_probe images_per_class=[0]", "images_per_class=[0]: each must be at least 1"),
+        ("analysis=overlap threshold=0", "threshold=0: must be above 0"),
+        ("analysis=report runs=[]", "runs=[]: must not be empty"),
+        ("analysis=top_activations k=0", "k=0: must be at least 1"),
+        ("analysis=top_activations layers=conv1", "layers=conv1: a list [...] of strings or null is needed"),
+        ("analysis=top_activations maps=[-1]", "maps=[-1]: each must be at least 0"),
+    ],
+)
+def test_what_analyze_refuses(composed: Compose, words: str, says: str) -> None:
+    with pytest.raises(InputError) as error:
+        check_config(composed(*words.split(), root="analyze"), Analysis)
+    assert str(error.value) == says
