@@ -178,6 +178,11 @@ class Laboratory:
         looked = ("data.source.train=32", "data.source.val=16", ckpt, store, out)
         all_ = frozenset({"*"})
         ending = frozenset({"cut at 99 %"})  # a line's end, or what may have been all
+        told = frozenset(  # for a reader of the file alone
+            f"{how} {key}"
+            for how in ("without", "null for", "a list for")
+            for key in ("layer", "pool", "crops")
+        )
         unused = frozenset(  # of a checkpoint that is not trained on
             f"{how} {key}"
             for how in ("without", "a number for")
@@ -223,7 +228,7 @@ class Laboratory:
             files.append(Kept(str(place.relative_to(lab)), "train.py", anew, survives))
         for suffix in ("json", "f32"):
             place = next(iter(sorted((lab / "features").rglob(f"*.{suffix}"))))
-            survives = all_ if suffix == "f32" else ending  # too short: computed again
+            survives = all_ if suffix == "f32" else ending | told  # too short: computed again
             files.append(Kept(str(place.relative_to(lab)), "train.py", frozen, survives))
         return files
 
