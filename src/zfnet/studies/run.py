@@ -23,8 +23,9 @@ from zfnet.studies.subject import Subject
 from zfnet.studies.words import check_words
 from zfnet.training.checkpoint import build_net, load
 from zfnet.training.fit import own_words
-from zfnet.training.folders import config_folder
+from zfnet.training.folders import config_folder, hold
 from zfnet.training.memory import keep_freed_memory
+from zfnet.training.ranks import check_started_once
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ def analyze(cfg: DictConfig) -> None:
         known = sorted(path.stem for path in (config_folder() / "analysis").glob("*.yaml"))
         raise InputError(f"which analysis? analysis={' or analysis='.join(known)}")
     folder = Path(HydraConfig.get().runtime.output_dir)
+    check_started_once(cfg)
+    hold(folder)
     keep_freed_memory()
     with own_words():
         study = instantiate(cfg.study)
