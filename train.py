@@ -1,9 +1,11 @@
 """One training run: `python train.py model=zfnet data=creatures`; `--help` lists what can be chosen."""
 # ruff: noqa: E402
 
+import os
 import signal
 
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of an import
+for number in (signal.SIGINT, signal.SIGTERM):  # during the imports, without their traceback
+    signal.signal(number, lambda number, _: os._exit(128 + number))
 
 import hydra
 from omegaconf import DictConfig

@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zfnet.errors import InputError, one_line
 from zfnet.io import file_lock, try_lock
-from zfnet.training.command_line import quoted
+from zfnet.training.command_line import parse, quoted
 from zfnet.training.explain import explain
 from zfnet.training.folders import NOT_IN_NAME, check_sweep, config_folder, fixed_words, project_root
 from zfnet.training.manifest import begin, note, read_manifest
@@ -47,7 +47,7 @@ def _words(overrides: Any) -> list[str]:
 
 def _swept_words(hydra: Any) -> list[str]:
     """The overrides of a sweep: those of its config, and those of its command line, which count more."""
-    params = hydra.sweeper.get("params") or {}
+    params = OmegaConf.select(hydra, "sweeper.params") or {}
     return [*(f"{key}={value}" for key, value in params.items()), *_words(hydra.overrides.task)]
 
 
@@ -227,7 +227,8 @@ class Sweep(Callback):
         if before["jobs"] and _shared(before.get("overrides", [])) != _shared(words):
             raise InputError(f"{folder} is the sweep of {before.get('command')!r}: give another name=")
         (folder / STOPPING).unlink(missing_ok=True)
-        states = [job["state"] for job in begin(folder, script(), words)["jobs"]]
+        own = [word for word, each in zip(words, parse(words), strict=True) if each.key_or_group not in NOT_IN_NAME]
+        states = [job["state"] for job in begin(folder, script(), own)["jobs"]]
         if states:
             finished = states.count("finished")
             log.info("going on in %s: %d finished, %d not", folder, finished, len(states) - finished)

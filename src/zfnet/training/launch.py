@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 
 from zfnet.training.command_line import read_arguments
 from zfnet.training.explain import explain
-from zfnet.training.processes import follow_parent, started_by_ours
+from zfnet.training.processes import follow_parent, further_process
 from zfnet.training.ranks import peer_error
 from zfnet.training.stopping import Stopped, stop
 
@@ -47,14 +47,25 @@ def launch(main: Callable[[], Any]) -> NoReturn:
     follow_parent()
     stop.watch()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # it raises, and the line is written here
+    status = _status(main)
+    if further_process():  # the first process waits for its end, and nothing is left to do
+        logging.shutdown()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _status(main: Callable[[], Any]) -> int:
+    """The exit status, when all has been said."""
     try:
         read_arguments(sys.argv[1:])
         main()
     except (Stopped, SIGTERMException, KeyboardInterrupt) as error:
-        sys.exit(_tell_stopped(error, None))
+        return _tell_stopped(error, None)
+    except SystemExit as error:  # --help, or a sweep with jobs that failed
+        return error.code if isinstance(error.code, int) else 0
     except Exception as error:
-        sys.exit(_tell(error))
-    sys.exit(0)
+        return _tell(error)
+    return 0
 
 
 def reported(run: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
@@ -111,11 +122,11 @@ def _say(level: int, line: str) -> None:
     """A line in the run's log and on the console; of a run's further processes in their logs alone."""
     record = _record(level, line)
     handlers = logging.getLogger().handlers
-    if started_by_ours() and int(os.environ.get("LOCAL_RANK", "0")) > 0:
+    if further_process():
         handlers = list(_files())
     for handler in handlers:
         handler.handle(record)
-    if not logging.getLogger().handlers:
+    if not logging.getLogger().handlers and not further_process():
         print(line, file=sys.stderr)
 
 

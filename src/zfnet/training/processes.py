@@ -64,6 +64,11 @@ def started_by_ours() -> bool:
     return bool(_parent)
 
 
+def further_process() -> bool:
+    """Whether this process is one of the further ones of a run on several devices, which leave the console alone."""
+    return started_by_ours() and int(os.environ.get("LOCAL_RANK", "0")) > 0
+
+
 def started_outside() -> int:
     """How many processes torchrun, SLURM or MPI started together with this one; 1 without them."""
     if started_by_ours():

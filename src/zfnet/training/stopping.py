@@ -22,8 +22,11 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, distributed
 
+from zfnet.training.processes import further_process
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-GRACE = 45.0  # seconds from the signal to the end of a run
+GRACE = 45.0  # seconds from the signal to the end of a run that holds the stop
+AT_ONCE = 10.0  # of one that does not
 SWEEP_GRACE = GRACE + 12  # of a sweep, which waits for its jobs
 
 
@@ -45,9 +48,9 @@ class Stop:
     def __init__(self) -> None:
         self.number: int | None = None  # of the first signal
         self.before_forced: list[Callable[[], None]] = []  # what the thread does before it ends the process
-        self._watching = self._held = False
+        self._watching = self._held = self._asked = False
         self._noted: Callable[[], None] = lambda: None
-        self._grace = GRACE
+        self._grace = AT_ONCE
 
     def watch(self) -> None:
         """Takes the signals of this process from now on. Only the main thread may call it."""
@@ -74,12 +77,12 @@ class Stop:
 
     def release(self) -> None:
         """From now on a signal raises `Stopped` at once, and one that was held does so now."""
-        self._held, self._noted, self._grace = False, lambda: None, GRACE
+        self._held, self._noted, self._grace = False, lambda: None, AT_ONCE
         if self.number is not None:
             raise Stopped(self.number)
 
     def _ask(self, number: int, _: FrameType | None) -> None:
-        impatient = number == signal.SIGINT and self.number is not None
+        impatient, self._asked = number == signal.SIGINT and self._asked, True
         self.number = self.number or number
         self._noted()
         if impatient or not self._held:
@@ -89,11 +92,12 @@ class Stop:
         number = 0
         while number not in SIGNALS:
             number = os.read(reader, 1)[0]
+        self.number = self.number or number  # the main thread may never come to its handler
         asked = time.monotonic()
         while time.monotonic() < asked + self._grace:
             time.sleep(0.2)
-        name = signal.Signals(number).name
-        os.write(2, f"stopped by {name}: not done after {self._grace:.0f} s, and ended\n".encode())
+        if not further_process():
+            os.write(2, f"{Stopped(number)}: not done within {self._grace:.0f} s, so it was ended\n".encode())
         for action in self.before_forced:
             action()
         os._exit(128 + number)
@@ -175,7 +179,8 @@ class StopTogether(Callback):
 def _agreed(trainer: Trainer) -> bool:
     """Whether any process of the run was asked to stop. All of them call it at the same place."""
     number = int(_reduced(trainer, torch.tensor([stop.number or 0]), distributed.ReduceOp.MAX))
-    stop.number = number or None
+    if number:
+        stop.number = number  # a signal that came meanwhile is seen at the next place
     return number != 0
 
 
