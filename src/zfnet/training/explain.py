@@ -5,7 +5,7 @@ line, known = explain(error)      # known: nothing that a traceback would add fo
 
 import re
 
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -37,6 +37,8 @@ def explain(error: BaseException) -> tuple[str, bool]:
             break
     if isinstance(error, InputError):
         return one_line(error), True
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: {_plain(error)}", True
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} has no default: give {error.full_key}=...", True
     if isinstance(said, OSError) and said.filename is not None:

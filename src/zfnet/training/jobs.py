@@ -227,7 +227,11 @@ class Sweep(Callback):
         if before["jobs"] and _shared(before.get("overrides", [])) != _shared(words):
             raise InputError(f"{folder} is the sweep of {before.get('command')!r}: give another name=")
         (folder / STOPPING).unlink(missing_ok=True)
-        own = [word for word, each in zip(words, parse(words), strict=True) if each.key_or_group not in NOT_IN_NAME]
+        own = [
+            word
+            for word, each in zip(words, parse(words), strict=True)
+            if each.key_or_group not in NOT_IN_NAME
+        ]
         states = [job["state"] for job in begin(folder, script(), own)["jobs"]]
         if states:
             finished = states.count("finished")

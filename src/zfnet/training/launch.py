@@ -9,6 +9,7 @@
 run's log.
 """
 
+import atexit
 import io
 import logging
 import os
@@ -48,10 +49,10 @@ def launch(main: Callable[[], Any]) -> NoReturn:
     stop.watch()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # it raises, and the line is written here
     status = _status(main)
-    if further_process():  # the first process waits for its end, and nothing is left to do
-        logging.shutdown()
-        os._exit(status)
-    sys.exit(status)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)  # to free all memory, object by object, takes seconds that a stop may not have
 
 
 def _status(main: Callable[[], Any]) -> int:

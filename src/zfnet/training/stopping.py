@@ -127,7 +127,7 @@ class StopTogether(Callback):
         stop.release()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        stop.hold()
+        self._hold(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         # Between accumulated batches the state is not whole. Lightning raises when all callbacks have had the batch.
@@ -164,8 +164,17 @@ class StopTogether(Callback):
     ) -> None:
         self._end(trainer, batch_idx, loader)
 
+    @staticmethod
+    def _hold(trainer: Trainer) -> None:
+        """A process alone has nobody to agree with: Lightning may know at once."""
+
+        def noted() -> None:
+            trainer._signal_connector.received_sigterm |= trainer.world_size == 1
+
+        stop.hold(noted)
+
     def _start(self, trainer: Trainer, batches: Sequence[float]) -> None:
-        stop.hold()
+        self._hold(trainer)
         counts = torch.tensor([min(count, 2**62) for count in batches], dtype=torch.long)
         self._shared = _reduced(trainer, counts, distributed.ReduceOp.MIN).tolist()
         if _agreed(trainer):
