@@ -1,27 +1,27 @@
 """One figure or table of the paper, from a checkpoint: `python analyze.py analysis=top_activations ckpt=...`."""
+# ruff: noqa: E402
 
-import logging
-import sys
+import os
+import signal
+
+for number in (signal.SIGINT, signal.SIGTERM):  # during the imports, without their traceback
+    signal.signal(number, lambda number, _: os._exit(128 + number))
 
 import hydra
 from omegaconf import DictConfig
 
-from zfnet.errors import InputError
 from zfnet.studies.run import analyze
 from zfnet.training.fit import register_resolvers
 from zfnet.training.folders import config_folder
+from zfnet.training.launch import launch, reported
 
 register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="analyze")
 def main(cfg: DictConfig) -> None:
-    try:
-        analyze(cfg)
-    except InputError as error:
-        logging.getLogger("analyze").error("%s", error)
-        sys.exit(1)
+    reported(analyze, cfg)
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

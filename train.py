@@ -1,29 +1,26 @@
 """One training run: `python train.py model=zfnet data=creatures`; `--help` lists what can be chosen."""
+# ruff: noqa: E402
 
-import logging
-import sys
+import os
+import signal
+
+for number in (signal.SIGINT, signal.SIGTERM):  # during the imports, without their traceback
+    signal.signal(number, lambda number, _: os._exit(128 + number))
 
 import hydra
 from omegaconf import DictConfig
 
-from zfnet.errors import InputError
 from zfnet.training.fit import fit, register_resolvers
 from zfnet.training.folders import config_folder
+from zfnet.training.launch import launch, reported
 
 register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")
 def main(cfg: DictConfig) -> float:
-    try:
-        return fit(cfg)
-    except InputError as error:
-        logging.getLogger("train").error("%s", error)
-        sys.exit(1)
-    except Exception:  # into the run's train.log as well
-        logging.getLogger("train").exception("the run failed")
-        sys.exit(1)
+    return reported(fit, cfg)
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

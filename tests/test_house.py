@@ -47,7 +47,10 @@ KNOW_HYDRA = {
     "train.py",
     "analyze.py",
     "src/zfnet/training/fit.py",
-    "src/zfnet/training/jobs.py",
+    *(
+        f"src/zfnet/training/{name}.py"
+        for name in ("command_line", "explain", "folders", "jobs", "launch", "ranks")
+    ),
     "src/zfnet/studies/run.py",
 }
 

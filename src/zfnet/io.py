@@ -196,11 +196,16 @@ def try_lock(path: Path) -> int | None:
 
 
 @contextmanager
-def file_lock(paths: Sequence[Path], busy: str) -> Iterator[tuple[int, int]]:
+def file_lock(
+    paths: Sequence[Path], busy: str, given_up: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[int, int]]:
     """Holds the first of `paths` that is free, and waits for one, logging `busy` once, until there is.
 
     Yields:
         Its place in `paths`, and a descriptor that a child process may inherit (`pass_fds`).
+
+    Raises:
+        InterruptedError: `given_up()`, while there is none.
     """
     waiting = False
     while True:
@@ -212,6 +217,8 @@ def file_lock(paths: Sequence[Path], busy: str) -> Iterator[tuple[int, int]]:
                 finally:
                     os.close(file)
                 return
+        if given_up():
+            raise InterruptedError(busy)
         if not waiting:
             log.info(busy)
         waiting = True

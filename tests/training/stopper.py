@@ -22,6 +22,19 @@ class Stopper(Callback):
             os.kill(os.getpid(), self.number)
 
 
+class RankCrash(Callback):
+    """On one process of several, after `step` steps: an exception, or SIGKILL."""
+
+    def __init__(self, rank: int, step: int, killed: bool) -> None:
+        self.rank, self.step, self.killed = rank, step, killed
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if (trainer.global_rank, trainer.global_step) == (self.rank, self.step):
+            if self.killed:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise RuntimeError("the oven is on fire")
+
+
 class Mishap(Callback):
     """In a sweep: after step 6 of a job's first life its seed decides. 1 raises, 2 is killed, 3 waits to be asked
     to stop, any other goes on. `lives.json` in its folder lists the threads of each life."""

@@ -51,7 +51,8 @@ def test_jobs_that_note_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 def words(folder: Path, *overrides: str) -> DictConfig:
-    return DictConfig({"hydra": {"sweep": {"dir": str(folder)}, "overrides": {"task": list(overrides)}}})
+    given = {"task": list(overrides), "hydra": []}
+    return DictConfig({"hydra": {"sweep": {"dir": str(folder)}, "overrides": given}})
 
 
 def run(folder: Path, *overrides: str) -> None:

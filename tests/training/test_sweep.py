@@ -59,6 +59,16 @@ def test_jobs_that_die_die_alone_and_the_same_command_mends_them(command: Run, t
     assert {path: path.stat() for path in finished} == finished
 
 
+def test_a_damaged_result_stops_no_other_job(command: Run, tmp_path: Path) -> None:
+    (tmp_path / "sweep" / "seed-1").mkdir(parents=True)
+    (tmp_path / "sweep" / "seed-1" / "result.json").write_text('{"val/top1')
+    done = command("seed=5", "seed=1,4", f"hydra.sweep.dir={tmp_path / 'sweep'}", *QUIET)
+    assert done.returncode == 1
+    found = jobs(tmp_path / "sweep")
+    assert "result.json: is damaged" in found["seed-1"]["error"]
+    assert (found["seed-1"]["state"], found["seed-4"]["state"]) == ("failed", "finished")
+
+
 @pytest.mark.parametrize(
     ("number", "launcher"),
     [(signal.SIGTERM, ()), (signal.SIGKILL, JOBLIB)],

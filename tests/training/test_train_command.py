@@ -164,6 +164,54 @@ def test_two_processes_give_the_numbers_of_one(command: Run, tmp_path: Path) -> 
     assert round(together["val/top1_error"] * 13, 4) == round(together["val/top1_error"] * 13)
 
 
+QUIET_DDP = (
+    "trainer=ddp_cpu",
+    "trainer.precision=32-true",
+    "callbacks=[checkpoint,stop_checkpoint]",
+    "test=false",
+)
+
+
+def test_sigterm_ends_all_processes_after_the_same_step(command: Run, tmp_path: Path) -> None:
+    line = (f"hydra.run.dir={tmp_path / 'run'}", *QUIET_DDP)
+    stopper = f"+callbacks.stop={{_target_:stopper.Stopper,step:6,number:{int(signal.SIGTERM)}}}"
+    stopped = command(*line, stopper)
+    assert stopped.returncode == 143, stopped.stdout + stopped.stderr
+    assert "stopped by SIGTERM; the same command with resume=true goes on" in stopped.stdout
+    assert torch.load(tmp_path / "run" / "checkpoints" / "stop.ckpt", weights_only=True)["global_step"] == 6
+    resumed = command(*line, "resume=true")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+
+
+@pytest.mark.parametrize(
+    ("killed", "why"), [(True, "killed by SIGKILL"), (False, "RuntimeError: the oven is on fire")]
+)
+def test_a_process_of_several_that_dies_ends_the_run(
+    command: Run, tmp_path: Path, killed: bool, why: str
+) -> None:
+    crash = f"+callbacks.crash={{_target_:stopper.RankCrash,rank:1,step:2,killed:{killed}}}"
+    done = command(f"hydra.run.dir={tmp_path / 'run'}", *QUIET_DDP, crash)
+    assert done.returncode == 1, done.stdout + done.stderr
+    [error] = [line for line in done.stdout.splitlines() if "[ERROR]" in line]
+    assert "process 2 of 2" in error
+    assert why in error
+
+
+@pytest.mark.parametrize(
+    ("word", "error"),
+    [
+        ("nokey=1", "Could not override 'nokey'. To append to your config use +nokey=1"),
+        ("--nosuch", "unrecognized arguments: --nosuch"),
+        ("resume=yes", "resume=yes: must be true or false"),
+    ],
+)
+def test_what_hydra_does_not_take_is_one_line(command: Run, word: str, error: str) -> None:
+    done = command(word)
+    assert done.returncode == 1
+    [line] = (done.stdout + done.stderr).splitlines()
+    assert error in line
+
+
 def test_a_sweep_of_ddp_jobs(command: Run, tmp_path: Path) -> None:
     """One folder a job and nothing else; a job that fails leaves the others alone and is named at the end."""
     sweep = tmp_path / "sweep"

@@ -25,9 +25,10 @@ from zfnet.models.pretrained import ExpectedInput, class_names, input_of
 from zfnet.studies.subject import Subject
 from zfnet.training.checkpoint import build_net, listed, load, read_checkpoint
 from zfnet.training.data_config import check_same_data, checked_data, linked_data
-from zfnet.training.fit import escape_logs, own_words
-from zfnet.training.folders import config_folder
+from zfnet.training.fit import own_words
+from zfnet.training.folders import config_folder, hold
 from zfnet.training.memory import keep_freed_memory
+from zfnet.training.ranks import check_started_once
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +45,11 @@ def analyze(cfg: DictConfig) -> None:
     completed = complete_data(cfg)
     check_config(cfg, Analysis)
     folder = Path(HydraConfig.get().runtime.output_dir)
+    check_started_once(cfg)
+    hold(folder)
     if completed and (folder / ".hydra").is_dir():
         save(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(cfg).encode(errors="surrogateescape"))
     keep_freed_memory()
-    escape_logs()
     with own_words():
         study = instantiate(cfg.study)
         _look(study, shown(study, cfg), folder)

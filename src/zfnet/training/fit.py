@@ -7,10 +7,8 @@ With `resume=true` it goes on from its newest checkpoint, or says that it has fi
 each job is a process of its own (see jobs.py).
 """
 
-import io
 import json
 import logging
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +24,7 @@ from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
+from omegaconf import DictConfig, ListConfig, MissingMandatoryValue, OmegaConf
 
 from zfnet.config import Training, check_config
 from zfnet.data import ImageData
@@ -45,9 +42,11 @@ from zfnet.training.checkpoint import (
     read_checkpoint,
 )
 from zfnet.training.data_config import describe_data
-from zfnet.training.jobs import fixed_words, run_job, stay_with_sweep
+from zfnet.training.jobs import run_job
 from zfnet.training.memory import keep_freed_memory
+from zfnet.training.ranks import check_started_once, start_ranks_as_ours
 from zfnet.training.result import finish, objective, read_result
+from zfnet.training.stopping import StopTogether
 from zfnet.training.transfer import transfer
 
 log = logging.getLogger(__name__)
@@ -64,30 +63,29 @@ def fast_precision() -> str:
 
 
 def register_resolvers() -> None:
-    """What conf/ may call: ${root:}, ${run_folder:parent}, ${sweep_folder:}, ${job_name:words}, ${fast_precision:},
-    and ${record_folder:mode}, where Hydra writes a run's config; and the choice data=checkpoint of analyze.py."""
-    arguments = sys.argv[1:]
+    """What conf/ may call: ${root:}, ${run_folder:parent,words,name,resume}, ${sweep_folder:words,name},
+    ${job_name:words,shared keys}, ${fast_precision:}, and ${record_folder:mode}, where Hydra writes a run's
+    config; and the choice data=checkpoint of analyze.py."""
+    outputs = folders.project_root() / "outputs"
 
-    def run_folder(parent: str) -> str:
-        name, resume = folders.run_name(arguments), folders.wants_resume(arguments)
-        return str(folders.run_folder(folders.project_root() / "outputs" / parent, name, resume))
+    def plain(words: ListConfig) -> list[str]:
+        return OmegaConf.to_container(words, resolve=False)  # type: ignore[return-value]
 
-    def sweep_folder() -> str:
-        parent = folders.project_root() / "outputs" / "sweeps"
-        return str(folders.sweep_folder(parent, folders.run_name(arguments)))
+    def run_folder(parent: str, words: ListConfig, name: object, resume: object) -> str:
+        called = folders.run_name(plain(words), name)
+        return str(folders.run_folder(outputs / parent, called, folders.wants_resume(resume)))
 
-    def key(word: str) -> str:
-        return word.partition("=")[0].lstrip("+")
+    def sweep_folder(words: ListConfig, name: object) -> str:
+        return str(outputs / "sweeps" / folders.run_name(plain(words), name))
 
-    def job_name(overrides: list[str]) -> str:
-        fixed = {key(word) for word in fixed_words([a for a in arguments if "=" in a])}
-        return folders.run_name([word for word in overrides if key(word) not in fixed])
+    def job_name(words: ListConfig, shared: ListConfig) -> str:
+        return folders.job_name(plain(words), plain(shared))
 
     def record_folder(mode: RunMode) -> str | None:
         return None if mode == RunMode.MULTIRUN else ".hydra"  # a job's own process writes what it was
 
     OmegaConf.register_new_resolver("root", lambda: str(folders.project_root()), replace=True)
-    OmegaConf.register_new_resolver("run_folder", run_folder, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
     OmegaConf.register_new_resolver("record_folder", record_folder, replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
@@ -101,24 +99,17 @@ def register_resolvers() -> None:
 def fit(cfg: DictConfig) -> float:
     """Trains, tests, and returns the last validation top-1 error (a fraction).
 
-    Raises InputError for what the user can mend; SystemExit 143 when it was asked to stop by SIGTERM.
+    Raises InputError for what the user can mend; Stopped or SIGTERMException when it was asked to stop.
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     if hydra.mode == RunMode.MULTIRUN:
         return run_job(cfg, folder)
-    stay_with_sweep()
-    escape_logs()
+    check_started_once(cfg)
+    folders.hold(folder)
     check_config(cfg, Training)
     with own_words():
         return train(cfg, folder)
-
-
-def escape_logs() -> None:
-    """Logs take names of files that are no UTF-8: what does not print is escaped."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(stream := getattr(handler, "stream", None), io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
@@ -170,22 +161,19 @@ def train(cfg: DictConfig, folder: Path) -> float:
     trainer: Trainer = instantiate(
         cfg.trainer,
         default_root_dir=str(folder),
-        callbacks=_callbacks(cfg, folder),
+        callbacks=[*_callbacks(cfg, folder), StopTogether()],
         logger=TensorBoardLogger(folder, name="", version="", purge_step=None if step is None else step + 1),
     )
-    try:
-        trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        spent = {"seconds": round(classifier.seconds, 1), "epochs": trainer.current_epoch}
+    start_ranks_as_ours(trainer)
+    trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    spent = {"seconds": round(classifier.seconds, 1), "epochs": trainer.current_epoch}
+    result = _logged(trainer, "val/")
+    if not result:  # the last epoch was done already when this process began
+        trainer.validate(classifier, datamodule=data, verbose=False)
         result = _logged(trainer, "val/")
-        if not result:  # the last epoch was done already when this process began
-            trainer.validate(classifier, datamodule=data, verbose=False)
-            result = _logged(trainer, "val/")
-        if cfg.test:
-            trainer.test(classifier, datamodule=data, verbose=False)
-            result |= _logged(trainer, "test/", "trained/")
-    except SIGTERMException:
-        log.warning("stopped by SIGTERM; the same command with resume=true goes on in %s", folder)
-        sys.exit(143)
+    if cfg.test:
+        trainer.test(classifier, datamodule=data, verbose=False)
+        result |= _logged(trainer, "test/", "trained/")
     finish(result | spent, folder)
     return objective(result)
 

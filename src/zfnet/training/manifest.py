@@ -36,9 +36,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _manifest(content: Any) -> dict[str, Any]:
-    """The content of sweep.json, if it is one."""
-    for job in content["jobs"]:
-        job["folder"], job["state"]
+    """The content of sweep.json, if it is one. Nothing in it is ever run."""
+    kinds = {"jobs": list, "overrides": list, "machine": dict, "command": str}
+    jobs = [(job["folder"], job["state"], *job.get("overrides", [])) for job in content["jobs"]]
+    texts = [*content.get("overrides", []), *(text for job in jobs for text in job)]
+    if not all(isinstance(content.get(key, kind()), kind) for key, kind in kinds.items()):
+        raise TypeError("a value is of the wrong kind")
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("an override, a folder or a state is no text")
     return content
 
 
