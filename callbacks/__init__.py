@@ -5,6 +5,7 @@ from callbacks.feature_evolution import FeatureEvolution
 from callbacks.filter_images import FilterImages
 from callbacks.filter_renormalization import FilterRenormalization
 from callbacks.learning_curves import LearningCurves
+from callbacks.recent_checkpoint import RecentCheckpoint
 from callbacks.stop_checkpoint import StopCheckpoint
 from callbacks.throughput import Throughput
 from callbacks.weight_histograms import WeightHistograms
@@ -15,6 +16,7 @@ __all__ = [
     "FilterImages",
     "FilterRenormalization",
     "LearningCurves",
+    "RecentCheckpoint",
     "StopCheckpoint",
     "Throughput",
     "WeightHistograms",

@@ -17,6 +17,7 @@ from lightning import Callback, LightningModule, Trainer
 from callbacks.looking import project, readable, search, undisturbed, writers
 from zfnet.deconv import Deconvnet, Top, lot
 from zfnet.errors import InputError
+from zfnet.io import writing
 from zfnet.viz import FeaturePanel, feature_sheet, save_png
 
 SPLITS = {"train": "training", "val": "validation"}
@@ -50,8 +51,10 @@ class DeconvnetDump(Callback):
         self.layers = None if layers is None else list(layers)
         self.maps, self.every_n_epochs, self.split, self.k = maps, every_n_epochs, split, k
         self._layers: list[str] = []
+        self._ended = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._ended = False
         self._layers = readable(trainer, pl_module, self.layers)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -59,8 +62,14 @@ class DeconvnetDump(Callback):
             self._dump(trainer, pl_module, trainer.current_epoch + 1)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._ended = True
         if trainer.current_epoch % self.every_n_epochs:
             self._dump(trainer, pl_module, trainer.current_epoch)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Where a run was killed after its last epoch, only its end is made up for."""
+        if not self._ended:
+            self.on_train_end(trainer, pl_module)
 
     def _dump(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         if not self._layers:
@@ -75,7 +84,8 @@ class DeconvnetDump(Callback):
             title = f"{layer} after epoch {epoch}: top {k} of {found.seen:,} {SPLITS[self.split]} pictures"
             sheet = feature_sheet(title, panels, WIDTH)
             path = self.folder / "top_activations" / f"{layer}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
             save_png(sheet, path)
             for writer in writers(trainer):
                 writer.add_image(f"top_activations/{layer}", sheet, trainer.global_step, dataformats="HWC")

@@ -16,7 +16,6 @@ and in the folder at the end `evolution/<layer>.png`, the figure, and `evolution
 file, `evolution/epoch_005.pt`, and nothing else is kept: a resumed run goes on from the files before it.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from torch import Tensor
 from callbacks.looking import project, readable, search, writers
 from zfnet.deconv import TopActivations, lot
 from zfnet.errors import InputError, printable
-from zfnet.io import read_torch, save_torch
+from zfnet.io import read_torch, save_json, save_torch, writing
 from zfnet.viz import evolution_sheet, save_png
 
 PAPER = (1, 2, 5, 10, 20, 30, 40, 64)  # the epochs of Figure 4
@@ -135,7 +134,7 @@ class FeatureEvolution(Callback):
             winners = {epoch: evaluation[layer] for epoch, evaluation in evaluations.items()}
             self._draw(layer, {epoch: winners[epoch] for epoch in columns(list(winners))})
             story[layer] = _story(winners)
-        (self.folder / "evolution.json").write_text(json.dumps(story, indent=1) + "\n")
+        save_json(self.folder / "evolution.json", story)
 
     def _is_due(self, epoch: int) -> bool:
         return self.epochs is None or epoch in self.epochs
@@ -169,9 +168,9 @@ class FeatureEvolution(Callback):
         return {"layers": self._layers, "maps": self.maps, "share": self.share}
 
     def _write(self, epoch: int, winners: dict[str, Winners]) -> None:
-        """All of the file or none of it."""
         path = self._path(epoch)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         save_torch(path, {"settings": self._settings(), "winners": winners})
 
     def _evaluations(self, last: int) -> dict[int, dict[str, Winners]]:

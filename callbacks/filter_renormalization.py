@@ -42,6 +42,17 @@ class FilterRenormalization(Callback):
         self._clipped: list[Tensor] = []
         self._steps = self._last_step = 0
 
+    @property
+    def fingerprint(self) -> dict[str, float]:
+        """What training depends on; a run that goes on must have the same."""
+        return {"radius": self.radius}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self._steps, "clipped": self._clipped if self._steps else []}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._steps, self._clipped = state_dict["steps"], state_dict["clipped"]
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         modules = pl_module.net.named_modules()  # type: ignore[union-attr]
         self.layers = {
@@ -52,6 +63,7 @@ class FilterRenormalization(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last_step = trainer.global_step
+        self._clipped = [count.to(pl_module.device) for count in self._clipped]
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if trainer.global_step == self._last_step or not self.layers:

@@ -19,6 +19,10 @@ class Throughput(Callback):
         self._start = 0.0
         self._images = 0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run may go on in the middle of an epoch."""
+        self._start = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._images = 0
         self._start = time.perf_counter()
@@ -27,6 +31,7 @@ class Throughput(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._images += len(batch) * trainer.world_size
-        if batch_idx % trainer.log_every_n_steps == 0 or trainer.is_last_batch:  # type: ignore[attr-defined]
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (every and batch_idx % every == 0) or trainer.is_last_batch:
             rate = self._images / (time.perf_counter() - self._start)
             pl_module.log("images_per_second", rate, prog_bar=True, on_step=True, on_epoch=False)

@@ -116,8 +116,8 @@ def test_layers_behind_the_convolutions_can_be_shown(run: Runs, sheets: Sheets, 
     assert [panel.filter for panel in panels] == [None, None]
 
 
-def test_a_diverged_net_trains_on(run: Runs, sheets: Sheets, tmp_path: Path) -> None:
-    """The last sheets of a net in order stay."""
+def test_a_net_that_is_not_finite_has_no_sheets(run: Runs, sheets: Sheets, tmp_path: Path) -> None:
+    """The last sheets of a net in order stay. Here it is repaired before it trains on."""
     before = tmp_path / "top_activations" / "conv1.png"
     before.parent.mkdir()
     before.write_bytes(b"as it was")
@@ -125,6 +125,9 @@ def test_a_diverged_net_trains_on(run: Runs, sheets: Sheets, tmp_path: Path) -> 
     class Diverge(Callback):
         def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
             pl_module.net.conv1.conv.weight.data[0, 0, 0, 0] = float("nan")
+
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            pl_module.net.conv1.conv.weight.data.nan_to_num_(0)
 
     trainer, _ = run(Diverge(), DeconvnetDump(str(tmp_path), every_n_epochs=1), max_epochs=2)
     assert trainer.global_step == 6

@@ -36,7 +36,9 @@ def start(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
     """Starts train.py on `photos` with a narrow net, in a working directory that stays empty."""
     elsewhere, stores = tmp_path_factory.mktemp("elsewhere"), tmp_path_factory.mktemp("stores")
 
-    def begin(*overrides: str, narrow: bool = True, threads: int | None = 1) -> subprocess.Popen[str]:
+    def begin(
+        *overrides: str, narrow: bool = True, threads: int | None = 1, own_group: bool = False
+    ) -> subprocess.Popen[str]:
         data = [f"data.root={photos}", f"data.store_dir={stores}", "data.image_size=48", "data.batch_size=8"]
         small = ["data=folder", *data, "trainer.max_epochs=3", "trainer.precision=32-true"]
         if narrow:
@@ -48,6 +50,7 @@ def start(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
         return subprocess.Popen(
             [sys.executable, str(ROOT / "train.py"), *small, *overrides],
             cwd=elsewhere, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=own_group,
         )  # fmt: skip
 
     yield begin

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import zfnet
 from zfnet.data import Creatures
@@ -46,47 +45,6 @@ def uninterrupted(command: Run, tmp_path_factory: pytest.TempPathFactory) -> Pat
     folder = tmp_path_factory.mktemp("runs") / "whole"
     assert command(f"hydra.run.dir={folder}", *PLATEAU).returncode == 0
     return folder
-
-
-@pytest.mark.parametrize(
-    ("step", "number", "status"),
-    [
-        (6, signal.SIGKILL, -signal.SIGKILL),  # in the middle of the second epoch
-        (6, signal.SIGTERM, 143),
-        (8, signal.SIGTERM, 143),  # at its end: validation is cut short
-    ],
-)
-def test_a_stopped_run_ends_bit_for_bit_like_a_whole_one(
-    command: Run, uninterrupted: Path, tmp_path: Path, step: int, number: signal.Signals, status: int
-) -> None:
-    folder = tmp_path / "run"
-    stopper = f"+callbacks.stop={{_target_:stopper.Stopper,step:{step},number:{int(number)}}}"
-    stopped = command(f"hydra.run.dir={folder}", *PLATEAU, stopper)
-    assert stopped.returncode == status, stopped.stderr
-    assert not (folder / "result.json").exists()
-    refused = command(f"hydra.run.dir={folder}", *PLATEAU)
-    assert refused.returncode == 1
-    assert "resume=true" in refused.stdout
-    resumed = command(f"hydra.run.dir={folder}", *PLATEAU, "resume=true")
-    assert resumed.returncode == 0, resumed.stderr
-    assert "going on from" in resumed.stdout
-    assert_identical(folder, uninterrupted)
-    history, whole = (json.loads((path / "history.json").read_text()) for path in (folder, uninterrupted))
-    for here, there in zip(history, whole, strict=True):
-        assert {k: v for k, v in here.items() if "train" not in k} == {
-            k: v for k, v in there.items() if "train" not in k
-        }
-    assert pictures(folder) == pictures(uninterrupted)
-    assert (folder / "evolution.json").read_text() == (uninterrupted / "evolution.json").read_text()
-
-
-def pictures(folder: Path) -> dict[str, list[int]]:
-    """The steps at which TensorBoard shows each picture."""
-    events = EventAccumulator(str(folder), size_guidance={"images": 0})
-    events.Reload()
-    tags = events.Tags()["images"]
-    assert {"filters/layer_1", "evolution/conv3", "top_activations/conv5"} <= set(tags)
-    return {tag: [image.step for image in events.Images(tag)] for tag in tags}
 
 
 def test_a_finished_run_says_so(command: Run, uninterrupted: Path) -> None:

@@ -26,7 +26,7 @@ from zfnet.data.preprocessing import centre_crop, ten_crops
 LOOK_AHEAD = 4  # batches that are decoded before they are asked for
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Lightning casts a batch's tensors by assigning its fields
 class Batch:
     """B pictures chosen from `images`, not yet read; `to` a device gathers and copies them there."""
 
@@ -86,7 +86,7 @@ class Batches:
     """The batches of one split for one of `world` processes; `batch_size` counts the pictures of all of them.
 
     With `augmentation` shuffled, and without the last, short batch; without it in order, at the centre crop,
-    every picture exactly once over all processes.
+    every picture exactly once over all processes. With `same_order` every epoch has the order of the first.
     """
 
     def __init__(
@@ -98,9 +98,10 @@ class Batches:
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
+        same_order: bool = False,
     ) -> None:
         self.images, self.batch_size, self.augmentation = images, batch_size, augmentation
-        self.seed, self.rank, self.world = seed, rank, world
+        self.seed, self.rank, self.world, self.same_order = seed, rank, world, same_order
         self.centre = centre_crop(images.size, crop)
         self.epoch = self.seen = 0
         self._resumed: dict[str, int] | None = None
@@ -132,9 +133,8 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         count = len(self.images)
         if self.augmentation:
-            order = torch.randperm(
-                count, generator=torch.Generator().manual_seed(mix(self.seed, self.epoch, 0))
-            )
+            epoch = 0 if self.same_order else self.epoch
+            order = torch.randperm(count, generator=torch.Generator().manual_seed(mix(self.seed, epoch, 0)))
             crops = self.augmentation.draw(count, self.seed, self.epoch)
         else:
             order = torch.arange(count)

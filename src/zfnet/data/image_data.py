@@ -124,7 +124,8 @@ class ImageData(LightningDataModule):
 
     def train_dataloader(self) -> Batches:
         augmentation = Augmentation(self.store_size, self.image_size, anywhere=self.crops == "any")
-        return self._batches("train", augmentation)
+        overfitting = bool(self.trainer and self.trainer.overfit_batches)  # type: ignore[attr-defined]
+        return self._batches("train", augmentation, same_order=overfitting)
 
     def val_dataloader(self) -> Batches:
         return self.ordered("val")
@@ -136,8 +137,17 @@ class ImageData(LightningDataModule):
         """Every picture of a split once, in order, at the centre crop, shared between the processes."""
         return self._batches(split)
 
-    def _batches(self, split: str, augmentation: Augmentation | None = None) -> Batches:
+    def _batches(
+        self, split: str, augmentation: Augmentation | None = None, same_order: bool = False
+    ) -> Batches:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return Batches(
-            self.images[split], self.image_size, self.batch_size, augmentation, self.seed, rank, world
+            self.images[split],
+            self.image_size,
+            self.batch_size,
+            augmentation,
+            self.seed,
+            rank,
+            world,
+            same_order,
         )

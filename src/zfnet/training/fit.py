@@ -3,8 +3,8 @@
     fit(cfg)            # data → net → classifier → trainer, in the folder that Hydra made for this run
 
 A run writes its checkpoints, pictures and TensorBoard log there, and `result.json` when it is finished.
-With `resume=true` it goes on from its newest checkpoint, or says that it has finished already. In a sweep
-each job is a process of its own (see jobs.py).
+With `resume=true` it goes on from its newest checkpoint, or says that it has finished already (see resume.py). In a
+sweep each job is a process of its own (see jobs.py).
 """
 
 import json
@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -22,31 +23,44 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
-from omegaconf import DictConfig, ListConfig, MissingMandatoryValue, OmegaConf
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, ListConfig, MissingMandatoryValue, OmegaConf, read_write
 
 from zfnet.config import Training, check_config
 from zfnet.data import ImageData
-from zfnet.errors import InputError
+from zfnet.errors import InputError, one_line
+from zfnet.io import FULL, save, writing
 from zfnet.models.pretrained import with_transforms
 from zfnet.training import folders
 from zfnet.training.checkpoint import (
     Card,
     build,
-    check_card,
     check_image_size,
     check_target,
     fresh_model,
     listed,
     read_checkpoint,
 )
+from zfnet.training.checkpoint_io import AtomicCheckpointIO
+from zfnet.training.classifier import Classifier
 from zfnet.training.data_config import describe_data
+from zfnet.training.event_log import EventLogger, cut_back
 from zfnet.training.jobs import run_job
 from zfnet.training.memory import keep_freed_memory
 from zfnet.training.ranks import check_started_once, start_ranks_as_ours
 from zfnet.training.result import finish, objective, read_result
+from zfnet.training.resume import (
+    Kept,
+    check_callbacks,
+    check_same_run,
+    is_longer,
+    newest_checkpoint,
+    run_fingerprint,
+)
 from zfnet.training.stopping import StopTogether
+from zfnet.training.trainer_options import check_trainer_options
 from zfnet.training.transfer import transfer
 
 log = logging.getLogger(__name__)
@@ -64,8 +78,7 @@ def fast_precision() -> str:
 
 def register_resolvers() -> None:
     """What conf/ may call: ${root:}, ${run_folder:parent,words,name,resume}, ${sweep_folder:words,name},
-    ${job_name:words,shared keys}, ${fast_precision:}, and ${record_folder:mode}, where Hydra writes a run's
-    config; and the choice data=checkpoint of analyze.py."""
+    ${job_name:words,shared keys} and ${fast_precision:}; and the choice data=checkpoint of analyze.py."""
     outputs = folders.project_root() / "outputs"
 
     def plain(words: ListConfig) -> list[str]:
@@ -81,13 +94,9 @@ def register_resolvers() -> None:
     def job_name(words: ListConfig, shared: ListConfig) -> str:
         return folders.job_name(plain(words), plain(shared))
 
-    def record_folder(mode: RunMode) -> str | None:
-        return None if mode == RunMode.MULTIRUN else ".hydra"  # a job's own process writes what it was
-
     OmegaConf.register_new_resolver("root", lambda: str(folders.project_root()), replace=True)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
-    OmegaConf.register_new_resolver("record_folder", record_folder, replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     OmegaConf.register_new_resolver("fast_precision", fast_precision, replace=True)
     any_keys = OmegaConf.create(
@@ -109,17 +118,45 @@ def fit(cfg: DictConfig) -> float:
     folders.hold(folder)
     check_config(cfg, Training)
     with own_words():
+        check_trainer_options(OmegaConf.to_container(cfg.trainer, resolve=True))  # type: ignore[arg-type]
+        if cfg.trainer.get("fast_dev_run"):
+            return _rehearse(cfg)
         return train(cfg, folder)
+
+
+def _rehearse(cfg: DictConfig) -> float:
+    """trainer.fast_dev_run: a few batches of everything, in a folder that is gone afterwards."""
+    runtime: Any = HydraConfig.get().runtime
+    before = runtime.output_dir
+    with TemporaryDirectory() as folder, read_write(runtime):
+        try:
+            runtime.output_dir = folder
+            return train(cfg, Path(folder))
+        finally:
+            runtime.output_dir = before
+            log.info("trainer.fast_dev_run: nothing is kept")
 
 
 @contextmanager
 def own_words() -> Iterator[None]:
-    """An InputError that Hydra wraps comes out as it is, and a key that must be given by its name."""
+    """An InputError that Hydra wraps comes out as it is, a key that must be given by its name, what Lightning says of
+    the trainer's settings in one line, and a full disk wherever it was met."""
     try:
         yield
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from error
+        if isinstance(error.__cause__, MisconfigurationException):
+            raise InputError(f"trainer: {one_line(error.__cause__)}") from error
+        raise
+    except MisconfigurationException as error:
+        raise InputError(f"trainer: {one_line(error)}") from error
+    except OSError as error:
+        if error.errno in FULL:
+            place = error.filename or "a file"
+            raise InputError(
+                f"{place}: the disk is full; free some space and run the same command again"
+            ) from error
         raise
     except MissingMandatoryValue as error:
         raise InputError(f"{error.full_key} has no default: give {error.full_key}=...") from error
@@ -128,11 +165,11 @@ def own_words() -> Iterator[None]:
 def train(cfg: DictConfig, folder: Path) -> float:
     """`fit` for one job in `folder`."""
     result = read_result(folder)
-    if result:
-        if not cfg.resume:
-            raise InputError(f"{folder} holds a finished run: give another name= (or resume=true to see it)")
-        log.info("%s has finished already:\n%s", folder, json.dumps(result, indent=1))
-        return objective(result)
+    if result and not cfg.resume:
+        raise InputError(f"{folder} holds a finished run: give another name= (or resume=true to see it)")
+    frozen = cfg.transfer is not None and cfg.transfer.method == "frozen"
+    if result and frozen:
+        return _say_finished(result, folder)
     _quiet_lightning()
     seed_everything(cfg.seed, verbose=False)
     keep_freed_memory()
@@ -141,7 +178,8 @@ def train(cfg: DictConfig, folder: Path) -> float:
             "data=checkpoint is a choice of analyze.py: name the data set to train on, data=folder say"
         )
     data: ImageData = instantiate(cfg.data)
-    if cfg.transfer is not None and cfg.transfer.method == "frozen":
+    if frozen:
+        _keep_config(cfg, folder)
         return transfer(cfg, data, folder)
     card: Card = {
         "model": model_to_train(cfg),
@@ -150,32 +188,86 @@ def train(cfg: DictConfig, folder: Path) -> float:
         "store_size": data.store_size,
         "data": describe_data(OmegaConf.to_container(cfg.data, resolve=True)),  # type: ignore[arg-type]
     }
-    checkpoint, step = _newest_checkpoint(folder / "checkpoints", card)
-    if checkpoint and not cfg.resume:
+    kept = newest_checkpoint(folder / "checkpoints", card)
+    if kept and not cfg.resume:
         raise InputError(
             f"{folder} holds an unfinished run: resume=true goes on with it, name= starts another"
         )
+    callbacks = _callbacks(cfg, folder)
+    trainer = _trainer(cfg, folder, callbacks, kept)
+    fingerprint = run_fingerprint(cfg, card, data, trainer, callbacks)
+    if kept:
+        check_same_run(kept, fingerprint)
+    if result and not is_longer(kept, fingerprint, result):
+        return _say_finished(result, folder)
     if cfg.resume:
-        log.info("going on from %s", checkpoint or "the beginning: there is no checkpoint yet")
+        log.info("going on from %s", kept.path if kept else "the beginning: there is no checkpoint yet")
     classifier = build(card, seed=cfg.seed, channels_last=cfg.channels_last, **cfg.recipe)
-    trainer: Trainer = instantiate(
-        cfg.trainer,
-        default_root_dir=str(folder),
-        callbacks=[*_callbacks(cfg, folder), StopTogether()],
-        logger=TensorBoardLogger(folder, name="", version="", purge_step=None if step is None else step + 1),
-    )
+    classifier.fingerprint = fingerprint
+    _keep_config(cfg, folder)
+    _cut_log_back(folder, kept)
     start_ranks_as_ours(trainer)
-    trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    result, spent = _run(trainer, classifier, data, kept, folder, cfg.test)
+    if not cfg.trainer.get("fast_dev_run"):
+        finish(result | spent, folder)
+    return objective(result)
+
+
+def _run(
+    trainer: Trainer, classifier: Classifier, data: ImageData, kept: Kept | None, folder: Path, test: bool
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Trains, and measures the net that came out, which is in a checkpoint by then."""
+    trainer.fit(classifier, datamodule=data, ckpt_path=kept.path if kept else None, weights_only=True)
     spent = {"seconds": round(classifier.seconds, 1), "epochs": trainer.current_epoch}
-    result = _logged(trainer, "val/")
-    if not result:  # the last epoch was done already when this process began
+    step = trainer.global_step
+    if classifier.saved_step != step and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt", weights_only=False)
+    if classifier.validated.get("step") != step:  # training did not end with a validation
         trainer.validate(classifier, datamodule=data, verbose=False)
-        result = _logged(trainer, "val/")
-    if cfg.test:
+    result = {key: value for key, value in classifier.validated.items() if key.startswith("val/")}
+    if test:
         trainer.test(classifier, datamodule=data, verbose=False)
         result |= _logged(trainer, "test/", "trained/")
-    finish(result | spent, folder)
+    return result, spent
+
+
+def _say_finished(result: dict[str, Any], folder: Path) -> float:
+    log.info("%s has finished already:\n%s", folder, json.dumps(result, indent=1))
     return objective(result)
+
+
+def _trainer(cfg: DictConfig, folder: Path, callbacks: dict[str, Callback], kept: Kept | None) -> Trainer:
+    """The trainer of conf/trainer, with what a run has of its own."""
+    purge_step = kept.step + 1 if kept and kept.log_lengths is None else None
+    return instantiate(
+        cfg.trainer,
+        default_root_dir=str(folder),
+        callbacks=[*callbacks.values(), StopTogether()],
+        logger=EventLogger(folder, purge_step),
+        plugins=[AtomicCheckpointIO()],
+    )
+
+
+@rank_zero_only
+def _cut_log_back(folder: Path, kept: Kept | None) -> None:
+    """The TensorBoard log as it was at the checkpoint; without one nothing of it is left."""
+    if kept is None or kept.log_lengths is not None:
+        cut_back(folder, kept.log_lengths if kept and kept.log_lengths else {})
+
+
+@rank_zero_only
+def _keep_config(cfg: DictConfig, folder: Path) -> None:
+    """What Hydra writes of a run, once it is certain that these values are used."""
+    record = folder / ".hydra"
+    hydra = HydraConfig.get()
+    with writing(record):
+        record.mkdir(exist_ok=True)
+    save(record / "config.yaml", OmegaConf.to_yaml(cfg).encode(errors="surrogateescape"))
+    save(
+        record / "hydra.yaml",
+        OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra})).encode(errors="surrogateescape"),
+    )
+    save(record / "overrides.yaml", OmegaConf.to_yaml(hydra.overrides.task).encode(errors="surrogateescape"))
 
 
 def model_to_train(cfg: DictConfig) -> dict[str, Any]:
@@ -195,18 +287,20 @@ def model_to_train(cfg: DictConfig) -> dict[str, Any]:
     return fresh_model(with_transforms(model))
 
 
-def _callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
-    """Those of `callbacks=`; where none of them writes checkpoints, one that keeps the trained net."""
-    chosen = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
-    if cfg.trainer.get("enable_checkpointing") is not False and not any(
-        isinstance(callback, Checkpoint) for callback in chosen
-    ):
+def _callbacks(cfg: DictConfig, folder: Path) -> dict[str, Callback]:
+    """Those of `callbacks=`, by name; where none of them writes checkpoints, one that keeps the trained net."""
+    callbacks = {
+        str(name): instantiate(callback) for name, callback in cfg.callbacks.items() if callback is not None
+    }
+    check_callbacks(callbacks)
+    if cfg.trainer.get("enable_progress_bar") is False:
+        callbacks = {name: each for name, each in callbacks.items() if not isinstance(each, ProgressBar)}
+    if not any(isinstance(callback, Checkpoint) for callback in callbacks.values()):
         log.info("no callback writes checkpoints: checkpoints/last.ckpt is written after every epoch")
-        last = ModelCheckpoint(
+        callbacks["last"] = ModelCheckpoint(
             folder / "checkpoints", "last", enable_version_counter=False, save_on_train_epoch_end=True
         )
-        chosen.append(last)
-    return chosen
+    return callbacks
 
 
 def _logged(trainer: Trainer, *prefixes: str) -> dict[str, float]:
@@ -220,17 +314,4 @@ def _quiet_lightning() -> None:
         logger.handlers.clear()
         logger.propagate = True
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
-
-
-def _newest_checkpoint(folder: Path, card: Card) -> tuple[Path | None, int | None]:
-    """The checkpoint that is furthest on and its step; one that does not fit `card` is an error, no fresh start."""
-    steps: dict[Path, tuple[int, int]] = {}
-    for path in sorted(folder.glob("*.ckpt")):
-        checkpoint = read_checkpoint(path)
-        check_card(checkpoint["card"], path, card)
-        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
-        steps[path] = (checkpoint["global_step"], progress["processed"])
-    if not steps:
-        return None, None
-    newest = max(steps, key=lambda path: steps[path])
-    return newest, steps[newest][0]
+    warnings.filterwarnings("ignore", message="You requested to overfit")  # Batches itself keeps the order

@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from zfnet.viz.figures import save_figure
+
 COLOURS = {"train": "tab:blue", "val": "tab:orange"}
 
 
@@ -38,4 +40,4 @@ def draw_curves(history: list[dict[str, float]], path: str | Path) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         if axes.lines:
             axes.legend()
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path, dpi=100)

@@ -1,12 +1,13 @@
-"""A matplotlib figure as a box, to stand on a sheet beside pictures and words.
+"""A matplotlib figure as a PNG, or as a box, to stand on a sheet beside pictures and words.
 
 figure = Figure(figsize=(6, 4), dpi=100)
+save_figure(figure, "curves.png", dpi=100)
 beside([pictures, drawn(figure)])
-save_figure(figure, "figure.png", dpi=100)
 
 Names of classes and files are drawn as they are: "$" starts no formula, and what no font has is escaped.
 """
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from matplotlib.text import Text
 from torch import Tensor
 
 from zfnet.errors import printable
+from zfnet.io import save
 
 
 def drawn(figure: Figure) -> Tensor:
@@ -28,10 +30,16 @@ def drawn(figure: Figure) -> Tensor:
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int) -> None:
-    """Writes the figure to a file."""
+    """Writes a PNG, whole or not at all.
+
+    Raises:
+        InputError: the disk is full, or the folder cannot be written.
+    """
     FigureCanvasAgg(figure)
     _take_literally(figure)
-    figure.savefig(path, dpi=dpi)
+    png = io.BytesIO()
+    figure.savefig(png, dpi=dpi, format="png")
+    save(Path(path), png.getvalue())
 
 
 def tick_label(name: str) -> str:

@@ -6,6 +6,7 @@ A sheet is put together from boxes, (H, W, 3) uint8 on white: pictures and lines
 one another.
 """
 
+import io
 import math
 from collections.abc import Sequence
 from functools import cache
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zfnet.errors import printable
+from zfnet.io import save
 
 SHEET_SIDE = 600  # pixels that a sheet of filters is enlarged to, about
 Colour = tuple[int, int, int]  # red, green, blue, 0 to 255
@@ -135,5 +137,11 @@ def filter_sheet(filters: Tensor) -> Tensor:
 
 
 def save_png(picture: Tensor, path: str | Path) -> None:
-    """Writes (H, W, 3) uint8."""
-    Image.fromarray(picture.numpy()).save(path)
+    """Writes (H, W, 3) uint8, as a PNG, whole or not at all.
+
+    Raises:
+        InputError: the disk is full, or the folder cannot be written.
+    """
+    png = io.BytesIO()
+    Image.fromarray(picture.numpy()).save(png, format="png")
+    save(Path(path), png.getvalue())

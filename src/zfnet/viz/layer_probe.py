@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from zfnet.viz.figures import save_figure
+
 ROW = 11  # points, of the numbers beneath the axis
 
 
@@ -33,7 +35,7 @@ def draw_probe(panels: Mapping[str, Sequence[Line]], path: str | Path) -> None:
         _panel(axes, lines)
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_ylabel("accuracy per class (%)")
-    figure.savefig(path, dpi=130)
+    save_figure(figure, path, dpi=130)
 
 
 def _panel(axes: Axes, lines: Sequence[Line]) -> None:

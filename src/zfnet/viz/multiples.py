@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from zfnet.viz.curves import COLOURS
+from zfnet.viz.figures import save_figure
 
 COLUMNS, WIDE = 4, 34  # panels in a line, characters in a title's line
 History = Sequence[Mapping[str, float]]
@@ -33,7 +34,7 @@ def draw_multiples(rows: Mapping[str, Sequence[History]], path: str | Path) -> N
         axes.set_xlabel("epoch", fontsize=8)
         axes.tick_params(labelbottom=True)
     grid[0, 0].legend(fontsize=7.5, frameon=False)
-    figure.savefig(path, dpi=130)
+    save_figure(figure, path, dpi=130)
 
 
 def _panel(axes: Axes, name: str, histories: Sequence[History]) -> None:

@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from zfnet.viz.figures import save_figure
+
 Points = Sequence[tuple[int, float, float | None]]  # images per class, accuracy in per cent, its deviation
 
 COLUMNS = 3
@@ -40,7 +42,7 @@ def draw_transfer(panels: Sequence[Panel], path: str | Path) -> None:
         _panel(axes, panel)
     for axes in grid[:, 0]:
         axes.set_ylabel("accuracy per class (%)")
-    figure.savefig(path, dpi=130)
+    save_figure(figure, path, dpi=130)
 
 
 def _panel(axes: Axes, panel: Panel) -> None:

@@ -1,0 +1,204 @@
+"""Where a run goes on, and whether it is the same run: every checkpoint carries what its numbers depend on.
+
+    asked = run_fingerprint(cfg, card, data, trainer, callbacks)
+    kept = newest_checkpoint(folder / "checkpoints", card)
+    if kept:
+        check_same_run(kept, asked)         # InputError names what differs
+
+`trainer.max_epochs` may grow where the rate does not depend on it. A cosine over 12 epochs is not the beginning of
+one over 24, so there it may not.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import (
+    Checkpoint,
+    DeviceStatsMonitor,
+    LearningRateMonitor,
+    ModelSummary,
+    ProgressBar,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
+from omegaconf import DictConfig, OmegaConf
+
+from zfnet.data import ImageData
+from zfnet.errors import InputError
+from zfnet.fingerprint import check_fingerprint, digest
+from zfnet.training.checkpoint import Card, check_card, read_checkpoint
+from zfnet.training.trainer_options import trainer_fingerprint
+
+OBSERVERS = (Checkpoint, ProgressBar, LearningRateMonitor, DeviceStatsMonitor, ModelSummary)
+PLACES = (
+    "root",
+    "store",
+    "store_dir",
+    "max_bad",
+)  # of data: where it lies and how it is read, not what it is
+REMEDY = "give the same settings, or another name= for a new run"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A checkpoint to go on from."""
+
+    path: Path
+    step: int  # optimizer steps
+    epochs: int  # completed
+    fingerprint: dict[str, Any] | None  # None before version 0.2
+    log_lengths: dict[str, int] | None  # of the event files; likewise
+
+
+def run_fingerprint(
+    cfg: DictConfig, card: Card, data: ImageData, trainer: Trainer, callbacks: Mapping[str, Callback]
+) -> dict[str, Any]:
+    """Everything that changes the numbers of a run, in plain containers.
+
+    Args:
+        cfg: the composed config.
+        card: of the net.
+        data: the data module; not yet set up.
+        trainer: the trainer.
+        callbacks: by their names in the config.
+    """
+    words: dict[str, Any] = OmegaConf.to_container(cfg.data, resolve=True)  # type: ignore[assignment]
+    source = words.get("source")
+    if isinstance(source, dict):
+        words["source"] = {key: value for key, value in source.items() if key not in PLACES}
+    images = {
+        f"{split}_images": digest(list(own.ids), list(own.labels)) for split, own in data.sources.items()
+    }
+    acting = {
+        name: found
+        for name, callback in callbacks.items()
+        if (found := _callback_fingerprint(callback, cfg.callbacks.get(name))) is not None
+    }
+    return {
+        "model": card["model"],
+        "data": {key: value for key, value in words.items() if key not in PLACES} | images,
+        "recipe": OmegaConf.to_container(cfg.recipe, resolve=True),
+        "seed": cfg.seed,
+        "channels_last": cfg.channels_last,
+        "trainer": trainer_fingerprint(trainer) | {"max_epochs": trainer.max_epochs},
+        **({"callbacks": acting} if acting else {}),
+    }
+
+
+def _callback_fingerprint(callback: Callback, config: DictConfig) -> dict[str, Any] | None:
+    """What training depends on: a callback's own `fingerprint`, or all words of one of Lightning's that acts."""
+    if (own := getattr(callback, "fingerprint", None)) is not None:
+        return own
+    if type(callback).__module__.startswith("lightning.") and not isinstance(callback, OBSERVERS):
+        return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+    return None
+
+
+def check_callbacks(callbacks: Mapping[str, Callback]) -> None:
+    """Refuses what would change the net after its last checkpoint.
+
+    Raises:
+        InputError: a callback that averages weights.
+    """
+    for name, callback in callbacks.items():
+        if isinstance(callback, StochasticWeightAveraging | WeightAveraging):
+            raise InputError(
+                f"callbacks.{name}: {type(callback).__name__} changes the net after its last checkpoint, so that no "
+                "file would hold the net that is tested; leave it out"
+            )
+
+
+def newest_checkpoint(folder: Path, card: Card) -> Kept | None:
+    """The checkpoint that is furthest on; one that is damaged is named and passed over.
+
+    Raises:
+        InputError: one does not fit `card`, or all are damaged.
+    """
+    found: list[tuple[tuple[int, int], Kept]] = []
+    problems: list[str] = []
+    for path in sorted(folder.glob("*.ckpt")):
+        try:
+            checkpoint = read_checkpoint(path)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        check_card(_without_data(checkpoint["card"]), path, _without_data(card))
+        if (problem := _inexact(checkpoint)) is not None:
+            log.warning("%s: %s; going on from another", path, problem)
+            continue
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+        lengths = checkpoint.get("log", {}).get("lengths")
+        kept = Kept(path, checkpoint["global_step"], epochs, checkpoint.get("fingerprint"), lengths)
+        found.append(((kept.step, kept.epochs), kept))
+    if problems and not found:
+        raise InputError(f"{folder}: no checkpoint can be read: {problems[0]}")
+    for problem in problems:
+        log.warning("a checkpoint is passed over: %s", problem)
+    return max(found, key=lambda each: each[0])[1] if found else None
+
+
+def _without_data(card: Card) -> Card:
+    """Of the data, the fingerprint says what it is, and the card also where it lies."""
+    return {key: value for key, value in card.items() if key != "data"}
+
+
+def _inexact(checkpoint: dict[str, Any]) -> str | None:
+    """Why going on from a checkpoint would not repeat the run that was never stopped."""
+    loop = checkpoint["loops"]["fit_loop"]
+    epoch, batch = loop["epoch_progress"]["current"], loop["epoch_loop.batch_progress"]
+    if epoch["processed"] == epoch["ready"]:
+        return None
+    trainer = checkpoint.get("fingerprint", {}).get("trainer", {})
+    if batch["is_last_batch"] or checkpoint["global_step"] == trainer.get("max_steps"):
+        return "was written between an epoch's last step and its end"
+    if batch["current"]["processed"] % trainer.get("accumulate_grad_batches", 1):
+        return "was written between two optimizer steps"
+    return None
+
+
+def check_same_run(kept: Kept, asked: Mapping[str, Any]) -> None:
+    """Refuses to go on with another run than the one that was begun.
+
+    Args:
+        kept: the checkpoint to go on from.
+        asked: the fingerprint of this run.
+
+    Raises:
+        InputError: a setting differs, or fewer epochs are asked for than are done, or more where the schedule
+            cannot grow.
+    """
+    epochs = asked["trainer"]["max_epochs"]
+    if 0 <= epochs < kept.epochs:
+        raise InputError(
+            f"{kept.path}: {kept.epochs} epochs are done, more than trainer.max_epochs={epochs}; {REMEDY}"
+        )
+    if kept.fingerprint is None:
+        log.warning("%s is of an earlier version: its settings are not compared with these", kept.path)
+        return
+    old, new = _without_epochs(kept.fingerprint), _without_epochs(asked)
+    check_fingerprint(kept.path, old, new, REMEDY)
+    before = kept.fingerprint["trainer"]["max_epochs"]
+    if before != epochs and asked["recipe"]["schedule"] == "cosine":
+        raise InputError(
+            f"{kept.path}: with recipe.schedule=cosine the rate falls to 0 at trainer.max_epochs={before}, and a run "
+            f"of {epochs} epochs has other rates from its first step on; give another name= for that run"
+        )
+
+
+def is_longer(kept: Kept | None, asked: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
+    """Whether more epochs are asked for than a finished run was given."""
+    if kept is None:
+        return False
+    before = kept.fingerprint["trainer"]["max_epochs"] if kept.fingerprint else result["epochs"]
+    epochs: int = asked["trainer"]["max_epochs"]
+    return epochs > before
+
+
+def _without_epochs(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    trainer = {key: value for key, value in fingerprint["trainer"].items() if key != "max_epochs"}
+    return {**fingerprint, "trainer": trainer}
