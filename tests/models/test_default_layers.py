@@ -52,7 +52,7 @@ def test_torchvisions_nets(name: str) -> None:
         if name in layers:
             values.setdefault(name, []).append(value.clone())
 
-    with torch.no_grad(), evaluating(net), reading(modules, read):
+    with torch.no_grad(), evaluating(net), reading(modules, read, needed=()):
         net(image)
     least = -0.3751 if name in ("mobilenet_v3_small", "efficientnet_b0") else 0  # of Hardswish and SiLU
     for layer, (value, *more) in values.items():
@@ -236,6 +236,12 @@ def test_a_net_without_any_activation_has_its_convolutions() -> None:
     assert default_layers(nn.Sequential(conv(3, 4), nn.MaxPool2d(2), conv(4, 4), *head(4))) == ["0", "2"]
     ends_in_sums = nn.Sequential(conv(3, 4), nn.ReLU(), conv(4, 4), nn.Flatten(), nn.Linear(4 * 32 * 32, 3))
     assert default_layers(ends_in_sums) == ["1"]
+
+
+def test_a_compiled_net_has_the_names_of_the_net_itself() -> None:
+    net = torch.compile(nn.Sequential(conv(3, 4), nn.ReLU(), *head(4)))
+    assert default_layers(net) == ["1"]
+    assert top_layer(net, IMAGE) == "3"
 
 
 def test_images_of_other_channels_sizes_and_types() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from zfnet.errors import InputError, one_line
 from zfnet.models.net import ConvNet
+from zfnet.models.reading import input_channels, written
 from zfnet.models.tracing import Trace, trace
 
 SHOWN = 5  # layers of a net that is no ConvNet
@@ -22,6 +23,7 @@ SIDES = (224, 299, 256, 384, 192, 128, 112, 96, 64, 48, 32, 28)  # of images to 
 def convolutions(model: nn.Module, image: Tensor | None = None) -> list[str]:
     """A ConvNet's convolutional stages; of any other net up to five of `activated_convolutions`, evenly spread over
     its depth, the first and the last among them."""
+    model = written(model)
     if isinstance(model, ConvNet):
         return [name for name in model.geometry if "." not in name]
     names = activated_convolutions(model, image)
@@ -68,6 +70,7 @@ def top_layer(model: nn.Module, image: Tensor) -> str:
     Raises:
         InputError: where there is none.
     """
+    model = written(model)
     if isinstance(model, ConvNet):
         names = list(model.table)
         if len(names) > 1:
@@ -80,7 +83,7 @@ def top_layer(model: nn.Module, image: Tensor) -> str:
 def trace_noise(model: nn.Module) -> Trace:
     """The trace of seeded noise (1, C, S, S): the first convolution's channels, and a size that the net takes."""
     weight = next(model.parameters(), torch.empty(0))
-    channels = next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), 3)
+    channels = input_channels(model) or 3
     troubles: list[str] = []
     for side in SIDES:
         noise = torch.randn(1, channels, side, side, generator=torch.Generator().manual_seed(0)).to(weight)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from zfnet.errors import InputError
-from zfnet.models.reading import evaluating, reading
-from zfnet.models.tracing import WEIGHTED, trace
+from zfnet.models.reading import evaluating, reading, written
+from zfnet.models.tracing import WEIGHTED, hookable, trace
 
 ROUNDING = 1e-4  # of a sum of probabilities in float32
 NOTHING = "nothing can be measured on it"
@@ -85,13 +85,13 @@ def class_outputs(model: nn.Module, images: Tensor, outputs: Any = None) -> Clas
 
 def first_not_finite(model: nn.Module, image: Tensor) -> str:
     """The first module whose output for an image (1, C, H, W) is not finite; "" for the model itself."""
-    names: list[str] = []
+    model, names = written(model), list[str]()
 
     def read(name: str, output: Tensor) -> bool:
         names.append(name)
         return not output.isfinite().all()
 
-    with torch.no_grad(), evaluating(model), reading(dict(model.named_modules()), read, needed=()):
+    with torch.no_grad(), evaluating(model), reading(hookable(model), read, needed=()):
         model(image.clone())
     return names[-1]
 

@@ -9,10 +9,8 @@ function inside another module, one module that is called several times, or a pr
 is known by its identity and version: an activation in place returns the convolution's own tensor.
 """
 
-import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from zfnet.models.reading import evaluating
+from zfnet.models.reading import evaluating, plain_name, reading, written
 
 CONVOLUTIONS = {"conv2d", "conv_transpose2d"}
 WEIGHTED = CONVOLUTIONS | {
@@ -103,16 +101,22 @@ class Ran:
 class Trace(TorchFunctionMode):
     """What a forward pass has shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, linear: bool) -> None:
         super().__init__()
+        self.linear = linear  # as far as what shows no operations goes
         self.weighted: list[Weighted] = []
         self.events: list[str] = []  # operations, by number
         self.gates: set[int] = set()  # events that only scale another value
         self.ran: list[Ran] = []
         self.counts: Counter[str] = Counter()
         self.output: Any = None
-        self.linear = True  # as far as scripted parts go
         self._values = WeakTensorKeyDictionary()
+
+    def note(self, name: str, module: nn.Module, output: Tensor) -> None:
+        """Takes a module's output."""
+        self.counts[name] += 1
+        leaf = not list(module.children())
+        self.ran.append(Ran(name, self.value(output), len(self.weighted), output.dim() == 4, leaf))
 
     def value(self, tensor: Any) -> Value | None:
         """What is known of a tensor, if it is as it was."""
@@ -253,38 +257,25 @@ class Trace(TorchFunctionMode):
 
 def trace(model: nn.Module, image: Tensor) -> Trace:
     """Runs `model` in eval mode on an image (1, C, H, W), and leaves no trace on it."""
-    passed = Trace()
-    with (
-        torch.inference_mode(False),
-        torch.no_grad(),
-        torch.compiler.set_stance("force_eager"),
-        evaluating(model),
-        _watched(model, passed),
-    ):
+    model = written(model)
+    modules = hookable(model)
+    passed = Trace(linear=len(modules) == len(list(model.modules())))
+
+    def note(name: str, output: Tensor) -> None:
+        passed.note(plain_name(name), modules[name], output)
+
+    with torch.inference_mode(False), torch.no_grad(), evaluating(model), reading(modules, note, needed=()):
         image = image.clone()
         with passed:
             passed.output = model(image)
     return passed
 
 
-@contextmanager
-def _watched(model: nn.Module, passed: Trace) -> Iterator[None]:
-    """Hooks that note every module's output in this thread; scripted parts take none, and show no operations."""
-    thread = threading.get_ident()
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if isinstance(module, torch.jit.ScriptModule):
-                passed.linear = False
-                continue
-
-            def note(module: nn.Module, _: Any, output: Any, name: str = name) -> None:
-                if threading.get_ident() == thread:
-                    passed.counts[name] += 1
-                    maps, leaf = isinstance(output, Tensor) and output.dim() == 4, not list(module.children())
-                    passed.ran.append(Ran(name, passed.value(output), len(passed.weighted), maps, leaf))
-
-            stack.callback(module.register_forward_hook(note).remove)
-        yield
+def hookable(model: nn.Module) -> dict[str, nn.Module]:
+    """All modules by name, but for scripted ones: they take no hooks, and show no operations."""
+    return {
+        name: each for name, each in model.named_modules() if not isinstance(each, torch.jit.ScriptModule)
+    }
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
