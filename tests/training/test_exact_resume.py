@@ -20,7 +20,8 @@ from zfnet.training.resume import newest_checkpoint
 Fit = Callable[..., tuple[Trainer, Classifier]]
 EVERY = {"save_top_k": -1, "every_n_train_steps": 1, "filename": "{step}", "auto_insert_metric_name": False}
 END = {"save_top_k": -1, "every_n_epochs": 1, "filename": "end-{epoch}", "save_on_train_epoch_end": True}
-CARD = {"model": "tiny"}
+MODEL = {"_target_": "zfnet.models.convnet", "pixels": "unit"}
+CARD = {"model": MODEL, "classes": ["cat"], "image_size": 8, "store_size": 12}
 Words = dict[str, Any]
 
 

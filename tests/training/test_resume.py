@@ -29,7 +29,9 @@ ALWAYS = (
     "trainer.precision=32-true",
     "recipe=paper",
 )
-CARD = {"model": {"architecture": "zfnet"}}
+MODEL = {"_target_": "zfnet.models.convnet", "architecture": "zfnet", "pixels": "unit"}
+CARD = {"model": MODEL, "classes": ["cat", "dog"], "image_size": 8, "store_size": 12}
+ALEXNET = CARD | {"model": MODEL | {"architecture": "alexnet"}}
 
 
 def fingerprint(
@@ -100,7 +102,7 @@ def test_other_images_another_net_and_other_callbacks_are_named(composed: Compos
     found = fingerprint(composed)
     changes = {
         r"data\.train_images": fingerprint(composed, ids="abd"),
-        r"model\.architecture=zfnet": fingerprint(composed, card={"model": {"architecture": "alexnet"}}),
+        r"model\.architecture=zfnet": fingerprint(composed, card=ALEXNET),
     }
     for words, asked in changes.items():
         with pytest.raises(InputError, match=words):
@@ -196,7 +198,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
 def test_another_card_is_an_error(tmp_path: Path) -> None:
     _write(tmp_path / "last.ckpt", 4)
     with pytest.raises(InputError, match=r"model\.architecture=zfnet, .*model\.architecture=alexnet"):
-        newest_checkpoint(tmp_path, {"model": {"architecture": "alexnet"}})
+        newest_checkpoint(tmp_path, ALEXNET)
 
 
 def test_the_kept_words_are_those_of_the_config(composed: Composed) -> None:
