@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 
 from callbacks import FilterRenormalization, LearningCurves, RecentCheckpoint
 from tests.training.compared import same, shown, stored
+from zfnet.errors import InputError
 from zfnet.training import Classifier
 from zfnet.training.checkpoint_io import AtomicCheckpointIO
 from zfnet.training.event_log import EventLogger, cut_back
@@ -19,7 +20,8 @@ from zfnet.training.resume import newest_checkpoint
 Fit = Callable[..., tuple[Trainer, Classifier]]
 EVERY = {"save_top_k": -1, "every_n_train_steps": 1, "filename": "{step}", "auto_insert_metric_name": False}
 END = {"save_top_k": -1, "every_n_epochs": 1, "filename": "end-{epoch}", "save_on_train_epoch_end": True}
-CARD = {"model": "tiny"}
+MODEL = {"_target_": "zfnet.models.convnet", "pixels": "unit"}
+CARD = {"model": MODEL, "classes": ["cat"], "image_size": 8, "store_size": 12}
 Words = dict[str, Any]
 
 
@@ -116,6 +118,26 @@ def test_an_epoch_that_is_not_yet_logged_is_in_its_checkpoint(fit: Fit, tmp_path
     assert shown(folder) != shown(whole)
     fit(folder, "plateau", {}, end)
     assert shown(folder) == shown(whole)
+
+
+def test_a_plateau_that_is_given_more_epochs_is_the_longer_run(fit: Fit, tmp_path: Path) -> None:
+    fit(tmp_path / "short", "plateau", {"max_epochs": 2})
+    fit(tmp_path / "short", "plateau", {}, tmp_path / "short" / "checkpoints" / "end-epoch=1.ckpt")
+    fit(tmp_path / "long", "plateau", {})
+    short, long = (
+        torch.load(tmp_path / name / "checkpoints" / "end-epoch=2.ckpt", weights_only=True)
+        for name in ("short", "long")
+    )
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "validated"):
+        assert same(short[key], long[key]), key
+
+
+def test_a_cosine_over_other_steps_is_refused(fit: Fit, tmp_path: Path) -> None:
+    fit(tmp_path / "short", "cosine", {"max_epochs": 2})
+    with pytest.raises(
+        InputError, match="the checkpoint's rate falls to 0 at step 12, and this run has 18 steps"
+    ):
+        fit(tmp_path / "long", "cosine", {}, tmp_path / "short" / "checkpoints" / "end-epoch=0.ckpt")
 
 
 @pytest.mark.parametrize(

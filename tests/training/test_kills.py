@@ -170,3 +170,30 @@ def test_killed_at_random_moments(
             break
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert_never_killed(folder, whole(kind))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["300k", "700k", "1200k", "1800k"])
+def test_a_full_disk_ends_in_one_line(start: Start, tmp_path: Path, size: str) -> None:
+    """Wherever it fills: what is there is whole, and no traceback is."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=False)
+    if mounted.returncode:
+        pytest.skip("a file system cannot be mounted here")
+    try:
+        ended = finished(start(*EXACT, f"hydra.run.dir={disk}/run"))
+        assert ended.returncode == 1
+        (error,) = [line for line in ended.stdout.splitlines() if "ERROR" in line]
+        assert "the disk is full; free some space" in error
+        assert "Traceback" not in ended.stdout + ended.stderr
+        assert "Logging error" not in ended.stderr
+        assert not list(disk.rglob("*.tmp"))
+        for path in [*disk.rglob("*.ckpt"), *disk.rglob("*.pt")]:
+            torch.load(path, weights_only=True)
+        for path in disk.rglob("*.json"):
+            json.loads(path.read_text())
+        stored(disk / "run")
+        assert not (disk / "run" / "result.json").exists()
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)

@@ -29,7 +29,9 @@ ALWAYS = (
     "trainer.precision=32-true",
     "recipe=paper",
 )
-CARD = {"model": {"architecture": "zfnet"}}
+MODEL = {"_target_": "zfnet.models.convnet", "architecture": "zfnet", "pixels": "unit"}
+CARD = {"model": MODEL, "classes": ["cat", "dog"], "image_size": 8, "store_size": 12}
+ALEXNET = CARD | {"model": MODEL | {"architecture": "alexnet"}}
 
 
 def fingerprint(
@@ -100,7 +102,7 @@ def test_other_images_another_net_and_other_callbacks_are_named(composed: Compos
     found = fingerprint(composed)
     changes = {
         r"data\.train_images": fingerprint(composed, ids="abd"),
-        r"model\.architecture=zfnet": fingerprint(composed, card={"model": {"architecture": "alexnet"}}),
+        r"model\.architecture=zfnet": fingerprint(composed, card=ALEXNET),
     }
     for words, asked in changes.items():
         with pytest.raises(InputError, match=words):
@@ -164,7 +166,7 @@ def test_averages_of_weights_are_refused() -> None:
         check_callbacks({"swa": StochasticWeightAveraging(0.1)})
 
 
-def _write(path: Path, step: int, processed: int = 1) -> None:
+def _write(path: Path, step: int, processed: int = 1, **more: Any) -> None:
     progress = {"epoch_progress": {"current": {"processed": processed, "ready": processed}}}
     loops = {
         "fit_loop": {
@@ -172,7 +174,8 @@ def _write(path: Path, step: int, processed: int = 1) -> None:
             "epoch_loop.batch_progress": {"is_last_batch": True, "current": {"processed": 4}},
         }
     }
-    torch.save({"card": CARD, "state_dict": {}, "global_step": step, "loops": loops}, path)
+    state = {"state_dict": {}, "optimizer_states": []}
+    torch.save({"card": CARD, **state, "global_step": step, "loops": loops, **more}, path)
 
 
 def test_a_damaged_checkpoint_is_named_and_passed_over(
@@ -193,10 +196,30 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
     assert newest_checkpoint(tmp_path / "none", CARD) is None
 
 
+@pytest.mark.parametrize(
+    "more",
+    [{"loops": {}}, {"fingerprint": {"trainer": 3}}, {"fingerprint": 3}, {"log": {"lengths": {"a": "b"}}}],
+)
+def test_a_checkpoint_with_odd_content_is_passed_over(tmp_path: Path, more: Any) -> None:
+    _write(tmp_path / "last.ckpt", 8, **more)
+    with pytest.raises(InputError, match=r"last\.ckpt: is damaged"):
+        newest_checkpoint(tmp_path, CARD)
+    _write(tmp_path / "best.ckpt", 4)
+    found = newest_checkpoint(tmp_path, CARD)
+    assert found is not None
+    assert found.path.name == "best.ckpt"
+
+
+def test_weights_alone_are_nothing_to_go_on_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.save({"card": CARD, "state_dict": {}}, tmp_path / "net.ckpt")
+    assert newest_checkpoint(tmp_path, CARD) is None
+    assert "net.ckpt: holds a net, and no state of its training" in caplog.text
+
+
 def test_another_card_is_an_error(tmp_path: Path) -> None:
     _write(tmp_path / "last.ckpt", 4)
     with pytest.raises(InputError, match=r"model\.architecture=zfnet, .*model\.architecture=alexnet"):
-        newest_checkpoint(tmp_path, {"model": {"architecture": "alexnet"}})
+        newest_checkpoint(tmp_path, ALEXNET)
 
 
 def test_the_kept_words_are_those_of_the_config(composed: Composed) -> None:

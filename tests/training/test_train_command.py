@@ -56,6 +56,40 @@ def test_a_finished_run_says_so(command: Run, uninterrupted: Path) -> None:
     assert (uninterrupted / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
 
 
+def test_a_finished_run_takes_more_epochs_and_no_other_settings(
+    command: Run, uninterrupted: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(uninterrupted, folder)
+    config, before = (folder / ".hydra" / "config.yaml").read_text(), result(folder)
+    for word, words in {
+        "seed=7": "seed=0, and this run has seed=7",
+        "trainer.max_epochs=2": "3 epochs are done, more than trainer.max_epochs=2",
+    }.items():
+        refused = command(f"hydra.run.dir={folder}", *PLATEAU, "resume=true", word)
+        assert refused.returncode == 1
+        (error,) = [line for line in refused.stdout.splitlines() if "ERROR" in line]
+        assert words in error
+    assert (folder / ".hydra" / "config.yaml").read_text() == config
+    assert result(folder) == before
+    more = command(f"hydra.run.dir={folder}", *PLATEAU, "resume=true", "trainer.max_epochs=4")
+    assert more.returncode == 0, more.stdout + more.stderr
+    assert result(folder)[0]["epochs"] == 4
+    epochs = json.loads((folder / "history.json").read_text())
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4]
+    assert epochs[:3] == json.loads((uninterrupted / "history.json").read_text())
+    assert result(folder)[0]["val/top1_error"] == epochs[3]["val/top1_error"]
+    assert "max_epochs: 4" in (folder / ".hydra" / "config.yaml").read_text()
+
+
+def test_a_rehearsal_keeps_nothing(command: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    done = command(f"hydra.run.dir={folder}", "+trainer.fast_dev_run=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing is kept" in done.stdout
+    assert [path.name for path in folder.iterdir()] == ["train.log"]
+
+
 def test_a_run_killed_after_its_last_epoch_is_finished(
     command: Run, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -198,6 +232,9 @@ def test_a_sweep_of_ddp_jobs(command: Run, tmp_path: Path) -> None:
         ("++model.edit={conv9:null}", "conv9"),
         ("data.batch_size=64", "data.batch_size"),
         ("recipe.schedule=often", "plateau"),
+        ("+trainer.logger={_target_:no.such.Logger}", "trainer.logger"),
+        ("trainer.max_epochs=null", "training would not end"),
+        ("+trainer.gradient_clip_algorithm=best", "gradient_clip_algorithm"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(command: Run, tmp_path: Path, override: str, words: str) -> None:

@@ -152,7 +152,8 @@ class Classifier(LightningModule):
         if self.trainer.world_size > 1:
             bad = self.trainer.strategy.reduce(bad, reduce_op="sum")
         if bad.item():
-            raise diverged(f"the loss is {loss.item()}", self.current_epoch + 1, self.global_step + 1)
+            whose = "the loss" if not math.isfinite(loss.item()) else "another process's loss"
+            raise diverged(f"{whose} is not finite", self.current_epoch + 1, self.global_step + 1)
 
     def validation_step(self, batch: Batch, step: int) -> None:
         self._loss(batch, "val", self.val_errors, self.val_loss)
@@ -186,8 +187,7 @@ class Classifier(LightningModule):
         values = {**self.val_errors.compute(), "val/loss": self.val_loss.compute()}
         self.validated = {key: value.item() for key, value in values.items()} | {"step": self.global_step}
         if not math.isfinite(self.validated["val/loss"]):
-            loss = self.validated["val/loss"]
-            raise diverged(f"the validation loss is {loss}", self.current_epoch + 1, self.global_step)
+            raise diverged("the validation loss is not finite", self.current_epoch + 1, self.global_step)
         if self.schedule == "plateau" and self.trainer.state.fn == TrainerFn.FITTING:
             self.lr_schedulers().step(values["val/top1_error"])  # type: ignore[union-attr]
 

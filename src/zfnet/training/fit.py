@@ -314,4 +314,5 @@ def _quiet_lightning() -> None:
         logger.handlers.clear()
         logger.propagate = True
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+    logging.raiseExceptions = False  # a log on a full disk: the run says so itself
     warnings.filterwarnings("ignore", message="You requested to overfit")  # Batches itself keeps the order

@@ -128,12 +128,14 @@ def newest_checkpoint(folder: Path, card: Card) -> Kept | None:
             problems.append(str(error))
             continue
         check_card(_without_data(checkpoint["card"]), path, _without_data(card))
-        if (problem := _inexact(checkpoint)) is not None:
-            log.warning("%s: %s; going on from another", path, problem)
+        try:
+            if (problem := _inexact(checkpoint)) is not None:
+                log.warning("%s: %s; going on from another", path, problem)
+                continue
+            kept = _kept(path, checkpoint)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            problems.append(f"{path}: is damaged ({type(error).__name__}: {error})")
             continue
-        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-        lengths = checkpoint.get("log", {}).get("lengths")
-        kept = Kept(path, checkpoint["global_step"], epochs, checkpoint.get("fingerprint"), lengths)
         found.append(((kept.step, kept.epochs), kept))
     if problems and not found:
         raise InputError(f"{folder}: no checkpoint can be read: {problems[0]}")
@@ -147,8 +149,20 @@ def _without_data(card: Card) -> Card:
     return {key: value for key, value in card.items() if key != "data"}
 
 
+def _kept(path: Path, checkpoint: dict[str, Any]) -> Kept:
+    fingerprint, lengths = checkpoint.get("fingerprint"), checkpoint.get("log", {}).get("lengths")
+    if fingerprint is not None:
+        int(fingerprint["trainer"]["max_epochs"])
+    if lengths is not None:
+        lengths = {str(name): int(length) for name, length in lengths.items()}
+    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    return Kept(path, int(checkpoint["global_step"]), int(epochs), fingerprint, lengths)
+
+
 def _inexact(checkpoint: dict[str, Any]) -> str | None:
     """Why going on from a checkpoint would not repeat the run that was never stopped."""
+    if "optimizer_states" not in checkpoint:
+        return "holds a net, and no state of its training"
     loop = checkpoint["loops"]["fit_loop"]
     epoch, batch = loop["epoch_progress"]["current"], loop["epoch_loop.batch_progress"]
     if epoch["processed"] == epoch["ready"]:
