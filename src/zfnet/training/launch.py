@@ -14,6 +14,7 @@ import io
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,7 @@ def launch(main: Callable[[], Any]) -> NoReturn:
     stop.watch()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # it raises, and the line is written here
     status = _status(main)
+    threading._shutdown()  # as at the interpreter's own end: pools tell their workers to stop
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
