@@ -1,5 +1,6 @@
-"""A run that is killed, however often and wherever, ends as the run that was never killed: weights, rates, history,
-curves, pictures and TensorBoard. Temporary files lie on another file system than the run."""
+"""A run that is killed, however often and wherever, ends as the run that was never killed.
+
+Weights, rates, history, curves, pictures and TensorBoard. Temporary files lie on another file system than the run."""
 
 import json
 import os

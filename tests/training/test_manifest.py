@@ -33,7 +33,7 @@ def test_what_became_of_running_jobs(tmp_path: Path) -> None:
     for name in ("done", "dead", "alive"):
         (tmp_path / name).mkdir()
         note(tmp_path, name, overrides=[f"name={name}"], state="running", status=None, error=None)
-    (tmp_path / "done" / "result.json").write_text("{}")
+    (tmp_path / "done" / "result.json").write_text('{"val/top1_error": 0.5}')
     with file_lock([tmp_path / "alive" / ".lock"], ""):
         begin(tmp_path, Path("/x/train.py"), ["seed=1,2"])
     assert states(tmp_path) == {"done": "finished", "dead": "failed", "alive": "running"}

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from lightning import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric, MetricCollection
@@ -201,7 +202,7 @@ class Classifier(LightningModule):
         trainer, data = self.trainer, self.trainer.datamodule  # type: ignore[attr-defined]
         self._batches_an_epoch()
         batches_used(len(data.val_dataloader()), trainer.limit_val_batches, "limit_val_batches")
-        tests = data.test_dataloader()
+        tests = data.test_dataloader() if is_overridden("test_dataloader", data) else []
         for loader in tests if isinstance(tests, list) else [tests]:
             batches_used(len(loader), trainer.limit_test_batches, "limit_test_batches")
 

@@ -50,7 +50,7 @@ def launch(main: Callable[[], Any]) -> NoReturn:
     stop.watch()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # it raises, and the line is written here
     status = _status(main)
-    threading._shutdown()  # as at the interpreter's own end: pools tell their workers to stop
+    threading._shutdown()  # type: ignore[attr-defined]  # as at the interpreter's own end: pools tell their workers to stop
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from zfnet.errors import InputError, one_line
 from zfnet.io import file_lock, read_json, save_json, try_lock
 from zfnet.training.result import read_result
 
@@ -68,11 +69,17 @@ def begin(folder: Path, script: Path, overrides: list[str]) -> dict[str, Any]:
         }
         for job in sweep["jobs"]:
             if job["state"] == "running" and not _in_use(folder / job["folder"]):
-                finished = read_result(folder / job["folder"]) is not None
-                job |= (
-                    {"state": "finished"} if finished else {"state": "failed", "error": "died with the sweep"}
-                )
+                job |= _what_became(folder / job["folder"])
     return sweep
+
+
+def _what_became(folder: Path) -> dict[str, Any]:
+    """Of a job whose process is gone."""
+    try:
+        finished = read_result(folder) is not None
+    except InputError as error:  # a damaged result
+        return {"state": "failed", "error": one_line(error)}
+    return {"state": "finished"} if finished else {"state": "failed", "error": "died with the sweep"}
 
 
 def note(folder: Path, job: str, **what: Any) -> None:
