@@ -26,6 +26,12 @@ from zfnet.studies.run import shown, subject_of
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60  # that a command may take
+# Damages that count only where a checkpoint is trained on.
+UNUSED = frozenset(
+    f"{how} {key}"
+    for how in ("without", "a number for")
+    for key in ("epoch", "global_step", "pytorch-lightning_version")
+)
 
 
 class Laboratory:
@@ -42,8 +48,10 @@ class Laboratory:
 
     def close(self) -> None:
         assert self.worker.stdin
+        assert self.worker.stdout
         self.worker.stdin.close()
         self.worker.wait(timeout=SECONDS)
+        self.worker.stdout.close()
 
     def run(self, case: Case, seconds: float = SECONDS) -> dict[str, Any]:
         """How a command line ends: "status" (None: it was killed), "seconds" and "output"."""
@@ -183,13 +191,8 @@ class Laboratory:
             for how in ("without", "null for", "a list for")
             for key in ("layer", "pool", "crops")
         )
-        unused = frozenset(  # of a checkpoint that is not trained on
-            f"{how} {key}"
-            for how in ("without", "a number for")
-            for key in ("epoch", "global_step", "pytorch-lightning_version")
-        )
         files = [
-            Kept("run/checkpoints/last.ckpt", "analyze.py", (*doctor, ckpt), unused),
+            Kept("run/checkpoints/last.ckpt", "analyze.py", (*doctor, ckpt), UNUSED),
             Kept("unfinished/checkpoints/last.ckpt", "train.py", going, all_),  # or anew, with a warning
             Kept("run/result.json", "train.py", finished),
             Kept("run/result.json", "analyze.py", report, all_),  # the report names what it cannot read

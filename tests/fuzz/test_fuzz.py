@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from tests.fuzz.commands import Case, bases, sample, wrong
 from tests.fuzz.damage import Kept, copy, damages
-from tests.fuzz.laboratory import Laboratory, checksums
+from tests.fuzz.laboratory import UNUSED, Laboratory, checksums
 
 Compose = Callable[..., DictConfig]
 SEED = 15
@@ -52,8 +52,7 @@ def fault(done: dict[str, Any]) -> str | None:
     errors = [line for line in said if "[ERROR]" in line] or said  # before there is a log, the line is all
     if len(errors) == 1 and "the run failed" not in errors[0]:
         return None
-    hydras = re.search(r"HYDRA_FULL_ERROR|hydra\.cc|usage:", output)  # several lines, of its own grammar
-    return None if hydras and errors == said else f"{len(errors)} lines"
+    return f"{len(errors)} lines"
 
 
 def check_commands(laboratory: Laboratory, composed: Compose, count: int) -> None:
@@ -125,6 +124,7 @@ def test_some_damaged_files_of_a_run(laboratory: Laboratory) -> None:
                 "run/checkpoints/last.ckpt",
                 "analyze.py",
                 (*words, store, "ckpt={at}/run/checkpoints/last.ckpt"),
+                UNUSED,
             ),
             Kept("run/result.json", "train.py", ("resume=true", store, "hydra.run.dir={at}/run")),
         ],

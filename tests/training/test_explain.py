@@ -21,6 +21,8 @@ from zfnet.training.explain import explain
         (["seed=[1"], "seed=[1: no viable alternative at input '[1'"),
         (["+seed=1"], "An item is already at 'seed'"),
         (["~nokey"], "'nokey' does not exist"),
+        (["model=null"], "Config group override must be a string or a list"),
+        (["callbacks=3"], "a group takes the names of its files"),
     ],
 )
 def test_what_hydra_says(composed: Callable[..., DictConfig], overrides: list[str], said: str) -> None:

@@ -4,6 +4,7 @@ line, known = explain(error)      # known: nothing that a traceback would add fo
 """
 
 import re
+import traceback
 
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -45,7 +46,17 @@ def explain(error: BaseException) -> tuple[str, bool]:
         return f"{said.filename}: {said.strerror or one_line(said)}", True
     if isinstance(error, HydraException | OmegaConfBaseException | MisconfigurationException):
         return _plain(error) if str(error).strip() else _plain(said), True
+    if isinstance(error, ValueError) and _module(error).startswith("hydra."):  # model=null, callbacks=3
+        return f"{_plain(error)}; a group takes the names of its files, which --help lists", True
     return f"{type(error).__name__}: {one_line(error)}", False
+
+
+def _module(error: BaseException) -> str:
+    """The module that raised an error."""
+    name = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name = frame.f_globals.get("__name__", "")
+    return name
 
 
 def _key(error: BaseException) -> str:
