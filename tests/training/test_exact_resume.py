@@ -51,7 +51,8 @@ def fit(
             ],
             **{"max_epochs": 3, **words},
         )
-        model.fingerprint = {"trainer": {"accumulate_grad_batches": trainer.accumulate_grad_batches}}
+        kept = ("accumulate_grad_batches", "max_epochs")
+        model.fingerprint = {"trainer": {key: getattr(trainer, key) for key in kept}}
         trainer.fit(model, datamodule=tiny_data(batch_size=2), ckpt_path=resume, weights_only=True)
         return trainer, model
 
