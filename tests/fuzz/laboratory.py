@@ -25,7 +25,8 @@ from zfnet.studies import layer_probe, overlap, top_activations
 from zfnet.studies.run import shown, subject_of
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 60  # that a command may take
+SECONDS = 60  # of processor time that a command may take
+PATIENCE = 600  # seconds until it is killed, on a machine that is busy with other work
 # Damages that count only where a checkpoint is trained on.
 UNUSED = frozenset(
     f"{how} {key}"
@@ -50,20 +51,20 @@ class Laboratory:
         assert self.worker.stdin
         assert self.worker.stdout
         self.worker.stdin.close()
-        self.worker.wait(timeout=SECONDS)
+        self.worker.wait(timeout=PATIENCE)
         self.worker.stdout.close()
 
-    def run(self, case: Case, seconds: float = SECONDS) -> dict[str, Any]:
+    def run(self, case: Case) -> dict[str, Any]:
         """How a command line ends: "status" (None: it was killed), "seconds" and "output"."""
         assert self.worker.stdin
         assert self.worker.stdout
-        asked = {"script": str(ROOT / case.script), "words": case.words, "seconds": seconds}
+        asked = {"script": str(ROOT / case.script), "words": case.words, "seconds": PATIENCE}
         self.worker.stdin.write(json.dumps(asked) + "\n")
         self.worker.stdin.flush()
         return json.loads(self.worker.stdout.readline())
 
     def make(self, script: str, *words: str) -> None:
-        done = self.run(Case(script, (f"data.store_dir={self.stores}", *words)), seconds=240)
+        done = self.run(Case(script, (f"data.store_dir={self.stores}", *words)))
         assert done["status"] == 0, done["output"]
 
     @property

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from tests.fuzz.commands import Case, bases, sample, wrong
 from tests.fuzz.damage import Kept, copy, damages
-from tests.fuzz.laboratory import UNUSED, Laboratory, checksums
+from tests.fuzz.laboratory import SECONDS, UNUSED, Laboratory, checksums
 
 Compose = Callable[..., DictConfig]
 SEED = 15
@@ -42,7 +42,7 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory, composed: Compose) -> I
 def fault(done: dict[str, Any]) -> str | None:
     """What is wrong with how a command has ended; None for success, or one clear line and a status of 1."""
     output = done["output"]
-    if done["status"] is None:
+    if done["status"] is None or done["seconds"] > SECONDS:
         return "it does not end"
     if "Traceback (most recent call last)" in output or "Logging error" in output:
         return "a traceback"
@@ -106,12 +106,12 @@ def check_damages(laboratory: Laboratory, kept: list[Kept], count: int) -> None:
     assert not faults, "\n\n".join(faults)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_some_wrong_command_lines(laboratory: Laboratory, composed: Compose) -> None:
     check_commands(laboratory, composed, 25)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_some_damaged_files_of_a_run(laboratory: Laboratory) -> None:
     out = f"hydra.run.dir={laboratory.folder}/copy/out"
     words = ("analysis=doctor", "layers=[conv1]", "images=2", "data.source.val=16", out)
@@ -133,13 +133,13 @@ def test_some_damaged_files_of_a_run(laboratory: Laboratory) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(4 * 3600)
 def test_wrong_command_lines(laboratory: Laboratory, composed: Compose) -> None:
     check_commands(laboratory, composed, COMMANDS)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(4 * 3600)
 def test_damaged_files(laboratory: Laboratory) -> None:
     assert laboratory.lab
     check_damages(laboratory, laboratory.kept(), DAMAGES)
