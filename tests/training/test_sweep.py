@@ -69,6 +69,7 @@ def test_a_damaged_result_stops_no_other_job(command: Run, tmp_path: Path) -> No
     assert (found["seed-1"]["state"], found["seed-4"]["state"]) == ("failed", "finished")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "launcher"),
     [(signal.SIGTERM, ()), (signal.SIGKILL, JOBLIB)],
