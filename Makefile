@@ -39,7 +39,7 @@ report: $(INSTALLED)  ## all runs beside the paper's numbers, in outputs/analysi
 	$(BIN)/python analyze.py analysis=report name=report resume=true
 
 test: $(INSTALLED)  ## the default tests, on both cores
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 15
 
 test-slow: $(INSTALLED)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

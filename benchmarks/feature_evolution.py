@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from lightning import LightningModule, Trainer
 
+from benchmarks.handwritten import HEAD
 from benchmarks.measuring import Row, Worker, sized
 from benchmarks.photos import in_memory
 from callbacks import FeatureEvolution
@@ -29,7 +30,8 @@ from zfnet.training.memory import keep_freed_memory
 
 PICTURES, BATCH, SIZE = sized(640, 12), sized(32, 4), sized(224, 64)
 CLASSES = [f"class {number}" for number in range(12)]
-MODEL = {"_target_": "zfnet.models.convnet", "architecture": "zfnet", "pixels": "unit", "init": "he"}
+TARGET = "zfnet.models.convnet"
+MODEL = {"_target_": TARGET, "architecture": "zfnet", "edit": HEAD, "pixels": "unit", "init": "he"}
 
 
 def bench() -> list[Row]:

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.handwritten import CLASSES
+from benchmarks.handwritten import zfnet
 from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
 from zfnet.data.image_store import ImageStore, build_store
 from zfnet.data.preprocessing import Preprocessing
 from zfnet.data.sources import Arrays
-from zfnet.models import ConvNet, convnet
+from zfnet.models import ConvNet
 from zfnet.training.features import kept_features
 from zfnet.training.memory import keep_freed_memory
 
@@ -45,7 +45,7 @@ def bench() -> list[Row]:
 def trunk() -> ConvNet:
     keep_freed_memory()
     torch.manual_seed(0)
-    return convnet("zfnet", CLASSES, SIZE, init="he").to(memory_format=torch.channels_last).eval()
+    return zfnet(SIZE, init="he").to(memory_format=torch.channels_last).eval()
 
 
 def kept(folder: str) -> Callable[[], float]:

@@ -16,10 +16,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from benchmarks.handwritten import CLASSES, training_step
+from benchmarks.handwritten import training_step, zfnet
 from benchmarks.measuring import TINY, Row, Worker, seconds_of, sized
 from callbacks.filter_renormalization import renormalize
-from zfnet.models import convnet
 from zfnet.training.fit import fast_precision
 from zfnet.training.memory import keep_freed_memory
 
@@ -53,7 +52,7 @@ def step_and_renormalization(bf16: bool, radius: float) -> Callable[[], tuple[fl
     """Seconds of a step, of the renormalization after it, and of reading the weights after another step."""
     keep_freed_memory()
     torch.manual_seed(0)
-    net = convnet("zfnet", CLASSES, SIZE).to(memory_format=torch.channels_last)
+    net = zfnet(SIZE).to(memory_format=torch.channels_last)
     weights = [module.weight for module in net.modules() if isinstance(module, nn.Conv2d)]
     images = torch.randn(BATCH, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
     step = training_step(net, bf16)

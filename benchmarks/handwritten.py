@@ -1,6 +1,6 @@
 """ZFNet as one writes it by hand in plain PyTorch: the peer of the training benchmarks.
 
-net = by_hand(zfnet)  # the same weights and the same logits as the ConvNet `zfnet`, without dropout
+net = by_hand(zfnet(224))  # the same weights and logits as our ZFNet, without dropout
 """
 
 from collections.abc import Callable
@@ -10,13 +10,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zfnet.models import ConvNet
+from benchmarks.measuring import sized
+from zfnet.models import ConvNet, convnet
 
-CLASSES = 1000
+CLASSES, UNITS = 1000, sized(4096, 32)
+HEAD = {"fc6": {"units": UNITS}, "fc7": {"units": UNITS}}  # an edit; as the paper has it, but at tiny size
 
 
-def by_hand(zfnet: ConvNet) -> nn.Sequential:
-    """Figure 3 with torch's own modules, in NCHW, with a copy of the weights of `zfnet`."""
+def zfnet(size: int, init: str = "paper") -> ConvNet:
+    """ZFNet as the benchmarks have it, for images of `size` pixels."""
+    return convnet("zfnet", CLASSES, size, HEAD, init)
+
+
+def by_hand(ours: ConvNet) -> nn.Sequential:
+    """Figure 3 with torch's own modules, in NCHW, with a copy of the weights of `ours`."""
     net = nn.Sequential(
         nn.Conv2d(3, 96, 7, stride=2, padding=1),
         nn.ReLU(inplace=True),
@@ -34,16 +41,16 @@ def by_hand(zfnet: ConvNet) -> nn.Sequential:
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, 2, ceil_mode=True),
         nn.Flatten(),
-        nn.Linear(zfnet.fc6.linear.in_features, 4096),
+        nn.Linear(ours.fc6.linear.in_features, UNITS),
         nn.ReLU(inplace=True),
         nn.Dropout(),
-        nn.Linear(4096, 4096),
+        nn.Linear(UNITS, UNITS),
         nn.ReLU(inplace=True),
         nn.Dropout(),
-        nn.Linear(4096, zfnet.fc8.linear.out_features),
+        nn.Linear(UNITS, CLASSES),
     )
     with torch.no_grad():
-        for mine, theirs in zip(net.parameters(), zfnet.parameters(), strict=True):
+        for mine, theirs in zip(net.parameters(), ours.parameters(), strict=True):
             mine.copy_(theirs)
     return net
 

@@ -65,7 +65,6 @@ class Worker:
         self._here: Callable[[], Any] | None = None
         if TINY:  # the imports of fifty processes would take minutes
             self._here = make(*pickle.loads(pickle.dumps(arguments)))
-            self._here()
             return
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe()

@@ -15,10 +15,9 @@ import torchvision
 from captum.attr import Occlusion
 from torch import Tensor, nn
 
-from benchmarks.handwritten import CLASSES
+from benchmarks.handwritten import zfnet
 from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
 from zfnet.analysis.occlusion import occlusion_sweep
-from zfnet.models import convnet
 from zfnet.training.memory import keep_freed_memory
 
 SIDE, SIZE = sized((224, 50), (64, 40))
@@ -53,7 +52,7 @@ def net_and_images(name: str, count: int) -> tuple[nn.Module, Tensor]:
     keep_freed_memory()
     torch.manual_seed(0)
     if name == "zfnet":
-        net: nn.Module = convnet("zfnet", CLASSES, SIDE, init="he")
+        net: nn.Module = zfnet(SIDE, init="he")
     else:
         net = torchvision.models.alexnet(weights=None)
     return net.to(memory_format=torch.channels_last).eval(), torch.randn(count, 3, SIDE, SIDE)

@@ -16,10 +16,9 @@ import torch
 from captum.attr import NeuronDeconvolution
 from torch import nn
 
-from benchmarks.handwritten import CLASSES, by_hand
+from benchmarks.handwritten import by_hand, zfnet
 from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
 from zfnet.deconv import Deconvnet, Unit, top_activations
-from zfnet.models import convnet
 from zfnet.training.memory import keep_freed_memory
 
 IMAGES, SIZE, SOME = sized((16, 224, 8), (2, 64, 2))
@@ -51,7 +50,7 @@ def bench() -> list[Row]:
 def net_images_units(layer: str) -> tuple[nn.Module, torch.Tensor, list[Unit]]:
     keep_freed_memory()
     torch.manual_seed(0)
-    net = convnet("zfnet", CLASSES, SIZE, init="he").to(memory_format=torch.channels_last).eval()
+    net = zfnet(SIZE, init="he").to(memory_format=torch.channels_last).eval()
     images = torch.randn(IMAGES, 3, SIZE, SIZE)
     top = top_activations(net, [images], [layer], k=1, progress=False)[layer]
     columns = (column[:, 0].tolist() for column in (top.images, top.y, top.x))

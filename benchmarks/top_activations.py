@@ -11,10 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from benchmarks.handwritten import CLASSES
+from benchmarks.handwritten import zfnet
 from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
 from zfnet.deconv import top_activations
-from zfnet.models import convnet
 from zfnet.training.memory import keep_freed_memory
 
 BATCH, BATCHES, SIZE = sized((64, 4, 224), (4, 2, 64))
@@ -38,7 +37,7 @@ def bench() -> list[Row]:
 def net_and_batches() -> tuple[nn.Module, list[torch.Tensor]]:
     keep_freed_memory()
     torch.manual_seed(0)
-    net = convnet("zfnet", CLASSES, SIZE, init="he").to(memory_format=torch.channels_last).eval()
+    net = zfnet(SIZE, init="he").to(memory_format=torch.channels_last).eval()
     return net, [torch.randn(BATCH, 3, SIZE, SIZE) for _ in range(BATCHES)]
 
 

@@ -17,9 +17,8 @@ from functools import partial
 import torch
 from torch import nn
 
-from benchmarks.handwritten import CLASSES, by_hand, training_step
+from benchmarks.handwritten import by_hand, training_step, zfnet
 from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
-from zfnet.models import convnet
 from zfnet.training.memory import keep_freed_memory
 
 BATCH, SIZE = sized((32, 224), (2, 64))
@@ -59,7 +58,7 @@ def bench() -> list[Row]:
 def assert_same_net() -> None:
     """Both nets give the same logits."""
     images = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    net = convnet("zfnet", CLASSES, SIZE).eval()
+    net = zfnet(SIZE).eval()
     with torch.inference_mode():
         torch.testing.assert_close(net(images), by_hand(net).eval()(images), rtol=1e-3, atol=1e-4)
 
@@ -68,7 +67,7 @@ def ours(bf16: bool) -> Callable[[], float]:
     """Seconds of one step as train.py does it, without Lightning."""
     keep_freed_memory()
     torch.manual_seed(0)
-    net = convnet("zfnet", CLASSES, SIZE).to(memory_format=torch.channels_last)
+    net = zfnet(SIZE).to(memory_format=torch.channels_last)
     images = torch.randn(BATCH, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
     return partial(seconds_of, partial(training_step(net, bf16), images, torch.arange(BATCH)))
 
@@ -77,7 +76,7 @@ def peer(bf16: bool, channels_last: bool) -> Callable[[], float]:
     """Seconds of one step of the net written by hand."""
     torch.manual_seed(0)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    net = by_hand(convnet("zfnet", CLASSES, SIZE)).to(memory_format=layout)
+    net = by_hand(zfnet(SIZE)).to(memory_format=layout)
     images = torch.randn(BATCH, 3, SIZE, SIZE).contiguous(memory_format=layout)
     return partial(seconds_of, partial(training_step(net, bf16), images, torch.arange(BATCH)))
 

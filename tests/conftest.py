@@ -12,6 +12,7 @@ from hypothesis import settings
 from lightning import LightningDataModule, Trainer
 from omegaconf import DictConfig
 
+from tests.helpers.commands import Commands
 from zfnet.data import Creatures
 from zfnet.data.batches import Augmentation, Batches
 from zfnet.data.image_store import ImageStore
@@ -121,6 +122,22 @@ def run_folder(composed: Callable[..., DictConfig]) -> Iterator[None]:
     HydraConfig.instance().set_config(composed("hydra.runtime.output_dir=/run", whole=True))
     yield
     HydraConfig.instance().cfg = None
+
+
+@pytest.fixture(scope="session")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A working directory that stays empty."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    yield folder
+    assert not list(folder.iterdir())
+
+
+@pytest.fixture(scope="session")
+def commands(elsewhere: Path) -> Iterator[Commands]:
+    """Runs train.py and analyze.py."""
+    made = Commands(elsewhere)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -33,10 +33,9 @@ def check_fingerprint(where: object, found: Mapping[str, Any], asked: Mapping[st
         InputError: "WHERE was made with KEY=OLD, and this run has KEY=NEW (and 2 more differ); REMEDY".
     """
     old, new = flat(found), flat(asked)
-    if different := sorted(
-        key for key in old.keys() | new.keys() if old.get(key, MISSING) != new.get(key, MISSING)
-    ):
-        key = different[0]
+    different = [key for key in old.keys() | new.keys() if old.get(key, MISSING) != new.get(key, MISSING)]
+    if different:
+        key = min(different, key=lambda key: (key.count("."), key))  # a setting before those that follow it
         more = f" (and {len(different) - 1} more differ)" if different[1:] else ""
         raise InputError(
             f"{where} was made with {key}={_short(old.get(key, MISSING))}, and this run has "

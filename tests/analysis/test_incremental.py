@@ -85,7 +85,7 @@ def convnets(draw: Callable[..., Any]) -> tuple[ConvNet, Tensor]:
     return net, noise(1, side, seed)
 
 
-@settings(max_examples=50, report_multiple_bugs=False)
+@settings(max_examples=30, report_multiple_bugs=False)
 @given(convnets(), st.data())
 def test_convnets(drawn: tuple[ConvNet, Tensor], data: st.DataObject) -> None:
     """Any table, layer, square and picture."""
@@ -186,7 +186,7 @@ def trunks(draw: Callable[..., Any]) -> tuple[nn.Sequential, Tensor]:
     return net.append(nn.Flatten()).append(seeded(lambda: nn.Linear(x.numel(), 3), seed)), image
 
 
-@settings(max_examples=60, report_multiple_bugs=False)
+@settings(max_examples=30, report_multiple_bugs=False)
 @given(trunks(), st.data())
 def test_random_trunks(drawn: tuple[nn.Sequential, Tensor], data: st.DataObject) -> None:
     """Padding, dilation, groups, strides, poolings that hang over or leave cells out, batch norm."""
@@ -196,7 +196,7 @@ def test_random_trunks(drawn: tuple[nn.Sequential, Tensor], data: st.DataObject)
         agree(net, images, layer=layer, **square)
 
 
-@settings(max_examples=40, report_multiple_bugs=False)
+@settings(max_examples=30, report_multiple_bugs=False)
 @given(chains(), st.data())
 def test_random_chains(chain: Chain, data: st.DataObject) -> None:
     """Averages within and windows that stride over cells, too: many go the plain way."""

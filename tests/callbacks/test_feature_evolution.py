@@ -2,10 +2,7 @@
 
 import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,13 +20,13 @@ from torch import Tensor, nn
 import callbacks.feature_evolution
 from callbacks import DeconvnetDump, FeatureEvolution
 from callbacks.feature_evolution import columns
+from tests.helpers.commands import Commands
 from zfnet.data.batches import Batches
 from zfnet.deconv import convolutions, lot
 from zfnet.errors import InputError
 from zfnet.training import Classifier
 from zfnet.viz import evolution_sheet
 
-ROOT = Path(__file__).parents[2]
 Runs = Callable[..., tuple[Trainer, Classifier]]
 
 
@@ -489,7 +486,7 @@ EDITS = [
 ]
 
 
-def trained(folder: Path, stores: Path, *overrides: str) -> str:
+def trained(commands: Commands, folder: Path, stores: Path, *overrides: str) -> str:
     """What train.py prints on 32 small pictures."""
     data = ["data.source.train=32", "data.source.val=13", "data.image_size=48", "data.batch_size=8"]
     few = [
@@ -499,26 +496,19 @@ def trained(folder: Path, stores: Path, *overrides: str) -> str:
         f"model.edit={{{','.join(EDITS)}}}",
         "recipe.lr=0.001",
     ]
-    environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parent),  # for Poison
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    command = [sys.executable, str(ROOT / "train.py"), f"hydra.run.dir={folder}", f"data.store_dir={stores}"]
-    done = subprocess.run(
-        [*command, *data, *few, *overrides, "trainer.precision=32-true"],
-        cwd=stores, env=environment, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    places = [f"hydra.run.dir={folder}", f"data.store_dir={stores}"]
+    done = commands.run("train.py", [*places, *data, *few, *overrides, "trainer.precision=32-true"])
+    assert done.status == 0, done.output + done.errors
+    return done.output
 
 
-def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
+def test_two_processes_find_what_one_finds(commands: Commands, tmp_path: Path) -> None:
     """And skip an epoch together where one of them alone meets what is no number."""
     one, two = tmp_path / "one", tmp_path / "two"
-    trained(one, tmp_path)
-    poison = "+callbacks.poison={_target_:test_feature_evolution.Poison,value:nan,epoch:1,layer:conv3,rank:1}"
-    output = trained(two, tmp_path, "trainer=ddp_cpu", poison)
+    trained(commands, one, tmp_path)
+    target = f"tests.callbacks.test_feature_evolution.{Poison.__name__}"
+    poison = f"_target_:{target},value:nan,epoch:1,layer:conv3,rank:1"
+    output = trained(commands, two, tmp_path, "trainer=ddp_cpu", f"+callbacks.poison={{{poison}}}")
     assert output.count("the features of step 4 are not shown: layer 'conv3' is not a number") == 1
     alone, together = told(one), told(two)
     assert list(alone) == list(together) == ["conv1", "conv2", "conv3", "conv4", "conv5"]

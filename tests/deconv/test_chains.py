@@ -16,7 +16,7 @@ from zfnet.deconv import Deconvnet, Unit
 from zfnet.models import ContrastNormalization
 
 
-@settings(max_examples=80, report_multiple_bugs=False)
+@settings(max_examples=50, report_multiple_bugs=False)
 @given(chains(), st.data())
 def test_random_chains(chain: Chain, data: st.DataObject) -> None:
     """(a) Units of any layer, at borders and corners, of both images in one call; and a whole map."""

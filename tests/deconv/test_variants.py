@@ -30,7 +30,7 @@ from zfnet.models import ContrastNormalization
 VARIANTS = list(product(["deconv", "guided", "gradient"], ["sum", "overwrite", "centre"]))
 
 
-@settings(max_examples=80, report_multiple_bugs=False)
+@settings(max_examples=50, report_multiple_bugs=False)
 @given(chains(), st.sampled_from(VARIANTS[1:]), st.data())
 def test_random_chains(chain: Chain, variant: tuple[str, str], data: st.DataObject) -> None:
     """(a) Units and a whole map under every pair of options."""

@@ -3,8 +3,7 @@
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from omegaconf import DictConfig
@@ -12,6 +11,7 @@ from omegaconf import DictConfig
 from tests.fuzz.commands import Case, bases, sample, wrong
 from tests.fuzz.damage import Kept, copy, damages
 from tests.fuzz.laboratory import SECONDS, UNUSED, Laboratory, checksums
+from tests.helpers.commands import Commands, Ended
 
 Compose = Callable[..., DictConfig]
 SEED = 15
@@ -33,20 +33,18 @@ RIGHT = {
 
 
 @pytest.fixture(scope="module")
-def laboratory(tmp_path_factory: pytest.TempPathFactory, composed: Compose) -> Iterator[Laboratory]:
-    made = Laboratory(tmp_path_factory.mktemp("fuzz"), composed)
-    yield made
-    made.close()
+def laboratory(tmp_path_factory: pytest.TempPathFactory, composed: Compose, commands: Commands) -> Laboratory:
+    return Laboratory(tmp_path_factory.mktemp("fuzz"), composed, commands)
 
 
-def fault(done: dict[str, Any]) -> str | None:
+def fault(done: Ended) -> str | None:
     """What is wrong with how a command has ended; None for success, or one clear line and a status of 1."""
-    output = done["output"]
-    if done["status"] is None or done["seconds"] > SECONDS:
+    output = done.output + done.errors
+    if done.status is None or done.seconds > SECONDS:
         return "it does not end"
     if "Traceback (most recent call last)" in output or "Logging error" in output:
         return "a traceback"
-    if done["status"] == 0:
+    if done.status == 0:
         return None
     said = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in said if "[ERROR]" in line] or said  # before there is a log, the line is all
@@ -68,12 +66,12 @@ def check_commands(laboratory: Laboratory, composed: Compose, count: int) -> Non
         out = laboratory.folder / "out"
         shutil.rmtree(out, ignore_errors=True)
         done = laboratory.run(Case(case.script, (*case.words, f"hydra.run.dir={out}")))
-        counted["valid" if done["status"] == 0 else "refused"] += 1
+        counted["valid" if done.status == 0 else "refused"] += 1
         reason = fault(done)
-        if done["status"] == 0 and not any(re.search(pattern, case.words[-1]) for pattern in RIGHT):
+        if done.status == 0 and not any(re.search(pattern, case.words[-1]) for pattern in RIGHT):
             reason = "it is accepted"
         if reason:
-            faults.append(f"{reason}: {case}\n{done['output'][-600:]}")
+            faults.append(f"{reason}: {case}\n{(done.output + done.errors)[-600:]}")
             print(faults[-1], flush=True)
     print(dict(counted))
     assert checksums(laboratory.trained) == before
@@ -94,13 +92,13 @@ def check_damages(laboratory: Laboratory, kept: list[Kept], count: int) -> None:
         words = tuple(word.replace("{at}", str(at)) for word in each.words)
         done = laboratory.run(Case(each.script, words))
         reason = fault(done)
-        if done["status"] == 0 and not {"*", name} & each.survives:
+        if done.status == 0 and not {"*", name} & each.survives:
             reason = "it is read as if it were whole"
-        elif done["status"] and any(checksums(at).get(file) != hash for file, hash in before.items()):
+        elif done.status and any(checksums(at).get(file) != hash for file, hash in before.items()):
             reason = "something is lost"
-        counted["read over" if done["status"] == 0 else "refused"] += 1
+        counted["read over" if done.status == 0 else "refused"] += 1
         if reason:
-            faults.append(f"{reason}: {name}: {each}\n{done['output'][-600:]}")
+            faults.append(f"{reason}: {name}: {each}\n{(done.output + done.errors)[-600:]}")
             print(faults[-1], flush=True)
     print(dict(counted))
     assert not faults, "\n\n".join(faults)

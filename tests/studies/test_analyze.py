@@ -1,9 +1,6 @@
 """`python analyze.py` from a checkpoint to figures and numbers, and its errors."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
+from tests.helpers.commands import Commands, Ended
 from zfnet.data import Creatures
 from zfnet.deconv import Deconvnet, TopActivations, Unit
 from zfnet.errors import InputError
@@ -22,7 +20,6 @@ from zfnet.studies import doctor, top_activations
 from zfnet.studies.run import subject_of
 from zfnet.studies.subject import Subject
 
-ROOT = Path(__file__).parents[2]
 SIDE = 48
 Compose = Callable[..., DictConfig]
 
@@ -141,24 +138,14 @@ def test_the_doctor_writes_what_it_says(
 
 
 @pytest.fixture
-def command(small: list[str], tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs analyze.py from a working directory that stays empty; results go to `results`."""
-    elsewhere, results = tmp_path / "elsewhere", tmp_path / "results"
-    elsewhere.mkdir()
-
-    def run(*overrides: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "analyze.py"), *small[:1], f"hydra.run.dir={results}", *overrides],
-            cwd=elsewhere, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240,
-        )  # fmt: skip
-        assert not list(elsewhere.iterdir())
-        return done
-
-    return run
+def command(commands: Commands, small: list[str], tmp_path: Path) -> Callable[..., Ended]:
+    """Runs analyze.py; results go to `results`."""
+    words = [small[0], f"hydra.run.dir={tmp_path}/results"]
+    return lambda *overrides: commands.run("analyze.py", [*words, *overrides])
 
 
 def test_own_photos_and_a_pretrained_net_from_any_directory(
-    command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    command: Callable[..., Ended], tmp_path: Path
 ) -> None:
     """A folder of photos without classes, and torchvision's net from a file of its weights."""
     from torchvision.models import squeezenet1_1
@@ -174,7 +161,7 @@ def test_own_photos_and_a_pretrained_net_from_any_directory(
     done = command(
         "analysis=top_activations", *net, *photos, "layers=[features.0,features.3]", "maps=[3]", "k=2"
     )
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.errors
     found = numbers(tmp_path / "results")
     ids = {e["image"] for layer in found["layers"].values() for map in layer["maps"] for e in map}
     assert ids <= {"a.png", "b.jpg", "trip/c.png"}
@@ -197,15 +184,15 @@ def test_own_photos_and_a_pretrained_net_from_any_directory(
     ],
 )
 def test_errors_are_one_line(
-    command: Callable[..., subprocess.CompletedProcess[str]],
+    command: Callable[..., Ended],
     checkpoint: Path,
     overrides: list[str],
     says: str,
 ) -> None:
     done = command(*(word.format(ckpt=checkpoint) for word in overrides), "data.source.val=14")
-    assert done.returncode == 1
-    assert says in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+    assert done.status == 1
+    assert says in done.output
+    assert "Traceback" not in done.output + done.errors
 
 
 def test_more_errors(config: Compose) -> None:

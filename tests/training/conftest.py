@@ -1,21 +1,20 @@
 """`python train.py` as real processes, on a few pictures with a narrow net."""
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tests.helpers.commands import ROOT, Commands, Ended, environment
 from zfnet.data import Creatures
 
-ROOT = Path(__file__).parents[2]
 EDITS = [*(f"conv{i}:{{maps:8}}" for i in range(1, 6)), "fc6:{units:16}", "fc7:{units:16}"]
 NARROW = f"{{{','.join(EDITS)}}}"
 Start = Callable[..., subprocess.Popen[str]]
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Ended]
 
 
 @pytest.fixture(scope="session")
@@ -32,41 +31,31 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def start(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts train.py on `photos` with a narrow net, in a working directory that stays empty."""
-    elsewhere, stores = tmp_path_factory.mktemp("elsewhere"), tmp_path_factory.mktemp("stores")
+def common_words(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
+    """What every run of train.py has here: `photos`, three epochs, and a narrow net or not."""
+    stores = tmp_path_factory.mktemp("stores")
+    data = [f"data.root={photos}", f"data.store_dir={stores}", "data.image_size=48", "data.batch_size=8"]
+    small = ["data=folder", *data, "trainer.max_epochs=3", "trainer.precision=32-true"]
+    return lambda narrow=True: [*small, *([f"model.edit={NARROW}"] if narrow else [])]
+
+
+@pytest.fixture(scope="session")
+def start(common_words: Callable[..., list[str]], elsewhere: Path) -> Start:
+    """Starts train.py as a process that can be watched and killed, with so many threads an operation."""
 
     def begin(
         *overrides: str, narrow: bool = True, threads: int | None = 1, own_group: bool = False
     ) -> subprocess.Popen[str]:
-        data = [f"data.root={photos}", f"data.store_dir={stores}", "data.image_size=48", "data.batch_size=8"]
-        small = ["data=folder", *data, "trainer.max_epochs=3", "trainer.precision=32-true"]
-        if narrow:
-            small.append(f"model.edit={NARROW}")
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "CUDA_VISIBLE_DEVICES": ""}
-        environment.pop("OMP_NUM_THREADS", None)
-        if threads:
-            environment["OMP_NUM_THREADS"] = str(threads)
         return subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), *small, *overrides],
-            cwd=elsewhere, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [sys.executable, str(ROOT / "train.py"), *common_words(narrow), *overrides],
+            cwd=elsewhere, env=environment(threads), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             start_new_session=own_group,
         )  # fmt: skip
 
-    yield begin
-    assert not list(elsewhere.iterdir())
+    return begin
 
 
 @pytest.fixture(scope="session")
-def command(start: Start) -> Run:
-    """Runs train.py as `start` does, to its end."""
-
-    def run(*overrides: str, **options: bool | int | None) -> subprocess.CompletedProcess[str]:
-        with start(*overrides, **options) as process:
-            try:
-                output, errors = process.communicate(timeout=240)
-            finally:
-                process.kill()
-        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
-
-    return run
+def command(common_words: Callable[..., list[str]], commands: Commands) -> Run:
+    """Runs train.py to its end."""
+    return lambda *overrides, narrow=True: commands.run("train.py", [*common_words(narrow), *overrides])

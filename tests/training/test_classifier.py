@@ -151,7 +151,7 @@ class OneClass(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training:
             return self.linear(x.mean((2, 3)))
-        return nn.functional.one_hot(torch.full((len(x),), self.says), 4).float()
+        return 2.0 * nn.functional.one_hot(torch.full((len(x),), self.says), 4)
 
 
 class Say(Callback):
@@ -270,3 +270,36 @@ def test_weight_decay_and_momentum_reach_the_optimizer(tiny_classifier: Make) ->
 def test_wrong_schedules_say_what_is_wrong(tiny_classifier: Make) -> None:
     with pytest.raises(InputError, match=r"schedule='step'.*plateau, cosine"):
         tiny_classifier(schedule="step")
+
+
+@pytest.mark.parametrize(
+    ("end", "says"),
+    [
+        (nn.Softmax(1), "ends in a softmax, and training applies it to the logits itself"),
+        (nn.Sigmoid(), "ends in a sigmoid"),
+        (nn.Linear(4, 3), "has 3 outputs for 4 classes"),
+        (nn.Unflatten(1, (4, 1)), r"gives no \(B, classes\), but \(1, 4, 1\): a classifier is needed"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_net_without_logits_of_these_classes_is_not_trained(
+    tiny_classifier: Make, tiny_data: MakeData, tiny_trainer: MakeTrainer, end: nn.Module, says: str
+) -> None:
+    model = tiny_classifier(classes=4)
+    model.net = nn.Sequential(model.net, end)
+    with pytest.raises(InputError, match=says):
+        tiny_trainer(max_epochs=1).fit(model, datamodule=tiny_data(classes=4))
+
+
+def test_log_probabilities_are_logits(
+    tiny_classifier: Make, tiny_data: MakeData, tiny_trainer: MakeTrainer
+) -> None:
+    """Their softmax are the probabilities, so that training is the same."""
+
+    def weights(*ends: nn.Module) -> torch.Tensor:
+        model = tiny_classifier(classes=4)
+        model.net = nn.Sequential(model.net, *ends)
+        tiny_trainer(max_epochs=1).fit(model, datamodule=tiny_data(classes=4))
+        return torch.cat([weight.detach().flatten() for weight in model.net.parameters()])
+
+    torch.testing.assert_close(weights(nn.LogSoftmax(1)), weights())

@@ -1,8 +1,6 @@
 """What the wiring says of a config that cannot be used, in a line."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
 import zfnet
+from tests.helpers.commands import Commands, Ended
 from zfnet.errors import InputError
 from zfnet.training.fit import model_to_train, own_words, train
 
@@ -51,13 +50,13 @@ def test_a_foreign_name_is_quoted_as_readme_says(composed: Compose) -> None:
 
 
 def test_without_callbacks_the_net_is_kept_and_looked_at(
-    command: Callable[..., subprocess.CompletedProcess[str]], photos: Path, tmp_path: Path
+    command: Callable[..., Ended], commands: Commands, photos: Path, tmp_path: Path
 ) -> None:
     """train.py with callbacks=[], and analyze.py with nothing but its checkpoint: on the photos of the training."""
     run, look = tmp_path / "run", tmp_path / "look"
     done = command(f"hydra.run.dir={run}", "callbacks=[]", "trainer.max_epochs=1", "test=false")
-    assert done.returncode == 0, done.stderr
-    assert "no callback writes checkpoints" in done.stdout
+    assert done.status == 0, done.errors
+    assert "no callback writes checkpoints" in done.output
     assert [path.relative_to(run) for path in run.rglob("*.ckpt")] == [Path("checkpoints/last.ckpt")]
     path = run / "checkpoints" / "last.ckpt"
     data = zfnet.load(path).card["data"]  # type: ignore[index]
@@ -70,12 +69,9 @@ def test_without_callbacks_the_net_is_kept_and_looked_at(
         "stride=16",
         f"hydra.run.dir={look}",
     ]
-    looked = subprocess.run(
-        [sys.executable, str(ROOT / "analyze.py"), *words, f"data.store_dir={tmp_path}/stores"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert looked.returncode == 0, looked.stdout + looked.stderr
-    assert f"looking at the data set of {path}: folder in {photos}" in looked.stdout
+    looked = commands.run("analyze.py", [*words, f"data.store_dir={tmp_path}/stores"])
+    assert looked.status == 0, looked.output + looked.errors
+    assert f"looking at the data set of {path}: folder in {photos}" in looked.output
     assert (look / "occlusion.json").exists()
     assert f"root: {photos}" in (look / ".hydra" / "config.yaml").read_text()
 

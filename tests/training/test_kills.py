@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 import torch
 
+from tests.helpers.commands import PATIENCE, Ended
 from tests.training.compared import same, shown, stored
 
 Start = Callable[..., subprocess.Popen[str]]
+Run = Callable[..., Ended]
 STEPS = 12  # 3 epochs of 4
 EXACT = (
     "recipe=paper",  # rates that depend on the run's history
@@ -67,29 +69,29 @@ def _temporary_files_elsewhere() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def whole(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def whole(command: Run, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The run that was never killed, by how it runs."""
     folders: dict[str, Path] = {}
 
     def run(kind: str) -> Path:
         if kind not in folders:
             folder = tmp_path_factory.mktemp("whole") / kind
-            output = finished(start(*PROCESSES[kind], f"hydra.run.dir={folder}"))
-            assert output.returncode == 0, output.stdout + output.stderr
+            ended = command(*PROCESSES[kind], f"hydra.run.dir={folder}")
+            assert ended.status == 0, ended
             folders[kind] = folder
         return folders[kind]
 
     return run
 
 
-def finished(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-    """The end of a process, within four minutes."""
+def finished(process: subprocess.Popen[str]) -> Ended:
+    """How a process ends, within four minutes."""
     with process:
         try:
-            output, errors = process.communicate(timeout=240)
+            output, errors = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
-    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+    return Ended(process.returncode, 0, output, errors)
 
 
 KILLS = [
@@ -111,7 +113,7 @@ KILLS = [
     ids=["one", "two", "accumulated"],
 )
 def test_killed_at_these_steps(
-    start: Start,
+    command: Run,
     whole: Callable[[str], Path],
     tmp_path: Path,
     kind: str,
@@ -120,23 +122,25 @@ def test_killed_at_these_steps(
     """One run, killed again and again."""
     folder, line = tmp_path / "run", PROCESSES[kind]
     for count, (step, number) in enumerate(kills):
-        stopper = f"+callbacks.stop={{_target_:stopper.Stopper,step:{step},number:{int(number)}}}"
+        stopper = (
+            f"+callbacks.stop={{_target_:tests.training.stopper.Stopper,step:{step},number:{int(number)}}}"
+        )
         more = ("resume=true",) if count else ()
-        killed = finished(start(*line, f"hydra.run.dir={folder}", stopper, *more))
+        killed = command(*line, f"hydra.run.dir={folder}", stopper, *more)
         if kind != "two":  # of two processes the second dies of the first one's end
             status = 143 if number == signal.SIGTERM else -number
-            assert killed.returncode == status, killed.stdout + killed.stderr
+            assert killed.status == status, killed
         assert not (folder / "result.json").exists()
     config = (folder / ".hydra" / "config.yaml").read_bytes()
     for words, reason in REFUSED.items():
-        refused = finished(start(*line, f"hydra.run.dir={folder}", *words))
-        assert refused.returncode == 1
-        (error,) = [text for text in refused.stdout.splitlines() if "ERROR" in text]
+        refused = command(*line, f"hydra.run.dir={folder}", *words)
+        assert refused.status == 1
+        (error,) = [text for text in refused.output.splitlines() if "ERROR" in text]
         assert reason in error
     assert (folder / ".hydra" / "config.yaml").read_bytes() == config
-    resumed = finished(start(*line, f"hydra.run.dir={folder}", "resume=true"))
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert "going on from" in resumed.stdout
+    resumed = command(*line, f"hydra.run.dir={folder}", "resume=true")
+    assert resumed.status == 0, resumed
+    assert "going on from" in resumed.output
     assert_never_killed(folder, whole(kind))
 
 
@@ -167,9 +171,9 @@ def test_killed_at_random_moments(
         if count < 4:
             kill_sometime(process, dice, dice.choice([signal.SIGKILL, signal.SIGTERM]))
         ended = finished(process)
-        if ended.returncode == 0:
+        if ended.status == 0:
             break
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.status == 0, ended
     assert_never_killed(folder, whole(kind))
 
 
@@ -184,11 +188,11 @@ def test_a_full_disk_ends_in_one_line(start: Start, tmp_path: Path, size: str) -
         pytest.skip("a file system cannot be mounted here")
     try:
         ended = finished(start(*EXACT, f"hydra.run.dir={disk}/run"))
-        assert ended.returncode == 1
-        (error,) = [line for line in ended.stdout.splitlines() if "ERROR" in line]
+        assert ended.status == 1
+        (error,) = [line for line in ended.output.splitlines() if "ERROR" in line]
         assert "the disk is full; free some space" in error
-        assert "Traceback" not in ended.stdout + ended.stderr
-        assert "Logging error" not in ended.stderr
+        assert "Traceback" not in ended.output + ended.errors
+        assert "Logging error" not in ended.errors
         assert not list(disk.rglob("*.tmp"))
         for path in [*disk.rglob("*.ckpt"), *disk.rglob("*.pt")]:
             torch.load(path, weights_only=True)

@@ -2,15 +2,16 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
+from tests.helpers.commands import Commands, Ended
 from zfnet.errors import InputError
 from zfnet.training.jobs import _process
 from zfnet.training.ranks import check_started_once
@@ -18,43 +19,36 @@ from zfnet.training.ranks import check_started_once
 ALONE, TWO = {"trainer": {"devices": 1}}, {"trainer": {"devices": 2}}
 
 
-def script(*lines: str) -> subprocess.Popen[str]:
-    """A process that watches, and has said so."""
-    head = ("import time", "from zfnet.training.stopping import Stopped, stop", "stop.watch()")
-    text = "\n".join([*head, "print('ready', flush=True)", *lines])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", text], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+@pytest.fixture
+def run(commands: Commands, tmp_path: Path) -> Callable[..., Ended]:
+    """A process that watches, and gets a signal from itself while it does what `lines` say."""
+
+    def script(number: signal.Signals, *lines: str) -> Ended:
+        head = ("import os, threading, time", "from zfnet.training.stopping import stop", "stop.watch()")
+        kill = f"threading.Timer(0.3, os.kill, (os.getpid(), {int(number)})).start()"
+        (tmp_path / "script.py").write_text("\n".join([*head, kill, *lines]))
+        return commands.run(str(tmp_path / "script.py"), [], patience=60)
+
+    return script
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_stop_that_nothing_holds_is_at_once(number: signal.Signals, status: int) -> None:
-    with script("time.sleep(100)") as process:
-        process.send_signal(number)
-        assert process.wait(timeout=60) == status
+def test_a_stop_that_nothing_holds_is_at_once(
+    run: Callable[..., Ended], number: signal.Signals, status: int
+) -> None:
+    assert run(number, "time.sleep(100)").status == status
 
 
-def test_a_stop_is_held_until_it_is_released() -> None:
-    lines = ("stop.hold()", "print('held', flush=True)", "while stop.number is None: time.sleep(0.1)")
-    with script(*lines, "print('saved', flush=True)", "stop.release()", "print('not reached')") as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=60)[0] == "saved\n"
-        assert process.returncode == 143
+def test_a_stop_is_held_until_it_is_released(run: Callable[..., Ended]) -> None:
+    lines = ("stop.hold()", "while stop.number is None: time.sleep(0.1)", "print('saved')", "stop.release()")
+    ended = run(signal.SIGTERM, *lines, "print('not reached')")
+    assert (ended.status, ended.output) == (143, "saved\n")
 
 
-def test_who_does_not_end_is_ended() -> None:
-    lines = ("stop.hold(grace=1)", "print('held', flush=True)", "while True: time.sleep(1)")
-    with script(*lines) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 143
+def test_who_does_not_end_is_ended(run: Callable[..., Ended]) -> None:
+    ended = run(signal.SIGTERM, "stop.hold(grace=1)", "while True: time.sleep(1)")
+    assert ended.status == 143
+    assert "not done within 1 s, so it was ended" in ended.errors
 
 
 def test_a_job_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ from typing import Any
 import joblib
 import pytest
 
+from tests.helpers.commands import Ended
 from zfnet.io import try_lock
 
 Start = Callable[..., subprocess.Popen[str]]
-Run = Callable[..., subprocess.CompletedProcess[str]]
-MISHAP = "+callbacks.mishap={_target_:stopper.Mishap,folder:'${hydra:runtime.output_dir}',seed:'${seed}'}"
+Run = Callable[..., Ended]
+WORDS = "_target_:tests.training.stopper.Mishap,folder:'${hydra:runtime.output_dir}',seed:'${seed}'"
+MISHAP = f"+callbacks.mishap={{{WORDS}}}"
 QUIET = ("callbacks=[checkpoint,stop_checkpoint]", MISHAP, "test=false", "hydra.mode=MULTIRUN")
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
@@ -30,12 +32,15 @@ def lives(sweep: Path) -> dict[str, int]:
     return {path.parent.name: len(json.loads(path.read_text())) for path in sweep.glob("*/lives.json")}
 
 
-def test_jobs_that_die_die_alone_and_the_same_command_mends_them(command: Run, tmp_path: Path) -> None:
+def test_jobs_that_die_die_alone_and_the_same_command_mends_them(
+    start: Start, command: Run, tmp_path: Path
+) -> None:
     """First by joblib, two at once with a thread each for two processors; then one after the other."""
     sweep = tmp_path / "sweep"
     line = ("seed=1,2,4", f"hydra.sweep.dir={sweep}", *QUIET)
-    first = command(*line, *JOBLIB, threads=None)
-    assert first.returncode == 1, first.stdout + first.stderr
+    with start(*line, *JOBLIB, threads=None) as process:
+        output, errors = process.communicate(timeout=240)
+    assert process.returncode == 1, output + errors
     found = jobs(sweep)
     assert {name: job["state"] for name, job in found.items()} == {
         "seed-1": "failed", "seed-2": "failed", "seed-4": "finished",
@@ -44,15 +49,15 @@ def test_jobs_that_die_die_alone_and_the_same_command_mends_them(command: Run, t
     assert (found["seed-2"]["error"], found["seed-2"]["status"]) == ("killed by SIGKILL", -9)
     assert "seed=4" in found["seed-4"]["overrides"]
     for name, job in found.items():
-        assert (f"no result in {sweep / name}: {job['error']}" in first.stdout) == (name != "seed-4")
+        assert (f"no result in {sweep / name}: {job['error']}" in output) == (name != "seed-4")
     threads = json.loads((sweep / "seed-4" / "lives.json").read_text())
     assert threads == [max(1, joblib.cpu_count() // 2)]
     assert "the oven is on fire" in (sweep / "seed-1" / "train.log").read_text()
 
     finished = {path: path.stat() for path in (sweep / "seed-4").rglob("*") if path.suffix != ".log"}
     again = command(*line)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "1 finished, 2 not" in again.stdout
+    assert again.status == 0, again.output + again.errors
+    assert "1 finished, 2 not" in again.output
     assert [job["state"] for job in jobs(sweep).values()] == ["finished"] * 3
     assert lives(sweep) == {"seed-1": 2, "seed-2": 2, "seed-4": 1}
     assert "going on from" in (sweep / "seed-2" / "train.log").read_text()
@@ -63,7 +68,7 @@ def test_a_damaged_result_stops_no_other_job(command: Run, tmp_path: Path) -> No
     (tmp_path / "sweep" / "seed-1").mkdir(parents=True)
     (tmp_path / "sweep" / "seed-1" / "result.json").write_text('{"val/top1')
     done = command("seed=5", "seed=1,4", f"hydra.sweep.dir={tmp_path / 'sweep'}", *QUIET)
-    assert done.returncode == 1
+    assert done.status == 1
     found = jobs(tmp_path / "sweep")
     assert "result.json: is damaged" in found["seed-1"]["error"]
     assert (found["seed-1"]["state"], found["seed-4"]["state"]) == ("failed", "finished")
@@ -84,8 +89,8 @@ def test_a_sweep_that_is_stopped_stops_its_jobs_and_goes_on(
         until(lambda: (sweep / "seed-3" / "waiting").exists(), process)
         if not launcher:
             second = command(*line)  # while the first is at work
-            assert second.returncode == 1
-            assert f"process {process.pid} is running this sweep" in second.stdout
+            assert second.status == 1
+            assert f"process {process.pid} is running this sweep" in second.output
         os.kill(process.pid, number)
         output, _ = process.communicate(timeout=240)  # its jobs hold the pipe: they have ended, too
     lock = try_lock(sweep / "seed-3" / ".lock")
@@ -102,7 +107,7 @@ def test_a_sweep_that_is_stopped_stops_its_jobs_and_goes_on(
         }  # fmt: skip
         assert [job["error"] for job in found.values()] == ["stopped by SIGTERM", "not started"]
     again = command(*line)
-    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.status == 0, again.output + again.errors
     assert [job["state"] for job in jobs(sweep).values()] == ["finished"] * 2
     assert lives(sweep)["seed-3"] == 2
     assert "going on from" in (sweep / "seed-3" / "train.log").read_text()

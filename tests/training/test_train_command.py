@@ -1,9 +1,8 @@
-"""`python train.py` as a user meets it: runs that survive, DDP, sweeps, each as real processes."""
+"""`python train.py` as a user meets it: runs that survive, DDP, sweeps."""
 
 import json
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +10,10 @@ import pytest
 import torch
 
 import zfnet
+from tests.helpers.commands import Ended
 from zfnet.data import Creatures
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Ended]
 
 
 def last(folder: Path) -> dict[str, torch.Tensor]:
@@ -43,16 +43,16 @@ PLATEAU = ("recipe=paper", "recipe.patience=0", "test=false")  # a rate that dep
 @pytest.fixture(scope="module")
 def uninterrupted(command: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    assert command(f"hydra.run.dir={folder}", *PLATEAU).returncode == 0
+    assert command(f"hydra.run.dir={folder}", *PLATEAU).status == 0
     return folder
 
 
 def test_a_finished_run_says_so(command: Run, uninterrupted: Path) -> None:
     before = (uninterrupted / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     again = command(f"hydra.run.dir={uninterrupted}", *PLATEAU, "resume=true")
-    assert again.returncode == 0
-    assert "finished already" in again.stdout
-    assert command(f"hydra.run.dir={uninterrupted}", *PLATEAU).returncode == 1
+    assert again.status == 0
+    assert "finished already" in again.output
+    assert command(f"hydra.run.dir={uninterrupted}", *PLATEAU).status == 1
     assert (uninterrupted / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
 
 
@@ -67,13 +67,13 @@ def test_a_finished_run_takes_more_epochs_and_no_other_settings(
         "trainer.max_epochs=2": "3 epochs are done, more than trainer.max_epochs=2",
     }.items():
         refused = command(f"hydra.run.dir={folder}", *PLATEAU, "resume=true", word)
-        assert refused.returncode == 1
-        (error,) = [line for line in refused.stdout.splitlines() if "ERROR" in line]
+        assert refused.status == 1
+        (error,) = [line for line in refused.output.splitlines() if "ERROR" in line]
         assert words in error
     assert (folder / ".hydra" / "config.yaml").read_text() == config
     assert result(folder) == before
     more = command(f"hydra.run.dir={folder}", *PLATEAU, "resume=true", "trainer.max_epochs=4")
-    assert more.returncode == 0, more.stdout + more.stderr
+    assert more.status == 0, more.output + more.errors
     assert result(folder)[0]["epochs"] == 4
     epochs = json.loads((folder / "history.json").read_text())
     assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4]
@@ -85,9 +85,9 @@ def test_a_finished_run_takes_more_epochs_and_no_other_settings(
 def test_a_rehearsal_keeps_nothing(command: Run, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     done = command(f"hydra.run.dir={folder}", "+trainer.fast_dev_run=2")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "nothing is kept" in done.stdout
-    assert [path.name for path in folder.iterdir()] == ["train.log"]
+    assert done.status == 0, done.output + done.errors
+    assert "nothing is kept" in done.output
+    assert {path.name for path in folder.iterdir()} == {"train.log", ".lock"}
 
 
 def test_a_run_killed_after_its_last_epoch_is_finished(
@@ -96,7 +96,7 @@ def test_a_run_killed_after_its_last_epoch_is_finished(
     folder = tmp_path / "run"
     shutil.copytree(uninterrupted, folder)
     (folder / "result.json").unlink()
-    assert command(f"hydra.run.dir={folder}", *PLATEAU, "resume=true").returncode == 0
+    assert command(f"hydra.run.dir={folder}", *PLATEAU, "resume=true").status == 0
     found, seconds = result(folder)
     assert found == result(uninterrupted)[0]
     before = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["seconds"]
@@ -104,7 +104,7 @@ def test_a_run_killed_after_its_last_epoch_is_finished(
 
 
 def test_decoding_on_the_fly_trains_the_same_net(command: Run, uninterrupted: Path, tmp_path: Path) -> None:
-    assert command(f"hydra.run.dir={tmp_path / 'run'}", *PLATEAU, "data.store=false").returncode == 0
+    assert command(f"hydra.run.dir={tmp_path / 'run'}", *PLATEAU, "data.store=false").status == 0
     assert_identical(tmp_path / "run", uninterrupted)
 
 
@@ -121,7 +121,7 @@ def test_other_choices_train(command: Run, tmp_path: Path, choice: tuple[str, ..
     folder = tmp_path / "run"
     narrow = choice[0].startswith("experiment")
     done = command(f"hydra.run.dir={folder}", *choice, "trainer.max_epochs=1", narrow=narrow)
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.errors
     assert set(result(folder)[0]) == {
         *("val/top1_error", "val/class_accuracy", "val/loss"),
         *("test/top1_error", "test/class_accuracy", "trained/top1_error", "epochs"),
@@ -135,9 +135,11 @@ def test_another_architecture_does_not_resume(command: Run, uninterrupted: Path,
     checkpoint = (uninterrupted / "checkpoints" / "last.ckpt").read_bytes()
     (folder / "checkpoints" / "last.ckpt").write_bytes(checkpoint)
     other = command(f"hydra.run.dir={folder}", *PLATEAU, "resume=true", "model=alexnet")
-    assert other.returncode == 1
-    assert "was trained with model.architecture=zfnet, this run has alexnet" in other.stdout
-    assert "Traceback" not in other.stdout + other.stderr
+    assert other.status == 1
+    assert (
+        "was made with model.architecture=zfnet, and this run has model.architecture=alexnet" in other.output
+    )
+    assert "Traceback" not in other.output + other.errors
     assert (folder / "checkpoints" / "last.ckpt").read_bytes() == checkpoint
 
 
@@ -145,9 +147,9 @@ def test_two_processes_give_the_numbers_of_one(command: Run, tmp_path: Path) -> 
     """With the same global batch and no dropout; 13 validation pictures on two processes count 13 times."""
     dry = ("++model.edit.fc6.dropout=0", "++model.edit.fc7.dropout=0", "trainer.max_epochs=2")
     one, two = tmp_path / "one", tmp_path / "two"
-    assert command(f"hydra.run.dir={one}", *dry).returncode == 0
+    assert command(f"hydra.run.dir={one}", *dry).status == 0
     done = command(f"hydra.run.dir={two}", *dry, "trainer=ddp_cpu", "trainer.precision=32-true")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.errors
     a, b = last(one), last(two)
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6, msg=name)
@@ -166,13 +168,15 @@ QUIET_DDP = (
 
 def test_sigterm_ends_all_processes_after_the_same_step(command: Run, tmp_path: Path) -> None:
     line = (f"hydra.run.dir={tmp_path / 'run'}", *QUIET_DDP)
-    stopper = f"+callbacks.stop={{_target_:stopper.Stopper,step:6,number:{int(signal.SIGTERM)}}}"
+    stopper = (
+        f"+callbacks.stop={{_target_:tests.training.stopper.Stopper,step:6,number:{int(signal.SIGTERM)}}}"
+    )
     stopped = command(*line, stopper)
-    assert stopped.returncode == 143, stopped.stdout + stopped.stderr
-    assert "stopped by SIGTERM; the same command with resume=true goes on" in stopped.stdout
+    assert stopped.status == 143, stopped.output + stopped.errors
+    assert "stopped by SIGTERM; the same command with resume=true goes on" in stopped.output
     assert torch.load(tmp_path / "run" / "checkpoints" / "stop.ckpt", weights_only=True)["global_step"] == 6
     resumed = command(*line, "resume=true")
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert resumed.status == 0, resumed.output + resumed.errors
 
 
 @pytest.mark.parametrize(
@@ -181,10 +185,10 @@ def test_sigterm_ends_all_processes_after_the_same_step(command: Run, tmp_path: 
 def test_a_process_of_several_that_dies_ends_the_run(
     command: Run, tmp_path: Path, killed: bool, why: str
 ) -> None:
-    crash = f"+callbacks.crash={{_target_:stopper.RankCrash,rank:1,step:2,killed:{killed}}}"
+    crash = f"+callbacks.crash={{_target_:tests.training.stopper.RankCrash,rank:1,step:2,killed:{killed}}}"
     done = command(f"hydra.run.dir={tmp_path / 'run'}", *QUIET_DDP, crash)
-    assert done.returncode == 1, done.stdout + done.stderr
-    [error] = [line for line in done.stdout.splitlines() if "[ERROR]" in line]
+    assert done.status == 1, done.output + done.errors
+    [error] = [line for line in done.output.splitlines() if "[ERROR]" in line]
     assert "process 2 of 2" in error
     assert why in error
 
@@ -199,8 +203,8 @@ def test_a_process_of_several_that_dies_ends_the_run(
 )
 def test_what_hydra_does_not_take_is_one_line(command: Run, word: str, error: str) -> None:
     done = command(word)
-    assert done.returncode == 1
-    [line] = (done.stdout + done.stderr).splitlines()
+    assert done.status == 1
+    [line] = (done.output + done.errors).splitlines()
     assert error in line
 
 
@@ -210,7 +214,7 @@ def test_a_sweep_of_ddp_jobs(command: Run, tmp_path: Path) -> None:
     overrides = ("trainer=ddp_cpu", "trainer.max_epochs=1", "test=false", "trainer.precision=32-true")
     arguments = ("recipe.lr=-1,0.01", "seed=1,2", f"hydra.sweep.dir={sweep}", "--multirun")
     done = command(*overrides, *arguments)
-    assert done.returncode == 1, done.stderr
+    assert done.status == 1, done.errors
     jobs = {path.name: path for path in sweep.iterdir() if path.is_dir()}
     assert set(jobs) == {f"recipe.lr-{lr}_seed-{seed}" for lr in ("-1", "0.01") for seed in (1, 2)}
     assert {path.name for path in sweep.iterdir() if path.is_file()} == {
@@ -219,7 +223,7 @@ def test_a_sweep_of_ddp_jobs(command: Run, tmp_path: Path) -> None:
     for name, folder in jobs.items():
         assert (folder / "result.json").exists() == ("0.01" in name)
         assert not (folder / "multirun").exists()
-        assert ("no result in " + str(folder) in done.stdout) == ("lr--1" in name)
+        assert ("no result in " + str(folder) in done.output) == ("lr--1" in name)
     one, other = (last(jobs[f"recipe.lr-0.01_seed-{seed}"]) for seed in (1, 2))
     assert not torch.equal(one["net.conv1.conv.weight"], other["net.conv1.conv.weight"])
 
@@ -239,8 +243,8 @@ def test_a_sweep_of_ddp_jobs(command: Run, tmp_path: Path) -> None:
 )
 def test_what_the_user_can_mend_is_one_line(command: Run, tmp_path: Path, override: str, words: str) -> None:
     done = command(f"hydra.run.dir={tmp_path / 'run'}", override)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stdout + done.stderr
-    errors = [line for line in done.stdout.splitlines() if "ERROR" in line]
+    assert done.status == 1
+    assert "Traceback" not in done.output + done.errors
+    errors = [line for line in done.output.splitlines() if "ERROR" in line]
     assert len(errors) == 1
     assert words in errors[0]

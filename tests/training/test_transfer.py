@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.modules.module import register_module_forward_hook
 
 import zfnet
+from tests.helpers.commands import Ended
 from tests.made_data import write_voc
 from zfnet.data.preprocessing import ten_crops
 from zfnet.data.voc import CLASSES
@@ -233,7 +234,7 @@ def test_a_class_that_no_picture_shows(run: Run, tmp_path: Path) -> None:
 
 
 def test_frozen_and_scratch_are_one_sweep(
-    command: Callable[..., subprocess.CompletedProcess[str]], checkpoint: Path, tmp_path: Path
+    command: Callable[..., Ended], checkpoint: Path, tmp_path: Path
 ) -> None:
     """The control is the checkpoint's own net from random weights, whatever model= says."""
     words = (
@@ -243,7 +244,7 @@ def test_frozen_and_scratch_are_one_sweep(
         "callbacks=[checkpoint]",
     )
     done = command(*words, f"hydra.sweep.dir={tmp_path}", "--multirun", narrow=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.status == 0, done.output + done.errors
     frozen, scratch = (tmp_path / f"transfer-{name}" for name in ("frozen", "scratch"))
     results = [json.loads((folder / "result.json").read_text()) for folder in (frozen, scratch)]
     for key in ("val/class_accuracy", "val/top1_error", "trained/top1_error", "seconds"):

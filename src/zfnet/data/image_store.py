@@ -169,7 +169,7 @@ def find_store(
     settings = _settings(source, size, pixels)
     plain = parent / f"{name}-{size}{'' if pixels else '-index'}"
     folder = parent / f"{plain.name}-{digest(settings)[:8]}"
-    if not (folder / "index.json").exists():
+    if not os.path.lexists(folder / "index.json"):
         if _fits(plain, settings):
             folder = plain
         elif others := _others(plain, folder):

@@ -143,7 +143,7 @@ class Build:
 
     def _resume(self) -> None:
         path = self.folder / "progress.npz"
-        if not path.exists():
+        if not os.path.lexists(path):
             return
         try:
             settings, done, total, bad = read_back(path, self._progress, "the build starts again")

@@ -6,6 +6,7 @@ ids, labels, mean = read_parts(folder, index)
 images = map_pixels(folder / "images.u8", count, size)
 """
 
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def compare(folder: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
 def read_index(folder: Path) -> dict[str, Any] | None:
     """The settings of a complete store, with "kept" and "classes"; None where there is none."""
     path = folder / "index.json"
-    return read_json(path, REMEDY, _checked_index) if path.exists() else None
+    return read_json(path, REMEDY, _checked_index) if os.path.lexists(path) else None
 
 
 def _checked_index(index: Any) -> dict[str, Any]:

@@ -83,6 +83,28 @@ def class_outputs(model: nn.Module, images: Tensor, outputs: Any = None) -> Clas
     return ClassOutputs(name, probabilities)
 
 
+def check_logits(model: nn.Module, images: Tensor, classes: int) -> None:
+    """Refuses to train a net whose outputs a cross-entropy of logits would read wrongly.
+
+    Args:
+        model: the net.
+        images: (B, C, H, W) as it takes them, at least one.
+        classes: how many the data has.
+
+    Raises:
+        InputError: the outputs are probabilities already, are not (B, classes), or as in `class_outputs`.
+    """
+    with torch.no_grad(), evaluating(model):
+        outputs = model(images)
+    if class_outputs(model, images, outputs).probabilities:
+        raise InputError(
+            f"{type(model).__name__} ends in a softmax, and training applies it to the logits itself; give the net "
+            "without it"
+        )
+    if outputs.shape[1] != classes:
+        raise InputError(f"{type(model).__name__} has {outputs.shape[1]} outputs for {classes} classes")
+
+
 def first_not_finite(model: nn.Module, image: Tensor) -> str:
     """The first module whose output for an image (1, C, H, W) is not finite; "" for the model itself."""
     model, names = written(model), list[str]()
@@ -100,15 +122,13 @@ def check_classes(name: str, outputs: Any, count: int | None = None) -> Tensor:
     """`outputs` if they are finite floating-point numbers (B, classes) of several classes; InputError otherwise."""
     if not isinstance(outputs, Tensor) or outputs.dim() != 2 or (count is not None and len(outputs) != count):
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise InputError(f"{name} gives no (B, classes), but {shape}: this analysis asks a classifier")
+        raise InputError(f"{name} gives no (B, classes), but {shape}: a classifier is needed")
     if not outputs.is_floating_point():
-        raise InputError(
-            f"{name} gives whole numbers ({outputs.dtype}): this analysis asks for logits or probabilities"
-        )
+        raise InputError(f"{name} gives whole numbers ({outputs.dtype}): logits or probabilities are needed")
     if outputs.shape[1] < 2:
         raise InputError(
-            f"{name} gives one number for an image: there are no classes; this analysis asks a classifier of two "
-            "or more"
+            f"{name} gives one number for an image: there are no classes; a classifier of two or more "
+            "is needed"
         )
     if not (finite := outputs.isfinite().all(1)).all():
         raise InputError(

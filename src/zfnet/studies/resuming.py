@@ -6,6 +6,7 @@
 A file of another net, other images or other settings is refused. JSON by its name, else torch's format.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,7 +51,7 @@ def load_progress(path: Path, fingerprint: Mapping[str, Any], parse: Callable[[A
         check_fingerprint(path, content["fingerprint"], fingerprint, f"give the same settings, or {DELETE}")
         return parse(content["found"])
 
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     return (read_json if path.suffix == ".json" else read_torch)(path, DELETE, checked)
 

@@ -27,6 +27,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from zfnet.data.batches import Batch, mix
 from zfnet.data.preprocessing import Preprocessing, ten_crops
 from zfnet.errors import InputError
+from zfnet.models.outputs import check_logits
 from zfnet.training.divergence import EVERY, all_finite, diverged
 from zfnet.training.event_log import EventLogger
 from zfnet.training.metric_states import gather_states, in_epoch, restore_states, unlogged
@@ -133,6 +134,7 @@ class Classifier(LightningModule):
         self.prepare.set_mean(self.trainer.datamodule.images["train"].mean)  # type: ignore[attr-defined]
         if stage == "fit":
             self._check_limits()
+            self._check_outputs()
             # Lightning resumes an epoch's end wrongly where it knows of max_steps by then.
             self._max_steps, self.trainer.fit_loop.epoch_loop.max_steps = self.trainer.max_steps, -1
             self._validate_every = self.trainer.check_val_every_n_epoch or 1
@@ -205,6 +207,12 @@ class Classifier(LightningModule):
         tests = data.test_dataloader() if is_overridden("test_dataloader", data) else []
         for loader in tests if isinstance(tests, list) else [tests]:
             batches_used(len(loader), trainer.limit_test_batches, "limit_test_batches")
+
+    def _check_outputs(self) -> None:
+        """Refuses a net that gives no logits of these classes."""
+        generator = torch.Generator().manual_seed(0)
+        image = torch.randn(1, 3, *[self.prepare.crop] * 2, generator=generator)
+        check_logits(self.net, image.to(self.device), len(self.classes))
 
     def _batches_an_epoch(self) -> int:
         trainer = self.trainer

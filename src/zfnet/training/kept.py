@@ -51,7 +51,7 @@ class Kept:
     @property
     def done(self) -> int:
         """Pictures that are safe on the disk."""
-        if not self.index.exists():
+        if not os.path.lexists(self.index):
             return 0
         done = read_json(self.index, REMEDY, self._done)
         return done if length_of(self.data) >= done * self.picture else 0

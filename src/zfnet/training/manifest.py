@@ -33,7 +33,7 @@ REMEDY = "delete it: finished jobs are found by their results, and are not run a
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of the sweep in `folder`; an empty one when there is none yet."""
     path = folder / "sweep.json"
-    return read_json(path, REMEDY, _manifest) if path.exists() else {"jobs": []}
+    return read_json(path, REMEDY, _manifest) if os.path.lexists(path) else {"jobs": []}
 
 
 def _manifest(content: Any) -> dict[str, Any]:

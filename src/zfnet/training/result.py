@@ -8,6 +8,7 @@ A run is finished when this file is there. Errors and accuracies are fractions: 
 """
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 def read_result(folder: Path) -> dict[str, Any] | None:
     """A finished run's numbers; None when it is not finished."""
     path = folder / "result.json"
-    return read_json(path, "delete it to train again", _checked) if path.exists() else None
+    return read_json(path, "delete it to train again", _checked) if os.path.lexists(path) else None
 
 
 def _checked(content: Any) -> dict[str, Any]:

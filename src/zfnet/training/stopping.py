@@ -146,23 +146,14 @@ class StopTogether(Callback):
         outputs: Any,
         batch: Any,
         batch_idx: int,
-        loader: int = 0,
+        dataloader_idx: int = 0,
     ) -> None:
-        self._end(trainer, batch_idx, loader)
+        self._end(trainer, batch_idx, dataloader_idx)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start(trainer, trainer.num_test_batches)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        loader: int = 0,
-    ) -> None:
-        self._end(trainer, batch_idx, loader)
+    on_test_batch_end = on_validation_batch_end
 
     @staticmethod
     def _hold(trainer: Trainer) -> None:

@@ -189,9 +189,9 @@ def find(folders: Sequence[str]) -> Found:
     found = Found()
     for folder in _visited(folders):
         manifest, hydra = folder / "sweep.json", folder / ".hydra"
-        if manifest.exists() and (sweep := found.attempt(manifest, partial(_sweep, manifest))):
+        if os.path.lexists(manifest) and (sweep := found.attempt(manifest, partial(_sweep, manifest))):
             found.sweeps.append(sweep)
-        run = found.attempt(hydra, partial(_run, hydra)) if (hydra / "config.yaml").exists() else None
+        run = found.attempt(hydra, partial(_run, hydra)) if os.path.lexists(hydra / "config.yaml") else None
         if run and run.analysis != "report":
             _add_results(found, run)
             found.runs.append(run)
@@ -257,7 +257,9 @@ def _add_results(found: Found, run: Run) -> None:
     )
     for name, parse in parsers.items():
         path = run.folder / f"{name}.json"
-        content = found.attempt(path, partial(read_json, path, REMEDY, parse)) if path.exists() else None
+        content = (
+            found.attempt(path, partial(read_json, path, REMEDY, parse)) if os.path.lexists(path) else None
+        )
         if content is not None:
             run.results[name] = content
 
