@@ -70,6 +70,11 @@ class Commands:
         self._server.stdin.flush()
         return Ended(**json.loads(self._server.stdout.readline()))
 
+    @property
+    def pid(self) -> int:
+        """The parent of every command."""
+        return self._server.pid
+
     def close(self) -> None:
         """Ends the process. It has nothing to tidy up."""
         self._server.kill()

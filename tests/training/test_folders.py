@@ -1,9 +1,6 @@
 """A run's folder has a safe name that depends on what was asked for, and belongs to one run alone."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +10,7 @@ from hydra.errors import HydraException
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.commands import Commands
 from zfnet.errors import InputError
 from zfnet.training.command_line import parse, quoted, with_words
 from zfnet.training.folders import (
@@ -192,18 +190,22 @@ def test_further_words_stand_behind_the_others() -> None:
         with_words(["train.py", "a=1", "-m", "b=1"], more)
 
 
-def test_a_run_holds_its_folder(tmp_path: Path) -> None:
+def test_a_run_holds_its_folder(commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process is refused while this one lives; a child of ours leaves it to its parent."""
     hold(tmp_path)
-    ask = "from pathlib import Path; from zfnet.training.folders import hold; import sys; hold(Path(sys.argv[1]))"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", ask, tmp_path], env=environment, capture_output=True, text=True
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from zfnet.training.folders import hold\n"
+        "from zfnet.training.processes import follow_parent\n"
+        "follow_parent()\n"
+        f"hold(Path({str(tmp_path)!r}))\n"
     )
-    assert "another process works in it" in done.stderr
-    ours = f"from zfnet.training.processes import follow_parent; follow_parent(); {ask}"
-    environment["ZFNET_PARENT"] = f"{os.getpid()} 9"
-    assert subprocess.run([sys.executable, "-c", ours, tmp_path], env=environment).returncode == 0
+    done = commands.run(str(script), [])
+    assert done.status == 1
+    assert "another process works in it" in done.errors
+    monkeypatch.setenv("ZFNET_PARENT", f"{commands.pid} 9")
+    assert commands.run(str(script), []).status == 0
 
 
 Claim = Callable[[str, bool], str]

@@ -32,7 +32,24 @@ def lives(sweep: Path) -> dict[str, int]:
     return {path.parent.name: len(json.loads(path.read_text())) for path in sweep.glob("*/lives.json")}
 
 
-def test_jobs_that_die_die_alone_and_the_same_command_mends_them(
+def test_a_job_that_fails_fails_alone_and_the_same_command_mends_it(command: Run, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    line = ("seed=1,4", f"hydra.sweep.dir={sweep}", *QUIET)
+    first = command(*line)
+    assert first.status == 1, first
+    found = jobs(sweep)
+    assert {name: job["state"] for name, job in found.items()} == {"seed-1": "failed", "seed-4": "finished"}
+    assert "RuntimeError: the oven is on fire" in found["seed-1"]["error"]
+    assert f"no result in {sweep / 'seed-1'}: {found['seed-1']['error']}" in first.output
+    assert "the oven is on fire" in (sweep / "seed-1" / "train.log").read_text()
+    again = command(*line)
+    assert again.status == 0, again
+    assert [job["state"] for job in jobs(sweep).values()] == ["finished"] * 2
+    assert lives(sweep) == {"seed-1": 2, "seed-4": 1}
+
+
+@pytest.mark.slow
+def test_jobs_that_die_at_once_die_alone_and_the_same_command_mends_them(
     start: Start, command: Run, tmp_path: Path
 ) -> None:
     """First by joblib, two at once with a thread each for two processors; then one after the other."""
@@ -45,14 +62,12 @@ def test_jobs_that_die_die_alone_and_the_same_command_mends_them(
     assert {name: job["state"] for name, job in found.items()} == {
         "seed-1": "failed", "seed-2": "failed", "seed-4": "finished",
     }  # fmt: skip
-    assert "RuntimeError: the oven is on fire" in found["seed-1"]["error"]
     assert (found["seed-2"]["error"], found["seed-2"]["status"]) == ("killed by SIGKILL", -9)
     assert "seed=4" in found["seed-4"]["overrides"]
     for name, job in found.items():
         assert (f"no result in {sweep / name}: {job['error']}" in output) == (name != "seed-4")
     threads = json.loads((sweep / "seed-4" / "lives.json").read_text())
     assert threads == [max(1, joblib.cpu_count() // 2)]
-    assert "the oven is on fire" in (sweep / "seed-1" / "train.log").read_text()
 
     finished = {path: path.stat() for path in (sweep / "seed-4").rglob("*") if path.suffix != ".log"}
     again = command(*line)

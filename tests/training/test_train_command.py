@@ -212,11 +212,11 @@ def test_a_sweep_of_ddp_jobs(command: Run, tmp_path: Path) -> None:
     """One folder a job and nothing else; a job that fails leaves the others alone and is named at the end."""
     sweep = tmp_path / "sweep"
     overrides = ("trainer=ddp_cpu", "trainer.max_epochs=1", "test=false", "trainer.precision=32-true")
-    arguments = ("recipe.lr=-1,0.01", "seed=1,2", f"hydra.sweep.dir={sweep}", "--multirun")
+    arguments = ("recipe.lr=-1,0.01", f"hydra.sweep.dir={sweep}", "--multirun")
     done = command(*overrides, *arguments)
     assert done.status == 1, done.errors
     jobs = {path.name: path for path in sweep.iterdir() if path.is_dir()}
-    assert set(jobs) == {f"recipe.lr-{lr}_seed-{seed}" for lr in ("-1", "0.01") for seed in (1, 2)}
+    assert set(jobs) == {f"recipe.lr-{lr}" for lr in ("-1", "0.01")}
     assert {path.name for path in sweep.iterdir() if path.is_file()} == {
         *("multirun.yaml", "sweep.json", ".lock", ".manifest.lock")
     }
@@ -224,8 +224,6 @@ def test_a_sweep_of_ddp_jobs(command: Run, tmp_path: Path) -> None:
         assert (folder / "result.json").exists() == ("0.01" in name)
         assert not (folder / "multirun").exists()
         assert ("no result in " + str(folder) in done.output) == ("lr--1" in name)
-    one, other = (last(jobs[f"recipe.lr-0.01_seed-{seed}"]) for seed in (1, 2))
-    assert not torch.equal(one["net.conv1.conv.weight"], other["net.conv1.conv.weight"])
 
 
 @pytest.mark.parametrize(
