@@ -170,6 +170,7 @@ class Laboratory:
             for how in ("without", "null for", "a list for")
             for key in ("layer", "pool", "crops")
         )
+        anew_written = frozenset(f"without {key}" for key in ("command", "script", "overrides", "machine"))
         files = [
             Kept("run/checkpoints/last.ckpt", "analyze.py", (*doctor, ckpt), UNUSED),
             Kept("unfinished/checkpoints/last.ckpt", "train.py", going, all_),  # or anew, with a warning
@@ -179,7 +180,7 @@ class Laboratory:
             Kept("run/.hydra/config.yaml", "analyze.py", report, all_),
             Kept("run/.hydra/hydra.yaml", "analyze.py", report, all_),
             Kept("unfinished/evolution/epoch_001.pt", "train.py", going),
-            Kept("sweep/sweep.json", "train.py", sweep),
+            Kept("sweep/sweep.json", "train.py", sweep, anew_written),
             Kept("top_activations/search.pt", "analyze.py", top),
             Kept("layer_probe/probed.json", "analyze.py", probe),
             Kept("overlap/search.json", "analyze.py", overlap),

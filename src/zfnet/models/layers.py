@@ -18,13 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
+LARGEST = 10**9  # maps, units or pixels
+
 
 def _check_counts(row: object, **least: int) -> None:
     """ValueError unless each named field is a whole number of at least so much."""
     for field, smallest in least.items():
         value = getattr(row, field)
-        if not isinstance(value, int) or value < smallest:
-            raise ValueError(f"{field}={value!r} is not a whole number from {smallest} up")
+        if not isinstance(value, int) or not smallest <= value <= LARGEST:
+            raise ValueError(f"{field}={value!r} is not a whole number from {smallest} to {LARGEST:,}")
 
 
 @dataclass(frozen=True)

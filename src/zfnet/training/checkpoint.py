@@ -69,7 +69,12 @@ def build_net(model: dict[str, Any], num_classes: int, image_size: int) -> nn.Mo
         inspect.signature(target).bind(num_classes=num_classes, **arguments)
     except TypeError as error:
         raise InputError(f"model: {model['_target_']} {error}") from error
-    return target(num_classes=num_classes, **arguments)
+    try:
+        return target(num_classes=num_classes, **arguments)
+    except RuntimeError as error:
+        if "allocate" not in str(error):
+            raise
+        raise InputError(f"model: the net does not fit into memory ({one_line(error)[:200]})") from error
 
 
 def _module_class(name: str) -> type[nn.Module]:

@@ -38,7 +38,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def _manifest(content: Any) -> dict[str, Any]:
     """The content of sweep.json, if it is one. Nothing in it is ever run."""
-    kinds = {"jobs": list, "overrides": list, "machine": dict, "command": str}
+    kinds = {"jobs": list, "overrides": list, "machine": dict, "command": str, "script": str}
     jobs = [(job["folder"], job["state"], *job.get("overrides", [])) for job in content["jobs"]]
     texts = [*content.get("overrides", []), *(text for job in jobs for text in job)]
     if not all(isinstance(content.get(key, kind()), kind) for key, kind in kinds.items()):
