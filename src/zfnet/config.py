@@ -26,6 +26,7 @@ from zfnet.validation import (
     Number,
     Positive,
     Seed,
+    Side,
     Whole,
     declared,
     problems,
@@ -36,8 +37,6 @@ from zfnet.validation import (
 
 CHECKED = ("zfnet", "callbacks", "lightning")  # packages whose signatures are checked
 HYDRA = {"_target_": str, "_partial_": bool, "_recursive_": bool, "_convert_": str, "_args_": list[Any]}
-
-Side = Annotated[int, Field(ge=1, le=8192)]  # pixels
 
 
 class Node(TypedDict):

@@ -32,9 +32,10 @@ from zfnet.errors import InputError
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Whole = Annotated[int, Field(ge=0, le=10**9)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what PyTorch Lightning takes
-Number = Annotated[float, Field(ge=-1e30, le=1e30)]
-Positive = Annotated[float, Field(gt=0, le=1e30)]
-NotNegative = Annotated[float, Field(ge=0, le=1e30)]
+Side = Annotated[int, Field(ge=1, le=8192)]  # of an image, in pixels
+Number = Annotated[float, Field(ge=-1e18, le=1e18)]  # torch takes whole numbers below 2**63
+Positive = Annotated[float, Field(gt=0, le=1e18)]
+NotNegative = Annotated[float, Field(ge=0, le=1e18)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 

@@ -17,13 +17,14 @@ from zfnet.data.folds import few_per_class
 from zfnet.data.image_data import stored_size
 from zfnet.data.selection import Selection
 from zfnet.data.sources import Split
+from zfnet.validation import Side
 
 Drawn = Annotated[int, Field(ge=1, le=10**6)]  # pictures: each takes milliseconds
 PER_CLASS = 110  # pictures of `creatures_few`: 60 to learn from and 50 to test on
 
 
 def creatures(
-    split: Split, train: Drawn, val: Drawn, image_size: int, classes: Sequence[str] | None = None
+    split: Split, train: Drawn, val: Drawn, image_size: Side, classes: Sequence[str] | None = None
 ) -> Creatures:
     """`train` or `val` pictures of the classes, None for all twelve."""
     count = {"train": train, "val": val}[split]
@@ -36,7 +37,7 @@ def creatures_few(
     fold: int,
     test_per_class: int,
     classes: Sequence[str] | None,
-    image_size: int,
+    image_size: Side,
 ) -> Selection:
     """One fold of 110 pictures of each class, None for all twelve."""
     count = PER_CLASS * len(Creatures.classes if classes is None else classes)
