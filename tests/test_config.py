@@ -49,7 +49,7 @@ def split(words: str) -> list[str]:
         ("recipe.lr=nan", "recipe.lr=nan: must be a finite number"),
         ("recipe.lr=inf seed=-1", "seed=-1: must be at least 0 (and 1 more)"),
         ("recipe.momentum=1", "recipe.momentum=1: must be below 1"),
-        ("recipe.weight_decay=999999999999999999999", "recipe.weight_decay=999999999999999999999: must be at most 1e+18"),
+        ("recipe.weight_decay=9999999999999999999", "recipe.weight_decay=9999999999999999999: must be at most 1e+18"),
         ("data.source.image_size=9000", "data.source.image_size=9000: must be at most 8,192"),
         ("recipe.lr='${nope}'", "recipe.lr: Interpolation key 'nope' not found"),
         ("+recipe.nesterov=true", "recipe.nesterov=true: there is no such key"),

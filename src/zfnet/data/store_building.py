@@ -23,7 +23,7 @@ from torch import Tensor
 
 from zfnet.data.decoding import UnreadableImage, square
 from zfnet.data.sources import Source
-from zfnet.data.store_files import compare
+from zfnet.data.store_files import compare, hash_of
 from zfnet.errors import InputError
 from zfnet.io import length_of, npy, npz, pwrite, read_back, save, save_lines
 from zfnet.progress import progress_bar
@@ -188,7 +188,13 @@ class Build:
         save_lines(self.folder / "ids.txt", [self.source.ids[row] for row in rows])
         save(self.folder / "labels.npy", npy(np.array(self.source.labels, dtype=np.int64)[rows]))
         save(self.folder / "mean.npy", npy(mean.numpy()))
-        index = {**self.settings, "kept": self.kept, "classes": list(self.source.classes)}
+        hashes = {name: hash_of(self.folder / name) for name in ("ids.txt", "labels.npy", "mean.npy")}
+        index = {
+            **self.settings,
+            "kept": self.kept,
+            "classes": list(self.source.classes),
+            "hashes": hashes,
+        }
         save(self.folder / "index.json", json.dumps(index, indent=1).encode())
         (self.folder / "progress.npz").unlink(missing_ok=True)
 

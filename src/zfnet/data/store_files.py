@@ -6,6 +6,7 @@ ids, labels, mean = read_parts(folder, index)
 images = map_pixels(folder / "images.u8", count, size)
 """
 
+import hashlib
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -44,9 +45,16 @@ def _checked_index(index: Any) -> dict[str, Any]:
     for key, kind in (("size", int), ("kept", int), ("pixels", bool), ("classes", list)):
         if not isinstance(index.get(key), kind):
             raise TypeError(f"{key} is {index.get(key)!r}")
+    if not isinstance(index.get("hashes", {}), dict):
+        raise TypeError(f"hashes is {index['hashes']!r}")
     if index["size"] < 1 or index["kept"] < 1:
         raise ValueError(f"{index['kept']} images of {index['size']} pixels")
     return index
+
+
+def hash_of(path: Path) -> str:
+    """16 hexadecimal digits of a part's bytes; `index.json` holds them under "hashes"."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def read_parts(folder: Path, index: dict[str, Any]) -> tuple[list[str], Tensor, Tensor]:
@@ -56,20 +64,28 @@ def read_parts(folder: Path, index: dict[str, Any]) -> tuple[list[str], Tensor, 
         InputError: one of them is missing, damaged, or of another store.
     """
     count, size, classes = index["kept"], index["size"], len(index["classes"])
+    hashes = index.get("hashes", {})  # none in stores of version 0.1
+
+    def check_hash(path: Path) -> None:
+        if path.name in hashes and hashes[path.name] != hash_of(path):
+            raise ValueError("its bytes are not those that were written")
 
     def checked_ids(path: Path) -> list[str]:
+        check_hash(path)
         ids = path.read_bytes().decode(errors="surrogateescape").split("\n")
         if len(ids) != count + 1 or ids[-1]:
             raise ValueError(f"{len(ids) - 1} ids of {count}")
         return ids[:-1]
 
     def checked_labels(path: Path) -> Tensor:
+        check_hash(path)
         labels = read_npy(path, "<i8", (count,))
         if labels.min() < 0 or labels.max() >= classes:
             raise ValueError(f"labels from {labels.min()} to {labels.max()} for {classes} classes")
         return labels
 
     def checked_mean(path: Path) -> Tensor:
+        check_hash(path)
         mean = read_npy(path, "<f4", (3, size, size))
         if not (mean.min() >= 0 and mean.max() <= 255):
             raise ValueError("mean pixels outside 0 to 255")
