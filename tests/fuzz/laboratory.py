@@ -170,11 +170,12 @@ class Laboratory:
             for how in ("without", "null for", "a list for")
             for key in ("layer", "pool", "crops")
         )
+        beside = frozenset(f"without val/{key}" for key in ("class_accuracy", "loss", "top5_error"))
         anew_written = frozenset(f"without {key}" for key in ("command", "script", "overrides", "machine"))
         files = [
             Kept("run/checkpoints/last.ckpt", "analyze.py", (*doctor, ckpt), UNUSED),
             Kept("unfinished/checkpoints/last.ckpt", "train.py", going, all_),  # or anew, with a warning
-            Kept("run/result.json", "train.py", finished),
+            Kept("run/result.json", "train.py", finished, beside),
             Kept("run/result.json", "analyze.py", report, all_),  # the report names what it cannot read
             Kept("run/history.json", "analyze.py", report, all_),
             Kept("run/.hydra/config.yaml", "analyze.py", report, all_),
