@@ -36,7 +36,7 @@ HARMLESS = (  # words that change no number; every other word does, for all that
     *("callbacks.deconvnet_dump", "callbacks.feature_evolution", "callbacks.filter_images"),
     *("callbacks.learning_curves", "callbacks.learning_rate", "callbacks.progress", "callbacks.throughput"),
 )
-MEASURED = ("val/", "test/", "trained/")  # of a result; fractions
+MEASURED = ("val/", "test/", "trained/")  # of a result; fractions, but for losses
 REMEDY = "the command that made it mends it"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # builds plain values only
 T = TypeVar("T")
@@ -270,17 +270,19 @@ def _result(content: Any) -> dict[str, Any]:
         for each in value.values() if name == "val/average_precision" else [value]:
             absent = each is None and each is not value  # a class without pictures has no precision
             if name.startswith(MEASURED) and not absent:
-                _check_fraction(name, each)
+                _check_measured(name, each)
     measured([content.get("seconds", 0)])
     return dict(content)
 
 
-def _check_fraction(name: str, value: Any) -> None:
+def _check_measured(name: str, value: Any) -> None:
+    """ValueError unless `value` is a loss from 0 up or a fraction, as the name says."""
     if value is None or value != value or abs(value) == math.inf:
         raise ValueError(f"{name} is {value}: the training diverged")
     measured([value])
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} is {value}, and no fraction")
+    loss = name.endswith("/loss")
+    if value < 0 or (value > 1 and not loss):
+        raise ValueError(f"{name} is {value}, and no {'loss' if loss else 'fraction'}")
 
 
 def _history(content: Any) -> list[dict[str, float]]:
