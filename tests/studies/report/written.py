@@ -17,11 +17,11 @@ COMMAND = "python train.py experiment=table3_alexnet seed=1,2,3 --multirun"
 def errors(val: float, **others: float) -> dict[str, float]:
     """A training run's result.json, with all keys that a real one has."""
     result = {
-        "val/loss": 10 * val,
-        "val/class_accuracy": 1 - val,
-        "epochs": 3,
         "val/top1_error": val,
         "val/top5_error": val / 4,
+        "val/class_accuracy": 1 - val,
+        "val/loss": 10 * val,
+        "epochs": 3,
         "trained/top1_error": val / 2,
         "seconds": 30.0,
     }
