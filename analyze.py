@@ -10,10 +10,10 @@ for number in (signal.SIGINT, signal.SIGTERM):  # during the imports, without th
 import hydra
 from omegaconf import DictConfig
 
+from zfnet.launch.entry_point import launch, reported
+from zfnet.launch.run_dirs import config_folder
 from zfnet.studies.run import analyze
 from zfnet.training.fit import register_resolvers
-from zfnet.training.folders import config_folder
-from zfnet.training.launch import launch, reported
 
 register_resolvers()
 

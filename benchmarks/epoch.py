@@ -24,7 +24,7 @@ from benchmarks.photos import in_memory, made_photos, real_photos, source_of
 from zfnet.data.batches import Augmentation, Batches
 from zfnet.data.image_store import ImageStore, build_store
 from zfnet.data.preprocessing import Preprocessing
-from zfnet.training.memory import keep_freed_memory
+from zfnet.launch.malloc import keep_freed_memory
 
 STORED, CROP, BATCH = 256, 224, sized(128, 4)
 EPOCHS = sized(10, 1)  # of ours at each measurement; one takes a few hundredths of a second

@@ -22,11 +22,11 @@ from benchmarks.measuring import Row, Worker, sized
 from benchmarks.photos import in_memory
 from callbacks import FeatureEvolution
 from zfnet.data import ImageData
+from zfnet.data.datasets import Arrays
 from zfnet.data.image_data import stored_size
-from zfnet.data.sources import Arrays
+from zfnet.launch.malloc import keep_freed_memory
 from zfnet.training.checkpoint import build
 from zfnet.training.fit import fast_precision
-from zfnet.training.memory import keep_freed_memory
 
 PICTURES, BATCH, SIZE = sized(640, 12), sized(32, 4), sized(224, 64)
 CLASSES = [f"class {number}" for number in range(12)]

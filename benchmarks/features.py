@@ -14,12 +14,12 @@ import torch
 
 from benchmarks.handwritten import zfnet
 from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
+from zfnet.data.datasets import Arrays
 from zfnet.data.image_store import ImageStore, build_store
 from zfnet.data.preprocessing import Preprocessing
-from zfnet.data.sources import Arrays
+from zfnet.launch.malloc import keep_freed_memory
 from zfnet.models import ConvNet
-from zfnet.training.features import kept_features
-from zfnet.training.memory import keep_freed_memory
+from zfnet.probing.feature_extraction import cached_features
 
 BATCH, PICTURES, STORED, SIZE = sized((64, 320, 256, 224), (4, 8, 73, 64))
 
@@ -56,7 +56,7 @@ def kept(folder: str) -> Callable[[], float]:
     def fresh() -> float:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             return seconds_of(
-                partial(kept_features, net, prepare, store, ["conv5"], Path(place), batch_size=BATCH)
+                partial(cached_features, net, prepare, store, ["conv5"], Path(place), batch_size=BATCH)
             )
 
     return fresh

@@ -19,8 +19,8 @@ from torch import nn
 from benchmarks.handwritten import training_step, zfnet
 from benchmarks.measuring import TINY, Row, Worker, seconds_of, sized
 from callbacks.filter_renormalization import renormalize
+from zfnet.launch.malloc import keep_freed_memory
 from zfnet.training.fit import fast_precision
-from zfnet.training.memory import keep_freed_memory
 
 BATCH, SIZE, STEPS = sized(32, 2), sized(224, 64), sized(5, 1)
 PAPER, EVERY_FILTER = 0.1, 0.01  # radii

@@ -11,7 +11,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
-from zfnet.training.linear import Rotated, fit_readout
+from zfnet.probing.linear_probe import GramFeatures, fit_linear_probe
 
 CLASSES, PICTURES, WIDTH, NOISE = sized((101, 8, 4096, 3.0), (4, 8, 64, 0.1))
 
@@ -41,8 +41,8 @@ def data() -> tuple[Tensor, Tensor, Tensor]:
 
 def ours() -> Tensor:
     train, test, labels = data()
-    few = Rotated(train)
-    return fit_readout(few.train, labels, "svm", 1.0).scores(few.of(test)).argmax(1)
+    few = GramFeatures(train)
+    return fit_linear_probe(few.train, labels, "svm", 1.0).scores(few.of(test)).argmax(1)
 
 
 def peer() -> Tensor:

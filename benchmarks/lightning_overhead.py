@@ -36,14 +36,14 @@ from benchmarks.handwritten import training_step
 from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
 from benchmarks.photos import in_memory
 from zfnet.data.batches import Augmentation, Batches
+from zfnet.data.datasets import Arrays
 from zfnet.data.image_data import stored_size
 from zfnet.data.image_store import ImageStore, build_store
 from zfnet.data.preprocessing import Preprocessing
-from zfnet.data.sources import Arrays
+from zfnet.launch.malloc import keep_freed_memory
+from zfnet.launch.run_dirs import config_folder
 from zfnet.models import convnet
 from zfnet.training.fit import fast_precision, register_resolvers, train
-from zfnet.training.folders import config_folder
-from zfnet.training.memory import keep_freed_memory
 
 # As the default config has them
 BATCH, SIZE, CLASSES, PICTURES = sized((32, 112, 12, 3000), (4, 64, 12, 12))

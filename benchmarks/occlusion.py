@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from benchmarks.handwritten import zfnet
 from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
-from zfnet.analysis.occlusion import occlusion_sweep
-from zfnet.training.memory import keep_freed_memory
+from zfnet.analysis.occlusion.sweep import occlusion_sweep
+from zfnet.launch.malloc import keep_freed_memory
 
 SIDE, SIZE = sized((224, 50), (64, 40))
 

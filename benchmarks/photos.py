@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.measuring import sized
-from zfnet.data.sources import Photos
+from zfnet.data.datasets import Photos
 
 PHOTOS = sized(500, 6)
 

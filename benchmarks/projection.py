@@ -19,7 +19,7 @@ from torch import nn
 from benchmarks.handwritten import by_hand, zfnet
 from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
 from zfnet.deconv import Deconvnet, Unit, top_activations
-from zfnet.training.memory import keep_freed_memory
+from zfnet.launch.malloc import keep_freed_memory
 
 IMAGES, SIZE, SOME = sized((16, 224, 8), (2, 64, 2))
 GOALS = {"conv1": 1000, "conv2": 100, "conv3": 12, "conv4": 7, "conv5": 4}
@@ -88,6 +88,6 @@ def captum(layer: str) -> Callable[[], float]:
     def one_by_one() -> None:
         for unit in some(units):
             image = images[unit.image, None].clone().requires_grad_()
-            attribution.attribute(image, (unit.map, unit.y, unit.x))
+            attribution.attribute(image, (unit.channel, unit.y, unit.x))
 
     return lambda: seconds_of(one_by_one) / SOME

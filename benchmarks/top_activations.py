@@ -14,7 +14,7 @@ from torch import nn
 from benchmarks.handwritten import zfnet
 from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
 from zfnet.deconv import top_activations
-from zfnet.training.memory import keep_freed_memory
+from zfnet.launch.malloc import keep_freed_memory
 
 BATCH, BATCHES, SIZE = sized((64, 4, 224), (4, 2, 64))
 LAYERS = [f"conv{number}" for number in range(1, 6)]

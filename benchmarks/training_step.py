@@ -19,7 +19,7 @@ from torch import nn
 
 from benchmarks.handwritten import by_hand, training_step, zfnet
 from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
-from zfnet.training.memory import keep_freed_memory
+from zfnet.launch.malloc import keep_freed_memory
 
 BATCH, SIZE = sized((32, 224), (2, 64))
 OPERATIONS = 2 * BATCH * (3 * (171 + 415 + 150 + 224 + 150 + 59) - 171) * 10**6

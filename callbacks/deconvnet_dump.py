@@ -14,8 +14,8 @@ from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
 
-from callbacks.looking import project, readable, search, undisturbed, writers
-from zfnet.deconv import Deconvnet, Top, lot
+from callbacks.feature_search import project, readable, search, undisturbed, writers
+from zfnet.deconv import Deconvnet, Top, random_subset
 from zfnet.errors import InputError
 from zfnet.io import writing
 from zfnet.viz import FeaturePanel, feature_sheet, save_png
@@ -95,7 +95,7 @@ class DeconvnetDump(Callback):
     def _panels(
         self, trainer: Trainer, pl_module: LightningModule, layer: str, top: Top
     ) -> list[FeaturePanel]:
-        maps = lot(len(top.values), self.maps)
+        maps = random_subset(len(top.values), self.maps)
         pictures, patches = project(trainer, pl_module, self.split, layer, top.of(maps), maps)
         with undisturbed(pl_module):
             filters = Deconvnet(pl_module.net).filters(layer, pl_module.prepare.crop)  # type: ignore[arg-type, union-attr]

@@ -25,8 +25,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.looking import project, readable, search, writers
-from zfnet.deconv import TopActivations, lot
+from callbacks.feature_search import project, readable, search, writers
+from zfnet.deconv import TopActivations, random_subset
 from zfnet.errors import InputError, printable
 from zfnet.io import read_torch, save_json, save_torch, writing
 from zfnet.viz import evolution_sheet, save_png
@@ -146,7 +146,7 @@ class FeatureEvolution(Callback):
         a sixteenth of a grey level; a patch as the bytes it comes from."""
         ids = trainer.datamodule.images["train"].ids  # type: ignore[attr-defined]
         top = found[layer]
-        maps = lot(len(top.values), self.maps)
+        maps = random_subset(len(top.values), self.maps)
         pictures, patches = project(trainer, pl_module, "train", layer, top.of(maps), maps)
         largest = pictures.abs().amax((2, 3, 4), keepdim=True)
         return {

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from zfnet.data import Creatures
-from zfnet.viz import tiled
+from zfnet.viz import tile
 
 COUNT = 36
 
@@ -40,7 +40,7 @@ def demo(run: Path) -> None:
     figure = Figure(figsize=(11, 7.4), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(1.35, 1))
     left, right = top.subplots(1, 2)
-    left.imshow(tiled(pictures, gap=3).permute(1, 2, 0))
+    left.imshow(tile(pictures, gap=3).permute(1, 2, 0))
     left.set_title("creatures, the embedded data set")
     right.imshow(np.asarray(Image.open(run / "filters.png")))
     right.set_title("ZFNet's first layer, 7x7 filters on one scale")

@@ -13,14 +13,15 @@ from lightning import LightningDataModule, Trainer
 from omegaconf import DictConfig
 
 from tests.helpers.commands import Commands
+from tests.helpers.train_command import command, common_words, photos, start  # noqa: F401
 from zfnet.data import Creatures
 from zfnet.data.batches import Augmentation, Batches
 from zfnet.data.image_store import ImageStore
+from zfnet.launch.run_dirs import config_folder
 from zfnet.models import Conv, ConvNet, Linear, Pool
 from zfnet.training.checkpoint import build
 from zfnet.training.classifier import Classifier
 from zfnet.training.fit import register_resolvers
-from zfnet.training.folders import config_folder
 
 torch.set_num_threads(1)
 settings.register_profile("suite", deadline=None, derandomize=True)  # no timed tests, no luck

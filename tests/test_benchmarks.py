@@ -6,14 +6,12 @@ import pkgutil
 import subprocess
 import sys
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
 import benchmarks
 from benchmarks.__main__ import main
-
-ROOT = Path(__file__).parents[1]
+from tests.helpers.commands import ROOT
 
 
 def test_every_benchmark_runs_at_tiny_size() -> None:

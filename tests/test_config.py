@@ -62,7 +62,7 @@ def split(words: str) -> list[str]:
         ("data.source=abc", "data.source=abc: a mapping {...} is needed"),
         ("data.source.train=abc", "data.source.train=abc: a whole number is needed"),
         ("data.classes=bear", "data.classes=bear: a list [...] of strings or null is needed"),
-        ("+data.foo=1", "data.foo=1: zfnet.data.embedded.creatures has no such argument"),
+        ("+data.foo=1", "data.foo=1: zfnet.data.embedded_datasets.creatures has no such argument"),
         ("data=cifar10 data.root=3", "data.root=3: a string is needed"),
         ("~data.fold data=creatures_few", "data.fold is missing: give data.fold=..."),
         ("data.source._partial_=false", "data.source._partial_=false: one of true is needed"),

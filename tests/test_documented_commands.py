@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from torchvision.models import resnet18
 
 from tests.helpers.commands import ROOT, Commands
-from tests.made_data import paint, write_caltech, write_imagenet, write_voc
+from tests.helpers.made_data import paint, write_caltech, write_imagenet, write_voc
 from zfnet.data import Creatures
 
 COMMAND = re.compile(r"python (train|analyze)\.py((?: +(?!#)[^\s`;]+)*)")

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.commands import ROOT
 from zfnet.data import Creatures, build_store
 from zfnet.errors import InputError
 from zfnet.io import read_json, read_torch
 from zfnet.models.pretrained import load_plain, read_state_dict
 from zfnet.studies.report.runs import find
 
-ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "callbacks").rglob("*.py"), *ROOT.glob("*.py")])
 LOCATES = {"src/zfnet/training/checkpoint.py"}  # what the user's own config names, or trusts
 RUNS = {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib", "cloudpickle"}

@@ -14,16 +14,24 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 import callbacks
+from tests.helpers.commands import ROOT
 from zfnet.config import Analysis, Training, check_config
-from zfnet.models.architectures import ARCHITECTURES, edited
+from zfnet.models.architectures import ARCHITECTURES, apply_edit
 from zfnet.studies.run import complete_data
 from zfnet.training import Classifier
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "zfnet"
 CONF = ROOT / "conf"
 
-BELOW = {"errors", "progress", "io", "fingerprint", "validation"}  # rooms that all others may know
+BELOW = {
+    "errors",
+    "progress",
+    "io",
+    "fingerprint",
+    "validation",
+    "metrics",
+    "versions",
+}  # rooms that all others may know
 
 # Each room knows those on its line, itself, and those below: no arrow up, no circle.
 KNOWS = {
@@ -32,24 +40,32 @@ KNOWS = {
     "io": set(),
     "fingerprint": set(),
     "validation": set(),
+    "metrics": set(),
+    "versions": set(),
     "config": set(),
+    "launch": set(),
     "models": set(),
     "data": set(),
     "viz": set(),
     "deconv": {"models"},
     "analysis": {"models", "deconv"},
-    "training": {"config", "models", "data"},
-    "studies": {"config", "models", "data", "viz", "deconv", "analysis", "training"},
+    "model_on_data": {"models", "data", "deconv"},
+    "probing": {"models", "data", "model_on_data"},
+    "training": {"config", "models", "data", "model_on_data", "probing", "launch"},
+    "studies": {
+        *("config", "models", "data", "viz", "deconv", "analysis"),
+        *("model_on_data", "probing", "training", "launch"),
+    },
     "callbacks": {"models", "viz", "deconv"},
 }
-KNOWS_LIGHTNING = {"data", "training", "studies", "callbacks"}
+KNOWS_LIGHTNING = {"metrics", "data", "launch", "training", "studies", "callbacks"}
 KNOW_HYDRA = {
     "train.py",
     "analyze.py",
     "src/zfnet/training/fit.py",
     *(
-        f"src/zfnet/training/{name}.py"
-        for name in ("command_line", "explain", "folders", "jobs", "launch", "ranks")
+        f"src/zfnet/launch/{name}.py"
+        for name in ("command_line", "distributed", "entry_point", "error_messages", "run_dirs", "sweep")
     ),
     "src/zfnet/studies/run.py",
 }
@@ -223,7 +239,7 @@ def test_every_ablation_edits_both_nets(composed: Callable[..., DictConfig], nam
     edit = OmegaConf.to_container(composed(f"ablation={name}").model.edit)
     assert bool(edit) == (name != "none")
     for plain in ARCHITECTURES.values():
-        result = edited(plain, edit)
+        result = apply_edit(plain, edit)
         assert list(result)[-1] == "fc8"
         assert name in ("none", "dense") or result != plain
 

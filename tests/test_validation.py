@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field
 
 from zfnet.errors import InputError
-from zfnet.validation import Count, Positive, Probability, Seed, Share, Whole, check, shown
+from zfnet.validation import Count, Positive, Probability, Seed, Share, Whole, check, show
 
 KINDS = {
     "images": Count | Sequence[Whole],
@@ -94,6 +94,6 @@ def test_several_are_counted() -> None:
 
 
 def test_a_value_is_shown_on_one_short_line() -> None:
-    assert shown({"a": None, "b": [True, "x", 1.0]}) == "{a: null, b: [true, x, 1.0]}"
-    assert shown("a\nb\udcff") == r"a\nb\udcff"
-    assert len(shown("x" * 1000)) == 60
+    assert show({"a": None, "b": [True, "x", 1.0]}) == "{a: null, b: [true, x, 1.0]}"
+    assert show("a\nb\udcff") == r"a\nb\udcff"
+    assert len(show("x" * 1000)) == 60

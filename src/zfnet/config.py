@@ -28,11 +28,11 @@ from zfnet.validation import (
     Seed,
     Side,
     Whole,
-    declared,
+    declared_types,
     problems,
     raise_first,
     section_problems,
-    shown,
+    show,
 )
 
 CHECKED = ("zfnet", "callbacks", "lightning")  # packages whose signatures are checked
@@ -146,7 +146,7 @@ def check_config(cfg: DictConfig, section: type) -> None:
     """
     raise_first(_unresolved(cfg))
     values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    raise_first(_strangers(cfg, declared(section)))
+    raise_first(_strangers(cfg, declared_types(section)))
     raise_first(section_problems(values, section))
     raise_first(_nodes(values, ""))
     raise_first(_further(values["data"]))
@@ -174,7 +174,7 @@ def _strangers(cfg: DictConfig, known: Mapping[str, Any]) -> Iterator[str]:
     text = OmegaConf.to_yaml(cfg)
     for key in map(str, cfg):
         if key not in known and not re.search(rf"\$\{{{re.escape(key)}\b", text):
-            yield f"{key}={shown(OmegaConf.to_container(cfg)[key])}: there is no such key"  # type: ignore[call-overload, index]
+            yield f"{key}={show(OmegaConf.to_container(cfg)[key])}: there is no such key"  # type: ignore[call-overload, index]
 
 
 def _nodes(value: Any, name: str) -> Iterator[str]:
@@ -195,7 +195,7 @@ def _call(node: Mapping[str, Any], name: str) -> Iterator[str]:
         return
     path, target = node["_target_"], _located(node["_target_"])
     if target is None:
-        yield f"{name}._target_={shown(path)}: no such function or class"
+        yield f"{name}._target_={show(path)}: no such function or class"
     elif _is_checked(target):
         prefix = (
             "" if name == "study" else f"{name}."
@@ -203,10 +203,10 @@ def _call(node: Mapping[str, Any], name: str) -> Iterator[str]:
         arguments = {key: each for key, each in node.items() if key not in HYDRA and not _is_node(each)}
         if arguments.get("image_size", 0) is None:
             del arguments["image_size"]  # of analyze.py: the net says it later
-        yield from problems(arguments, declared(target), prefix)
+        yield from problems(arguments, declared_types(target), prefix)
         for key in sorted(arguments.keys() - ({"pixels"} if name == "model" else set()), key=str):
             if not _takes(target, key):
-                yield f"{prefix}{key}={shown(node[key])}: {path} has no such argument"
+                yield f"{prefix}{key}={show(node[key])}: {path} has no such argument"
 
 
 def _further(data: Mapping[str, Any]) -> Iterator[str]:
@@ -214,14 +214,14 @@ def _further(data: Mapping[str, Any]) -> Iterator[str]:
     source = data["source"]
     target = _located(source["_target_"]) if _is_node(source) else None
     if target is None:
-        yield f"data.source={shown(source)}: a function {{_target_: ...}} is needed"
+        yield f"data.source={show(source)}: a function {{_target_: ...}} is needed"
     elif _is_checked(target):
-        own = HYDRA | declared(Data) | declared(_located(data["_target_"]))
+        own = HYDRA | declared_types(Data) | declared_types(_located(data["_target_"]))
         further = {key: value for key, value in data.items() if key not in own}
-        yield from problems(further, declared(target), "data.")
+        yield from problems(further, declared_types(target), "data.")
         for key in sorted(further):
             if not _takes(target, key):
-                yield f"data.{key}={shown(further[key])}: {source['_target_']} has no such argument"
+                yield f"data.{key}={show(further[key])}: {source['_target_']} has no such argument"
         given = {"split", *further, *source}
         for key, parameter in inspect.signature(target).parameters.items():
             if parameter.default is parameter.empty and key not in given:

@@ -97,21 +97,21 @@ def _problems(value: Any, kind: Any, name: str) -> Iterator[str]:
                 yield from problems(value, dict.fromkeys(value, get_args(each)[1]), f"{name}.")
                 return
     if reason := misfit(value, kind):
-        yield f"{name}={shown(value)}: {reason}"
+        yield f"{name}={show(value)}: {reason}"
 
 
 def section_problems(values: Mapping[str, Any], section: Any, prefix: str = "") -> Iterator[str]:
     """A line for each key of a TypedDict that is missing or does not fit, and for others where it is closed."""
-    kinds = declared(section)
+    kinds = declared_types(section)
     for key in sorted(section.__required_keys__ - values.keys()):
         yield f"{prefix}{key} is missing: give {prefix}{key}=..."
     yield from problems(values, kinds, prefix)
     if getattr(section, "__pydantic_config__", {}).get("extra") == "forbid":
         for key in sorted(values.keys() - kinds.keys(), key=str):
-            yield f"{prefix}{key}={shown(values[key])}: there is no such key"
+            yield f"{prefix}{key}={show(values[key])}: there is no such key"
 
 
-def declared(target: Any) -> dict[str, Any]:
+def declared_types(target: Any) -> dict[str, Any]:
     """The declared type of each key of a TypedDict, field of a dataclass, or argument of a function or class."""
     plain_class = inspect.isclass(target) and not is_typeddict(target) and not is_dataclass(target)
     kinds = get_type_hints(target.__init__ if plain_class else target, include_extras=True)
@@ -135,7 +135,7 @@ def misfit(value: Any, kind: Any) -> str | None:
                     key: f"{limit:,.10g}" for key, limit in each.get("ctx", {}).items() if key in LIMITS
                 }
                 return ("each " if inside else "") + text.format(**limits)
-        return f"{described(kind)} is needed"
+        return f"{describe(kind)} is needed"
     return None
 
 
@@ -147,7 +147,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
         return TypeAdapter(Any)
 
 
-def described(kind: Any) -> str:
+def describe(kind: Any) -> str:
     """A type in words: "a whole number or null"."""
     words = list(dict.fromkeys(_described(kind)))
     if choices := list(dict.fromkeys(_choices(kind))):
@@ -169,7 +169,7 @@ def _described(kind: Any) -> Iterator[str]:
     elif origin is Literal:
         return
     elif origin in (Sequence, list, tuple):
-        items = described(inside[0])
+        items = describe(inside[0])
         items = f"{items.removeprefix('a ')}s" if items.startswith("a ") else items.removeprefix("one of ")
         yield f"a list [...] of {items}"
     elif origin in (Mapping, dict) or is_typeddict(kind):
@@ -181,13 +181,13 @@ def _described(kind: Any) -> Iterator[str]:
 def _choices(kind: Any) -> Iterator[str]:
     """The values of all Literals that a type may be."""
     if get_origin(kind) is Literal:
-        yield from map(shown, get_args(kind))
+        yield from map(show, get_args(kind))
     elif get_origin(kind) in (Union, UnionType, Annotated):
         for each in get_args(kind):
             yield from _choices(each)
 
 
-def shown(value: Any) -> str:
+def show(value: Any) -> str:
     """A value as one types it on the command line, on one line, cut to 60 characters."""
     plain = (char if char.isprintable() else char.encode("unicode_escape").decode() for char in _typed(value))
     text = "".join(plain)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from zfnet.models import ZFNET, ConvNet, edited
+from zfnet.models import ZFNET, ConvNet, apply_edit
 
 SIDE = 48
 
@@ -12,7 +12,7 @@ SIDE = 48
 def net() -> ConvNet:
     torch.manual_seed(1)
     narrow = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
-    return ConvNet(edited(ZFNET, narrow), 5, SIDE, init="he").eval()
+    return ConvNet(apply_edit(ZFNET, narrow), 5, SIDE, init="he").eval()
 
 
 @pytest.fixture(scope="module")

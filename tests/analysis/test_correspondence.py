@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from zfnet.analysis import correspondence, random_places
-from zfnet.analysis.correspondence import corners, free_places, hamming, masked, sign_changes
+from zfnet.analysis.correspondence import corners, free_places, mask_square, normalized_hamming, sign_changes
 from zfnet.errors import InputError
 
 
@@ -28,7 +28,7 @@ def small_net() -> nn.Sequential:
 def test_hamming_by_hand() -> None:
     """+ + - 0 against + - 0 0: two of four disagree; of the three that changed in either, two."""
     signs = torch.tensor([[1, 1, -1, 0], [1, -1, 0, 0], [0, 0, 0, 0]], dtype=torch.int8)
-    whole, changed = hamming(signs)
+    whole, changed = normalized_hamming(signs)
     assert whole.tolist() == [[0, 0.5, 0.75], [0.5, 0, 0.5], [0.75, 0.5, 0]]
     assert changed.tolist() == [[0, 2 / 3, 1], [2 / 3, 0, 1], [1, 1, 0]]
 
@@ -40,7 +40,7 @@ rows = st.integers(1, 9).flatmap(
 
 @given(rows=rows)
 def test_hamming_against_a_loop(rows: list[list[int]]) -> None:
-    whole, changed = hamming(torch.tensor(rows, dtype=torch.int8))
+    whole, changed = normalized_hamming(torch.tensor(rows, dtype=torch.int8))
     assert torch.equal(whole, whole.T)
     for i, j in combinations(range(len(rows)), 2):
         pairs = list(zip(rows[i], rows[j], strict=True))
@@ -52,7 +52,7 @@ def test_hamming_against_a_loop(rows: list[list[int]]) -> None:
 
 def test_a_mask_covers_its_square_and_is_cut_at_the_border() -> None:
     x = torch.ones(2, 3, 6, 8)
-    covered = masked(x, torch.tensor([[4.0, 2.0], [0.0, 5.0]]), side=3, fill=0.25)
+    covered = mask_square(x, torch.tensor([[4.0, 2.0], [0.0, 5.0]]), side=3, fill=0.25)
     expected = torch.ones(2, 6, 8)
     expected[0, 1:4, 3:6] = 0.25
     expected[1, 4:6, 0:2] = 0.25
@@ -68,7 +68,7 @@ def test_signs_against_the_definition() -> None:
     for row, each in enumerate(places):
         for layer, part in (("0", net[:1]), ("4", net[:5])):
             with torch.no_grad():
-                eps = part(images.clone()) - part(masked(images, each, 4, 0.1))
+                eps = part(images.clone()) - part(mask_square(images, each, 4, 0.1))
             eps[eps.abs() < 1e-5] = 0
             assert torch.equal(found[layer][row], eps.flatten(1).sign().to(torch.int8))
 
@@ -138,10 +138,10 @@ def test_squares_by_lot_lie_inside_and_away_from_the_parts(
     places = {str(n): torch.tensor([[float(x), float(y)]] * 2) for n, (x, y) in enumerate(parts)}
     drawn = random_places(places, 20, side, draws=4, seed=seed)
     assert torch.equal(drawn, random_places(places, 20, side, draws=4, seed=seed))
-    grey = 1 - masked(torch.ones(8, 1, 20, 20), drawn.reshape(8, 2), side)
+    grey = 1 - mask_square(torch.ones(8, 1, 20, 20), drawn.reshape(8, 2), side)
     assert grey.sum((1, 2, 3)).eq(side**2).all()
     for each in places.values():
-        assert not (grey * (1 - masked(torch.ones(8, 1, 20, 20), each[:1].expand(8, 2), side))).any()
+        assert not (grey * (1 - mask_square(torch.ones(8, 1, 20, 20), each[:1].expand(8, 2), side))).any()
 
 
 def test_squares_by_lot_keep_to_what_is_allowed() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from zfnet.analysis import invariance
-from zfnet.analysis.invariance import KINDS, transformed
+from zfnet.analysis.invariance import KINDS, transform
 from zfnet.errors import InputError
 from zfnet.models import convnet
 
@@ -31,20 +31,20 @@ def pictures(count: int, height: int = 8, width: int = 8) -> Tensor:
 
 def test_shifts_and_quarter_turns_move_pixels() -> None:
     x = pictures(2, 6, 8)
-    moved = transformed(x, "translation", [2, -1], fill=0.5)
+    moved = transform(x, "translation", [2, -1], fill=0.5)
     torch.testing.assert_close(moved[0, :, 2:], x[0, :, :-2])  # downwards
     assert (moved[0, :, :2] == 0.5).all()
     torch.testing.assert_close(moved[1, :, :-1], x[1, :, 1:])
-    torch.testing.assert_close(transformed(x, "rotation", [180, 0])[0], x[0].rot90(2, (1, 2)))
+    torch.testing.assert_close(transform(x, "rotation", [180, 0])[0], x[0].rot90(2, (1, 2)))
     square = x[:, :, :, :6]
-    torch.testing.assert_close(transformed(square, "rotation", [90, 90]), square.rot90(1, (2, 3)))  # ↺
+    torch.testing.assert_close(transform(square, "rotation", [90, 90]), square.rot90(1, (2, 3)))  # ↺
 
 
 def test_a_turn_keeps_shapes_where_the_image_is_wide() -> None:
     """A square spot left of the centre of a wide image stands below it after a quarter turn, as large as before."""
     x = torch.zeros(1, 1, 9, 15)
     x[0, 0, 3:6, 3:6] = 1  # three pixels left of the centre
-    turned = transformed(x, "rotation", [90])
+    turned = transform(x, "rotation", [90])
     assert turned.sum().item() == pytest.approx(9, rel=1e-4)
     centre = (turned[0, 0].sum(1) @ torch.arange(9.0) / 9, turned[0, 0].sum(0) @ torch.arange(15.0) / 9)
     assert [c.item() for c in centre] == pytest.approx([7, 7], abs=1e-3)
@@ -53,16 +53,14 @@ def test_a_turn_keeps_shapes_where_the_image_is_wide() -> None:
 def test_twice_as_large_by_hand() -> None:
     """Of the row 0 1 2 3 about its middle 1.5, the places 0.75, 1.25, 1.75, 2.25 are seen."""
     x = torch.arange(4.0).expand(1, 1, 4, 4)
-    torch.testing.assert_close(
-        transformed(x, "scale", [2.0])[0, 0, 0], torch.tensor([0.75, 1.25, 1.75, 2.25])
-    )
+    torch.testing.assert_close(transform(x, "scale", [2.0])[0, 0, 0], torch.tensor([0.75, 1.25, 1.75, 2.25]))
 
 
 @given(kind=st.sampled_from(KINDS), turns=st.integers(-2, 2), seed=st.integers(0, 20))
 def test_the_identity_gives_the_very_same_bits(kind: str, turns: int, seed: int) -> None:
     x = torch.randn(1, 3, 5, 7, generator=torch.Generator().manual_seed(seed))
     amount = {"translation": 0.0, "scale": 1.0, "rotation": 360.0 * turns}[kind]
-    assert torch.equal(transformed(x, kind, [amount], fill=0.3), x)
+    assert torch.equal(transform(x, kind, [amount], fill=0.3), x)
 
 
 def test_against_a_loop() -> None:
@@ -77,7 +75,7 @@ def test_against_a_loop() -> None:
         assert answer.distances.shape == (2, len(amounts[kind]), 3)
         for n, image in enumerate(images):
             for step, amount in enumerate(amounts[kind]):
-                moved = transformed(image[None], kind, [amount], fill=0.2)
+                moved = transform(image[None], kind, [amount], fill=0.2)
                 for row, layers in enumerate((net[:1], net[:5])):
                     before, after = (layers(x.clone()).flatten().detach() for x in (image[None], moved))
                     far = (

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zfnet.analysis import checks, correspondence, invariance, occlusion_sweep
+from zfnet.analysis import correspondence, invariance, occlusion_sweep, sanity_checks
 from zfnet.deconv import Unit, doctor, top_activations
 from zfnet.errors import InputError
 
@@ -46,7 +46,7 @@ ANALYSES: dict[str, Callable[[nn.Module], Any]] = {
     "occlusion": lambda model: occlusion_sweep(model, pictures(), 0, 3, 3, layer=LAYER),
     "top activations": lambda model: top_activations(model, [pictures()], [LAYER], progress=False),
     "doctor": lambda model: doctor(model, [LAYER], pictures()),
-    "sanity": lambda model: checks(model, pictures(), pictures(), LAYER, [Unit(0, 0, 1, 1)], [1]),
+    "sanity": lambda model: sanity_checks(model, pictures(), pictures(), LAYER, [Unit(0, 0, 1, 1)], [1]),
 }
 
 

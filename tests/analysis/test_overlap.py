@@ -14,10 +14,10 @@ from PIL import Image, ImageEnhance
 from torch import Tensor
 
 from zfnet.analysis import overlap
-from zfnet.analysis.overlap import closely, joined, near_duplicates, shrunk
+from zfnet.analysis.overlap import correlate_closely, join_groups, near_duplicates, shrink
 from zfnet.data import Creatures
+from zfnet.data.datasets import folder
 from zfnet.data.decoding import square
-from zfnet.data.sources import folder
 from zfnet.errors import InputError
 
 SIDE = 128  # of stored pictures
@@ -60,7 +60,7 @@ def pixels(image: Image.Image) -> Tensor:
 
 def small(images: list[Image.Image]) -> Tensor:
     """As they come from a store."""
-    return shrunk(torch.stack([square(pixels(image), SIDE) for image in images]))
+    return shrink(torch.stack([square(pixels(image), SIDE) for image in images]))
 
 
 def noise(count: int, seed: int, coarse: int = 4) -> Tensor:
@@ -122,7 +122,7 @@ def detail(picture: Tensor) -> Tensor:
 def test_the_fine_step_is_what_it_says() -> None:
     one = noise(3, 5, coarse=9)
     other = torch.cat([one[:1].flip(2), noise(2, 6, coarse=9)])
-    correlation, is_mirrored = closely(one, other)
+    correlation, is_mirrored = correlate_closely(one, other)
     for a, b, found, mirror in zip(one, other, correlation, is_mirrored, strict=True):
         both = [np.corrcoef(detail(a).flatten(), detail(each).flatten())[0, 1] for each in (b, b.flip(1))]
         assert found.item() == pytest.approx(max(both), abs=1e-4)
@@ -144,7 +144,7 @@ def test_blocks_and_a_later_start_change_nothing(monkeypatch: pytest.MonkeyPatch
     assert [done for done, _ in blocks] == [4, 8, 11]
     later = [blocks[0][1], *(pairs for _, pairs in near_duplicates(originals, others, start=4))]
     for parts in ([pairs for _, pairs in blocks], later):
-        pairs = joined(parts)
+        pairs = join_groups(parts)
         order = (pairs.first * 100 + pairs.second).argsort()
         assert pairs.first[order].equal(whole.first)
         assert pairs.second[order].equal(whole.second)
@@ -159,21 +159,21 @@ def test_a_set_with_itself_gives_each_pair_once(
     monkeypatch.setattr(overlap, "COLUMNS", columns)
     own = noise(7, 3, coarse=9)
     own = torch.cat([own, own[2:3], own[5:6].flip(2), own[2:3]])
-    pairs = joined([pairs for _, pairs in near_duplicates(own)])
+    pairs = join_groups([pairs for _, pairs in near_duplicates(own)])
     found = sorted(zip(pairs.first.tolist(), pairs.second.tolist(), pairs.mirrored.tolist(), strict=True))
     assert found == [(2, 7, False), (2, 9, False), (5, 8, True), (7, 9, False)]
 
 
 def test_pictures_without_contrast_have_no_copies() -> None:
     flat = torch.full((3, 32, 32, 3), 200, dtype=torch.uint8)
-    assert not joined([pairs for _, pairs in near_duplicates(flat, flat, threshold=0)]).first.numel()
+    assert not join_groups([pairs for _, pairs in near_duplicates(flat, flat, threshold=0)]).first.numel()
 
 
 def test_errors() -> None:
     with pytest.raises(InputError, match=r"\(2, 3, 64, 64\)"):
-        shrunk(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
+        shrink(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
     with pytest.raises(InputError, match="at least 32 pixels"):
-        shrunk(torch.zeros(2, 31, 31, 3, dtype=torch.uint8))
+        shrink(torch.zeros(2, 31, 31, 3, dtype=torch.uint8))
     with pytest.raises(InputError, match=r"threshold=1\.5"):
         list(near_duplicates(noise(2, 1), threshold=1.5))
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from zfnet.analysis.occlusion import occlusion_sweep
-from zfnet.analysis.pointing import METHODS, grown, pointing, strongest
+from zfnet.analysis.occlusion.sweep import occlusion_sweep
+from zfnet.analysis.pointing import METHODS, dilate, pointing, strongest
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.errors import InputError
 from zfnet.models import ConvNet
@@ -17,9 +17,9 @@ def test_the_strongest_unit(net: ConvNet, images: torch.Tensor) -> None:
     values = net[:3](images)
     for i, unit in enumerate(units):
         assert unit.image == i
-        assert values[i, unit.map, unit.y, unit.x] == values[i].max()
+        assert values[i, unit.channel, unit.y, unit.x] == values[i].max()
     logits = net(images)
-    assert [unit.map for unit in strongest(net, images, "fc8")] == logits.argmax(1).tolist()
+    assert [unit.channel for unit in strongest(net, images, "fc8")] == logits.argmax(1).tolist()
 
 
 def test_methods_are_maps(net: ConvNet, images: torch.Tensor) -> None:
@@ -40,8 +40,8 @@ def test_pointing_by_hand() -> None:
     masks[:, 10, 13:] = True
     assert pointing(maps, masks, sigma=1, tolerance=3).tolist() == [True, False, False]
     assert not pointing(maps, masks, sigma=1, tolerance=2).any()
-    assert grown(masks[:1], 0).equal(masks[:1])
-    assert grown(masks[:1], 1).sum() == masks[0].sum() * 3 + 1
+    assert dilate(masks[:1], 0).equal(masks[:1])
+    assert dilate(masks[:1], 1).sum() == masks[0].sum() * 3 + 1
 
 
 def test_occlusion_is_what_covering_takes(net: ConvNet, images: torch.Tensor) -> None:
@@ -49,7 +49,7 @@ def test_occlusion_is_what_covering_takes(net: ConvNet, images: torch.Tensor) ->
     units = [Unit(2, 4), Unit(0, 1)]
     sweep = occlusion_sweep(net, images, size=11, stride=5)
     for unit, found in zip(units, METHODS["occlusion"](net, images, "fc8", units), strict=True):
-        drop = sweep.clean_logits[unit.image, unit.map] - sweep.logits[unit.image, ..., unit.map]
+        drop = sweep.clean_logits[unit.image, unit.channel] - sweep.logits[unit.image, ..., unit.channel]
         expected = sweep.over_pixels(drop[None].clamp(min=0))[0]
         torch.testing.assert_close(found, expected)
         assert expected.max() > 0

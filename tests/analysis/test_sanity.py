@@ -22,7 +22,7 @@ def test_forced_is_seed_one_where_the_unit_is_active(net: ConvNet, images: torch
     active = [Unit(0, map, 1, 1) for map in range(8)]
     values = Deconvnet(net).patches(images, LAYER, active).values
     one = Deconvnet(net, seed="one").project(images, LAYER, active)
-    forced = sanity.forced(net, images).project(images, LAYER, active)
+    forced = sanity.force_activation(net, images).project(images, LAYER, active)
     assert 0 < (values > 0).sum() < 8
     assert torch.equal(forced[values > 0], one[values > 0])
     assert forced[values <= 0].abs().sum((1, 2, 3)).min() > 0
@@ -52,21 +52,21 @@ def test_the_cascade_goes_down_and_leaves_the_net_alone(net: ConvNet, images: to
 
 
 def test_layers_above_are_not_in_the_picture(net: ConvNet, images: torch.Tensor) -> None:
-    original = sanity.forced(net, images).project(images, LAYER, UNITS)
+    original = sanity.force_activation(net, images).project(images, LAYER, UNITS)
     changed = deepcopy(net)
     for above in (changed.conv4.conv, changed.conv5.conv, changed.fc6.linear, changed.fc8.linear):
         nn.init.normal_(above.weight)
-    assert torch.equal(sanity.forced(changed, images).project(images, LAYER, UNITS), original)
+    assert torch.equal(sanity.force_activation(changed, images).project(images, LAYER, UNITS), original)
     nn.init.normal_(changed.conv3.conv.weight)
-    assert not torch.equal(sanity.forced(changed, images).project(images, LAYER, UNITS), original)
+    assert not torch.equal(sanity.force_activation(changed, images).project(images, LAYER, UNITS), original)
 
 
 def test_every_check_has_a_picture(net: ConvNet, images: torch.Tensor) -> None:
-    pictures = sanity.checks(net, images, images.flip(0), LAYER, UNITS, [3, 1, 4])
+    pictures = sanity.sanity_checks(net, images, images.flip(0), LAYER, UNITS, [3, 1, 4])
     assert list(pictures) == [
         "original", "conv3.conv", "conv2.conv", "conv1.conv", "other map", "other image", "both",
     ]  # fmt: skip
-    plain = sanity.forced(net, images)
+    plain = sanity.force_activation(net, images)
     expected = plain.patches(images.flip(0), LAYER, [Unit(0, 3, 1, 1)]).pictures[0]
     torch.testing.assert_close(pictures["both"][0], expected)
     for name, each in pictures.items():
@@ -103,4 +103,4 @@ def test_errors(net: ConvNet, images: torch.Tensor) -> None:
     broken = images.clone()
     broken[1, 0, 5, 5] = torch.nan
     with pytest.raises(InputError, match="image 1 of 3"):
-        sanity.checks(net, broken, images, LAYER, UNITS, [3, 1, 4])
+        sanity.sanity_checks(net, broken, images, LAYER, UNITS, [3, 1, 4])

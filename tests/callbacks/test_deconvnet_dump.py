@@ -15,7 +15,7 @@ from torch import Tensor
 
 import callbacks.deconvnet_dump
 from callbacks import DeconvnetDump
-from zfnet.deconv import lot
+from zfnet.deconv import random_subset
 from zfnet.errors import InputError
 from zfnet.training import Classifier
 from zfnet.viz import FeaturePanel, feature_sheet
@@ -60,16 +60,16 @@ def test_panels_are_those_of_a_search_by_hand(
     """The best of 7 validation pictures or 12 for training: a unit of layer 1 projects to itself times its filter."""
     trainer, model = run(DeconvnetDump(str(tmp_path), maps=3, split=split, k=k))
     ((_, panels, _),) = sheets
-    assert [panel.map for panel in panels] == lot(4, 3).tolist()
+    assert [panel.channel for panel in panels] == random_subset(4, 3).tolist()
     images = trainer.datamodule.images[split].images
     crops = torch.tensor([[2, 2, 0]]).expand(len(images), 3)
     with torch.no_grad():
         units = model.net.conv1.conv(model.prepare(images, torch.arange(len(images)), crops)).relu()
     for panel in panels:
-        own = units[:, panel.map].flatten(1)  # (N, H * W)
+        own = units[:, panel.channel].flatten(1)  # (N, H * W)
         best = own.amax(1).argsort(descending=True)[:count]
         values, places = own[best].max(1)
-        weight = model.net.conv1.conv.weight[panel.map].detach()
+        weight = model.net.conv1.conv.weight[panel.channel].detach()
         torch.testing.assert_close(panel.values, values)
         torch.testing.assert_close(panel.pictures, values[:, None, None, None] * weight, rtol=1e-4, atol=1e-6)
         assert torch.equal(panel.filter, weight)

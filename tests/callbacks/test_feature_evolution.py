@@ -22,7 +22,7 @@ from callbacks import DeconvnetDump, FeatureEvolution
 from callbacks.feature_evolution import columns
 from tests.helpers.commands import Commands
 from zfnet.data.batches import Batches
-from zfnet.deconv import convolutions, lot
+from zfnet.deconv import convolutions, random_subset
 from zfnet.errors import InputError
 from zfnet.training import Classifier
 from zfnet.viz import evolution_sheet
@@ -80,7 +80,7 @@ def test_winners_are_those_of_a_search_by_hand(run: Runs, tmp_path: Path, share:
     trainer, model = run(FeatureEvolution(str(tmp_path), maps=3, share=share))
     found = evaluation(tmp_path, 1)["conv1"]
     images = trainer.datamodule.images["train"]
-    among = lot(12, round(12 * share))
+    among = random_subset(12, round(12 * share))
     assert found["searched"] == len(among) == len(set(among.tolist()))
     units = first_layer(model, images)[among].flatten(2)  # (N, 4, H * W)
     for m in range(4):
@@ -89,7 +89,7 @@ def test_winners_are_those_of_a_search_by_hand(run: Runs, tmp_path: Path, share:
         assert found["ids"][m] == images.ids[int(among[best])]
         assert (found["y"][m], found["x"][m]) == (place // 6, place % 6)
         torch.testing.assert_close(found["values"][m], units[best, m, place])
-    assert found["maps"].tolist() == lot(4, 3).tolist()
+    assert found["maps"].tolist() == random_subset(4, 3).tolist()
     assert found["pictures"].shape == found["patches"].shape == (3, 1, 3, 3, 3)
     for m, picture, patch in zip(found["maps"], found["pictures"][:, 0], found["patches"][:, 0], strict=True):
         weight = model.net.conv1.conv.weight[m].detach()
@@ -339,7 +339,7 @@ class Poison(Callback):
 
 @pytest.fixture
 def warnings(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
-    with caplog.at_level(logging.WARNING, logger="callbacks.looking"):
+    with caplog.at_level(logging.WARNING, logger="callbacks.feature_search"):
         yield lambda: [record.getMessage() for record in caplog.records]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.made_data import paint
+from tests.helpers.made_data import paint
 
 
 @pytest.fixture(scope="session", name="paint")

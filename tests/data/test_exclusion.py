@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zfnet.data.creatures import Creatures
-from zfnet.data.embedded import creatures, creatures_few
-from zfnet.data.exclusion import read_exclusion, without, write_exclusion
-from zfnet.data.folds import few_per_class
+from zfnet.data.embedded_datasets import creatures, creatures_few
+from zfnet.data.exclusion import drop_excluded, read_exclusion, write_exclusion
 from zfnet.data.image_data import ImageData
-from zfnet.data.selection import Selection
+from zfnet.data.splits import few_per_class
+from zfnet.data.subset import Selection
 from zfnet.errors import InputError
 
 NAMES = st.text(st.characters(blacklist_characters="\n\r\0", blacklist_categories=["Cs"]), min_size=1)
@@ -94,12 +94,12 @@ def test_a_fold_is_drawn_from_what_is_left() -> None:
         whole, [row for row, id_ in enumerate(whole.ids) if id_ not in gone["train"] | gone["val"]], "all"
     )
     for split, own in (("train", train), ("val", val)):
-        left = without(own, split, gone, "a.csv")
+        left = drop_excluded(own, split, gone, "a.csv")
         assert left.ids == few_per_class(rest, split, 10, 4, 15).ids
         assert isinstance(left, Selection)
         assert (left.whole, left.store) == (whole, "all")
     with pytest.raises(InputError, match=r"has 9 images.*needs 11"):
-        without(train, "train", {"train": set(whole.ids[18::2]), "val": set()}, "a.csv")
+        drop_excluded(train, "train", {"train": set(whole.ids[18::2]), "val": set()}, "a.csv")
 
 
 def test_folds_with_and_without_share_one_store(tmp_path: Path) -> None:

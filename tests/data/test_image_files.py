@@ -16,9 +16,9 @@ from PIL import Image
 
 from zfnet.data import image_files
 from zfnet.data.caltech import caltech101, class_folders
+from zfnet.data.datasets import folder, photos
 from zfnet.data.decoding import decode, image_extensions, image_formats
 from zfnet.data.image_files import find_images, subfolders
-from zfnet.data.sources import folder, photos
 from zfnet.errors import InputError
 
 

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from zfnet.data import store_building
+from zfnet.data.datasets import Arrays, Photos, folder
 from zfnet.data.decoding import UnreadableImage, square
 from zfnet.data.image_store import ImageStore, OnTheFly, build_store, find_store
-from zfnet.data.sources import Arrays, Photos, folder
 from zfnet.data.store_files import map_pixels
 from zfnet.errors import InputError
 
@@ -232,7 +232,7 @@ SLOW = """
 import sys, time
 from zfnet.data import store_building
 from zfnet.data.image_store import build_store
-from zfnet.data.sources import folder, Photos
+from zfnet.data.datasets import folder, Photos
 read = Photos.read
 def slowly(self, index):
     time.sleep(0.05)

@@ -13,8 +13,8 @@ from torchvision import models
 from torchvision.transforms import functional as T
 
 from zfnet.data import ImageData
+from zfnet.data.datasets import photos
 from zfnet.data.resizing import Resizing, is_drawn
-from zfnet.data.sources import photos
 from zfnet.errors import InputError
 from zfnet.studies.run import subject_of
 

@@ -8,7 +8,7 @@ import torch
 from torchvision import datasets
 
 from zfnet.data.image_data import ImageData
-from zfnet.data.selection import Selection
+from zfnet.data.subset import Selection
 from zfnet.data.voc import CLASSES, first_class, voc2012
 from zfnet.errors import InputError
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tests.reference.nets import seeded
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.models import ALEXNET, ZFNET, ConvNet
-from zfnet.models.architectures import edited
+from zfnet.models.architectures import apply_edit
 
 NARROW = {
     "conv1": {"maps": 8},
@@ -30,7 +30,7 @@ LAYERS = [
 
 def narrow(name: str = "zfnet", size: int = SIZE, normalise: bool = True) -> ConvNet:
     """ZFNet or AlexNet with about ten maps a layer, in float64."""
-    table = edited(
+    table = apply_edit(
         TABLES[name],
         NARROW | {conv: {**NARROW[conv], "normalise": normalise} for conv in ("conv1", "conv2")},
     )
@@ -100,8 +100,8 @@ def activations(model: nn.Module, images: Tensor, layer: str, units: list[Unit])
     """(N,) the units' activations, as they are."""
     values = values_of(model, images, layer)
     if values.ndim == 2:
-        return torch.stack([values[unit.image, unit.map] for unit in units])
-    return torch.stack([values[unit.image, unit.map, unit.y, unit.x] for unit in units])
+        return torch.stack([values[unit.image, unit.channel] for unit in units])
+    return torch.stack([values[unit.image, unit.channel, unit.y, unit.x] for unit in units])
 
 
 def gradients(net: nn.Module, images: Tensor, layer: str, units: list[Unit]) -> Tensor:
@@ -114,7 +114,7 @@ def gradients(net: nn.Module, images: Tensor, layer: str, units: list[Unit]) -> 
     handle.remove()
     pictures = []
     for unit in units:
-        value = kept[0][unit.image, unit.map]
+        value = kept[0][unit.image, unit.channel]
         value = value[unit.y, unit.x] if value.ndim else value
         (gradient,) = torch.autograd.grad(value, pixels, retain_graph=True)
         pictures.append(value.item() * gradient[unit.image] if value > 0 else torch.zeros_like(gradient[0]))

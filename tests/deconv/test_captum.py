@@ -41,7 +41,9 @@ def captums(net: nn.Module, images: Tensor, layer: str, units: list[Unit], metho
     pictures = []
     for unit in units:
         image = images[unit.image, None].clone().requires_grad_()
-        index = (unit.map,) if layer.startswith(("fc", "classifier.3")) else (unit.map, unit.y, unit.x)
+        index = (
+            (unit.channel,) if layer.startswith(("fc", "classifier.3")) else (unit.channel, unit.y, unit.x)
+        )
         pictures.append(attribution.attribute(image, index))
     return torch.cat(pictures).detach() * flat[:, None, None, None]
 

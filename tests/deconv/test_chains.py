@@ -26,14 +26,17 @@ def test_random_chains(chain: Chain, data: st.DataObject) -> None:
     units = [Unit(*data.draw(units_of(chain, layer))) for _ in range(3)]
     pictures, maps = [], []
     for unit in units:
-        pictures.append(unit_picture(layers, images[unit.image], layer, unit.map, unit.y, unit.x))
+        pictures.append(unit_picture(layers, images[unit.image], layer, unit.channel, unit.y, unit.x))
         assume(exact or not doubtful(layers))
     for image in images:
-        maps.append(map_picture(layers, image, layer, units[0].map))
+        maps.append(map_picture(layers, image, layer, units[0].channel))
         assume(exact or not doubtful(layers))
     deconv = Deconvnet(net)
     same(both(deconv, images, layer, units), torch.stack([torch.from_numpy(p) for p in pictures]))
-    same(deconv.project_map(images, layer, units[0].map), torch.stack([torch.from_numpy(p) for p in maps]))
+    same(
+        deconv.project_channel(images, layer, units[0].channel),
+        torch.stack([torch.from_numpy(p) for p in maps]),
+    )
 
 
 CHAINS: dict[str, Callable[[], list[nn.Module]]] = {
@@ -99,7 +102,7 @@ def test_zfnet_against_the_reference() -> None:
     layers = described(net)
     for layer in ("conv2.pool", "conv3", "fc6"):
         (unit, *_) = lively(net, image, layer)
-        expected = unit_picture(layers, image[0], module_of(net, layer), unit.map, unit.y, unit.x)
+        expected = unit_picture(layers, image[0], module_of(net, layer), unit.channel, unit.y, unit.x)
         same(Deconvnet(net).project(image, layer, [unit]), torch.from_numpy(expected)[None])
 
 

@@ -103,7 +103,7 @@ def test_a_model_is_as_it_was(name: str, options: dict[str, str]) -> None:
     deconv = Deconvnet(net, **options)
     deconv.project(images, layer, units)
     deconv._general(images, layer, units)
-    deconv.project_map(images, layer, 1)
+    deconv.project_channel(images, layer, 1)
     deconv.patches(images, layer, units)
     deconv.window(layer, units[0])
     assert everything(net) == before
@@ -132,7 +132,7 @@ def test_a_model_is_as_it_was_after_an_exception(layer: str, size: int, error: t
     deconv = Deconvnet(net)
     calls: list[Callable[[], object]] = [
         lambda: deconv.project(images, layer, [Unit(0, 0)]),
-        lambda: deconv.project_map(images, layer, 0),
+        lambda: deconv.project_channel(images, layer, 0),
         lambda: deconv.patches(images, layer, [Unit(0, 0)]),
     ]
     for call in calls:
@@ -152,7 +152,7 @@ def test_a_chain_is_as_it_was_after_an_exception(unit: Unit) -> None:
     with pytest.raises(InputError):
         Deconvnet(net).project(images, "conv9", [Unit(0, 0)])
     with pytest.raises(InputError):
-        Deconvnet(net).project_map(images, "conv3", 99)
+        Deconvnet(net).project_channel(images, "conv3", 99)
     assert everything(net) == before
 
 
@@ -182,7 +182,7 @@ def test_the_callers_mode_does_not_matter(name: str, around: Callable[[], Any]) 
         inside = images * 1.0
         same(deconv.project(inside, layer, units), expected)
         same(deconv.patches(inside, layer, units).pictures, deconv.patches(images, layer, units).pictures)
-        assert deconv.project_map(inside, layer, 1).shape == images.shape
+        assert deconv.project_channel(inside, layer, 1).shape == images.shape
         assert mode == (torch.is_grad_enabled(), torch.is_inference_mode_enabled())
 
 
@@ -203,7 +203,7 @@ def test_pictures_are_ordinary_tensors(layer: str) -> None:
     net, images = narrow(), noise()
     deconv, units = Deconvnet(net), [Unit(0, 1)]
     patches = deconv.patches(images, layer, units)
-    found = [deconv.project(images, layer, units), deconv.project_map(images, layer, 1)]
+    found = [deconv.project(images, layer, units), deconv.project_channel(images, layer, 1)]
     for tensor in [*found, patches.pictures, patches.images, patches.values]:
         tensor.mul_(2).requires_grad_().sum().backward()
         assert tensor.grad is not None

@@ -56,7 +56,7 @@ def test_other_activations_are_refused_by_path(name: str, in_a_chain: bool) -> N
         Deconvnet(net).project(images, layer, units)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match=rf"\b{path}\b"):
-        Deconvnet(net).project_map(images, layer, 0)
+        Deconvnet(net).project_channel(images, layer, 0)
     with pytest.raises(InputError, match=rf"\b{path}\b"):
         Deconvnet(net).patches(images, layer, units)
     expected = gradients(net, images, layer, units)  # no ReLU lies below

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tests.deconv.common import both, general, lively, noise, same, values_of
 from tests.reference.nets import seeded
 from zfnet.deconv import Deconvnet, Unit, doctor
-from zfnet.deconv.swapping import Swapped
+from zfnet.deconv.swapping import DeconvMode
 from zfnet.errors import InputError
 
 Call = Callable[["Net", Tensor], Tensor]
@@ -188,7 +188,7 @@ def refused(net: nn.Module, layer: str = "out") -> str:
     calls = [
         lambda: Deconvnet(net).project(image, layer, [Unit(0, 0)]),
         lambda: Deconvnet(net).patches(image, layer, [Unit(0, 0)]),
-        lambda: Deconvnet(net).project_map(image, layer, 0),
+        lambda: Deconvnet(net).project_channel(image, layer, 0),
     ]
     messages = set()
     for call in calls:
@@ -245,7 +245,7 @@ def test_what_is_linear_is_taken(name: str) -> None:
     pixels = image.clone().requires_grad_()
     values = net(pixels)
     for unit, picture in zip(units, both(deconv, image, "out", units), strict=True):
-        value = values[0, unit.map, unit.y, unit.x] if values.dim() == 4 else values[0, unit.map]
+        value = values[0, unit.channel, unit.y, unit.x] if values.dim() == 4 else values[0, unit.channel]
         same(picture, torch.autograd.grad(value, pixels, retain_graph=True)[0][0])
 
 
@@ -345,7 +345,7 @@ def test_what_is_taken_is_linear(blocks: list[str], seed: int) -> None:
     deconv = Deconvnet(net, relu="gradient", seed="forced")
     (picture,) = general(deconv, image, "out", [unit])
     step = 1e-7 * noise(1, 9, seed=1)
-    change = (values_of(net, image + step, "out") - values)[0, unit.map, unit.y, unit.x]
+    change = (values_of(net, image + step, "out") - values)[0, unit.channel, unit.y, unit.x]
     assert torch.isclose(change, (picture * step[0]).sum(), rtol=1e-4, atol=1e-12)
 
 
@@ -401,4 +401,4 @@ def test_swapping_knows_nothing_afterwards() -> None:
     with pytest.raises(InputError):
         Deconvnet(seeded(lambda: Net(PRODUCTS["mul"]))).project(noise(1, 10), "out", [Unit(0, 0)])
     assert torch.utils._python_dispatch._get_current_dispatch_mode() is None
-    assert not isinstance(torch.overrides._get_current_function_mode(), Swapped)
+    assert not isinstance(torch.overrides._get_current_function_mode(), DeconvMode)

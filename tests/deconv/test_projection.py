@@ -60,7 +60,7 @@ def test_one_call_is_many(net: ConvNet) -> None:
     units += units[:2]
     pictures = both(deconv, images, "conv2.pool", units)
     for unit, picture in zip(units, pictures, strict=True):
-        alone = Unit(0, unit.map, unit.y, unit.x)
+        alone = Unit(0, unit.channel, unit.y, unit.x)
         same(deconv.project(images[unit.image, None], "conv2.pool", [alone]), picture[None])
 
 
@@ -74,12 +74,14 @@ def test_a_map_of_layer_1_is_the_sum_of_its_units() -> None:
     net, image = narrow(), noise(1)
     deconv = Deconvnet(net)
     units = [Unit(0, 3, y, x) for y in range(38) for x in range(38)]
-    same(deconv.project_map(image, "conv1", 3), deconv.project(image, "conv1", units).sum(0, keepdim=True))
+    same(
+        deconv.project_channel(image, "conv1", 3), deconv.project(image, "conv1", units).sum(0, keepdim=True)
+    )
 
 
 def test_a_map_of_one_unit_is_that_unit(net: ConvNet) -> None:
     images = noise()
-    maps = Deconvnet(net).project_map(images, "fc8", 2)
+    maps = Deconvnet(net).project_channel(images, "fc8", 2)
     same(maps, Deconvnet(net).project(images, "fc8", [Unit(0, 2), Unit(1, 2)]))
 
 
@@ -94,7 +96,8 @@ def test_paddings_by_name(padding: str | tuple[int, int], padding_mode: str) -> 
     (_, map, y, x) = (values == values.max()).nonzero()[0].tolist()
     units = [Unit(0, map, y, x), Unit(0, int(values[0, :, 0, 0].argmax()))]
     expected = [
-        torch.autograd.grad(values[0, u.map, u.y, u.x] ** 2 / 2, images, retain_graph=True)[0] for u in units
+        torch.autograd.grad(values[0, u.channel, u.y, u.x] ** 2 / 2, images, retain_graph=True)[0]
+        for u in units
     ]
     same(both(Deconvnet(net), images, "1", units), torch.cat(expected))
 

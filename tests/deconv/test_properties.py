@@ -32,7 +32,7 @@ def test_k_times_the_unit_is_k_times_the_picture(k: float, layer: str, relu: str
     a = activations(net, images, layer, [unit]).item()
     stage = net.get_submodule(layer)
     with torch.no_grad():
-        (stage.linear if hasattr(stage, "linear") else stage.conv).bias[unit.map] += (k - 1) * a
+        (stage.linear if hasattr(stage, "linear") else stage.conv).bias[unit.channel] += (k - 1) * a
     same(both(Deconvnet(net, relu=relu), images, layer, [unit]), k * picture)
 
 
@@ -48,7 +48,7 @@ def test_nothing_projects_to_nothing(net: ConvNet, layer: str, options: dict[str
         bias.data[3] = -1e3
         units = [*lively(net, images, layer), Unit(1, 3), Unit(0, 3)]
         pictures = both(Deconvnet(net, **options), images, layer, units)
-        maps = Deconvnet(net, **options).project_map(images, layer, 3)
+        maps = Deconvnet(net, **options).project_channel(images, layer, 3)
     finally:
         bias.data.copy_(kept)
     assert pictures[:-2].any()
@@ -66,7 +66,9 @@ def test_layer_1_shows_its_filter(name: str) -> None:
     values = activations(net, images, "conv1", units)
     for unit, picture, a in zip(units, pictures, values, strict=True):
         canvas = torch.zeros(3, 200, 200, dtype=torch.float64)
-        canvas[:, unit.y * stride :, unit.x * stride :][:, :side, :side] = a * conv.weight[unit.map].detach()
+        canvas[:, unit.y * stride :, unit.x * stride :][:, :side, :side] = (
+            a * conv.weight[unit.channel].detach()
+        )
         height, width = images.shape[2:]
         same(picture, canvas[:, padding : padding + height, padding : padding + width])
 
@@ -83,9 +85,11 @@ def test_a_pool_unit_is_the_unit_its_switch_names(net: ConvNet, layer: str) -> N
     units = lively(net, images, f"{layer}.pool")
     named = []
     for unit in units:
-        y, x = divmod(int(switches[unit.image, unit.map, unit.y, unit.x]), rectified.shape[3])
-        assert rectified[unit.image, unit.map, y, x] == pooled[unit.image, unit.map, unit.y, unit.x] > 0
-        named.append(Unit(unit.image, unit.map, y, x))
+        y, x = divmod(int(switches[unit.image, unit.channel, unit.y, unit.x]), rectified.shape[3])
+        assert (
+            rectified[unit.image, unit.channel, y, x] == pooled[unit.image, unit.channel, unit.y, unit.x] > 0
+        )
+        named.append(Unit(unit.image, unit.channel, y, x))
     same(both(Deconvnet(net), images, f"{layer}.pool", units), both(Deconvnet(net), images, layer, named))
 
 
@@ -110,7 +114,7 @@ def test_without_overlap_unpooling_is_torchs(kernel: int, stride: int, ceil_mode
     single[0, 1, 2, 1] = pooled[0, 1, 2, 1]
     for unpool in ("sum", "overwrite"):
         deconv = Deconvnet(net, unpool=unpool)
-        same(deconv.project_map(images, "2", 2), by_torch(whole))
+        same(deconv.project_channel(images, "2", 2), by_torch(whole))
         same(both(deconv, images, "2", [Unit(0, 1, 2, 1)]), by_torch(single)[:1])
 
 
@@ -123,7 +127,7 @@ def test_the_same_bits_again(net: ConvNet, layer: str) -> None:
     def run() -> list[Tensor]:
         deconv = Deconvnet(net)
         pictures = deconv.project(images, layer, units)
-        return [pictures, general(deconv, images, layer, units), deconv.project_map(images, layer, 1)]
+        return [pictures, general(deconv, images, layer, units), deconv.project_channel(images, layer, 1)]
 
     for first, second in zip(run(), run(), strict=True):
         assert torch.equal(first, second)

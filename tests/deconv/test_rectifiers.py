@@ -93,7 +93,7 @@ def test_images_survive_a_first_layer_in_place() -> None:
     deconv = Deconvnet(net)
     units = lively(nn.Sequential(nn.ReLU(), conv, nn.ReLU()), images, "2")
     pictures = both(deconv, images, "2", units)
-    deconv.project_map(images, "2", 1)
+    deconv.project_channel(images, "2", 1)
     deconv.patches(images, "2", units)
     assert torch.equal(images, before)
     assert (pictures >= 0).all()

@@ -16,7 +16,7 @@ from zfnet.models import ConvNet
 
 CALLS: dict[str, Callable[[Deconvnet, Tensor, str], object]] = {
     "project": lambda deconv, images, layer: deconv.project(images, layer, [Unit(0, 0)]),
-    "project_map": lambda deconv, images, layer: deconv.project_map(images, layer, 0),
+    "project_channel": lambda deconv, images, layer: deconv.project_channel(images, layer, 0),
     "patches": lambda deconv, images, layer: deconv.patches(images, layer, [Unit(0, 0)]),
 }
 
@@ -82,7 +82,7 @@ def test_windows_of_units_out_of_range(net: ConvNet) -> None:
 
 @pytest.mark.parametrize(("layer", "map"), [("conv3", 10), ("conv3", -1), ("fc8", 5)])
 def test_maps_out_of_range(net: ConvNet, layer: str, map: int) -> None:
-    refused(lambda: Deconvnet(net).project_map(noise(), layer, map), str(map), layer)
+    refused(lambda: Deconvnet(net).project_channel(noise(), layer, map), str(map), layer)
 
 
 @pytest.mark.parametrize(

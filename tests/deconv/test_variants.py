@@ -38,12 +38,12 @@ def test_random_chains(chain: Chain, variant: tuple[str, str], data: st.DataObje
     layer = data.draw(layers_of(chain))
     unit = Unit(*data.draw(units_of(chain, layer)))
     image = images[unit.image]
-    picture = unit_picture(layers, image, layer, unit.map, unit.y, unit.x, Variant(*variant))
-    whole = map_picture(layers, image, layer, unit.map, Variant(*variant))
+    picture = unit_picture(layers, image, layer, unit.channel, unit.y, unit.x, Variant(*variant))
+    whole = map_picture(layers, image, layer, unit.channel, Variant(*variant))
     assume(chain.exact or not doubtful(layers))
     deconv = Deconvnet(chain.net, relu=variant[0], unpool=variant[1])
     same(both(deconv, images, layer, [unit]), torch.from_numpy(picture)[None])
-    same(deconv.project_map(image[None], layer, unit.map), torch.from_numpy(whole)[None])
+    same(deconv.project_channel(image[None], layer, unit.channel), torch.from_numpy(whole)[None])
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -132,7 +132,7 @@ def test_a_forced_unit_starts_with_one_active_or_not() -> None:
     deconv = Deconvnet(net, seed="forced")
     forced = both(deconv, images, "conv1", units)
     assert forced.abs().amax((1, 2, 3)).min() > 0
-    same(deconv.project_map(images, "conv1", 2)[0], forced.sum(0))
+    same(deconv.project_channel(images, "conv1", 2)[0], forced.sum(0))
 
 
 def test_a_map_of_ones() -> None:
@@ -142,7 +142,7 @@ def test_a_map_of_ones() -> None:
     active = [unit for unit, a in zip(units, activations(net, images, "conv1", units), strict=True) if a > 0]
     deconv = Deconvnet(net, seed="one")
     ones = deconv.project(images, "conv1", active).sum(0)
-    same(deconv.project_map(images, "conv1", 2)[1], ones)
+    same(deconv.project_channel(images, "conv1", 2)[1], ones)
 
 
 def test_options_differ() -> None:

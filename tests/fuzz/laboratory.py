@@ -19,7 +19,7 @@ from tests.fuzz.damage import Kept
 from tests.helpers.commands import Commands, Ended
 from zfnet.data import Creatures
 from zfnet.studies import layer_probe, overlap, top_activations
-from zfnet.studies.run import shown, subject_of
+from zfnet.studies.run import subject_of, what_is_shown
 
 SECONDS = 60  # of processor time that a command may take
 PATIENCE = 600  # seconds until it is killed, on a machine that is busy with other work
@@ -107,7 +107,7 @@ class Laboratory:
                 top_activations.study(subject, self.place("top_activations"), ["conv1"], maps=2, k=2)
             config = self.composed(*self.analysis_words("overlap"), root="analyze")
             with stopped(patch, overlap, "overlap_sheet"):
-                overlap.study(shown(overlap.study, config), self.place("overlap"), None, None, 0.8)
+                overlap.study(what_is_shown(overlap.study, config), self.place("overlap"), None, None, 0.8)
             subject = subject_of(self.composed(*self.analysis_words("layer_probe"), root="analyze"))
             kept = str(self.stores.parent / "features")
             with stopped(patch, layer_probe, "draw_probe"):

@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from zfnet.errors import InputError
-from zfnet.models import ALEXNET, ZFNET, Conv, ConvNet, Linear, Pool, convnet, edited
+from zfnet.models import ALEXNET, ZFNET, Conv, ConvNet, Linear, Pool, apply_edit, convnet
 
 FC7 = 4096 * 4096 + 4096
 FC8 = 1000 * 4096 + 1000
@@ -107,16 +107,16 @@ def test_figure_3_beside_the_convolutions() -> None:
 
 
 def test_dense_alexnet_is_zfnet_above_layer_1_but_for_strides() -> None:
-    dense = edited(ALEXNET, {name: {"groups": 1} for name in ("conv2", "conv4", "conv5")})
-    back = edited(
+    dense = apply_edit(ALEXNET, {name: {"groups": 1} for name in ("conv2", "conv4", "conv5")})
+    back = apply_edit(
         ZFNET, {"conv1": {"kernel": 11, "stride": 4, "padding": 2}, "conv2": {"stride": 1, "padding": 2}}
     )
     assert dense == back
 
 
 def test_edits() -> None:
-    assert edited(ZFNET, {}) == ZFNET
-    result = edited(
+    assert apply_edit(ZFNET, {}) == ZFNET
+    result = apply_edit(
         ZFNET, {"conv3": None, "conv5": {"pool": None}, "conv2": {"pool": {"kernel": 2, "stride": 2}}}
     )
     assert list(result) == ["conv1", "conv2", "conv4", "conv5", "fc6", "fc7", "fc8"]
@@ -138,7 +138,7 @@ def test_edits() -> None:
 )
 def test_wrong_edits_say_what_is_wrong(edit: dict, words: list[str]) -> None:
     with pytest.raises(InputError) as error:
-        edited(ZFNET, edit)
+        apply_edit(ZFNET, edit)
     assert "\n" not in str(error.value)
     for word in words:
         assert word in str(error.value)

@@ -13,7 +13,7 @@ from torchvision import models
 from zfnet.errors import InputError
 from zfnet.models import convnet
 from zfnet.models.default_layers import activated_convolutions, convolutions, default_layers, top_layer
-from zfnet.models.reading import evaluating, reading
+from zfnet.models.introspection import capture_outputs, eval_mode
 from zfnet.models.tracing import trace
 
 IMAGE = torch.zeros(1, 3, 64, 64)
@@ -52,7 +52,7 @@ def test_torchvisions_nets(name: str) -> None:
         if name in layers:
             values.setdefault(name, []).append(value.clone())
 
-    with torch.no_grad(), evaluating(net), reading(modules, read, needed=()):
+    with torch.no_grad(), eval_mode(net), capture_outputs(modules, read, needed=()):
         net(image)
     least = -0.3751 if name in ("mobilenet_v3_small", "efficientnet_b0") else 0  # of Hardswish and SiLU
     for layer, (value, *more) in values.items():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from zfnet.errors import InputError
-from zfnet.models import ALEXNET, ZFNET, Conv, ConvNet, Linear, Pool, edited, geometry, smallest_image
+from zfnet.models import ALEXNET, ZFNET, Conv, ConvNet, Linear, Pool, apply_edit, geometry, smallest_image
 
 pools = st.none() | st.builds(Pool, kernel=st.integers(1, 4), stride=st.integers(1, 4))
 rows = st.builds(
@@ -136,5 +136,5 @@ def test_too_small_images_name_the_layer_and_the_least_size(table: dict, size: i
     least = smallest_image(table)
     with pytest.raises(InputError, match=f"image_size={size} .* after {layer}; .* at least {least} pixels"):
         ConvNet(table, 10, image_size=size)
-    narrow = edited(table, {"fc6": {"units": 4}, "fc7": {"units": 4}})
+    narrow = apply_edit(table, {"fc6": {"units": 4}, "fc7": {"units": 4}})
     assert ConvNet(narrow, 10, least)(torch.zeros(1, 3, least, least)).shape == (1, 10)

@@ -21,7 +21,7 @@ from tests.reference.deconvnet import (
 )
 from tests.reference.nets import Chain, chains, units_of
 from zfnet.models import ZFNET, ConvNet
-from zfnet.models.architectures import edited
+from zfnet.models.architectures import apply_edit
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_up_is_torchs_and_the_adjoints_are_autograds(chain: Chain, data: st.Data
 def test_fields_are_the_papers() -> None:
     """7, 27, 75, 107 and 139 pixels of ZFNet's layers, 11, 43 and 171 behind its pools; conv1 at 2 y - 1."""
     narrow = {name: {"maps": 1} for name in ("conv1", "conv2", "conv3", "conv4", "conv5")}
-    net = ConvNet(edited(ZFNET, {**narrow, "fc6": None, "fc7": None}), num_classes=1)
+    net = ConvNet(apply_edit(ZFNET, {**narrow, "fc6": None, "fc7": None}), num_classes=1)
     layers = described(net)
     sizes = {"conv1": 7, "conv2": 27, "conv3": 75, "conv4": 107, "conv5": 139}
     for name, size in sizes.items():

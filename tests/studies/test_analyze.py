@@ -16,9 +16,9 @@ from tests.helpers.commands import Commands, Ended
 from zfnet.data import Creatures
 from zfnet.deconv import Deconvnet, TopActivations, Unit
 from zfnet.errors import InputError
+from zfnet.model_on_data import ModelOnData
 from zfnet.studies import doctor, top_activations
 from zfnet.studies.run import subject_of
-from zfnet.studies.subject import Subject
 
 SIDE = 48
 Compose = Callable[..., DictConfig]
@@ -88,20 +88,20 @@ def test_a_search_goes_on_where_it_stopped(
     broken.mkdir()
     top_activations.study(subject, whole, ["conv2"], maps=2, k=3)
     monkeypatch.setattr(top_activations, "SAVED_EVERY", -1)  # after every batch
-    read, shown = Subject.inputs, []
+    read, shown = ModelOnData.inputs, []
 
-    def inputs(self: Subject, indices: Any) -> torch.Tensor:
+    def inputs(self: ModelOnData, indices: Any) -> torch.Tensor:
         shown.append(list(indices))
         if len(shown) == 3:
             raise KeyboardInterrupt
         return read(self, indices)
 
-    monkeypatch.setattr(Subject, "inputs", inputs)
+    monkeypatch.setattr(ModelOnData, "inputs", inputs)
     with pytest.raises(KeyboardInterrupt):
         top_activations.study(subject, broken, ["conv2"], maps=2, k=3)
     assert (broken / "search.pt").exists()
     assert not (broken / "search.tmp").exists()
-    monkeypatch.setattr(Subject, "inputs", read)
+    monkeypatch.setattr(ModelOnData, "inputs", read)
     searched: list[int] = []
     update = TopActivations.update
     monkeypatch.setattr(

@@ -179,13 +179,13 @@ def test_several_checkpoints_look_at_one_data_set(
         ({"source": {"_target_": "zfnet.training.fit.instantiate"}}, "zfnet.training.fit.instantiate"),
         ({"classes": {"_target_": "os.system", "command": "touch {ran}"}}, "the key '_target_'"),
         ({"classes": [{"_target_": "os.system"}]}, "the key '_target_'"),
-        ({"source": {"_target_": "zfnet.data.sources.folder", "_args_": ["{ran}"]}}, "the key '_args_'"),
+        ({"source": {"_target_": "zfnet.data.datasets.folder", "_args_": ["{ran}"]}}, "the key '_args_'"),
         ({"root": "${oc.env:HOME}"}, "the value"),
         ({"root": 5}, "root=5"),
         ({"fold": 1}, "unknown key, fold"),
         ({"max_bad": "many"}, "max_bad='many'"),
         ({"source": "folder"}, "damaged"),
-        ({"source": {"_target_": ["zfnet.data.sources.folder"]}}, "trained on data of ["),
+        ({"source": {"_target_": ["zfnet.data.datasets.folder"]}}, "trained on data of ["),
     ],
     ids=str,
 )
@@ -213,7 +213,7 @@ def test_a_files_config_runs_no_code(
 
 def own_photos(split: str, root: str) -> Any:
     """A data set of one's own, as conf/data/mine.yaml would name it."""
-    from zfnet.data.sources import folder
+    from zfnet.data.datasets import folder
 
     return folder(root, split)  # type: ignore[arg-type]
 
@@ -230,6 +230,6 @@ def test_a_data_set_of_ones_own_is_used_where_it_is_trusted(
 
 def test_the_report_names_the_data_set(photos: Path) -> None:
     """analyze.py writes what data=checkpoint came to into the run's config."""
-    data = {"root": str(photos), "source": {"_target_": "zfnet.data.sources.folder"}}
+    data = {"root": str(photos), "source": {"_target_": "zfnet.data.datasets.folder"}}
     run = Run(photos, "analyze", [], {"data": "checkpoint"}, {"data": data}, {})
     assert data_name(run) == f"folder {photos.name}"

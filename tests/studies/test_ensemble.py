@@ -16,10 +16,10 @@ from torch import Tensor
 
 from zfnet.data import Creatures
 from zfnet.errors import InputError
+from zfnet.model_on_data import ModelOnData
+from zfnet.probing import feature_extraction
 from zfnet.studies import ensemble
 from zfnet.studies.run import subjects_for
-from zfnet.studies.subject import Subject
-from zfnet.training import features
 from zfnet.training.checkpoint import build
 
 Compose = Callable[..., DictConfig]
@@ -56,7 +56,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, composed: Compose) -> Compo
     return partial(composed, f"data.store_dir={stores}", "data.source.val=20", root="analyze")
 
 
-def shown(config: Compose, paths: list[str]) -> list[Subject]:
+def shown(config: Compose, paths: list[str]) -> list[ModelOnData]:
     return subjects_for(ensemble.study, config(f"ckpt=[{','.join(paths)}]"))  # type: ignore[return-value]
 
 
@@ -65,7 +65,7 @@ def rows_of(folder: Path) -> dict[tuple[tuple[str, ...], int], dict[str, Any]]:
     return {(tuple(sorted(each["nets"])), each["crops"]): each for each in rows}
 
 
-def softmax_of(subject: Subject, crops: int) -> Tensor:
+def softmax_of(subject: ModelOnData, crops: int) -> Tensor:
     """One picture and one crop at a time, cut, mirrored and normalised by hand: (N, C)."""
     side, size = subject.crop, subject.images.size
     far, middle = size - side, round((size - side) / 2)
@@ -114,8 +114,10 @@ def test_the_order_of_the_nets_does_not_matter_and_nothing_is_computed_twice(
 ) -> None:
     found = []
     passes: list[int] = []
-    run = features._Trunk.run
-    monkeypatch.setattr(features._Trunk, "run", lambda *arguments: passes.append(1) or run(*arguments))
+    run = feature_extraction._Trunk.run
+    monkeypatch.setattr(
+        feature_extraction._Trunk, "run", lambda *arguments: passes.append(1) or run(*arguments)
+    )
     for i, order in enumerate(itertools.permutations(nets)):
         folder = tmp_path / str(i)
         folder.mkdir()
@@ -137,9 +139,9 @@ def test_together_is_the_mean_of_softmax() -> None:
     logits[0, :5, 0] = np.log(3)  # softmax (0.75, 0.25) of five crops, (0.5, 0.5) of the others
     other = torch.zeros(1, 10, 2)
     other[0, :, 1] = np.log(4)  # (0.2, 0.8)
-    assert ensemble.together([logits], 10).tolist() == [pytest.approx([0.625, 0.375])]
-    assert ensemble.together([logits], 1).tolist() == [pytest.approx([0.75, 0.25])]
-    assert ensemble.together([logits, other], 10).tolist() == [pytest.approx([0.4125, 0.5875])]
+    assert ensemble.combine([logits], 10).tolist() == [pytest.approx([0.625, 0.375])]
+    assert ensemble.combine([logits], 1).tolist() == [pytest.approx([0.75, 0.25])]
+    assert ensemble.combine([logits, other], 10).tolist() == [pytest.approx([0.4125, 0.5875])]
 
 
 def test_names_of_runs() -> None:

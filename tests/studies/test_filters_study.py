@@ -73,13 +73,13 @@ def test_dead_maps_are_found_and_not_projected(config: Compose, checkpoints: lis
     (subject,) = subjects_for(filters.study, config(f"ckpt={checkpoints[1]}"))  # type: ignore[misc]
     with torch.no_grad():
         subject.net.conv2.conv.bias[[2, 5]] = -1e6
-    examined = filters.examined(subject, "ZFNet")
+    examined = filters.examine(subject, "ZFNet")
     assert set(examined.numbers["dead"]["conv2"]) >= {2, 5}
     assert len(examined.projections) == 8 - len(examined.numbers["dead"]["conv2"])
     with torch.no_grad():
         subject.net.conv2.conv.bias.fill_(-1e6)
     with pytest.raises(InputError, match="no picture excites any map of conv2"):
-        filters.examined(subject, "ZFNet")
+        filters.examine(subject, "ZFNet")
 
 
 def test_where_two_layers_are() -> None:
@@ -102,7 +102,7 @@ def test_filters_that_say_nothing(config: Compose, checkpoints: list[Path], valu
     with torch.no_grad():
         subject.net.conv1.conv.weight.fill_(value)  # type: ignore[union-attr, operator]
     with pytest.raises(InputError, match=says):
-        filters.examined(subject, "ZFNet")
+        filters.examine(subject, "ZFNet")
 
 
 def test_errors(config: Compose, checkpoints: list[Path], tmp_path: Path) -> None:

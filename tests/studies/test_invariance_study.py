@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zfnet.analysis.invariance import transformed
+from zfnet.analysis.invariance import transform
 from zfnet.errors import InputError
+from zfnet.model_on_data import ModelOnData
 from zfnet.studies import invariance
 from zfnet.studies.layers import ends
 from zfnet.studies.run import subject_of
-from zfnet.studies.subject import Subject
 
 SIDE = 48
 FEW: dict[str, Any] = {"shifts": [-14, 0, 20], "scales": [1, 1.5], "angles": [0, 40, 90], "seed": 0}
@@ -27,19 +27,19 @@ FEW: dict[str, Any] = {"shifts": [-14, 0, 20], "scales": [1, 1.5], "angles": [0,
 @pytest.fixture(scope="module")
 def subject(
     tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, composed: Callable[..., DictConfig]
-) -> Subject:
+) -> ModelOnData:
     """A narrow, untrained net and 14 creatures."""
     stores = tmp_path_factory.mktemp("stores")
     words = [f"data.store_dir={stores}", f"ckpt={checkpoint}", "data.source.val=14"]
     return subject_of(composed(*words, root="analyze"))
 
 
-def run(subject: Subject, folder: Path, **change: Any) -> dict[str, Any]:
+def run(subject: ModelOnData, folder: Path, **change: Any) -> dict[str, Any]:
     invariance.study(subject, folder, **{"layers": None, "images": 6, **FEW, **change})
     return json.loads((folder / "invariance.json").read_text())
 
 
-def test_the_numbers_are_those_of_the_net(subject: Subject, tmp_path: Path) -> None:
+def test_the_numbers_are_those_of_the_net(subject: ModelOnData, tmp_path: Path) -> None:
     found = run(subject, tmp_path)
     assert (found["layers"], found["classes_are_true"], len(found["images"])) == (["conv1", "fc7"], True, 6)
     assert found["translation"]["amounts"] == [-14, 0, 20]
@@ -48,7 +48,7 @@ def test_the_numbers_are_those_of_the_net(subject: Subject, tmp_path: Path) -> N
         label = int(subject.images.labels[index])
         assert found["classes"][n] == subject.images.classes[label]
         x = subject.inputs([index])
-        moved = transformed(x, "translation", [20 * SIDE / 224])
+        moved = transform(x, "translation", [20 * SIDE / 224])
         with torch.no_grad():
             before, after = subject.net[:7](x), subject.net[:7](moved)
             p = F.softmax(subject.net(moved), 1)[0, label].item()
@@ -65,7 +65,7 @@ def test_the_numbers_are_those_of_the_net(subject: Subject, tmp_path: Path) -> N
 
 
 def test_the_summary_is_the_mean_and_is_said(
-    subject: Subject, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    subject: ModelOnData, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     found = run(subject, tmp_path)
@@ -78,7 +78,7 @@ def test_the_summary_is_the_mean_and_is_said(
     assert "stands for them" not in caplog.text
 
 
-def test_the_sample_is_the_same_every_time(subject: Subject, tmp_path: Path) -> None:
+def test_the_sample_is_the_same_every_time(subject: ModelOnData, tmp_path: Path) -> None:
     first = run(subject, tmp_path, images=3)
     assert first == run(subject, tmp_path, images=3)
     assert first["images"] == run(subject, tmp_path, images=5)["images"][:3]
@@ -87,7 +87,7 @@ def test_the_sample_is_the_same_every_time(subject: Subject, tmp_path: Path) -> 
 
 
 def test_where_labels_are_not_the_nets_classes(
-    subject: Subject, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    subject: ModelOnData, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The class found most probable at first is followed, and the log says so."""
     caplog.set_level("INFO")
@@ -95,7 +95,7 @@ def test_where_labels_are_not_the_nets_classes(
     net = nn.Sequential(
         nn.Conv2d(3, 4, 8, 8), nn.ReLU(True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 20)
     )
-    other = Subject(
+    other = ModelOnData(
         net.eval(), subject.prepare, subject.images, subject.source, subject.classes, subject.batch_size
     )
     found = run(other, tmp_path, images=4)
@@ -117,7 +117,7 @@ def test_the_ends_of_other_nets() -> None:
         ends(nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), torch.zeros(1, 5))
 
 
-def test_errors(subject: Subject, tmp_path: Path) -> None:
+def test_errors(subject: ModelOnData, tmp_path: Path) -> None:
     for change, says in [
         ({"images": 0}, "images=0"),
         ({"layers": ["conv9"]}, "conv9"),
@@ -128,7 +128,7 @@ def test_errors(subject: Subject, tmp_path: Path) -> None:
             run(subject, tmp_path, **change)
 
 
-def test_a_dead_layer_is_said_and_json_stays_json(subject: Subject, tmp_path: Path) -> None:
+def test_a_dead_layer_is_said_and_json_stays_json(subject: ModelOnData, tmp_path: Path) -> None:
     bias: Tensor = subject.net.fc7.linear.bias.data
     before = bias.clone()
     bias.fill_(-1e6)

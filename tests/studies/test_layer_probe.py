@@ -14,11 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from zfnet import convnet
 from zfnet.errors import InputError
+from zfnet.model_on_data import ModelOnData
+from zfnet.probing.linear_probe import choose_strength, class_accuracy, fit_linear_probe
 from zfnet.studies import layer_probe
 from zfnet.studies.layers import papers_numbers
 from zfnet.studies.run import subject_of
-from zfnet.studies.subject import Subject
-from zfnet.training.linear import chosen_strength, class_accuracy, fit_readout
 
 Compose = Callable[..., DictConfig]
 WORDS: dict[str, Any] = {
@@ -38,7 +38,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def subject(composed: Compose, checkpoint: Path, stores: Path) -> Subject:
+def subject(composed: Compose, checkpoint: Path, stores: Path) -> ModelOnData:
     words = [
         "data=creatures_few",
         "data.images_per_class=3",
@@ -48,13 +48,13 @@ def subject(composed: Compose, checkpoint: Path, stores: Path) -> Subject:
     return subject_of(composed(f"ckpt={checkpoint}", f"data.store_dir={stores}", *words, root="analyze"))
 
 
-def run(subject: Subject, folder: Path, stores: Path, **change: Any) -> dict[str, Any]:
+def run(subject: ModelOnData, folder: Path, stores: Path, **change: Any) -> dict[str, Any]:
     layer_probe.study(subject, folder, **{**WORDS, "kept": str(stores / "features"), **change})
     return json.loads((folder / "layer_probe.json").read_text())
 
 
 def test_every_fold_is_a_plain_fit(
-    subject: Subject, tmp_path: Path, stores: Path, caplog: pytest.LogCaptureFixture
+    subject: ModelOnData, tmp_path: Path, stores: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     found = run(subject, tmp_path, stores)
@@ -80,24 +80,24 @@ def test_every_fold_is_a_plain_fit(
                 for part in (train, test)
             )
         labels, truth = torch.tensor(train.labels), torch.tensor(test.labels)
-        strength = chosen_strength(x, labels, "softmax", [0.1, 10])
+        strength = choose_strength(x, labels, "softmax", [0.1, 10])
         assert about["strengths"][fold] == strength
-        plain = class_accuracy(fit_readout(x, labels, "softmax", strength).scores(y), truth)
+        plain = class_accuracy(fit_linear_probe(x, labels, "softmax", strength).scores(y), truth)
         assert about["folds"][fold] == pytest.approx(plain, rel=1e-5)
     assert (tmp_path / "layer_probe.png").stat().st_size > 5000
     assert not (tmp_path / "probed.json").exists()
 
 
-def _inputs(subject: Subject, rows: list[int]) -> torch.Tensor:
-    whole = Subject(subject.net, subject.prepare, subject.images.base, subject.source, [], 8)  # type: ignore[attr-defined]
+def _inputs(subject: ModelOnData, rows: list[int]) -> torch.Tensor:
+    whole = ModelOnData(subject.net, subject.prepare, subject.images.base, subject.source, [], 8)  # type: ignore[attr-defined]
     return whole.inputs(rows)
 
 
 def test_one_that_was_stopped_goes_on(
-    subject: Subject, tmp_path: Path, stores: Path, monkeypatch: pytest.MonkeyPatch
+    subject: ModelOnData, tmp_path: Path, stores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(subject, tmp_path, stores)
-    fit, fits = layer_probe.fit_readout, []
+    fit, fits = layer_probe.fit_linear_probe, []
 
     def stopping(*words: Any) -> Any:
         if len(fits) == 5:
@@ -105,17 +105,17 @@ def test_one_that_was_stopped_goes_on(
         fits.append(words)
         return fit(*words)
 
-    monkeypatch.setattr(layer_probe, "fit_readout", stopping)
+    monkeypatch.setattr(layer_probe, "fit_linear_probe", stopping)
     folder = tmp_path / "stopped"
     folder.mkdir()
     with pytest.raises(KeyboardInterrupt):
         run(subject, folder, stores)
-    monkeypatch.setattr(layer_probe, "fit_readout", lambda *words: (fits.append(words), fit(*words))[1])
+    monkeypatch.setattr(layer_probe, "fit_linear_probe", lambda *words: (fits.append(words), fit(*words))[1])
     assert run(subject, folder, stores) == whole
     assert len(fits) == 2 * 2 * 2 * 2
 
 
-def test_all_folds_take_rows_of_one_pass(subject: Subject, tmp_path: Path, stores: Path) -> None:
+def test_all_folds_take_rows_of_one_pass(subject: ModelOnData, tmp_path: Path, stores: Path) -> None:
     run(subject, tmp_path, stores, layers=None, folds=1)
     files = {path: path.stat().st_mtime_ns for path in (stores / "features").rglob("*.f32")}
     assert len(files) >= 7
@@ -146,7 +146,9 @@ def test_the_words_of_the_command_line(composed: Compose) -> None:
     assert study["kept"].endswith("outputs/stores/../features")
 
 
-def test_errors(subject: Subject, tmp_path: Path, stores: Path, composed: Compose, checkpoint: Path) -> None:
+def test_errors(
+    subject: ModelOnData, tmp_path: Path, stores: Path, composed: Compose, checkpoint: Path
+) -> None:
     wrong = partial(run, subject, tmp_path, stores)
     with pytest.raises(InputError, match="'tree' is unknown: choose from svm, softmax"):
         wrong(heads=["tree"])

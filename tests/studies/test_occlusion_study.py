@@ -15,9 +15,9 @@ from torch import Tensor
 
 from zfnet.deconv import Deconvnet
 from zfnet.errors import InputError
+from zfnet.model_on_data import ModelOnData
 from zfnet.studies import occlusion
 from zfnet.studies.run import subject_of
-from zfnet.studies.subject import Subject
 
 SIDE = 48
 Compose = Callable[..., DictConfig]
@@ -31,20 +31,20 @@ def config(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, composed:
 
 
 @pytest.fixture
-def subject(config: Compose) -> Subject:
+def subject(config: Compose) -> ModelOnData:
     found = subject_of(config())
-    assert isinstance(found, Subject)
+    assert isinstance(found, ModelOnData)
     return found
 
 
-def run(subject: Subject, folder: Path, **settings: Any) -> dict[str, Any]:
+def run(subject: ModelOnData, folder: Path, **settings: Any) -> dict[str, Any]:
     given = {"layer": None, "images": [3], "size": 16, "stride": 8, "fill": 0.0} | settings
     occlusion.study(subject, folder, **given)
     return json.loads((folder / "occlusion.json").read_text())
 
 
 @torch.no_grad()
-def covered(subject: Subject, image: Tensor, size: int, stride: int) -> tuple[Tensor, Tensor, Tensor]:
+def covered(subject: ModelOnData, image: Tensor, size: int, stride: int) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (n, n, classes), sums of conv5's maps (n, n, 8) and places, one picture after the other."""
     places = torch.arange(0, SIDE - size + 1, stride)
     logits, sums = [], []
@@ -58,13 +58,13 @@ def covered(subject: Subject, image: Tensor, size: int, stride: int) -> tuple[Te
     return torch.stack(logits).unflatten(0, (n, n)), torch.stack(sums).unflatten(0, (n, n)), places
 
 
-def _conv5(subject: Subject, image: Tensor) -> Tensor:
+def _conv5(subject: ModelOnData, image: Tensor) -> Tensor:
     """(8,) what the units of each map of conv5 sum up to."""
     net: Any = subject.net
     return net.conv5.conv(net[:4](image)).clamp(min=0).sum((2, 3))[0]
 
 
-def test_the_numbers_by_hand(subject: Subject, tmp_path: Path) -> None:
+def test_the_numbers_by_hand(subject: ModelOnData, tmp_path: Path) -> None:
     """Every number of one picture, from pictures covered by slices and projections taken apart."""
     found = run(subject, tmp_path)
     (entry,) = found.pop("images")
@@ -78,7 +78,7 @@ def test_the_numbers_by_hand(subject: Subject, tmp_path: Path) -> None:
     deconv = Deconvnet(subject.net)
 
     def weighted(map: int) -> float:
-        energy = deconv.project_map(image, "conv5", map)[0].square().sum(0)
+        energy = deconv.project_channel(image, "conv5", map)[0].square().sum(0)
         total = share = 0.0
         for a, top in enumerate(places):
             for b, left in enumerate(places):
@@ -99,7 +99,7 @@ def test_the_numbers_by_hand(subject: Subject, tmp_path: Path) -> None:
     assert set(entry) == {*expected, "image", "class", "map"}
 
 
-def test_a_figure_of_several_pictures(subject: Subject, tmp_path: Path) -> None:
+def test_a_figure_of_several_pictures(subject: ModelOnData, tmp_path: Path) -> None:
     """In the order asked for; another layer; a row a picture."""
     heights = []
     for images in ([5], [5, 0, 2]):
@@ -113,7 +113,7 @@ def test_a_figure_of_several_pictures(subject: Subject, tmp_path: Path) -> None:
     assert heights[1] == pytest.approx(3 * heights[0], rel=0.1)
 
 
-def test_as_the_command_line_says_it(config: Compose, subject: Subject, tmp_path: Path) -> None:
+def test_as_the_command_line_says_it(config: Compose, subject: ModelOnData, tmp_path: Path) -> None:
     """What is null is the paper's 50 and 8 of 224 pixels; a number of pictures is a lot, the same every time."""
     instantiate(config("images=2").study)(subject, tmp_path)
     found = json.loads((tmp_path / "occlusion.json").read_text())
@@ -124,7 +124,7 @@ def test_as_the_command_line_says_it(config: Compose, subject: Subject, tmp_path
     assert len({each["image"] for each in run(subject, tmp_path, images=3)["images"]}) == 3
 
 
-def test_a_net_with_other_classes_than_the_data(subject: Subject, tmp_path: Path) -> None:
+def test_a_net_with_other_classes_than_the_data(subject: ModelOnData, tmp_path: Path) -> None:
     """The class is then the most probable one, by the net's own name for it."""
     subject.classes = [f"other {i}" for i in range(len(subject.classes))]
     found = run(subject, tmp_path)
@@ -151,7 +151,7 @@ def test_a_net_with_other_classes_than_the_data(subject: Subject, tmp_path: Path
         ({"layer": "conv9"}, "conv9"),
     ],
 )
-def test_errors(subject: Subject, tmp_path: Path, settings: dict[str, Any], says: str) -> None:
+def test_errors(subject: ModelOnData, tmp_path: Path, settings: dict[str, Any], says: str) -> None:
     """One line each, and no figure."""
     with pytest.raises(InputError, match=says) as raised:
         run(subject, tmp_path, **settings)
@@ -160,16 +160,18 @@ def test_errors(subject: Subject, tmp_path: Path, settings: dict[str, Any], says
 
 
 @pytest.mark.parametrize("layer", ["conv1.conv", "conv5.pool", "conv2.norm"])
-def test_other_layers(subject: Subject, tmp_path: Path, layer: str) -> None:
+def test_other_layers(subject: ModelOnData, tmp_path: Path, layer: str) -> None:
     assert run(subject, tmp_path, layer=layer, stride=16)["layer"] == layer
 
 
-def test_squares_farther_apart_than_they_are_large(subject: Subject, tmp_path: Path) -> None:
+def test_squares_farther_apart_than_they_are_large(subject: ModelOnData, tmp_path: Path) -> None:
     """None of them lies beyond the picture."""
     run(subject, tmp_path, size=10, stride=37)
 
 
-def test_where_no_deconvnet_is(subject: Subject, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_where_no_deconvnet_is(
+    subject: ModelOnData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The sweep needs none: the figure stands without projections, and one line says why."""
     whole = run(subject, tmp_path)["images"][0]
     net: Any = subject.net
@@ -182,7 +184,7 @@ def test_where_no_deconvnet_is(subject: Subject, tmp_path: Path, caplog: pytest.
     assert "\n" not in warning.message
 
 
-def test_the_square_has_the_colour_that_is_asked_for(subject: Subject, tmp_path: Path) -> None:
+def test_the_square_has_the_colour_that_is_asked_for(subject: ModelOnData, tmp_path: Path) -> None:
     grey = run(subject, tmp_path)
     assert (grey["fill"], run(subject, tmp_path, fill=[0.0, 0.0, 0.0])["images"]) == ([0], grey["images"])
     found = run(subject, tmp_path, fill=[2.0, -1.0, 0.0])

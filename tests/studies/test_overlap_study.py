@@ -14,7 +14,7 @@ from PIL import Image
 from zfnet.data import Creatures, ImageData
 from zfnet.errors import InputError
 from zfnet.studies import overlap
-from zfnet.studies.run import shown
+from zfnet.studies.run import what_is_shown
 
 Compose = Callable[..., DictConfig]
 Show = Callable[..., Any]
@@ -50,7 +50,7 @@ def show(composed: Compose, tmp_path: Path) -> Show:
         out = tmp_path / folder
         out.mkdir(exist_ok=True)
         config = composed(f"data.store_dir={tmp_path}/stores", *words, root="analyze")
-        data = shown(overlap.study, config)
+        data = what_is_shown(overlap.study, config)
         given = {"against": None, "exclude": config.data.exclude, "threshold": 0.8, **arguments}
         overlap.study(data, out, **given)  # type: ignore[arg-type]
         return json.loads((out / "overlap.json").read_text())
@@ -128,7 +128,7 @@ def test_a_search_goes_on_where_it_stopped(
     monkeypatch.setattr(overlap, "BATCH", 5)
     monkeypatch.setattr(overlap, "SAVED_EVERY", -1)  # after every block
     monkeypatch.setattr("zfnet.analysis.overlap.ROWS", 4)
-    shrunk, made = overlap.shrunk, []
+    shrunk, made = overlap.shrink, []
 
     def dying(pictures: Any) -> Any:
         made.append(len(pictures))
@@ -136,7 +136,7 @@ def test_a_search_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         return shrunk(pictures)
 
-    monkeypatch.setattr(overlap, "shrunk", dying)
+    monkeypatch.setattr(overlap, "shrink", dying)
     with pytest.raises(KeyboardInterrupt):
         show("broken", *words)
     assert made == [5, 5, 2]
@@ -181,6 +181,6 @@ def test_errors(show: Show, photos: Path) -> None:
 
 
 def test_it_needs_no_net(composed: Compose, tmp_path: Path) -> None:
-    data = shown(overlap.study, composed(f"data.store_dir={tmp_path}", root="analyze"))
+    data = what_is_shown(overlap.study, composed(f"data.store_dir={tmp_path}", root="analyze"))
     assert isinstance(data, ImageData)
     assert data.store_size == 128

@@ -9,13 +9,13 @@ import torch
 from omegaconf import DictConfig
 
 from zfnet.errors import InputError
+from zfnet.model_on_data import ModelOnData, net_fingerprint
 from zfnet.studies import layer_probe, overlap, top_activations
-from zfnet.studies.resuming import load_progress, net_fingerprint, save_progress
-from zfnet.studies.run import shown, subject_of
-from zfnet.studies.subject import Subject
+from zfnet.studies.resuming import load_progress, save_progress
+from zfnet.studies.run import subject_of, what_is_shown
 
 Compose = Callable[..., DictConfig]
-Look = Callable[..., Subject]
+Look = Callable[..., ModelOnData]
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def look(composed: Compose, checkpoint: Path, tmp_path_factory: pytest.TempPathF
     """What analyze.py looks at with some words."""
     stores = tmp_path_factory.getbasetemp() / "stores"
 
-    def subject(*words: str, ckpt: Path = checkpoint) -> Subject:
+    def subject(*words: str, ckpt: Path = checkpoint) -> ModelOnData:
         few = "data=creatures_few" in words
         counts = [] if few else ["data.source.train=14", "data.source.val=14"]
         own = "-".join(word for word in words if "source" in word)  # a store for each number of images
@@ -45,10 +45,10 @@ def other(checkpoint: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def stopped_search(look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a search that was stopped after two batches."""
-    folder, read, shown = tmp_path / "search", Subject.inputs, []
+    folder, read, shown = tmp_path / "search", ModelOnData.inputs, []
     folder.mkdir()
 
-    def inputs(self: Subject, indices: Any) -> torch.Tensor:
+    def inputs(self: ModelOnData, indices: Any) -> torch.Tensor:
         shown.append(indices)
         if len(shown) == 3:
             raise KeyboardInterrupt
@@ -56,13 +56,13 @@ def stopped_search(look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     with monkeypatch.context() as patch:
         patch.setattr(top_activations, "SAVED_EVERY", -1)
-        patch.setattr(Subject, "inputs", inputs)
+        patch.setattr(ModelOnData, "inputs", inputs)
         with pytest.raises(KeyboardInterrupt):
             top_activations.study(look(), folder, ["conv1"], maps=2, k=3)
     return folder
 
 
-def search(subject: Subject, folder: Path, layer: str = "conv1", k: int = 3) -> None:
+def search(subject: ModelOnData, folder: Path, layer: str = "conv1", k: int = 3) -> None:
     top_activations.study(subject, folder, [layer], maps=2, k=k)
 
 
@@ -129,7 +129,7 @@ def test_a_probe_goes_on_with_the_same_only(
     few = ["data=creatures_few", "data.images_per_class=3", "data.test_per_class=6"]
     words = [*few, "data.classes=[dog,car]"]
 
-    def probe(subject: Subject, seed: int = 0, strengths: tuple[float, ...] = (0.1, 10)) -> None:
+    def probe(subject: ModelOnData, seed: int = 0, strengths: tuple[float, ...] = (0.1, 10)) -> None:
         kept = str(tmp_path / "features")
         layer_probe.study(subject, tmp_path, [3], 1, ["fc7"], None, ["svm"], list(strengths), kept, seed)
 
@@ -151,7 +151,7 @@ def test_a_probe_goes_on_with_the_same_only(
     with pytest.raises(InputError, match=r"probed\.json: is damaged"):
         probe(look(*words))
     probed.write_text(whole)
-    monkeypatch.setattr(layer_probe, "fit_readout", None)  # nothing is left to fit
+    monkeypatch.setattr(layer_probe, "fit_linear_probe", None)  # nothing is left to fit
     probe(look(*words))
     assert not probed.exists()
 
@@ -161,7 +161,7 @@ def test_small_images_are_of_one_data_set(
 ) -> None:
     def compare(*words: str, threshold: float = 0.8) -> None:
         small = [f"data.store_dir={tmp_path}/stores{len(words)}", "data.image_size=48", "data.source.val=6"]
-        data = shown(overlap.study, composed("data.source.train=9", *small, *words, root="analyze"))
+        data = what_is_shown(overlap.study, composed("data.source.train=9", *small, *words, root="analyze"))
         overlap.study(data, tmp_path, None, None, threshold)  # type: ignore[arg-type]
 
     monkeypatch.setattr(overlap, "SAVED_EVERY", -1)

@@ -13,10 +13,10 @@ from PIL import Image
 
 from zfnet.data import Creatures
 from zfnet.errors import InputError
+from zfnet.model_on_data import ModelOnData
 from zfnet.studies import sanity
-from zfnet.studies.objects import known_masks
+from zfnet.studies.objects import object_masks
 from zfnet.studies.run import subject_of
-from zfnet.studies.subject import Subject
 
 SIDE = 48
 CASCADE = ["conv5.conv", "conv4.conv", "conv3.conv", "conv2.conv", "conv1.conv"]
@@ -25,7 +25,7 @@ CASCADE = ["conv5.conv", "conv4.conv", "conv3.conv", "conv2.conv", "conv1.conv"]
 @pytest.fixture
 def subject(
     tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, composed: Callable[..., DictConfig]
-) -> Subject:
+) -> ModelOnData:
     """A narrow, untrained net before 14 creatures."""
     stores = tmp_path_factory.getbasetemp() / "stores"
     words = [f"data.store_dir={stores}", "data.source.val=14", f"ckpt={checkpoint}"]
@@ -33,7 +33,7 @@ def subject(
 
 
 @pytest.fixture
-def study(subject: Subject, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def study(subject: ModelOnData, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Runs the study on the subject, and reads what it wrote."""
 
     def run(**words: Any) -> dict[str, Any]:
@@ -67,11 +67,11 @@ def test_one_map_of_another_layer(study: Callable[..., Any]) -> None:
     assert found["localisation"]["unit"] == "the strongest unit of conv3"
 
 
-def test_boxes_of_a_csv(study: Callable[..., Any], subject: Subject, tmp_path: Path) -> None:
+def test_boxes_of_a_csv(study: Callable[..., Any], subject: ModelOnData, tmp_path: Path) -> None:
     boxes = tmp_path / "boxes.csv"
     first, second = subject.images.ids[3], subject.images.ids[8]
     boxes.write_text(f"image,x0,y0,x1,y1\n{second},0,0,48,48\n{first},0,0,24,48\n")
-    masks = known_masks(subject, str(boxes), 96)
+    masks = object_masks(subject, str(boxes), 96)
     assert {index: mask.float().mean().item() for index, mask in masks.items()} == {3: 0.5, 8: 1}
     assert study(boxes=str(boxes))["localisation"]["methods"]["chance"]["energy"] == pytest.approx(0.75)
     boxes.write_text("image,x0,y0,x1,y1\nnobody.jpg,0,0,9,9\n")
@@ -86,14 +86,14 @@ def test_without_masks_there_is_no_second_half(
     assert study()["localisation"] == {}
 
 
-def test_masks_are_those_of_the_centre_crop(subject: Subject) -> None:
-    masks = known_masks(subject, None, 3)
+def test_masks_are_those_of_the_centre_crop(subject: ModelOnData) -> None:
+    masks = object_masks(subject, None, 3)
     assert list(masks) == [0, 4, 9]
     whole = subject.source.annotation(4).mask  # type: ignore[attr-defined]
     assert torch.equal(masks[4], whole[4:52, 4:52])
 
 
-def test_errors(study: Callable[..., Any], subject: Subject) -> None:
+def test_errors(study: Callable[..., Any], subject: ModelOnData) -> None:
     with pytest.raises(InputError, match="conv9"):
         study(layer="conv9")
     with pytest.raises(InputError, match="conv9"):

@@ -13,14 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from zfnet.data import ImageData
+from zfnet.data.datasets import Photos, folder
 from zfnet.data.preprocessing import Preprocessing
-from zfnet.data.sources import Photos, folder
 from zfnet.errors import InputError
+from zfnet.model_on_data import ModelOnData
 from zfnet.models import Conv, ConvNet, Linear
 from zfnet.studies import ensemble, invariance, occlusion, pointing
-from zfnet.studies.objects import known_masks, object_of
-from zfnet.studies.parts import from_csv, pictures_with
-from zfnet.studies.subject import Subject
+from zfnet.studies.objects import object_masks, object_of
+from zfnet.studies.parts import pictures_with, read_parts
 
 SIDE = 28
 
@@ -36,7 +36,7 @@ class Annotated(Photos):
 
 
 @pytest.fixture
-def subject(tmp_path: Path) -> Subject:
+def subject(tmp_path: Path) -> ModelOnData:
     """Six photos of three classes, of which the first cannot be read."""
     rng = np.random.default_rng(0)
     root = tmp_path / "photos"
@@ -56,7 +56,7 @@ def subject(tmp_path: Path) -> Subject:
     torch.manual_seed(0)
     net = ConvNet({"conv1": Conv(4, 3), "fc8": Linear(activation=False)}, 3, SIDE, init="he").eval()
     assert len(images) == 5
-    return Subject(net, Preprocessing(32, SIDE, "unit"), images, data.sources["val"], list("abc"), 2)
+    return ModelOnData(net, Preprocessing(32, SIDE, "unit"), images, data.sources["val"], list("abc"), 2)
 
 
 @pytest.fixture
@@ -65,27 +65,27 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
 
     def method(_: Any, __: Tensor, ___: str, units: Any) -> Tensor:
-        found.extend(unit.map for unit in units)
+        found.extend(unit.channel for unit in units)
         return torch.rand(len(units), SIDE, SIDE)
 
     monkeypatch.setattr(pointing, "METHODS", {"method": method})
     return found
 
 
-def whole_masks(subject: Subject) -> dict[int, Tensor]:
+def whole_masks(subject: ModelOnData) -> dict[int, Tensor]:
     return {i: torch.ones(SIDE, SIDE, dtype=torch.bool) for i in range(len(subject.images))}
 
 
-def most_probable(subject: Subject) -> list[int]:
+def most_probable(subject: ModelOnData) -> list[int]:
     with torch.no_grad():
         return subject.net(subject.inputs(range(len(subject.images)))).argmax(1).tolist()
 
 
-def test_labels_are_of_the_images_that_could_be_read(subject: Subject, asked: list[int]) -> None:
+def test_labels_are_of_the_images_that_could_be_read(subject: ModelOnData, asked: list[int]) -> None:
     labels = subject.true_classes([0, 2, 4])
     assert labels is not None
     assert labels.tolist() == [0, 1, 2]
-    found = pointing.located_by(subject, None, "conv1", whole_masks(subject))
+    found = pointing.localization_scores(subject, None, "conv1", whole_masks(subject))
     assert asked == [0, 1, 1, 2, 2]
     assert found["unit"] == "the true class of fc8"
 
@@ -94,18 +94,18 @@ def test_labels_are_of_the_images_that_could_be_read(subject: Subject, asked: li
     "classes", [["a", "c", "b"], ["x", "y", "z"], ["a", "b"], ["a", "b", "c", "d"]], ids=str
 )
 def test_other_classes_mean_no_true_class(
-    subject: Subject, asked: list[int], classes: list[str], caplog: pytest.LogCaptureFixture
+    subject: ModelOnData, asked: list[int], classes: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     subject.classes = classes
     with caplog.at_level(logging.INFO):
         assert subject.true_classes([0]) is None
-        found = pointing.located_by(subject, None, "conv1", whole_masks(subject))
+        found = pointing.localization_scores(subject, None, "conv1", whole_masks(subject))
     assert found["unit"] == "the most probable class of fc8"
     assert asked == most_probable(subject)
     assert caplog.text.count("no image has a true class") == 1
 
 
-def test_occlusion_and_invariance_take_the_most_probable_class(subject: Subject, tmp_path: Path) -> None:
+def test_occlusion_and_invariance_take_the_most_probable_class(subject: ModelOnData, tmp_path: Path) -> None:
     subject.classes = ["x", "y", "z"]
     occlusion.study(subject, tmp_path, "conv1", [0, 1, 2, 3, 4], 8, 10, 0.0)
     found = json.loads((tmp_path / "occlusion.json").read_text())
@@ -121,23 +121,23 @@ def test_occlusion_and_invariance_take_the_most_probable_class(subject: Subject,
         ensemble.check([subject], ["a.ckpt"])
 
 
-def test_annotations_are_of_the_images_that_could_be_read(subject: Subject) -> None:
+def test_annotations_are_of_the_images_that_could_be_read(subject: ModelOnData) -> None:
     """Image 0 of the store is the source's second: its mask has its pixel in column 6, cut by 2."""
     for index in range(5):
         assert subject.annotation(index).parts["nose"] == (6.0 + index, 10.0)
         shown = object_of(subject, index)
         assert shown.parts["nose"] == (4.0 + index, 8.0)
         assert shown.mask[8, 4 + index]
-    masks = known_masks(subject, None, 5)
+    masks = object_masks(subject, None, 5)
     assert all(masks[index][8, 4 + index] for index in range(5))
     chosen = pictures_with(subject, ["nose"], None, 5, 3, None, seed=0)
     places = dict(zip(chosen.images, chosen.places["nose"].tolist(), strict=True))
     assert places == {index: [4.0 + index, 8.0] for index in range(5)}
 
 
-def test_a_csv_names_images_by_id(subject: Subject, tmp_path: Path) -> None:
+def test_a_csv_names_images_by_id(subject: ModelOnData, tmp_path: Path) -> None:
     (tmp_path / "parts.csv").write_text("image,part,x,y\nval/b/0.png,nose,3,4\nval/c/1.png,nose,5,6\n")
-    known = from_csv(str(tmp_path / "parts.csv"), subject, SIDE)
+    known = read_parts(str(tmp_path / "parts.csv"), subject, SIDE)
     assert {subject.images.ids[i]: places["nose"] for i, places in known.items()} == {
         "val/b/0.png": (3.0, 4.0),
         "val/c/1.png": (5.0, 6.0),

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from zfnet.analysis import occlusion_sweep
 from zfnet.data import ImageData
-from zfnet.data.embedded import creatures
+from zfnet.data.embedded_datasets import creatures
+from zfnet.model_on_data import ModelOnData
 from zfnet.studies.objects import object_of
-from zfnet.studies.subject import Subject
 from zfnet.training.checkpoint import build
 
 SIDE = 64
@@ -22,7 +22,7 @@ EDIT = {**CONV, "fc6": {"units": 128, "dropout": 0}, "fc7": {"units": 128, "drop
 
 
 @pytest.fixture(scope="module")
-def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+def subject(tmp_path_factory: pytest.TempPathFactory) -> ModelOnData:
     """A narrow ZFNet after eight epochs of 1500 creatures; it errs on a quarter of the 200 it is shown."""
     source = partial(creatures, train=1500, val=200, image_size=SIDE)
     stores = str(tmp_path_factory.mktemp("stores"))
@@ -39,10 +39,10 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     trainer.fit(classifier, datamodule=data)
     assert trainer.callback_metrics["val/top1_error"] < 0.35
     net = classifier.eval().net
-    return Subject(net, classifier.prepare, data.images["val"], data.sources["val"], data.classes, 32)
+    return ModelOnData(net, classifier.prepare, data.images["val"], data.sources["val"], data.classes, 32)
 
 
-def test_the_drop_falls_on_the_object(subject: Subject) -> None:
+def test_the_drop_falls_on_the_object(subject: ModelOnData) -> None:
     """Figure 7: covering the creature takes away the true class and the strongest map; covering the rest hardly."""
     indices = list(range(64))
     labels = subject.images.labels[indices]

@@ -187,7 +187,7 @@ def written(path: Path, **model: object) -> Path:
         "builtins.print",
         "builtins.eval",
         "zfnet.training.fit.instantiate",
-        "zfnet.models.net.convnet",
+        "zfnet.models.convnet.convnet",
         "zfnet.models.pretrained.torchvision_model.__globals__",
         "torchvision.models.SqueezeNet",
         "torch.nn.Linear",

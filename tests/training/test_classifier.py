@@ -12,8 +12,8 @@ from torch import nn
 from zfnet.data.image_store import ImageStore
 from zfnet.data.preprocessing import Preprocessing, ten_crops
 from zfnet.errors import InputError
+from zfnet.metrics import ClassAccuracy
 from zfnet.training import Classifier
-from zfnet.training.classifier import ClassAccuracy
 
 Make = Callable[..., Classifier]
 MakeData = Callable[..., LightningDataModule]

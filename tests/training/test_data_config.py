@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from zfnet.launch.run_dirs import config_folder
 from zfnet.training.data_config import SOURCES, checked_data, describe_data, linked_data
-from zfnet.training.folders import config_folder
 
 Compose = Callable[..., DictConfig]
 CHOICES = sorted(path.stem for path in (config_folder() / "data").glob("*.yaml"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.compared import shown, stored
+from tests.helpers.compare_runs import shown, stored
 from zfnet.errors import InputError
 from zfnet.training.event_log import EventLogger, cut_back
 

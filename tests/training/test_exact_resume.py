@@ -10,7 +10,7 @@ from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 
 from callbacks import FilterRenormalization, LearningCurves, RecentCheckpoint
-from tests.training.compared import same, shown, stored
+from tests.helpers.compare_runs import same, shown, stored
 from zfnet.errors import InputError
 from zfnet.training import Classifier
 from zfnet.training.checkpoint_io import AtomicCheckpointIO

@@ -9,9 +9,9 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from tests.made_data import write_caltech, write_imagenet, write_voc
+from tests.helpers.made_data import write_caltech, write_imagenet, write_voc
+from zfnet.launch.run_dirs import config_folder
 from zfnet.training.fit import train
-from zfnet.training.folders import config_folder
 
 EXPERIMENTS = sorted(path.stem for path in (config_folder() / "experiment").glob("*.yaml"))
 NARROW = (

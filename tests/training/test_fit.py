@@ -11,21 +11,23 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
 import zfnet
-from tests.helpers.commands import Commands, Ended
+from tests.helpers.commands import ROOT, Commands, Ended
 from zfnet.errors import InputError
-from zfnet.training.fit import model_to_train, own_words, train
+from zfnet.training.fit import model_to_train, train, translate_hydra_errors
 
-ROOT = Path(__file__).parents[2]
 Compose = Callable[..., DictConfig]
 
 
 def test_a_key_that_must_be_given_is_named(composed: Compose) -> None:
-    with pytest.raises(InputError, match=r"data\.root has no default: give data\.root="), own_words():
+    with (
+        pytest.raises(InputError, match=r"data\.root has no default: give data\.root="),
+        translate_hydra_errors(),
+    ):
         instantiate(composed("data=folder").data)
 
 
 def test_a_sources_own_error_comes_out_as_it_is(composed: Compose) -> None:
-    with pytest.raises(InputError, match=r"^data\.root=/nowhere: no such folder"), own_words():
+    with pytest.raises(InputError, match=r"^data\.root=/nowhere: no such folder"), translate_hydra_errors():
         instantiate(composed("data=folder", "data.root=/nowhere").data)
 
 

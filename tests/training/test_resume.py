@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from callbacks import FilterRenormalization
 from zfnet.errors import InputError
 from zfnet.training.resume import (
-    Kept,
+    ResumePoint,
     check_callbacks,
     check_same_run,
     is_longer,
@@ -53,8 +53,8 @@ def fingerprint(
     return run_fingerprint(cfg, card, data, trainer, chosen)
 
 
-def kept(found: dict[str, Any] | None, epochs: int = 1) -> Kept:
-    return Kept(Path("last.ckpt"), 4 * epochs, epochs, found, {})
+def kept(found: dict[str, Any] | None, epochs: int = 1) -> ResumePoint:
+    return ResumePoint(Path("last.ckpt"), 4 * epochs, epochs, found, {})
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import torch
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
-from zfnet.studies.paper import ABLATIONS
+from zfnet.launch.run_dirs import config_folder
+from zfnet.studies.reference_results import ABLATIONS
 from zfnet.training.checkpoint import build_net
-from zfnet.training.folders import config_folder
 
 
 @pytest.mark.parametrize("architecture", ["alexnet", "zfnet"])

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from zfnet.errors import InputError
-from zfnet.viz import FeaturePanel, contrasted, evolution_sheet, feature_sheet, signed
+from zfnet.viz import FeaturePanel, evolution_sheet, feature_sheet, normalize_signed, stretch_contrast
 from zfnet.viz.evolution import FRAME, FRAME_COLOUR
-from zfnet.viz.grids import above, beside, centred, fitted, flowing, to_uint8, written
-from zfnet.viz.sheets import GAP, GRID_GAP
+from zfnet.viz.grid import center, draw_text, fit, flow, hstack, to_uint8, vstack
+from zfnet.viz.page import GAP, GRID_GAP
 
 Place = tuple[int, int]
 WHITE = 0xFFFFFF
@@ -93,7 +93,7 @@ def test_each_projection_and_its_patch_stand_at_the_same_place_of_their_grids(h:
     side = factor * h + GAP
     origins = []
     for one in panels:
-        at = [place(sheet, enlarged(contrasted(picture), factor)) for picture in one.pictures]
+        at = [place(sheet, enlarged(stretch_contrast(picture), factor)) for picture in one.pictures]
         assert at == cells(at[0], 9, 3, (side, side))
         beside_it = [(y, x + 3 * side - GAP + GRID_GAP) for y, x in at]
         assert [place(sheet, enlarged(patch, factor)) for patch in one.patches] == beside_it
@@ -122,7 +122,7 @@ def test_few_large_windows_stay_as_they_are() -> None:
     one = panel(h=139, k=2)
     sheet = feature_sheet("conv5", [one])
     for picture, patch in zip(one.pictures, one.patches, strict=True):
-        assert place(sheet, to_uint8(contrasted(picture)))[0] == place(sheet, to_uint8(patch))[0]
+        assert place(sheet, to_uint8(stretch_contrast(picture)))[0] == place(sheet, to_uint8(patch))[0]
 
 
 def test_each_picture_has_its_own_scale() -> None:
@@ -153,16 +153,16 @@ def test_missing_pictures_are_white() -> None:
     """Grids have the cells of the fullest panel; a map that was never active is a caption alone."""
     full, fewer, none = panel(1, 9), panel(2, 4), panel(3, 0)
     sheet = feature_sheet("few", [full, fewer, none])
-    at = [place(sheet, enlarged(contrasted(picture), 12)) for picture in fewer.pictures]
+    at = [place(sheet, enlarged(stretch_contrast(picture), 12)) for picture in fewer.pictures]
     side = 7 * 12 + GAP
     assert at == cells(at[0], 4, 3, (side, side))
     for y, x in cells(at[0], 9, 3, (side, side))[4:]:
         assert sheet[y : y + side, x : x + side].eq(255).all()
         right = x + 3 * side - GAP + GRID_GAP
         assert sheet[y : y + side - GAP, right : right + side - GAP].eq(255).all()
-    assert place(sheet, enlarged(contrasted(full.pictures[0]), 12))[0] == at[0][0]
-    y, x = place(sheet, enlarged(contrasted(full.pictures[0]), 12))
-    caption = place(sheet, written("map 3 · none"))
+    assert place(sheet, enlarged(stretch_contrast(full.pictures[0]), 12))[0] == at[0][0]
+    y, x = place(sheet, enlarged(stretch_contrast(full.pictures[0]), 12))
+    caption = place(sheet, draw_text("map 3 · none"))
     assert caption[1] == x
     assert sheet[caption[0] + 20 :, :].eq(255).all()
     assert feature_sheet("nothing", [none]).shape[1] > 400
@@ -177,20 +177,22 @@ def test_captions_name_the_map_and_its_largest_activation() -> None:
     ):
         one = FeaturePanel(12, base.pictures, base.patches, torch.tensor(values))
         sheet = feature_sheet("conv2", [one])
-        first = place(sheet, enlarged(contrasted(one.pictures[0]), 12))
-        assert place(sheet, written(text)) == (first[0] - GAP - written(text).shape[0], first[1])
-        place(sheet, written("conv2", size=20, bold=True))
+        first = place(sheet, enlarged(stretch_contrast(one.pictures[0]), 12))
+        assert place(sheet, draw_text(text)) == (first[0] - GAP - draw_text(text).shape[0], first[1])
+        place(sheet, draw_text("conv2", size=20, bold=True))
 
 
 def test_filters_stand_left_of_the_grids_enlarged_exactly() -> None:
     with_filter, without = panel(0, kernel=7), panel(1)
     sheet = feature_sheet("conv1", [with_filter, without])
     assert with_filter.filter is not None
-    y, x = place(sheet, enlarged(signed(with_filter.filter), 24))
-    first, second = (place(sheet, enlarged(contrasted(p.pictures[0]), 12)) for p in (with_filter, without))
+    y, x = place(sheet, enlarged(normalize_signed(with_filter.filter), 24))
+    first, second = (
+        place(sheet, enlarged(stretch_contrast(p.pictures[0]), 12)) for p in (with_filter, without)
+    )
     assert x + 24 * 7 + GRID_GAP == first[1]
     assert y + 12 * 7 == first[0] + (3 * 12 * 7 + 2 * GAP) // 2
-    caption = place(sheet, written("map 1 · max 9"))
+    caption = place(sheet, draw_text("map 1 · max 9"))
     assert second[1] - caption[1] == first[1] - x
     assert sheet[second[0] :, caption[1] : second[1]].eq(255).all()
 
@@ -198,7 +200,7 @@ def test_filters_stand_left_of_the_grids_enlarged_exactly() -> None:
 def test_pictures_need_not_be_square() -> None:
     one = panel(h=5, w=9, k=4)
     sheet = feature_sheet("wide", [one])
-    at = [place(sheet, enlarged(contrasted(picture), 9)) for picture in one.pictures]
+    at = [place(sheet, enlarged(stretch_contrast(picture), 9)) for picture in one.pictures]
     assert at == cells(at[0], 4, 2, (45 + GAP, 81 + GAP))
 
 
@@ -243,19 +245,21 @@ def test_rows_are_maps_and_columns_are_epochs(m: int, e: int, factor: int) -> No
     epochs, maps = [10 + 3 * i for i in range(e)], [100 + i for i in range(m)]
     sheet = packed(evolution_sheet("conv1", epochs, maps, pictures, patches, jumped, width=1600))
     side = factor * 7
-    at = {c: place(sheet, enlarged(contrasted(pictures[c]), factor)) for c in product(range(m), range(e))}
+    at = {
+        c: place(sheet, enlarged(stretch_contrast(pictures[c]), factor)) for c in product(range(m), range(e))
+    }
     for c, (y, x) in at.items():
         assert place(sheet, enlarged(patches[c], factor)) == (y + side + GAP, x)
         assert (y, x) == (at[c[0], 0][0], at[0, c[1]][1])
     assert [at[i, 0][0] for i in range(m)] == sorted(at[i, 0][0] for i in range(m))
     assert [at[0, j][1] for j in range(e)] == sorted(at[0, j][1] for j in range(e))
     for i, number in enumerate(maps):
-        label = written(f"map {number}")
+        label = draw_text(f"map {number}")
         y, x = place(sheet, label)
         assert abs(y + label.shape[0] / 2 - (at[i, 0][0] + side + GAP / 2)) <= 1
         assert x + label.shape[1] < at[i, 0][1]
     for j, epoch in enumerate(epochs):
-        label = written(f"epoch {epoch}")
+        label = draw_text(f"epoch {epoch}")
         y, x = place(sheet, label)
         assert y + label.shape[0] <= at[0, j][0]
         assert abs(x + label.shape[1] / 2 - (at[0, j][1] + side / 2)) <= 1
@@ -265,12 +269,12 @@ def test_a_single_epoch_is_a_strip() -> None:
     pictures, patches, jumped = evolution(8, 1)
     jumped[5] = True
     sheet = evolution_sheet("conv1", [64], list(range(8)), pictures, patches, jumped)
-    at = [place(sheet, enlarged(contrasted(picture), 12)) for picture in pictures[:, 0]]
+    at = [place(sheet, enlarged(stretch_contrast(picture), 12)) for picture in pictures[:, 0]]
     assert {y for y, _ in at} == {at[0][0]}
     assert [x for _, x in at] == sorted({x for _, x in at})
     assert [is_marked(sheet, place_, 2 * 84 + GAP, 84) for place_ in at] == [i == 5 for i in range(8)]
-    assert place(sheet, written("epoch 64"))[1] < at[0][1]
-    assert place(sheet, written("map 7"))[0] < at[7][0]
+    assert place(sheet, draw_text("epoch 64"))[1] < at[0][1]
+    assert place(sheet, draw_text("map 7"))[0] < at[7][0]
 
 
 def test_only_the_cells_that_jumped_are_framed() -> None:
@@ -278,7 +282,7 @@ def test_only_the_cells_that_jumped_are_framed() -> None:
     jumped[0, 0], jumped[1, 3], jumped[1, 4], jumped[3, 2] = True, True, True, True
     sheet = evolution_sheet("conv1", list(range(1, 6)), list(range(4)), pictures, patches, jumped)
     for c in product(range(4), range(5)):
-        at = place(sheet, enlarged(contrasted(pictures[c]), 12))
+        at = place(sheet, enlarged(stretch_contrast(pictures[c]), 12))
         assert is_marked(sheet, at, 2 * 84 + GAP, 84) == bool(jumped[c])
     still = evolution_sheet("conv1", list(range(1, 6)), list(range(4)), pictures, patches, jumped & False)
     assert still.shape == sheet.shape
@@ -395,45 +399,45 @@ def test_evolutions_of_wrong_shape_are_refused() -> None:
 @given(height=st.integers(1, 40), width=st.integers(1, 40), side=st.integers(1, 90))
 def test_fitted_is_the_largest_whole_enlargement_or_fits_exactly(height: int, width: int, side: int) -> None:
     picture = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(height))
-    out = fitted(picture, side)
+    out = fit(picture, side)
     longer, factor = max(height, width), side // max(height, width)
     if factor:
         assert out.equal(picture.repeat_interleave(factor, 2).repeat_interleave(factor, 3))
     else:
         assert max(out.shape[-2:]) == side
         assert abs(min(out.shape[-2:]) - max(1, min(height, width) * side / longer)) <= 0.5
-        assert fitted(torch.full_like(picture, 0.5), side).eq(0.5).all()
-        torch.testing.assert_close(fitted(torch.full_like(picture, 0.2), side), torch.full_like(out, 0.2))
+        assert fit(torch.full_like(picture, 0.5), side).eq(0.5).all()
+        torch.testing.assert_close(fit(torch.full_like(picture, 0.2), side), torch.full_like(out, 0.2))
 
 
 def test_a_reduction_averages() -> None:
     """A checkerboard finer than the pixels becomes grey, not a moiré of its own."""
     board = ((torch.arange(128)[:, None] + torch.arange(128)) % 2).float().expand(1, 3, 128, 128)
-    assert (fitted(board, 32)[..., 2:-2, 2:-2] - 0.5).abs().max() < 0.01
+    assert (fit(board, 32)[..., 2:-2, 2:-2] - 0.5).abs().max() < 0.01
 
 
 def test_boxes_stand_beside_and_above_each_other() -> None:
     a, b = torch.full((2, 3, 3), 10, dtype=torch.uint8), torch.full((4, 1, 3), 20, dtype=torch.uint8)
     W = 255
-    assert beside([a, b], gap=2)[..., 0].tolist() == [
+    assert hstack([a, b], gap=2)[..., 0].tolist() == [
         [10, 10, 10, W, W, 20],
         [10, 10, 10, W, W, 20],
         [W, W, W, W, W, 20],
         [W, W, W, W, W, 20],
     ]
-    assert above([b, a])[..., 1].tolist() == [[20, W, W]] * 4 + [[10, 10, 10]] * 2
-    assert centred(b, height=7, width=4)[..., 2].tolist() == [[W] * 4] + [[W, 20, W, W]] * 4 + [[W] * 4] * 2
-    assert centred(a, height=1, width=1).equal(a)
+    assert vstack([b, a])[..., 1].tolist() == [[20, W, W]] * 4 + [[10, 10, 10]] * 2
+    assert center(b, height=7, width=4)[..., 2].tolist() == [[W] * 4] + [[W, 20, W, W]] * 4 + [[W] * 4] * 2
+    assert center(a, height=1, width=1).equal(a)
 
 
 def test_words_flow_into_lines() -> None:
     words = [torch.zeros(5, width, 3, dtype=torch.uint8) for width in (4, 4, 4, 30, 2)]
-    assert flowing(words, width=14, gap=3).shape == (20, 30, 3)  # 4 3 4 | 4 | 30 | 2
-    assert flowing(words, width=80, gap=3).shape == (5, 56, 3)
+    assert flow(words, width=14, gap=3).shape == (20, 30, 3)  # 4 3 4 | 4 | 30 | 2
+    assert flow(words, width=80, gap=3).shape == (5, 56, 3)
 
 
 def test_lines_of_text_have_one_height() -> None:
-    assert {written(text).shape[0] for text in ("", "a", "gjpÅ", "−0·")} == {written("M").shape[0]}
-    assert written("wide enough").shape[1] > written("wide").shape[1] > 20
-    assert written("a").min() < 64
-    assert not written("a").equal(written("a", bold=True))
+    assert {draw_text(text).shape[0] for text in ("", "a", "gjpÅ", "−0·")} == {draw_text("M").shape[0]}
+    assert draw_text("wide enough").shape[1] > draw_text("wide").shape[1] > 20
+    assert draw_text("a").min() < 64
+    assert not draw_text("a").equal(draw_text("a", bold=True))

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from zfnet.errors import InputError, printable
-from zfnet.viz.figures import drawn, save_figure, tick_label
-from zfnet.viz.grids import written
+from zfnet.viz.figures import draw, save_figure, tick_label
+from zfnet.viz.grid import draw_text
 
 
 @pytest.mark.parametrize("name", ["caf\udce9.jpg", "$\\frac{<b>$", "a$b$c", "two\nlines"])
@@ -24,11 +24,11 @@ def test_any_name_is_drawn(tmp_path: Path, name: str) -> None:
         axes.set_yticks([1, 2], [tick_label(text), ""])
         axes.set_xscale("log")  # whose numbers are formulas
         figures.append(figure)
-    assert not torch.equal(drawn(figures[0]), drawn(figures[1]))
+    assert not torch.equal(draw(figures[0]), draw(figures[1]))
     save_figure(figures[0], tmp_path / "a.png", dpi=50)
     with Image.open(tmp_path / "a.png") as image:
         assert image.size == (100, 100)
-    assert written(name).shape[1] > written("").shape[1]
+    assert draw_text(name).shape[1] > draw_text("").shape[1]
 
 
 def test_what_does_not_print_is_escaped_and_the_rest_is_not() -> None:

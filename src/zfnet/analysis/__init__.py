@@ -7,7 +7,7 @@ from zfnet.analysis.localisation import energy_inside
 from zfnet.analysis.occlusion import Sweep, occlusion_sweep
 from zfnet.analysis.overlap import near_duplicates
 from zfnet.analysis.pointing import METHODS, pointing
-from zfnet.analysis.sanity import cascade, checks, similarity
+from zfnet.analysis.sanity import cascade, sanity_checks, similarity
 
 __all__ = [
     "METHODS",
@@ -16,7 +16,6 @@ __all__ = [
     "Sweep",
     "aliasing",
     "cascade",
-    "checks",
     "correspondence",
     "dead_maps",
     "dominance",
@@ -28,5 +27,6 @@ __all__ = [
     "pointing",
     "random_places",
     "rms",
+    "sanity_checks",
     "similarity",
 ]

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from zfnet.errors import InputError
-from zfnet.models.reading import check_called_once, evaluating, found, reading
+from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules
 
 ROUNDING = 1e-5  # of the strongest feature
 RANDOM = "random"
@@ -82,7 +82,9 @@ def correspondence(
     choices = torch.randint(1 + len(control), (permutations, len(images)), generator=generator)
     result = {}
     for layer, signs in sign_changes(model, images, places, layers, side, fill).items():
-        whole, changed = (each.unflatten(0, signs.shape[:2]) for each in hamming(signs.flatten(0, 1)))
+        whole, changed = (
+            each.unflatten(0, signs.shape[:2]) for each in normalized_hamming(signs.flatten(0, 1))
+        )
         whole, changed = (each.unflatten(2, signs.shape[:2]) for each in (whole, changed))
         draws = range(len(parts), len(places))
         moved = signs.any(2).any(1).tolist()  # whether a place's squares change anything in any image
@@ -102,7 +104,7 @@ def correspondence(
     return result
 
 
-def masked(images: Tensor, places: Tensor, side: int, fill: float = 0.0) -> Tensor:
+def mask_square(images: Tensor, places: Tensor, side: int, fill: float = 0.0) -> Tensor:
     """A copy of images (N, C, H, W) with a square of `side` pixels around each place (N, 2), cut at the border."""
     _check(images, places, side)
     covered = images.clone()
@@ -124,7 +126,7 @@ def sign_changes(
     """sign(eps) of each layer: int8 (places, images, dimensions), for places (places, images, 2)."""
     for each in places:
         _check(images, each, side)
-    modules = found(model, layers)
+    modules = find_modules(model, layers)
     signs: dict[str, list[Tensor]] = {layer: [] for layer in modules}
 
     def read(layer: str, output: Tensor) -> None:
@@ -137,16 +139,16 @@ def sign_changes(
         change[change.abs() <= ROUNDING * features[0].abs().max()] = 0
         signs[layer].append(change.sign().to(torch.int8).cpu())
 
-    with evaluating(model):
+    with eval_mode(model):
         check_called_once(model, modules, images[:1])
         for image, at in zip(images, places.transpose(0, 1), strict=True):
-            covered = masked(image.repeat(len(at), 1, 1, 1), at, side, fill)
-            with reading(modules, read):
+            covered = mask_square(image.repeat(len(at), 1, 1, 1), at, side, fill)
+            with capture_outputs(modules, read):
                 model(torch.cat([image[None], covered]))
     return {layer: torch.stack(each, 1) for layer, each in signs.items()}
 
 
-def hamming(signs: Tensor) -> tuple[Tensor, Tensor]:
+def normalized_hamming(signs: Tensor) -> tuple[Tensor, Tensor]:
     """The normalised Hamming distances between the rows of signs (M, D), two (M, M) float64: over all
     dimensions, and over those where either row is not 0 (0 where there are none)."""
     agree, still = (torch.zeros(len(signs), len(signs), dtype=torch.float64) for _ in range(2))

@@ -94,7 +94,7 @@ def aliasing(pictures: Tensor, period: int) -> tuple[Tensor, Tensor]:
 def harmonics(height: int, width: int, period: int) -> tuple[Tensor, Tensor]:
     """Which cells of such pictures' spectra are harmonics of a grid, and which lie in a ring of twice the reach
     around them: bool (side, side) each. The mean of the first is white noise's share."""
-    if not resolved(period, height, width):
+    if not resolved_layers(period, height, width):
         raise InputError(f"pictures of {height} x {width} are too small to tell a grid of {period} pixels")
     side, reach = max(SIDE, height, width), 2 / min(height, width)
     line = torch.fft.fftfreq(side, dtype=torch.float64)
@@ -104,7 +104,7 @@ def harmonics(height: int, width: int, period: int) -> tuple[Tensor, Tensor]:
     return (distance <= reach) & ~of_mean, (distance > reach) & (distance <= 2 * reach) & ~of_mean
 
 
-def resolved(period: int, height: int, width: int) -> bool:
+def resolved_layers(period: int, height: int, width: int) -> bool:
     """Whether the harmonics of a grid stand apart, rings and all: six periods fit into the picture."""
     return period > 1 and min(height, width) >= 6 * period
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zfnet.errors import InputError
+from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules
 from zfnet.models.outputs import ClassOutputs, class_outputs
-from zfnet.models.reading import check_called_once, evaluating, found, reading
 
 KINDS = ("translation", "scale", "rotation")
 IDENTITY = {"translation": 0.0, "scale": 1.0, "rotation": 0.0}
@@ -66,8 +66,8 @@ def invariance(
     _check(images, layers, targets, [*shifts, *scales, *angles])
     if any(scale <= 0 for scale in scales):
         raise InputError(f"scales must be above 0, not {min(scales)}")
-    modules = found(model, layers)
-    with evaluating(model):
+    modules = find_modules(model, layers)
+    with eval_mode(model):
         check_called_once(model, modules, images[:1])
         outputs = class_outputs(model, images)
         answers = {
@@ -82,7 +82,7 @@ def invariance(
     return {kind: replace(each, dead=dead) for kind, each in answers.items()}
 
 
-def transformed(images: Tensor, kind: str, amounts: Sequence[float], fill: float = 0.0) -> Tensor:
+def transform(images: Tensor, kind: str, amounts: Sequence[float], fill: float = 0.0) -> Tensor:
     """images (N, C, H, W), each by its own one of N amounts: translated downwards by pixels, enlarged by a
     factor, or turned counter-clockwise by degrees. Bilinear; the identity gives the very same pixels."""
     if not len(images):
@@ -134,8 +134,8 @@ def _response(
                 distances[order[layer], steps, n] = (features[1:] - features[:1]).norm(dim=1).cpu()
                 norms[order[layer], n] = features[0].norm().cpu()
 
-            moved = transformed(image.expand(len(steps), -1, -1, -1), kind, [amounts[i] for i in steps], fill)
-            with reading(modules, read):  # while they pass: what follows may work in place
+            moved = transform(image.expand(len(steps), -1, -1, -1), kind, [amounts[i] for i in steps], fill)
+            with capture_outputs(modules, read):  # while they pass: what follows may work in place
                 outputs = known.logits(model(torch.cat([image[None], moved])), 1 + len(moved))
             if not 0 <= targets[n] < outputs.shape[1]:
                 raise InputError(f"target {targets[n]}: the model has classes 0 to {outputs.shape[1] - 1}")

@@ -49,7 +49,7 @@ class Pairs(NamedTuple):
     mirrored: Tensor  # (K,) bool
 
 
-def shrunk(pictures: Tensor) -> Tensor:
+def shrink(pictures: Tensor) -> Tensor:
     """uint8 (B, S, S, 3) → uint8 (B, 32, 32, 3), means of areas."""
     if pictures.dim() != 4 or pictures.shape[3] != 3 or min(pictures.shape[1:3]) < SIDE:
         raise InputError(
@@ -81,15 +81,15 @@ def near_duplicates(
                 once = top + i < left + j
                 i, j = i[once], j[once]
             for some_i, some_j in zip(i.split(CLOSELY), j.split(CLOSELY), strict=True):
-                correlation, mirrored = closely(rows[some_i], columns[some_j])
+                correlation, mirrored = correlate_closely(rows[some_i], columns[some_j])
                 kept = correlation >= threshold
                 found.append(
                     Pairs(top + some_i[kept], left + some_j[kept], correlation[kept], mirrored[kept])
                 )
-        yield top + len(rows), joined(found)
+        yield top + len(rows), join_groups(found)
 
 
-def closely(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+def correlate_closely(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """The fine correlation (K,) of K pairs of small pictures, uint8 (K, 32, 32, 3) each: the better of both
     orientations, and whether that is the mirrored one."""
     one, other = _detail(first), _detail(second)
@@ -97,7 +97,7 @@ def closely(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     return torch.maximum(plain, mirrored), mirrored > plain
 
 
-def joined(parts: list[Pairs]) -> Pairs:
+def join_groups(parts: list[Pairs]) -> Pairs:
     """All pairs of several, in their order."""
     empty = torch.zeros(0, dtype=torch.long)
     nothing = Pairs(empty, empty, torch.zeros(0), torch.zeros(0, dtype=torch.bool))

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zfnet.analysis.occlusion import occlusion_sweep
-from zfnet.analysis.sanity import forced, magnitude
+from zfnet.analysis.occlusion.sweep import occlusion_sweep
+from zfnet.analysis.sanity import force_activation, magnitude
 from zfnet.deconv import Unit
-from zfnet.models.reading import check_called_once, evaluating, found, reading
+from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules
 
 Saliency = Callable[[nn.Module, Tensor, str, Sequence[Unit]], Tensor]
 COVERED = 50 / 224  # of the image's side: the paper's square, which moves by half of its own
@@ -30,16 +30,16 @@ COVERED = 50 / 224  # of the image's side: the paper's square, which moves by ha
 
 def saliency(model: nn.Module, images: Tensor, layer: str, units: Sequence[Unit], relu: str) -> Tensor:
     """|R| (N, H, W) of a projection that starts with 1."""
-    return magnitude(forced(model, images, relu).project(images, layer, units))
+    return magnitude(force_activation(model, images, relu).project(images, layer, units))
 
 
-def occlusion(model: nn.Module, images: Tensor, layer: str, units: Sequence[Unit]) -> Tensor:
+def occlusion_map(model: nn.Module, images: Tensor, layer: str, units: Sequence[Unit]) -> Tensor:
     """What each unit, or its map, loses where a square covers its image; 0 where it gains."""
     size = max(1, round(COVERED * min(images.shape[2:])))
     sweep = occlusion_sweep(model, images, size=size, stride=max(1, size // 2), layer=layer)
     assert sweep.activity is not None
     assert sweep.clean_activity is not None
-    which, maps = [unit.image for unit in units], [unit.map for unit in units]
+    which, maps = [unit.image for unit in units], [unit.channel for unit in units]
     lost = sweep.clean_activity[which, maps, None, None] - sweep.activity[which, :, :, maps]
     return sweep.over_pixels(lost.clamp(min=0))
 
@@ -54,12 +54,12 @@ METHODS: dict[str, Saliency] = {
     "deconvnet": partial(saliency, relu="deconv"),
     "guided": partial(saliency, relu="guided"),
     "gradient": partial(saliency, relu="gradient"),
-    "occlusion": occlusion,
+    "occlusion": occlusion_map,
     "centre": centre,
 }
 
 
-def smoothed(maps: Tensor, sigma: float) -> Tensor:
+def smooth(maps: Tensor, sigma: float) -> Tensor:
     """Maps (N, H, W) under a Gaussian of `sigma` pixels, 0 beyond the border."""
     reach = max(1, round(3 * sigma))
     weights = torch.exp(-((torch.arange(-reach, reach + 1, device=maps.device) / sigma) ** 2) / 2)
@@ -68,7 +68,7 @@ def smoothed(maps: Tensor, sigma: float) -> Tensor:
     return F.conv2d(rows, weights.view(1, 1, 1, -1), padding=(0, reach))[:, 0]
 
 
-def grown(masks: Tensor, tolerance: int) -> Tensor:
+def dilate(masks: Tensor, tolerance: int) -> Tensor:
     """What lies within `tolerance` pixels of masks, bool (N, H, W)."""
     span = torch.arange(-tolerance, tolerance + 1)
     disc = (span[:, None] ** 2 + span**2 <= tolerance**2).float()
@@ -80,9 +80,9 @@ def pointing(maps: Tensor, masks: Tensor, sigma: float, tolerance: int) -> Tenso
 
     A map that is 0 everywhere points at nothing.
     """
-    maps = smoothed(maps.cpu(), sigma)
+    maps = smooth(maps.cpu(), sigma)
     places = maps.flatten(1).argmax(1)
-    hits = grown(masks, tolerance).flatten(1).gather(1, places[:, None])[:, 0]
+    hits = dilate(masks, tolerance).flatten(1).gather(1, places[:, None])[:, 0]
     return hits & (maps.flatten(1).amax(1) > 0)
 
 
@@ -97,9 +97,9 @@ def strongest(model: nn.Module, images: Tensor, layer: str) -> list[Unit]:
         units.extend(Unit(i, *place) for i, place in enumerate(places))
         return True
 
-    modules = found(model, [layer])
-    with torch.no_grad(), evaluating(model):
+    modules = find_modules(model, [layer])
+    with torch.no_grad(), eval_mode(model):
         check_called_once(model, modules, images[:1], maps=True)
-        with reading(modules, read):
+        with capture_outputs(modules, read):
             model(images)
     return units

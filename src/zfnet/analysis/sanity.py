@@ -27,10 +27,10 @@ from torch import Tensor, nn
 
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.errors import InputError
-from zfnet.models.reading import evaluating, found, reading
+from zfnet.models.introspection import capture_outputs, eval_mode, find_modules
 
 
-def forced(model: nn.Module, images: Tensor, relu: str = "deconv") -> Deconvnet:
+def force_activation(model: nn.Module, images: Tensor, relu: str = "deconv") -> Deconvnet:
     """A deconvnet that starts with 1 at each unit, whatever its activation; InputError for images with NaN, which
     would not show in its pictures."""
     if bad := (~images.isfinite()).flatten(1).any(1).nonzero().flatten().tolist():
@@ -38,7 +38,7 @@ def forced(model: nn.Module, images: Tensor, relu: str = "deconv") -> Deconvnet:
     return Deconvnet(model, relu=relu, seed="forced")
 
 
-def checks(
+def sanity_checks(
     model: nn.Module,
     images: Tensor,
     others: Tensor,
@@ -49,13 +49,13 @@ def checks(
 ) -> dict[str, Tensor]:
     """Pictures (N, 3, h, w), cut to what the units see: "original", one by each shuffled layer's name, "other map"
     (`maps`, one for each unit), "other image" (`others`, as many as `images`) and "both"."""
-    deconv = forced(model, images)
-    elsewhere = [replace(unit, map=map) for unit, map in zip(units, maps, strict=True)]
+    deconv = force_activation(model, images)
+    elsewhere = [replace(unit, channel=channel) for unit, channel in zip(units, maps, strict=True)]
     result = {"original": deconv.patches(images, layer, units).pictures}
     for name, shuffled in cascade(model, layer, images, seed):
-        result[name] = forced(shuffled, images).patches(images, layer, units).pictures
+        result[name] = force_activation(shuffled, images).patches(images, layer, units).pictures
     result["other map"] = deconv.patches(images, layer, elsewhere).pictures
-    deconv = forced(model, others)
+    deconv = force_activation(model, others)
     result["other image"] = deconv.patches(others, layer, units).pictures
     result["both"] = deconv.patches(others, layer, elsewhere).pictures
     for name, pictures in result.items():
@@ -68,7 +68,7 @@ def checks(
 
 def below(model: nn.Module, layer: str, image: Tensor) -> list[str]:
     """The modules with weights of their own that run before `layer` does, itself included: the last one first."""
-    target = found(model, [layer])[layer]
+    target = find_modules(model, [layer])[layer]
     own = {
         name: each for name, each in model.named_modules() if next(each.parameters(False), None) is not None
     }
@@ -79,7 +79,7 @@ def below(model: nn.Module, layer: str, image: Tensor) -> list[str]:
             order.append(name)
         return name == ""
 
-    with torch.no_grad(), evaluating(model), reading({**own, "": target}, read, needed=("",)):
+    with torch.no_grad(), eval_mode(model), capture_outputs({**own, "": target}, read, needed=("",)):
         model(image[:1])
     return order[::-1]
 

@@ -3,7 +3,7 @@
 from zfnet.data.batches import Batch, Batches
 from zfnet.data.creatures import Creatures
 from zfnet.data.image_data import ImageData
-from zfnet.data.image_store import Images, ImageStore, build_store
+from zfnet.data.image_store import ImageDataset, ImageStore, build_store
 from zfnet.data.preprocessing import Preprocessing, ten_crops
 
 __all__ = [
@@ -11,8 +11,8 @@ __all__ = [
     "Batches",
     "Creatures",
     "ImageData",
+    "ImageDataset",
     "ImageStore",
-    "Images",
     "Preprocessing",
     "build_store",
     "ten_crops",

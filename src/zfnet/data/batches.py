@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zfnet.data.image_store import Chosen, Images, ImageStore
+from zfnet.data.image_store import ImageDataset, ImageStore, Subset
 from zfnet.data.preprocessing import centre_crop, ten_crops
 
 LOOK_AHEAD = 4  # batches that are decoded before they are asked for
@@ -91,7 +91,7 @@ class Batches:
 
     def __init__(
         self,
-        images: Images,
+        images: ImageDataset,
         crop: int,
         batch_size: int,
         augmentation: Augmentation | None = None,
@@ -160,7 +160,7 @@ class Batches:
             for indices in chunks:
                 yield indices, images.images, indices
             return
-        if isinstance(images, Chosen) and isinstance(images.base, ImageStore):
+        if isinstance(images, Subset) and isinstance(images.base, ImageStore):
             for indices in chunks:
                 yield indices, images.base.images, images.rows[indices]
             return

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from torchvision import datasets
 
-from zfnet.data.folds import few_per_class
+from zfnet.data.datasets import Photos, Split, folder, labelled_folders
 from zfnet.data.image_files import expand, is_folder
-from zfnet.data.selection import Selection
-from zfnet.data.sources import Photos, Split, folder, labelled_folders
+from zfnet.data.splits import few_per_class
+from zfnet.data.subset import Selection
 from zfnet.errors import InputError, cannot_be_had
 
 

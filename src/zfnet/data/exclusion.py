@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zfnet.data.csv_files import read_csv
-from zfnet.data.selection import Selection
-from zfnet.data.sources import SPLITS, Source
+from zfnet.data.datasets import SPLITS, Source
+from zfnet.data.subset import Selection
 from zfnet.errors import InputError
 from zfnet.io import save
 
@@ -53,7 +53,7 @@ def read_exclusion(path: str | Path, name: str) -> dict[str, set[str]]:
     return found
 
 
-def without(source: Source, split: str, left_out: Mapping[str, set[str]], path: str | Path) -> Source:
+def drop_excluded(source: Source, split: str, left_out: Mapping[str, set[str]], path: str | Path) -> Source:
     """`source`, one split of a data set, without the pictures listed for it in the file `path`.
 
     Where folds are drawn from a whole, every split's list counts for the whole, since a fold decides which

@@ -17,11 +17,11 @@ import torch
 from lightning import LightningDataModule
 
 from zfnet.data.batches import Augmentation, Batches
-from zfnet.data.exclusion import read_exclusion, without
-from zfnet.data.image_store import Chosen, Images, find_store
-from zfnet.data.resizing import Resizing, is_drawn, resized
-from zfnet.data.selection import Selection
-from zfnet.data.sources import Source
+from zfnet.data.datasets import Source
+from zfnet.data.exclusion import drop_excluded, read_exclusion
+from zfnet.data.image_store import ImageDataset, Subset, find_store
+from zfnet.data.resizing import Resizing, is_drawn, resize
+from zfnet.data.subset import Selection
 from zfnet.errors import InputError
 
 CROPS = ("ten", "any")
@@ -73,13 +73,15 @@ class ImageData(LightningDataModule):
         name = self.sources["train"].name
         if exclude is not None:
             gone = read_exclusion(exclude, name)
-            self.sources = {split: without(own, split, gone, exclude) for split, own in self.sources.items()}
+            self.sources = {
+                split: drop_excluded(own, split, gone, exclude) for split, own in self.sources.items()
+            }
         if root is not None:
             name += "-" + hashlib.sha256(os.fsencode(Path(root).resolve())).hexdigest()[:8]
         self.folder = Path(store_dir) / name
-        self.images: dict[str, Images] = {}
+        self.images: dict[str, ImageDataset] = {}
 
-    def open(self, split: str) -> Images:
+    def open(self, split: str) -> ImageDataset:
         """One split's store, built if it is not there; of a selection, that of its whole, and what is chosen."""
         source = self.sources[split]
         if not isinstance(source, Selection):
@@ -87,11 +89,11 @@ class ImageData(LightningDataModule):
         images = self._built(source.whole, source.store)
         numbers = {id_: row for row, id_ in enumerate(images.ids)}
         rows = [numbers[id_] for id_ in source.ids if id_ in numbers]  # some may have been unreadable
-        return Chosen(images, torch.tensor(rows, dtype=torch.long))
+        return Subset(images, torch.tensor(rows, dtype=torch.long))
 
-    def _built(self, source: Source, name: str) -> Images:
+    def _built(self, source: Source, name: str) -> ImageDataset:
         if self.resizing is not None:
-            source, name = resized(source, self.resizing), f"{name}-{self.resizing}"
+            source, name = resize(source, self.resizing), f"{name}-{self.resizing}"
         return find_store(source, self.folder, name, self.store_size, self.max_bad, pixels=self.store)
 
     def prepare_data(self) -> None:

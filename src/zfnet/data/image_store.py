@@ -33,8 +33,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from zfnet.data.datasets import Source, modification_stamp
 from zfnet.data.decoding import square
-from zfnet.data.sources import Source, stamp
 from zfnet.data.store_building import Build, check_bad
 from zfnet.data.store_files import REMEDY, compare, lock_folder, map_pixels, read_index, read_parts
 from zfnet.errors import InputError
@@ -44,7 +44,7 @@ VERSION = 1
 log = logging.getLogger(__name__)
 
 
-class Images(Protocol):
+class ImageDataset(Protocol):
     """Square images by number, from a store or decoded each time: the same pixels, labels and order."""
 
     ids: list[str]
@@ -115,10 +115,10 @@ class OnTheFly(_Contents):
 
 
 @dataclass(eq=False, repr=False)
-class Chosen:
+class Subset:
     """The pictures `rows`, (M,) int64 without repeats, of other images, in that order; nothing is copied."""
 
-    base: Images
+    base: ImageDataset
     rows: Tensor
 
     def __post_init__(self) -> None:
@@ -156,7 +156,7 @@ class Chosen:
 
 def find_store(
     source: Source, parent: Path, name: str, size: int, max_bad: int = 10, pixels: bool = True
-) -> Images:
+) -> ImageDataset:
     """The store of `source` in `parent`, found or built.
 
     Its folder is called `name`, size and a hash of its settings, "train-128-0a1b2c3d". One of the same settings
@@ -188,7 +188,7 @@ def build_store(
     max_bad: int = 10,
     workers: int | None = os.cpu_count(),
     pixels: bool = True,
-) -> Images:
+) -> ImageDataset:
     """The complete store in `folder`, built, finished or simply opened; `OnTheFly` with `pixels=False`.
 
     Unreadable images are skipped and listed in unreadable.txt. Raises InputError for more than `max_bad` of
@@ -199,7 +199,7 @@ def build_store(
 
 def _built(
     source: Source, folder: Path, settings: dict[str, Any], max_bad: int, workers: int | None
-) -> Images:
+) -> ImageDataset:
     try:
         if not _is_complete(folder, settings):
             folder.mkdir(parents=True, exist_ok=True)
@@ -252,7 +252,7 @@ def _settings(source: Source, size: int, pixels: bool) -> dict[str, Any]:
         "pixels": pixels,
         "images": len(source),
         "contents": hashlib.sha256(contents.encode()).hexdigest()[:16],
-        "files": hashlib.sha256(stamp(source).encode()).hexdigest()[:16],
+        "files": hashlib.sha256(modification_stamp(source).encode()).hexdigest()[:16],
     }
 
 

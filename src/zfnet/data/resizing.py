@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from zfnet.data.datasets import Source
 from zfnet.data.decoding import EXTREME
-from zfnet.data.sources import Source
 from zfnet.errors import InputError
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -65,7 +65,7 @@ class Resizing:
         return torch.from_numpy(np.array(result)).permute(2, 0, 1)
 
 
-def resized(source: Source, resizing: Resizing) -> Source:
+def resize(source: Source, resizing: Resizing) -> Source:
     """The same images as squares of `resizing.size` pixels."""
     result = copy(source)
     vars(result)["read"] = lambda index: resizing.square(source.read(index))

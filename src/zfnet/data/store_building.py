@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zfnet.data.datasets import Source
 from zfnet.data.decoding import UnreadableImage, square
-from zfnet.data.sources import Source
 from zfnet.data.store_files import compare, hash_of
 from zfnet.errors import InputError
 from zfnet.io import length_of, npy, npz, pwrite, read_back, save, save_lines

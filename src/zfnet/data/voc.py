@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
+from zfnet.data.datasets import Photos, Split
 from zfnet.data.image_files import expand, is_folder
-from zfnet.data.sources import Photos, Split
 from zfnet.errors import InputError, cannot_be_had
 
 CLASSES = [

@@ -5,7 +5,7 @@ from zfnet.deconv.projection import Deconvnet, Patches
 from zfnet.deconv.top_activations import ImageBatch, Top, TopActivations, top_activations
 from zfnet.deconv.units import Unit, Window
 from zfnet.models.default_layers import convolutions, default_layers
-from zfnet.models.reading import lot
+from zfnet.models.introspection import random_subset
 
 __all__ = [
     "Deconvnet",
@@ -19,6 +19,6 @@ __all__ = [
     "convolutions",
     "default_layers",
     "doctor",
-    "lot",
+    "random_subset",
     "top_activations",
 ]

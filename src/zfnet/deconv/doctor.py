@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zfnet.deconv.graph import kind, traced
+from zfnet.deconv.graph import kind, trace_graph
 from zfnet.deconv.rules import Rules
-from zfnet.deconv.swapping import Swapped
+from zfnet.deconv.swapping import DeconvMode
 from zfnet.deconv.tracing import Traced
 from zfnet.errors import InputError
-from zfnet.models.net import ConvNet
-from zfnet.models.reading import input_channels, written
+from zfnet.models.convnet import ConvNet
+from zfnet.models.introspection import input_channels, user_module
 
 NOISE, SIDE = 8, 224  # images, and their side, where none are given
 
@@ -70,7 +70,7 @@ def _some(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers[:12])) + (", ..." if len(numbers) > 12 else "")
 
 
-class _Watching(Swapped):
+class _Watching(DeconvMode):
     """Leaves the share of dead windows, and of shared maxima, on each pooling's node."""
 
     def _max_pool(self, *args: Any, **kwargs: Any) -> Any:
@@ -96,7 +96,7 @@ def _shares(values: Tensor, node: Any) -> tuple[float, float]:
 
 def doctor(model: nn.Module, layers: Sequence[str], images: Tensor | None = None) -> list[Diagnosis]:
     """Examines each of `layers` on `images` (B, C, H, W); without any, on seeded noise, which says less."""
-    model = written(model)
+    model = user_module(model)
     if images is None:
         side = model.image_size if isinstance(model, ConvNet) else SIDE
         if (channels := input_channels(model)) is None:
@@ -116,7 +116,7 @@ def _diagnosis(passed: Traced, layer: str) -> Diagnosis:
     nodes, values = passed.nodes[layer], passed.values[layer]
     if not values.isfinite().all():
         raise InputError(f"layer {layer!r} is not finite: nothing can be said about its maps")
-    vertical, horizontal = traced(nodes).fields
+    vertical, horizontal = trace_graph(nodes).fields
     strongest = values.flatten(2).amax((0, 2)) if values.dim() == 4 else values.amax(0)
     poolings = [
         Pooling(passed.name(node) or "max pooling", *node.metadata["windows"])

@@ -182,7 +182,7 @@ def on_path(
     ]
 
 
-def traced(nodes: list[tuple[Any, list[Any]]]) -> Path:
+def trace_graph(nodes: list[tuple[Any, list[Any]]]) -> Path:
     """The fields and the chain of the nodes on a path."""
     fields: dict[Any, tuple[Field, Field]] = {nodes[0][0]: (Field(), Field())}
     chain: list[Step] | None = []
@@ -199,7 +199,7 @@ def traced(nodes: list[tuple[Any, list[Any]]]) -> Path:
     return Path(fields[nodes[-1][0]], chain[::-1] if chain is not None else None)
 
 
-def trouble(node: Any, inputs: list[Any]) -> str | None:
+def find_trouble(node: Any, inputs: list[Any]) -> str | None:
     """The name of an operation that has no deconvnet, of a node and what it reads on the path."""
     name = kind(node)
     if gate := node.metadata.get("gate"):

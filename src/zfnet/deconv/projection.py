@@ -1,7 +1,7 @@
 """The deconvnet (section 2.1): what in the pixels excites a unit, for any convnet.
 
     deconv = Deconvnet(model)
-    pictures = deconv.project(images, "features.6", [Unit(image=0, map=12, y=6, x=7)])    # (1, 3, H, W)
+    pictures = deconv.project(images, "features.6", [Unit(image=0, channel=12, y=6, x=7)])    # (1, 3, H, W)
 
 A unit of a layer keeps its activation a (a ≤ 0 projects to 0) and everything else there is 0. From there down
 to the pixels: unpool to the switches, rectify, filter with the transposed weights (rules.py). The picture is
@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from zfnet.deconv.rules import Pair, Rules
-from zfnet.deconv.swapping import Swapped
-from zfnet.deconv.tracing import Plan, plan_of, running
+from zfnet.deconv.swapping import DeconvMode
+from zfnet.deconv.tracing import Plan, plan_of, traced_forward
 from zfnet.deconv.units import Unit, Window
 from zfnet.deconv.windows import Chain, cut
 from zfnet.errors import InputError
-from zfnet.models.net import ConvNet
-from zfnet.models.reading import found, input_channels, written
+from zfnet.models.convnet import ConvNet
+from zfnet.models.introspection import find_modules, input_channels, user_module
 from zfnet.models.snapshot import snapshot
 
 AT_ONCE = 16  # pictures that one pass of the general way holds
@@ -67,7 +67,7 @@ class Deconvnet:
         seed: str = "activation",
         others: str = "refuse",
     ) -> None:
-        self.model = written(model)
+        self.model = user_module(model)
         self.rules = Rules(relu, unpool, normalisation, seed, others)
         self._known: tuple[Any, Plan] | None = None  # the last plan, and what it holds for
         self._shape: tuple[int, int, int] | None = None  # of the last images
@@ -94,7 +94,7 @@ class Deconvnet:
                 picture[:, top:bottom, left:right] = part[:, rows, columns]
         return pictures
 
-    def project_map(self, images: Tensor, layer: str, map: int) -> Tensor:
+    def project_channel(self, images: Tensor, layer: str, map: int) -> Tensor:
         """One whole map of `layer` for each image (B, C, H, W), projected at once: (B, C, H, W)."""
         plan = self._planned(images, layer)
         _check([Unit(0, map)], len(images), plan)
@@ -208,7 +208,9 @@ class Deconvnet:
     def _general(self, images: Tensor, layer: str, units: Sequence[Unit]) -> tuple[Tensor, Tensor]:
         """Pictures (N, C, H, W) and activations (N,) by autograd, for any net."""
         image, map, y, x = (
-            torch.tensor([(u.image, u.map, u.y, u.x) for u in units], dtype=torch.long).view(-1, 4).unbind(1)
+            torch.tensor([(u.image, u.channel, u.y, u.x) for u in units], dtype=torch.long)
+            .view(-1, 4)
+            .unbind(1)
         )
         activations = []
 
@@ -230,14 +232,14 @@ class Deconvnet:
         self, images: Tensor, layer: str, seed: Callable[[Tensor, slice], Tensor], part: slice
     ) -> Tensor:
         """Runs up to the layer, and back from `seed(values, part)`."""
-        modules = found(self.model, [layer])
+        modules = find_modules(self.model, [layer])
         reached: list[tuple[GradientEdge, Tensor]] = []
 
         def read(_: str, output: Tensor) -> bool:
             reached.append((get_gradient_edge(output), seed(output.detach(), part)))
             return True
 
-        with running(self.model, Swapped(self.rules), images, modules, read) as (pixels, inputs):
+        with traced_forward(self.model, DeconvMode(self.rules), images, modules, read) as (pixels, inputs):
             self.model(inputs)
         ((edge, start),) = reached
         return torch.autograd.grad(edge, pixels, start)[0]
@@ -259,7 +261,7 @@ def _parts(count: int) -> list[slice]:
 
 def _check(units: Sequence[Unit], images: int, plan: Plan) -> None:
     for unit in units:
-        limits = zip(("image", "map", "y", "x"), (images, *plan.units), strict=True)
+        limits = zip(("image", "channel", "y", "x"), (images, *plan.units), strict=True)
         for name, limit in limits:
             if not 0 <= getattr(unit, name) < limit:
                 what = "there are" if name == "image" else f"{plan.layer} has"

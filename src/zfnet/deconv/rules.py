@@ -34,7 +34,7 @@ Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Sliding:
+class WindowSpec:
     """A window that slides over a map: (vertical, horizontal) each."""
 
     kernel: Pair
@@ -82,7 +82,7 @@ class Rules:
     def asks_for_active(self) -> bool:
         return self.relu != "deconv"
 
-    def unpooled(self, r: Tensor, switches: Tensor, shape: torch.Size, window: Sliding) -> Tensor:
+    def unpooled(self, r: Tensor, switches: Tensor, shape: torch.Size, window: WindowSpec) -> Tensor:
         """R (B, C, h, w) above a pooling → below it, `shape` (B, C, H, W); switches are positions in H * W."""
         height, width = shape[-2:]
         if self.unpool == "sum":
@@ -108,7 +108,7 @@ class Rules:
         return torch.where(last >= 0, flat.gather(2, last.clamp(min=0)), 0).view(shape)
 
 
-def _centres(window: Sliding, axis: int, count: int, size: int) -> Tensor:
+def _centres(window: WindowSpec, axis: int, count: int, size: int) -> Tensor:
     """The middle cell of each window along one axis, within the map."""
     middle = (window.kernel[axis] - 1) // 2 * window.dilation[axis] - window.padding[axis]
     return (torch.arange(count) * window.stride[axis] + middle).clamp(0, size - 1)

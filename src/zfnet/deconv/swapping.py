@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from zfnet.deconv.dependence import Dependence
-from zfnet.deconv.rules import Pair, Rules, Sliding
+from zfnet.deconv.rules import Pair, Rules, WindowSpec
 from zfnet.models.layers import contrast_normalization
 
 RELU = {F.relu, torch.relu, Tensor.relu}
@@ -52,7 +52,7 @@ class Step:
     """One call as the windows need it: what kind it is, its window, and how to do it again."""
 
     kind: str  # conv, pool, relu, norm, scale, average, pad
-    window: Sliding | None = None
+    window: WindowSpec | None = None
     weight: Tensor | None = None  # conv: (out, in / groups, kh, kw); scale: (C,)
     bias: Tensor | None = None  # (out,); scale: (C,)
     groups: int = 1
@@ -90,7 +90,7 @@ class _Relu(torch.autograd.Function):
 
 class _MaxPool(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, window: Sliding, rules: Rules) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, window: WindowSpec, rules: Rules) -> tuple[Tensor, Tensor]:
         out, switches = F.max_pool2d_with_indices(
             x, window.kernel, window.stride, window.padding, window.dilation, window.ceil
         )
@@ -124,7 +124,7 @@ class _Normalisation(torch.autograd.Function):
         return torch.autograd.grad(outputs, inputs, r)[0], None, None
 
 
-class Swapped(TorchFunctionMode):
+class DeconvMode(TorchFunctionMode):
     """Inside, the rules stand in for their calls, and each call's node carries its Step.
 
     `dependence` follows the pass beside it, if there is one.
@@ -222,7 +222,7 @@ class Swapped(TorchFunctionMode):
     ) -> Any:
         kernel = _pair(kernel_size)
         strides = _pair(stride) if stride else kernel
-        window = Sliding(kernel, strides, _pair(padding), _pair(dilation), ceil_mode)
+        window = WindowSpec(kernel, strides, _pair(padding), _pair(dilation), ceil_mode)
         out, switches = self._rule(_MaxPool, input, window, self.rules)
         _left(out, Step("pool", window, size=_size(input)))
         return (out, switches) if return_indices or func is F.max_pool2d_with_indices else out
@@ -274,7 +274,7 @@ def _step(func: Any, args: Any, kwargs: Any) -> Step | None:
             if padding == "same" and any(r % 2 for r in reach):
                 return None  # padded on one side more than on the other
             padding = [r // 2 for r in reach] if padding == "same" else 0
-        window = Sliding(kernel, stride, _pair(padding), dilation)
+        window = WindowSpec(kernel, stride, _pair(padding), dilation)
         return Step(
             "conv",
             window,
@@ -286,14 +286,14 @@ def _step(func: Any, args: Any, kwargs: Any) -> Step | None:
     if name == "avg_pool2d":
         kernel = _pair(_argument(args, kwargs, 1, "kernel_size"))
         stride = _argument(args, kwargs, 2, "stride")
-        window = Sliding(
+        window = WindowSpec(
             kernel, _pair(stride) if stride else kernel, _pair(_argument(args, kwargs, 3, "padding", 0))
         )
         return Step("average", window, size=_size(_argument(args, kwargs, 0, "input")))
     if name == "pad" and _argument(args, kwargs, 2, "mode", "constant") == "constant":
         sides = _argument(args, kwargs, 1, "pad")  # left, right, top, bottom
         if len(sides) == 4 and not _argument(args, kwargs, 3, "value"):
-            window = Sliding((1, 1), padding=(sides[2], sides[0]))
+            window = WindowSpec((1, 1), padding=(sides[2], sides[0]))
             return Step("pad", window, size=_size(_argument(args, kwargs, 0, "input")))
     if func is F.batch_norm:
         words = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")

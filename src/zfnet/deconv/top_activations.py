@@ -28,7 +28,13 @@ from torch.nn import functional as F
 
 from zfnet.deconv.ids import Ids
 from zfnet.errors import InputError
-from zfnet.models.reading import check_called_once, evaluating, found, reading, written
+from zfnet.models.introspection import (
+    capture_outputs,
+    check_called_once,
+    eval_mode,
+    find_modules,
+    user_module,
+)
 from zfnet.progress import progress_bar
 
 
@@ -201,11 +207,11 @@ def top_activations(
         InputError: a layer that does not run once in every batch, or whose channels are not on axis 1; an id that
             returns; values that are not numbers.
     """
-    modules = found(model, layers)
-    model = written(model)
+    modules = find_modules(model, layers)
+    model = user_module(model)
     top = top or TopActivations(layers, k)
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-    with evaluating(model), torch.no_grad(), progress_bar(progress) as bar:
+    with eval_mode(model), torch.no_grad(), progress_bar(progress) as bar:
         task = bar.add_task("", total=None)
         for count, batch in enumerate(batches):
             images, ids = _images_and_ids(batch, top.seen)
@@ -274,5 +280,5 @@ def _search(
         left.discard(layer)
         return not left
 
-    with reading(modules, read, within=batch):
+    with capture_outputs(modules, read, within=batch):
         model(images)

@@ -15,20 +15,20 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from zfnet.deconv.dependence import Dependence
-from zfnet.deconv.graph import Path, on_path, traced, trouble
+from zfnet.deconv.graph import Path, find_trouble, on_path, trace_graph
 from zfnet.deconv.rules import Pair, Rules
-from zfnet.deconv.swapping import Swapped
+from zfnet.deconv.swapping import DeconvMode
 from zfnet.deconv.units import Unit, Window
 from zfnet.errors import InputError, one_line
 from zfnet.models.eager import not_checkpointed
+from zfnet.models.introspection import capture_outputs, eval_mode, find_modules, plain_name, user_module
 from zfnet.models.layout import Layout
-from zfnet.models.reading import evaluating, found, plain_name, reading, written
 
 
 @contextmanager
-def running(
+def traced_forward(
     model: nn.Module,
-    mode: Swapped,
+    mode: DeconvMode,
     images: Tensor,
     modules: dict[str, nn.Module],
     read: Callable[[str, Tensor], bool | None],
@@ -38,7 +38,7 @@ def running(
 
     What `read` gets has a `mode.dependence` that knows all of it.
     """
-    with torch.inference_mode(False), torch.enable_grad(), evaluating(model), not_checkpointed():
+    with torch.inference_mode(False), torch.enable_grad(), eval_mode(model), not_checkpointed():
         pixels = images.detach().clone().requires_grad_()
         mode.dependence = dependence = Dependence(pixels)
 
@@ -49,7 +49,7 @@ def running(
                 node.metadata.setdefault("gate", reason)
             return read(layer, output)
 
-        with reading(modules, informed, needed), mode, dependence:
+        with capture_outputs(modules, informed, needed), mode, dependence:
             yield pixels, pixels.clone()
             dependence.mark()
 
@@ -60,11 +60,11 @@ class Traced:
     InputError for a layer that does not run exactly once, or that has no units.
     """
 
-    def __init__(self, model: nn.Module, mode: Swapped, images: Tensor, layers: list[str]) -> None:
-        model = written(model)
+    def __init__(self, model: nn.Module, mode: DeconvMode, images: Tensor, layers: list[str]) -> None:
+        model = user_module(model)
         self.modules = dict(model.named_modules())
         names = {module: name for name, module in self.modules.items()}
-        targets = {layer: names[module] for layer, module in found(model, layers).items()}
+        targets = {layer: names[module] for layer, module in find_modules(model, layers).items()}
         self.values: dict[str, Tensor] = {}
         self._places: dict[Any, str] = {}
         edges: dict[str, list[Any]] = {layer: [] for layer in layers}
@@ -83,7 +83,10 @@ class Traced:
                 edges[layer].append(get_gradient_edge(output).node if output.requires_grad else None)
                 self.values[layer] = output.detach().clone()
 
-        with running(model, mode, images, self.modules, read, set(targets.values())) as (pixels, inputs):
+        with traced_forward(model, mode, images, self.modules, read, set(targets.values())) as (
+            pixels,
+            inputs,
+        ):
             try:
                 with Layout(inputs) as axes:
                     layout.append(axes)
@@ -120,7 +123,7 @@ class Traced:
         """What has no deconvnet between a layer and the pixels: "features.1 (GELU): gelu"."""
         result = []
         for node, inputs in self.nodes[layer]:
-            if what := trouble(node, inputs):
+            if what := find_trouble(node, inputs):
                 name = self.name(node)
                 shown = plain_name(name)
                 result.append(
@@ -157,7 +160,7 @@ class Plan:
 
 def plan_of(model: nn.Module, rules: Rules, image: Tensor, layer: str) -> Plan:
     """The plan of a layer for images like `image` (1, C, H, W); InputError when it has no deconvnet."""
-    passed = Traced(model, Swapped(rules), image, [layer])
+    passed = Traced(model, DeconvMode(rules), image, [layer])
     if rules.others == "refuse" and (troubles := passed.troubles(layer)):
         raise InputError(
             f"{troubles[0]} has no deconvnet, which knows ReLU, max pooling, contrast normalisation and what is "
@@ -165,7 +168,7 @@ def plan_of(model: nn.Module, rules: Rules, image: Tensor, layer: str) -> Plan:
         )
     maps, *rest = passed.values[layer].shape[1:]
     size = (image.shape[2], image.shape[3])
-    return Plan(layer, size, traced(passed.nodes[layer]), (maps, *(rest or (1, 1))))
+    return Plan(layer, size, trace_graph(passed.nodes[layer]), (maps, *(rest or (1, 1))))
 
 
 def _unfit(model: nn.Module, images: Tensor, error: RuntimeError) -> InputError:

@@ -11,12 +11,12 @@ one thread), which wins where there are many.
 from torch import Tensor
 from torch.nn import functional as F
 
-from zfnet.deconv.rules import Sliding
+from zfnet.deconv.rules import WindowSpec
 
 FEW = 4  # maps below
 
 
-def transposed(r: Tensor, weight: Tensor, window: Sliding, groups: int) -> Tensor:
+def transpose_convolution(r: Tensor, weight: Tensor, window: WindowSpec, groups: int) -> Tensor:
     """R (N, out, h, w) above a convolution with `weight` (out, in / groups, kh, kw) → below it, unpadded."""
     stride = window.stride[0]
     few = groups == 1 and weight.shape[1] <= FEW and stride > 1

@@ -1,6 +1,6 @@
 """A unit of a layer, and the window of pixels that it sees.
 
-Unit(image=0, map=12, y=6, x=7)
+Unit(image=0, channel=12, y=6, x=7)
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Unit:
     """A unit of some layer: which image, which feature map, and where; y = x = 0 in a fully connected layer."""
 
     image: int
-    map: int
+    channel: int
     y: int = 0
     x: int = 0
 

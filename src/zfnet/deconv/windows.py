@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from zfnet.deconv.rules import Pair, Rules
 from zfnet.deconv.swapping import Step
-from zfnet.deconv.transposed import transposed
+from zfnet.deconv.transposed import transpose_convolution
 from zfnet.deconv.units import Unit
 
 MEMORY = 2**25  # floats that the windows of one batch of units fill: 128 MB
@@ -28,13 +28,13 @@ MEMORY = 2**25  # floats that the windows of one batch of units fill: 128 MB
 
 def cut(images: Tensor, which: Tensor, starts: Tensor, shape: Sequence[int], fill: float = 0.0) -> Tensor:
     """Windows of `shape` at `starts` (N, 2) from images[which]: (N, C, h, w), `fill` beyond the border."""
-    windows = gathered(images, which, starts, shape)
-    outside = beyond(starts, shape, (images.shape[2], images.shape[3]), windows.device)
+    windows = gather_windows(images, which, starts, shape)
+    outside = beyond_border(starts, shape, (images.shape[2], images.shape[3]), windows.device)
     # in place: a masked_fill by a mask of one channel gives another memory format
     return windows if outside is None else windows.masked_fill_(outside, fill)
 
 
-def gathered(images: Tensor, which: Tensor, starts: Tensor, shape: Sequence[int]) -> Tensor:
+def gather_windows(images: Tensor, which: Tensor, starts: Tensor, shape: Sequence[int]) -> Tensor:
     """Windows as `cut` gives them, with the nearest cell beyond the border."""
     height, width = images.shape[2:]
     y = starts[:, 0, None] + torch.arange(shape[0])  # (N, h)
@@ -43,7 +43,7 @@ def gathered(images: Tensor, which: Tensor, starts: Tensor, shape: Sequence[int]
     return images[which[:, None, None], :, rows, columns].permute(0, 3, 1, 2)  # channels last
 
 
-def beyond(starts: Tensor, shape: Sequence[int], size: Pair, device: torch.device) -> Tensor | None:
+def beyond_border(starts: Tensor, shape: Sequence[int], size: Pair, device: torch.device) -> Tensor | None:
     """Cells of windows that a map of `size` does not have, (N, 1, h, w); None when it has them all."""
     ends = starts + torch.tensor(shape)
     if not len(starts) or (int(starts.min()) >= 0 and bool((ends <= torch.tensor(size)).all())):
@@ -113,11 +113,13 @@ class Chain:
         return starts
 
     def _project(self, images: Tensor, units: Sequence[Unit], shapes: list[Pair]) -> tuple[Tensor, Tensor]:
-        starts, maps = self._starts(units), torch.tensor([unit.map for unit in units])
+        starts, maps = self._starts(units), torch.tensor([unit.channel for unit in units])
         values = cut(images, torch.tensor([unit.image for unit in units]), starts[0], shapes[0])
         kept: list[Any] = []
         for i, step in enumerate(self.steps):
-            missing = None if step.window is None else beyond(starts[i], shapes[i], step.size, values.device)
+            missing = (
+                None if step.window is None else beyond_border(starts[i], shapes[i], step.size, values.device)
+            )
             if step.kind == "conv":
                 if missing is not None and i > 0:
                     values = values.masked_fill_(missing, 0)
@@ -171,7 +173,7 @@ class Chain:
             w = step.window
             assert w is not None
             assert step.weight is not None
-            r = transposed(r, step.weight, w, step.groups)
+            r = transpose_convolution(r, step.weight, w, step.groups)
         return r if missing is None else r.masked_fill_(missing, 0)
 
 

@@ -1,9 +1,9 @@
 """What a network is: rows of a table, the tables, the net, its geometry; and torchvision's nets."""
 
-from zfnet.models.architectures import ALEXNET, ZFNET, edited
+from zfnet.models.architectures import ALEXNET, ZFNET, apply_edit
+from zfnet.models.convnet import ConvNet, convnet
 from zfnet.models.geometry import Geometry, geometry, smallest_image
 from zfnet.models.layers import ContrastNormalization, Conv, Linear, Pool
-from zfnet.models.net import ConvNet, convnet
 from zfnet.models.pretrained import torchvision_model
 
 __all__ = [
@@ -15,8 +15,8 @@ __all__ = [
     "Geometry",
     "Linear",
     "Pool",
+    "apply_edit",
     "convnet",
-    "edited",
     "geometry",
     "smallest_image",
     "torchvision_model",

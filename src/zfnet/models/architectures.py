@@ -12,7 +12,7 @@ from typing import Any
 
 from zfnet.errors import InputError
 from zfnet.models.layers import Conv, Layer, Linear, Pool
-from zfnet.validation import check, declared
+from zfnet.validation import check, declared_types
 
 Table = dict[str, Layer]
 Edit = Mapping[str, Mapping[str, Any] | None]
@@ -48,7 +48,7 @@ ZFNET: Table = {
 ARCHITECTURES: dict[str, Table] = {"alexnet": ALEXNET, "zfnet": ZFNET}
 
 
-def edited(table: Table, edit: Edit) -> Table:
+def apply_edit(table: Table, edit: Edit) -> Table:
     """`table` with `edit` applied; unknown layers or fields and a missing classifier raise InputError."""
     if unknown := sorted(set(edit) - set(table)):
         raise InputError(f"model.edit names unknown layers {unknown}: this net has {', '.join(table)}")
@@ -77,7 +77,7 @@ def edited(table: Table, edit: Edit) -> Table:
 
 
 def _changed(name: str, row: Layer, changes: Mapping[str, Any]) -> Layer:
-    kinds = {**declared(type(row)), "pool": Mapping[str, int] | None}
+    kinds = {**declared_types(type(row)), "pool": Mapping[str, int] | None}
     check(changes, kinds, f"model.edit.{name}.")
     try:
         pool = changes.get("pool")

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from zfnet.errors import InputError, one_line
-from zfnet.models.net import ConvNet
-from zfnet.models.reading import input_channels, written
+from zfnet.models.convnet import ConvNet
+from zfnet.models.introspection import input_channels, user_module
 from zfnet.models.tracing import Trace, trace
 
 SHOWN = 5  # layers of a net that is no ConvNet
@@ -23,7 +23,7 @@ SIDES = (224, 299, 256, 384, 192, 128, 112, 96, 64, 48, 32, 28)  # of images to 
 def convolutions(model: nn.Module, image: Tensor | None = None) -> list[str]:
     """A ConvNet's convolutional stages; of any other net up to five of `activated_convolutions`, evenly spread over
     its depth, the first and the last among them."""
-    model = written(model)
+    model = user_module(model)
     if isinstance(model, ConvNet):
         return [name for name in model.geometry if "." not in name]
     names = activated_convolutions(model, image)
@@ -70,7 +70,7 @@ def top_layer(model: nn.Module, image: Tensor) -> str:
     Raises:
         InputError: where there is none.
     """
-    model = written(model)
+    model = user_module(model)
     if isinstance(model, ConvNet):
         names = list(model.table)
         if len(names) > 1:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zfnet.errors import InputError
-from zfnet.models.reading import evaluating, reading, written
+from zfnet.models.introspection import capture_outputs, eval_mode, user_module
 from zfnet.models.tracing import WEIGHTED, hookable, trace
 
 ROUNDING = 1e-4  # of a sum of probabilities in float32
@@ -40,7 +40,7 @@ class ClassOutputs:
         outputs = check_classes(self.name, outputs, count)
         if not self.probabilities:
             return outputs
-        if not are_probabilities(outputs):
+        if not is_probabilities(outputs):
             raise InputError(
                 f"{self.name} gives probabilities for some images and not for others: P(class) cannot be told"
             )
@@ -70,7 +70,7 @@ def class_outputs(model: nn.Module, images: Tensor, outputs: Any = None) -> Clas
     )
     last = passed.value(passed.output)
     op = None if last is None else last.op
-    probabilities = are_probabilities(given) and op not in WEIGHTED  # sums of weights are so by chance
+    probabilities = is_probabilities(given) and op not in WEIGHTED  # sums of weights are so by chance
     if op in SIGMOIDS:
         raise InputError(
             f"{name} ends in a sigmoid, a yes or no for each class: there is no P(class) among others; give the net "
@@ -94,7 +94,7 @@ def check_logits(model: nn.Module, images: Tensor, classes: int) -> None:
     Raises:
         InputError: the outputs are probabilities already, are not (B, classes), or as in `class_outputs`.
     """
-    with torch.no_grad(), evaluating(model):
+    with torch.no_grad(), eval_mode(model):
         outputs = model(images)
     if class_outputs(model, images, outputs).probabilities:
         raise InputError(
@@ -107,13 +107,13 @@ def check_logits(model: nn.Module, images: Tensor, classes: int) -> None:
 
 def first_not_finite(model: nn.Module, image: Tensor) -> str:
     """The first module whose output for an image (1, C, H, W) is not finite; "" for the model itself."""
-    model, names = written(model), list[str]()
+    model, names = user_module(model), list[str]()
 
     def read(name: str, output: Tensor) -> bool:
         names.append(name)
         return not output.isfinite().all()
 
-    with torch.no_grad(), evaluating(model), reading(hookable(model), read, needed=()):
+    with torch.no_grad(), eval_mode(model), capture_outputs(hookable(model), read, needed=()):
         model(image.clone())
     return names[-1]
 
@@ -137,7 +137,7 @@ def check_classes(name: str, outputs: Any, count: int | None = None) -> Tensor:
     return outputs
 
 
-def are_probabilities(outputs: Tensor) -> bool:
+def is_probabilities(outputs: Tensor) -> bool:
     """Whether all rows (B, classes) are distributions: not negative, of sum 1 within rounding."""
     sums = outputs.double().sum(1)
     tolerance = max(ROUNDING, torch.finfo(outputs.dtype).eps)

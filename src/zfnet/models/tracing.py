@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from zfnet.models.reading import evaluating, plain_name, reading, written
+from zfnet.models.introspection import capture_outputs, eval_mode, plain_name, user_module
 
 CONVOLUTIONS = {"conv2d", "conv_transpose2d"}
 WEIGHTED = CONVOLUTIONS | {
@@ -257,14 +257,19 @@ class Trace(TorchFunctionMode):
 
 def trace(model: nn.Module, image: Tensor) -> Trace:
     """Runs `model` in eval mode on an image (1, C, H, W), and leaves no trace on it."""
-    model = written(model)
+    model = user_module(model)
     modules = hookable(model)
     passed = Trace(linear=len(modules) == len(list(model.modules())))
 
     def note(name: str, output: Tensor) -> None:
         passed.note(plain_name(name), modules[name], output)
 
-    with torch.inference_mode(False), torch.no_grad(), evaluating(model), reading(modules, note, needed=()):
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        eval_mode(model),
+        capture_outputs(modules, note, needed=()),
+    ):
         image = image.clone()
         with passed:
             passed.output = model(image)

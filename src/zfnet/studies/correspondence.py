@@ -16,14 +16,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from zfnet.analysis.correspondence import RANDOM, SignChange, correspondence, masked, random_places
+from zfnet.analysis.correspondence import RANDOM, SignChange, correspondence, mask_square, random_places
 from zfnet.errors import InputError
+from zfnet.model_on_data import ModelOnData
+from zfnet.studies.json_output import write_json
 from zfnet.studies.layers import middle_and_top
 from zfnet.studies.objects import knows_objects
-from zfnet.studies.paper import CORRESPONDENCE
-from zfnet.studies.parts import from_csv, pictures_with
-from zfnet.studies.results import write_json
-from zfnet.studies.subject import Subject
+from zfnet.studies.parts import pictures_with, read_parts
+from zfnet.studies.reference_results import CORRESPONDENCE
 from zfnet.validation import Count, Seed, Share
 from zfnet.viz import save_png
 from zfnet.viz.correspondence import Row, correspondence_sheet
@@ -35,7 +35,7 @@ SHOWN, DRAWN = 8, 2  # images, and of their random squares, in the figure
 
 
 def study(
-    subject: Subject,
+    subject: ModelOnData,
     folder: Path,
     parts: str | None,
     parts_side: Count,
@@ -58,7 +58,7 @@ def study(
     if images < 2:
         raise InputError(f"images={images}: correspondence is between images, two at least")
     if parts:
-        known = from_csv(parts, subject, parts_side)
+        known = read_parts(parts, subject, parts_side)
         names = list(names or dict.fromkeys(name for own in known.values() for name in own))
     elif knows_objects(subject):
         known, names = None, list(names or NAMES)
@@ -113,7 +113,7 @@ def table(found: dict[str, dict[str, SignChange]], images: int, side: int) -> li
 
 
 def _rows(
-    subject: Subject,
+    subject: ModelOnData,
     inputs: Tensor,
     places: dict[str, Tensor],
     control: Tensor,
@@ -123,7 +123,7 @@ def _rows(
     """The images, each part masked, random squares, and their numbers (once)."""
 
     def row(name: str, at: Tensor | None, changes: dict[str, SignChange]) -> Row:
-        shown = inputs if at is None else masked(inputs, at[: len(inputs)], side)
+        shown = inputs if at is None else mask_square(inputs, at[: len(inputs)], side)
         pictures = subject.prepare.undone(shown.cpu()).clamp(0, 1)
         return Row(name.replace("_", " "), pictures, [_said(layer, each) for layer, each in changes.items()])
 

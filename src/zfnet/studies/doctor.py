@@ -11,14 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from zfnet.deconv import default_layers, doctor
-from zfnet.studies.results import write_json
-from zfnet.studies.subject import Subject
+from zfnet.model_on_data import ModelOnData
+from zfnet.studies.json_output import write_json
 from zfnet.validation import Count
 
 log = logging.getLogger(__name__)
 
 
-def study(subject: Subject, folder: Path, layers: Sequence[str] | None, images: Count) -> None:
+def study(subject: ModelOnData, folder: Path, layers: Sequence[str] | None, images: Count) -> None:
     """Examines `layers` on so many pictures of the subject."""
     layers = list(layers) if layers else default_layers(subject.net, subject.inputs([0]))
     count = len(subject.images)

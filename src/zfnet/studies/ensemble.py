@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from zfnet.data.preprocessing import CENTRE
 from zfnet.errors import InputError
+from zfnet.metrics import error_metrics
+from zfnet.model_on_data import ModelOnData, some_of
 from zfnet.models.outputs import ClassOutputs, class_outputs
-from zfnet.studies.paper import IMAGENET, Errors
-from zfnet.studies.results import write_json
-from zfnet.studies.subject import Subject, some_of
+from zfnet.probing.feature_extraction import cached_features
+from zfnet.studies.json_output import write_json
+from zfnet.studies.reference_results import IMAGENET, Errors
 from zfnet.training.checkpoint import Card, read_checkpoint
-from zfnet.training.classifier import error_metrics
-from zfnet.training.features import kept_features
 from zfnet.viz import save_png
 from zfnet.viz.ensemble import ErrorRow, errors_table
 
@@ -62,7 +62,7 @@ class Row:
     top5_error: float | None
 
 
-def study(subjects: Sequence[Subject], folder: Path, ckpt: str | Sequence[str] | None, kept: str) -> None:
+def study(subjects: Sequence[ModelOnData], folder: Path, ckpt: str | Sequence[str] | None, kept: str) -> None:
     """Measures each net, each group of one config, and all of them together."""
     if ckpt is None:
         raise InputError("an ensemble is of nets that train.py made: ckpt=[CHECKPOINT,CHECKPOINT,...]")
@@ -73,7 +73,7 @@ def study(subjects: Sequence[Subject], folder: Path, ckpt: str | Sequence[str] |
         for subject, path, name in zip(subjects, paths, run_names(paths), strict=True)
     ]
     labels = subjects[0].images.labels
-    rows = [row(label, group, crops, labels) for label, group, crops in lines(members)]
+    rows = [row(label, group, crops, labels) for label, group, crops in table_lines(members)]
     source, count = subjects[0].source.name, len(labels)
     title = f"Error (%) on {count:,} pictures of {source}"
     log.info("%s", title)
@@ -87,7 +87,7 @@ def study(subjects: Sequence[Subject], folder: Path, ckpt: str | Sequence[str] |
     write_json({"rows": [vars(each) for each in rows]}, folder / "ensemble.json", indent=1)
 
 
-def check(subjects: Sequence[Subject], paths: Sequence[str]) -> None:
+def check(subjects: Sequence[ModelOnData], paths: Sequence[str]) -> None:
     """Raises InputError unless all nets know the data set's classes and are shown the same pictures."""
     first = subjects[0].images
     for subject, path in zip(subjects, paths, strict=True):
@@ -106,12 +106,12 @@ def check(subjects: Sequence[Subject], paths: Sequence[str]) -> None:
         raise InputError(f"ckpt={list(paths)}: names a checkpoint twice, which would count twice")
 
 
-def member(subject: Subject, path: str, name: str, kept: Path) -> Member:
+def member(subject: ModelOnData, path: str, name: str, kept: Path) -> Member:
     """A net with its outputs, computed or found."""
     card = read_checkpoint(Path(path))["card"]
     given = class_outputs(subject.net, subject.inputs([0]))
     whole = nn.Sequential(OrderedDict(net=subject.net))  # what it gives may be more than its last module does
-    outputs = kept_features(
+    outputs = cached_features(
         whole,
         subject.prepare,
         subject.images,
@@ -123,7 +123,7 @@ def member(subject: Subject, path: str, name: str, kept: Path) -> Member:
     return Member(name, path, {**card["model"], "image_size": card["image_size"]}, outputs, given)
 
 
-def lines(members: Sequence[Member]) -> Iterator[tuple[str, list[Member], int]]:
+def table_lines(members: Sequence[Member]) -> Iterator[tuple[str, list[Member], int]]:
     """The table's rows as (name, nets, crops)."""
     for crops in (1, 10):
         for each in members:
@@ -147,12 +147,12 @@ def row(name: str, group: Sequence[Member], crops: int, labels: Tensor) -> Row:
     errors = error_metrics(group[0].outputs.shape[2], "")
     for start in range(0, len(labels), CHUNK):
         chosen = slice(start, start + CHUNK)
-        errors.update(together([each.logits(chosen) for each in group], crops), labels[chosen])
+        errors.update(combine([each.logits(chosen) for each in group], crops), labels[chosen])
     found = {key: value.item() for key, value in errors.compute().items()}
     return Row(name, [each.ckpt for each in group], crops, found["top1_error"], found.get("top5_error"))
 
 
-def together(logits: Sequence[Tensor], crops: int) -> Tensor:
+def combine(logits: Sequence[Tensor], crops: int) -> Tensor:
     """The mean softmax (B, C) over nets and over ten crops or the centre one, of logits (B, 10, C) each."""
     chosen = slice(None) if crops == 10 else slice(CENTRE, CENTRE + 1)
     return torch.stack([each[:, chosen].double().softmax(2).mean(1) for each in logits]).mean(0)

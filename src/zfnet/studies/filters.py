@@ -21,9 +21,9 @@ from torch import Tensor
 from zfnet.analysis import filters as measures
 from zfnet.deconv import Deconvnet, Top, Unit, top_activations
 from zfnet.errors import InputError
+from zfnet.model_on_data import ModelOnData
+from zfnet.studies.json_output import write_json
 from zfnet.studies.layers import two_layers
-from zfnet.studies.results import write_json
-from zfnet.studies.subject import Subject
 from zfnet.validation import Count
 from zfnet.viz import save_png
 from zfnet.viz.filters import FirstLayer, filters_sheet
@@ -34,7 +34,7 @@ RINGS = tuple(i / 32 for i in range(1, 17))  # cycles per pixel, up to Nyquist
 
 
 @dataclass
-class Examined:
+class FilterReport:
     """A net's first layer, what layer 2 projects, and the numbers."""
 
     name: str
@@ -43,7 +43,7 @@ class Examined:
     numbers: dict[str, Any]
 
 
-def study(subjects: Sequence[Subject], folder: Path, maps: Count, names: Sequence[str] | None) -> None:
+def study(subjects: Sequence[ModelOnData], folder: Path, maps: Count, names: Sequence[str] | None) -> None:
     """Measures each net on its pictures, and draws them above one another."""
     if names is not None and len(names) != len(subjects):
         raise InputError(f"names={list(names)}: {len(subjects)} nets need as many names")
@@ -51,7 +51,7 @@ def study(subjects: Sequence[Subject], folder: Path, maps: Count, names: Sequenc
         raise InputError(f"maps={maps}: at least one map must be drawn")
     letters = "abcdefghijklmnopqrstuvwxyz" if len(subjects) > 1 else [""]
     nets = [
-        examined(subject, names[i] if names else f"{type(subject.net).__name__} {letters[i % 26]}".strip())
+        examine(subject, names[i] if names else f"{type(subject.net).__name__} {letters[i % 26]}".strip())
         for i, subject in enumerate(subjects)
     ]
     for net in nets:
@@ -62,7 +62,7 @@ def study(subjects: Sequence[Subject], folder: Path, maps: Count, names: Sequenc
     save_png(sheet, folder / "filters.png")
 
 
-def examined(subject: Subject, name: str) -> Examined:
+def examine(subject: ModelOnData, name: str) -> FilterReport:
     """All the numbers of one net."""
     net, deconv = subject.net, Deconvnet(subject.net)
     first, second, between = two_layers(net, subject.inputs([0]))
@@ -82,7 +82,9 @@ def examined(subject: Subject, name: str) -> Examined:
     peaks = torch.bucketize(
         measures.peak_frequency(weights), torch.tensor(measures.BANDS, dtype=torch.float64), right=True
     )
-    periods = [p for p in sorted({stride, pooled}) if p > 1 and measures.resolved(p, *pictures.shape[-2:])]
+    periods = [
+        p for p in sorted({stride, pooled}) if p > 1 and measures.resolved_layers(p, *pictures.shape[-2:])
+    ]
     numbers = {
         "layers": [first, second],
         "filters": [len(weights), *weights.shape[-2:]],
@@ -96,7 +98,7 @@ def examined(subject: Subject, name: str) -> Examined:
         "maps": {layer: len(top[layer].values) for layer in (first, second)},
         "aliasing": [_grid(pictures, patches, period) for period in periods],
     }
-    return Examined(name, weights.detach().cpu(), pictures, numbers)
+    return FilterReport(name, weights.detach().cpu(), pictures, numbers)
 
 
 def _jump(deconv: Deconvnet, layer: str, size: int) -> int:
@@ -106,7 +108,7 @@ def _jump(deconv: Deconvnet, layer: str, size: int) -> int:
     return right - left
 
 
-def _projected(subject: Subject, deconv: Deconvnet, layer: str, top: Top) -> tuple[Tensor, Tensor]:
+def _projected(subject: ModelOnData, deconv: Deconvnet, layer: str, top: Top) -> tuple[Tensor, Tensor]:
     """The live maps' strongest units, the strongest first: projections (M, 3, h, w), and the pictures there."""
     order = [int(map) for map in top.values[:, 0].argsort(descending=True) if top.values[map, 0] > 0]
     pictures, images = [], []
@@ -136,7 +138,7 @@ def _by_band(numbers: Tensor) -> dict[str, float]:
     return dict(zip(("low", "middle", "high"), numbers.tolist(), strict=True))
 
 
-def _said(net: Examined) -> str:
+def _said(net: FilterReport) -> str:
     """The numbers in a few lines."""
     n = net.numbers
     count, height, width = n["filters"]
@@ -163,7 +165,7 @@ def _said(net: Examined) -> str:
     return "\n    ".join(lines)
 
 
-def _drawable(net: Examined, maps: int) -> FirstLayer:
+def _drawable(net: FilterReport, maps: int) -> FirstLayer:
     n, strongest = net.numbers, net.projections[:maps]
     return FirstLayer(
         net.name, net.filters, strongest, n["stride"], n["rms"], n["dominance"], _rings(net.filters)

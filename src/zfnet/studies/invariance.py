@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zfnet.analysis.invariance import IDENTITY, Response, invariance, transformed
+from zfnet.analysis.invariance import IDENTITY, Response, invariance, transform
 from zfnet.errors import InputError
+from zfnet.model_on_data import ModelOnData
 from zfnet.models.outputs import class_outputs
+from zfnet.studies.json_output import write_json
 from zfnet.studies.layers import ends
-from zfnet.studies.results import write_json
-from zfnet.studies.subject import Subject
 from zfnet.validation import Count, Number, Positive, Seed
 from zfnet.viz.invariance import Row, draw_invariance
 
@@ -44,7 +44,7 @@ EXAMPLES = {"translation": (0, 0.5, 1), "scale": (0, 0.5, 1), "rotation": (0, 0.
 
 
 def study(
-    subject: Subject,
+    subject: ModelOnData,
     folder: Path,
     layers: Sequence[str] | None,
     images: Count,
@@ -72,7 +72,7 @@ def study(
     pixels = [shift * subject.crop / SIDE for shift in amounts["translation"]]
     answers = invariance(subject.net, inputs, layers, targets, pixels, amounts["scale"], amounts["rotation"])
     dead = [layer for layer, none in zip(layers, answers["translation"].dead.tolist(), strict=True) if none]
-    summary = summarised(answers, amounts, layers)
+    summary = summarize(answers, amounts, layers)
     for line in summary:
         log.info("%s", _told(line))
     rows = [_row(subject, inputs[:SHOWN], kind, amounts[kind], answer) for kind, answer in answers.items()]
@@ -93,7 +93,7 @@ def study(
     write_json(result, folder / "invariance.json")
 
 
-def true_classes(subject: Subject, chosen: list[int], inputs: Tensor) -> tuple[Tensor, list[str], bool]:
+def true_classes(subject: ModelOnData, chosen: list[int], inputs: Tensor) -> tuple[Tensor, list[str], bool]:
     """The classes whose probability is followed, their names, and whether they are the data set's own labels."""
     with torch.inference_mode():
         parts = [subject.net(part) for part in inputs.split(subject.batch_size)]
@@ -105,7 +105,7 @@ def true_classes(subject: Subject, chosen: list[int], inputs: Tensor) -> tuple[T
     return targets, names, labels is not None
 
 
-def summarised(
+def summarize(
     answers: dict[str, Response], amounts: dict[str, list[float]], layers: list[str]
 ) -> list[dict[str, Any]]:
     """Means over the images at some amounts, either direction, and over all amounts but the identity."""
@@ -148,10 +148,10 @@ def _numbers(answer: Response, layers: list[str]) -> dict[str, Any]:
     }
 
 
-def _row(subject: Subject, inputs: Tensor, kind: str, amounts: list[float], answer: Response) -> Row:
+def _row(subject: ModelOnData, inputs: Tensor, kind: str, amounts: list[float], answer: Response) -> Row:
     """What the figure shows of a transformation: the inputs at three amounts, and the curves of all images."""
     at = [round(part * (len(amounts) - 1)) for part in EXAMPLES[kind]]
-    moved = [transformed(inputs, kind, [answer.amounts[i]] * len(inputs)) for i in at]
+    moved = [transform(inputs, kind, [answer.amounts[i]] * len(inputs)) for i in at]
     examples = torch.stack([subject.prepare.undone(each.cpu()).clamp(0, 1) for each in moved], 1)
     ticks = [f"{amounts[i]:g}{UNIT[kind]}" for i in at]
     low, high = answer.distances[0], answer.distances[-1]

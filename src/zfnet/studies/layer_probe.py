@@ -2,7 +2,7 @@
 
     python analyze.py analysis=layer_probe ckpt=outputs/train/demo/checkpoints/last.ckpt data=caltech101
 
-For each number of training pictures, fold, layer and head ("svm", "softmax", of zfnet.training.linear) a classifier
+For each number of training pictures, fold, layer and head ("svm", "softmax", of probing.linear_probe) a classifier
 is fitted on the layer's features and tested on the fold's other pictures: mean accuracy per class, its mean and
 deviation over the folds, beside the paper's. The strength of the fit is chosen on a fifth of the training pictures
 that is held out; maps larger than `pool` x `pool` are averaged down to it. The features of the whole data set are
@@ -22,17 +22,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zfnet.data.image_store import Chosen, Images, ImageStore, OnTheFly
-from zfnet.data.selection import Selection
+from zfnet.data.image_store import ImageDataset, ImageStore, OnTheFly, Subset
+from zfnet.data.subset import Selection
 from zfnet.errors import InputError
+from zfnet.model_on_data import ModelOnData, images_fingerprint
+from zfnet.probing.feature_extraction import cached_features
+from zfnet.probing.linear_probe import GramFeatures, Kind, choose_strength, class_accuracy, fit_linear_probe
 from zfnet.progress import progress_bar
+from zfnet.studies.json_output import write_json
 from zfnet.studies.layers import all_but_classifier, papers_numbers
-from zfnet.studies.paper import LAYERS
-from zfnet.studies.results import write_json
-from zfnet.studies.resuming import images_fingerprint, load_progress, save_progress
-from zfnet.studies.subject import Subject
-from zfnet.training.features import kept_features
-from zfnet.training.linear import Kind, Rotated, chosen_strength, class_accuracy, fit_readout
+from zfnet.studies.reference_results import LAYERS
+from zfnet.studies.resuming import load_progress, save_progress
 from zfnet.validation import Count, Positive, Seed
 from zfnet.viz.layer_probe import Line, draw_probe
 
@@ -53,7 +53,7 @@ class Fold:
 
 
 def study(
-    subject: Subject,
+    subject: ModelOnData,
     folder: Path,
     images_per_class: Annotated[Sequence[Count], Field(min_length=1)],
     folds: Count,
@@ -73,7 +73,7 @@ def study(
         raise InputError(
             f"folds={folds}, images_per_class={list(images_per_class)}, heads={list(heads)}: at least one of each"
         )
-    whole = subject.images.base if isinstance(subject.images, Chosen) else subject.images
+    whole = subject.images.base if isinstance(subject.images, Subset) else subject.images
     drawn = [
         Fold(k, number, *(_rows(subject, whole, split, k, number) for split in ("train", "val")))
         for k in images_per_class
@@ -82,7 +82,7 @@ def study(
     settings = {"layers": layers, "pool": pool, "strengths": list(strengths), "seed": seed}
     data = images_fingerprint(whole, subject.source.name)
     done = _Done(folder / "probed.json", settings, {**subject.fingerprint(), "data": data, **settings})
-    features = kept_features(
+    features = cached_features(
         subject.net, subject.prepare, whole, layers, _folder(whole, kept), pool, batch_size=subject.batch_size
     )
     with progress_bar() as bar:
@@ -159,7 +159,7 @@ def _measured(found: Any) -> dict[str, dict[str, float]]:
     return found
 
 
-def _rows(subject: Subject, whole: Images, split: str, k: int, fold: int) -> Tensor:
+def _rows(subject: ModelOnData, whole: ImageDataset, split: str, k: int, fold: int) -> Tensor:
     """The pictures of one split of one fold, by their rows in the whole."""
     source = subject.source
     if not isinstance(source, Selection) or source.redrawn is None:
@@ -172,7 +172,7 @@ def _rows(subject: Subject, whole: Images, split: str, k: int, fold: int) -> Ten
     return torch.tensor([numbers[id_] for id_ in chosen.ids if id_ in numbers])  # some may be unreadable
 
 
-def _folder(whole: Images, kept: str) -> Path:
+def _folder(whole: ImageDataset, kept: str) -> Path:
     """Where the data set's features are kept, those of transfer=frozen too."""
     name = whole.folder.parent.name if isinstance(whole, ImageStore | OnTheFly) else "features"
     return Path(kept) / name
@@ -185,13 +185,13 @@ def _probe(
     missing = [head for head in heads if not done.get(layer, fold.per_class, fold.number, head)]
     if not missing:
         return
-    few = Rotated(features[fold.train])
+    few = GramFeatures(features[fold.train])
     test, truth = few.of(features[fold.test]), labels[fold.test]
     for head in missing:
         wanted = labels[fold.train]
         strengths, seed = done.settings["strengths"], done.settings["seed"]
-        strength = chosen_strength(few.train, wanted, head, strengths, seed=seed)
-        accuracy = class_accuracy(fit_readout(few.train, wanted, head, strength).scores(test), truth)
+        strength = choose_strength(few.train, wanted, head, strengths, seed=seed)
+        accuracy = class_accuracy(fit_linear_probe(few.train, wanted, head, strength).scores(test), truth)
         done.put(layer, fold.per_class, fold.number, head, {"accuracy": accuracy, "strength": strength})
         told = (layer, head, fold.per_class, fold.number, 100 * accuracy, strength)
         log.info("%s, %s, %d per class, fold %d: %.1f %% (strength %g)", *told)

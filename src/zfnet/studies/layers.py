@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from zfnet.errors import InputError
+from zfnet.models.convnet import ConvNet
 from zfnet.models.default_layers import convolutions, default_layers, top_layer
-from zfnet.models.net import ConvNet
 from zfnet.models.tracing import trace
 
 

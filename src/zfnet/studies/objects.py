@@ -14,7 +14,7 @@ from torch import Tensor
 from zfnet.data.csv_files import read_csv
 from zfnet.data.preprocessing import centre_crop
 from zfnet.errors import InputError
-from zfnet.studies.subject import Subject
+from zfnet.model_on_data import ModelOnData
 
 COLUMNS = ("image", "x0", "y0", "x1", "y1")
 Places = dict[str, tuple[float, float]]
@@ -28,12 +28,12 @@ class Object:
     parts: Places
 
 
-def knows_objects(subject: Subject) -> bool:
+def knows_objects(subject: ModelOnData) -> bool:
     """Whether the data set itself says where its objects are."""
     return hasattr(subject.source, "annotation")
 
 
-def object_of(subject: Subject, index: int) -> Object:
+def object_of(subject: ModelOnData, index: int) -> Object:
     """The object of a picture, as the data set knows it; parts beyond the crop are left out."""
     top, left, _ = centre_crop(subject.images.size, subject.crop).tolist()
     known, end = subject.annotation(index), subject.crop - 0.5
@@ -42,7 +42,7 @@ def object_of(subject: Subject, index: int) -> Object:
     return Object(known.mask[top : top + subject.crop, left : left + subject.crop], inside)
 
 
-def known_masks(subject: Subject, boxes: str | None, count: int) -> dict[int, Tensor]:
+def object_masks(subject: ModelOnData, boxes: str | None, count: int) -> dict[int, Tensor]:
     """Up to `count` pictures of the subject, evenly spread, whose objects are known: index → mask (crop, crop)."""
     if boxes is not None:
         masks = read_boxes(boxes, subject.crop)

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zfnet.analysis.occlusion import Sweep, occlusion_sweep
-from zfnet.deconv import Deconvnet, ImageBatch, Top, default_layers, lot, top_activations
+from zfnet.analysis.occlusion.sweep import Sweep, occlusion_sweep
+from zfnet.deconv import Deconvnet, ImageBatch, Top, default_layers, random_subset, top_activations
 from zfnet.errors import InputError
-from zfnet.studies.results import write_json
-from zfnet.studies.subject import Subject
+from zfnet.model_on_data import ModelOnData
+from zfnet.studies.json_output import write_json
 from zfnet.validation import Count, Number, Whole
 from zfnet.viz.occlusion import Row, draw_occlusion
 
@@ -32,7 +32,7 @@ SEARCHED = 500  # pictures among which they are looked for
 
 
 def study(
-    subject: Subject,
+    subject: ModelOnData,
     folder: Path,
     layer: str | None,
     images: Count | Sequence[Whole],
@@ -100,12 +100,12 @@ def study(
     write_json(settings | {"images": numbers}, folder / "occlusion.json", indent=1)
 
 
-def _chosen(subject: Subject, images: int | Sequence[int]) -> list[int]:
+def _chosen(subject: ModelOnData, images: int | Sequence[int]) -> list[int]:
     count = len(subject.images)
     if isinstance(images, int):
         if images < 1:
             raise InputError(f"images={images}: at least one picture must be swept")
-        return lot(count, images).tolist()
+        return random_subset(count, images).tolist()
     if not images:
         raise InputError("images=[]: name one picture at least, or say how many")
     if beyond := [index for index in images if not 0 <= index < count]:
@@ -113,7 +113,7 @@ def _chosen(subject: Subject, images: int | Sequence[int]) -> list[int]:
     return list(images)
 
 
-def _deconvnet(subject: Subject, layer: str) -> Deconvnet | None:
+def _deconvnet(subject: ModelOnData, layer: str) -> Deconvnet | None:
     """What projects the layer's maps; None, and a warning, where they have no deconvnet."""
     deconv = Deconvnet(subject.net)
     try:
@@ -125,18 +125,18 @@ def _deconvnet(subject: Subject, layer: str) -> Deconvnet | None:
 
 
 def _whole_map(deconv: Deconvnet, image: Tensor, layer: str, number: int) -> Tensor:
-    return deconv.project_map(image, layer, number).cpu()
+    return deconv.project_channel(image, layer, number).cpu()
 
 
-def _searched(subject: Subject, layer: str) -> Top:
+def _searched(subject: ModelOnData, layer: str) -> Top:
     """What excites each map of the layer most, among some pictures of the split."""
-    some = lot(len(subject.images), SEARCHED)
+    some = random_subset(len(subject.images), SEARCHED)
     batches = (ImageBatch(subject.inputs(part.tolist()), part) for part in some.split(subject.batch_size))
     return top_activations(subject.net, batches, [layer], OTHERS + 1, progress=False)[layer]
 
 
 def _others(
-    subject: Subject, deconv: Deconvnet, layer: str, number: int, images: list[int], own: int
+    subject: ModelOnData, deconv: Deconvnet, layer: str, number: int, images: list[int], own: int
 ) -> list[Tensor]:
     """The same map's projections for the best of `images`, without `own`."""
     found = [index for index in images if index not in (-1, own)][:OTHERS]

@@ -21,17 +21,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zfnet.analysis.overlap import SIDE, Pairs, joined, near_duplicates, shrunk
-from zfnet.data import Batches, ImageData, Images
+from zfnet.analysis.overlap import SIDE, Pairs, join_groups, near_duplicates, shrink
+from zfnet.data import Batches, ImageData, ImageDataset
+from zfnet.data.datasets import photos
 from zfnet.data.exclusion import read_exclusion, write_exclusion
 from zfnet.data.image_files import expand, is_folder
-from zfnet.data.image_store import Chosen
-from zfnet.data.sources import photos
+from zfnet.data.image_store import Subset
 from zfnet.errors import InputError
 from zfnet.io import length_of, mapped, writing
+from zfnet.model_on_data import images_fingerprint
 from zfnet.progress import progress_bar
-from zfnet.studies.results import write_json
-from zfnet.studies.resuming import DELETE, images_fingerprint, load_progress, save_progress
+from zfnet.studies.json_output import write_json
+from zfnet.studies.resuming import DELETE, load_progress, save_progress
 from zfnet.validation import Share
 from zfnet.viz import save_png
 from zfnet.viz.overlap import AlikePair, overlap_sheet
@@ -49,12 +50,12 @@ class Part:
     """Pictures of one split, and those they are compared with; None: with themselves."""
 
     split: str
-    images: Images
+    images: ImageDataset
     name: str  # of the others
-    others: Images | None
+    others: ImageDataset | None
 
     @property
-    def second(self) -> Images:
+    def second(self) -> ImageDataset:
         return self.images if self.others is None else self.others
 
     def fingerprint(self) -> dict[str, Any]:
@@ -67,7 +68,7 @@ class Part:
 
 
 @dataclass
-class Alike:
+class DuplicateGroup:
     """A near-duplicate: the picture to be left out, and the one that stays."""
 
     part: Part
@@ -79,13 +80,13 @@ class Alike:
 
 def study(data: ImageData, folder: Path, against: str | None, exclude: str | None, threshold: Share) -> None:
     """Compares the data set's splits with one another, or with the photos below the folder `against`."""
-    parts = compared(data, against, exclude)
+    parts = compare(data, against, exclude)
     fingerprint = {"threshold": threshold, **{part.split: part.fingerprint() for part in parts}}
     _check_begun(folder, fingerprint)
-    found: list[Alike] = []
+    found: list[DuplicateGroup] = []
     for part in parts:
         start = time.monotonic()
-        pairs = searched(part, folder, threshold, fingerprint)
+        pairs = search(part, folder, threshold, fingerprint)
         seconds, counts = time.monotonic() - start, (len(part.images), len(part.second), len(pairs.first))
         log.info("%s: %d and %d pictures, %d near-duplicates, %.1f s", part, *counts, seconds)
         found += [_alike(part, *pair) for pair in zip(*(each.tolist() for each in pairs), strict=True)]
@@ -115,7 +116,7 @@ def study(data: ImageData, folder: Path, against: str | None, exclude: str | Non
         log.info("to leave %d pictures out: data.exclude=%s", count, folder / "exclude.csv")
 
 
-def compared(data: ImageData, against: str | None, exclude: str | None) -> list[Part]:
+def compare(data: ImageData, against: str | None, exclude: str | None) -> list[Part]:
     """What is compared with what."""
     train, val = (getattr(source, "whole", source) for source in data.sources.values())
     if train.ids == val.ids:  # folds of one whole, or photos that are both
@@ -130,17 +131,17 @@ def compared(data: ImageData, against: str | None, exclude: str | None) -> list[
     return [Part("train", mine["train"], "val", mine["val"])]
 
 
-def _whole(data: ImageData, exclude: str | None) -> Images:
+def _whole(data: ImageData, exclude: str | None) -> ImageDataset:
     """All pictures that folds are drawn from."""
     images = data.open("train")
-    images = images.base if isinstance(images, Chosen) else images
+    images = images.base if isinstance(images, Subset) else images
     if exclude is None:
         return images
     gone = set().union(*read_exclusion(exclude, data.sources["train"].name).values())
-    return Chosen(images, torch.tensor([row for row, id_ in enumerate(images.ids) if id_ not in gone]))
+    return Subset(images, torch.tensor([row for row, id_ in enumerate(images.ids) if id_ not in gone]))
 
 
-def _below(against: str, data: ImageData) -> Images:
+def _below(against: str, data: ImageData) -> ImageDataset:
     """All photos below a folder, stored like the data set's."""
     if not is_folder(expand(against)):
         raise InputError(f"against={against}: no such folder; name one with photos in it, at any depth")
@@ -166,13 +167,13 @@ def _begun(found: Any) -> bool:
     return found
 
 
-def searched(part: Part, folder: Path, threshold: float, fingerprint: dict[str, Any]) -> Pairs:
+def search(part: Part, folder: Path, threshold: float, fingerprint: dict[str, Any]) -> Pairs:
     """All pairs of a part; what was found and made small before a kill is taken up again."""
     first = kept_small(part.images, folder / f"{part.split}.small")
     second = None if part.others is None else kept_small(part.others, folder / "with.small")
     state = folder / f"search_{part.split}.pt"
     counts = len(first), len(first if second is None else second)
-    start, before = load_progress(state, fingerprint, partial(_found, *counts)) or (0, joined([]))
+    start, before = load_progress(state, fingerprint, partial(_found, *counts)) or (0, join_groups([]))
     parts = [before]
     saved = time.monotonic()
     with progress_bar() as bar:
@@ -181,9 +182,9 @@ def searched(part: Part, folder: Path, threshold: float, fingerprint: dict[str, 
             parts.append(pairs)
             bar.update(task, completed=done)
             if time.monotonic() - saved > SAVED_EVERY:
-                save_progress(state, fingerprint, [done, *joined(parts)])
+                save_progress(state, fingerprint, [done, *join_groups(parts)])
                 saved = time.monotonic()
-    return joined(parts)
+    return join_groups(parts)
 
 
 def _found(first: int, second: int, state: Any) -> tuple[int, Pairs]:
@@ -191,7 +192,7 @@ def _found(first: int, second: int, state: Any) -> tuple[int, Pairs]:
     done, pairs = state[0], Pairs(*state[1:])
     if type(done) is not int or not 0 < done <= first:
         raise ValueError(f"{done} of {first} pictures")
-    for each, like in zip(pairs, joined([]), strict=True):
+    for each, like in zip(pairs, join_groups([]), strict=True):
         if each.dim() != 1 or len(each) != len(pairs.first) or each.dtype != like.dtype:
             raise ValueError(f"pairs of {each.dtype}, {tuple(each.shape)}")
     for rows, count in ((pairs.first, done), (pairs.second, second)):
@@ -202,7 +203,7 @@ def _found(first: int, second: int, state: Any) -> tuple[int, Pairs]:
     return done, pairs
 
 
-def kept_small(images: Images, path: Path) -> Tensor:
+def kept_small(images: ImageDataset, path: Path) -> Tensor:
     """All pictures made small, uint8 (N, 32, 32, 3), in a file that is read when touched; one that was begun is
     finished."""
     picture = SIDE * SIDE * 3
@@ -220,25 +221,25 @@ def kept_small(images: Images, path: Path) -> Tensor:
     return mapped(path, (len(images), SIDE, SIDE, 3), torch.uint8, DELETE)
 
 
-def _small(images: Images, begun: int) -> Iterator[Tensor]:
+def _small(images: ImageDataset, begun: int) -> Iterator[Tensor]:
     """Batches of small pictures after the first `begun`."""
     batches = Batches(images, images.size, BATCH)
     batches.load_state_dict({"epoch": 0, "seen": begun})
     for batch in batches:
-        yield shrunk(batch.images[batch.rows])
+        yield shrink(batch.images[batch.rows])
 
 
-def _alike(part: Part, first: int, second: int, correlation: float, mirrored: bool) -> Alike:
+def _alike(part: Part, first: int, second: int, correlation: float, mirrored: bool) -> DuplicateGroup:
     image, other = (first, second) if part.others is not None else (second, first)
-    return Alike(part, image, other, correlation, mirrored)
+    return DuplicateGroup(part, image, other, correlation, mirrored)
 
 
-def _ids(part: Part, found: list[Alike]) -> list[str]:
+def _ids(part: Part, found: list[DuplicateGroup]) -> list[str]:
     """The pictures of a part to leave out, in its order."""
     return [part.images.ids[row] for row in sorted({pair.image for pair in found if pair.part is part})]
 
 
-def _listed(pair: Alike) -> dict[str, Any]:
+def _listed(pair: DuplicateGroup) -> dict[str, Any]:
     part = pair.part
     return {
         "split": part.split,
@@ -250,7 +251,7 @@ def _listed(pair: Alike) -> dict[str, Any]:
     }
 
 
-def _drawable(pair: Alike) -> AlikePair:
+def _drawable(pair: DuplicateGroup) -> AlikePair:
     part = pair.part
     return AlikePair(
         pair.correlation,

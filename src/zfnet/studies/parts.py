@@ -18,8 +18,8 @@ from torch import Tensor
 from zfnet.analysis.correspondence import free_places
 from zfnet.data.csv_files import read_csv
 from zfnet.errors import InputError
+from zfnet.model_on_data import ModelOnData
 from zfnet.studies.objects import Places, object_of
-from zfnet.studies.subject import Subject
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Chosen:
 
 
 def pictures_with(
-    subject: Subject,
+    subject: ModelOnData,
     names: Sequence[str],
     known: dict[int, Places] | None,
     count: int,
@@ -76,7 +76,7 @@ def pictures_with(
     return Chosen(images, by_part, torch.stack(masks) if masks else None, left_out)
 
 
-def from_csv(path: str, subject: Subject, side: int) -> dict[int, Places]:
+def read_parts(path: str, subject: ModelOnData, side: int) -> dict[int, Places]:
     """The parts of each image of the subject that a csv names, in pixels of its centre crop."""
     if side < 1:
         raise InputError(
@@ -113,7 +113,7 @@ def from_csv(path: str, subject: Subject, side: int) -> dict[int, Places]:
 
 
 def _lot(
-    subject: Subject, classes: Sequence[str] | None, known: dict[int, Places] | None, seed: int
+    subject: ModelOnData, classes: Sequence[str] | None, known: dict[int, Places] | None, seed: int
 ) -> Iterator[int]:
     """Images to ask for parts, in the order of a lot: those that the csv names, of the classes chosen."""
     if unknown := sorted(set(classes or ()) - set(subject.images.classes)):

@@ -13,16 +13,18 @@ import torch
 from torch import Tensor
 
 from zfnet.analysis.localisation import energy_inside
-from zfnet.analysis.pointing import METHODS, grown, pointing, strongest
+from zfnet.analysis.pointing import METHODS, dilate, pointing, strongest
 from zfnet.deconv import Unit
-from zfnet.models.net import ConvNet
+from zfnet.model_on_data import ModelOnData
+from zfnet.models.convnet import ConvNet
 from zfnet.progress import progress_bar
-from zfnet.studies.subject import Subject
 
 SIGMA, TOLERANCE = 0.02, 0.03  # of the image's side: of the smoothing, and what a pointer may miss by
 
 
-def located_by(subject: Subject, located: str | None, layer: str, masks: dict[int, Tensor]) -> dict[str, Any]:
+def localization_scores(
+    subject: ModelOnData, located: str | None, layer: str, masks: dict[int, Tensor]
+) -> dict[str, Any]:
     """Pointing and energy of each method on pictures with masks, asked of a unit of the layer `located`; None
     stands for the true or the most probable class, and for `layer` where a class cannot be asked for."""
     net, indices = subject.net, list(masks)
@@ -56,7 +58,7 @@ def located_by(subject: Subject, located: str | None, layer: str, masks: dict[in
             "energy": energy_inside(whole[:, None], nowhere, truth).nanmean().item(),
         }
     methods["chance"] = {
-        "pointing": grown(truth, tolerance).float().mean().item(),
+        "pointing": dilate(truth, tolerance).float().mean().item(),
         "energy": truth.float().mean().item(),
     }
     of = "the strongest unit"

@@ -11,10 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import nn
-
-from zfnet.data.image_store import Chosen, Images
-from zfnet.fingerprint import check_fingerprint, digest
+from zfnet.fingerprint import check_fingerprint
 from zfnet.io import read_json, read_torch, save_json, save_torch
 
 DELETE = "delete it to start again"
@@ -54,35 +51,3 @@ def load_progress(path: Path, fingerprint: Mapping[str, Any], parse: Callable[[A
     if not os.path.lexists(path):
         return None
     return (read_json if path.suffix == ".json" else read_torch)(path, DELETE, checked)
-
-
-def net_fingerprint(net: nn.Module) -> str:
-    """A net by its modules, their plain attributes, and the values of all tensors."""
-    modules = [
-        [name, f"{type(module).__module__}.{type(module).__qualname__}", repr(_plain(vars(module)))]
-        for name, module in net.named_modules()
-    ]
-    tensors = [*net.named_parameters(), *net.named_buffers()]
-    each = [[name, digest(tensor)] for name, tensor in tensors]
-    return f"{type(net).__name__} {digest(modules, each)}"
-
-
-def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    kinds = (bool, int, float, str, tuple, type(None))
-    names = sorted(
-        name for name, value in attributes.items() if isinstance(value, kinds) and name != "training"
-    )
-    return {name: attributes[name] for name in names}
-
-
-def images_fingerprint(images: Images, name: str) -> dict[str, Any]:
-    """Images by their ids, labels and size, and by the mean of the set that they are chosen from."""
-    base = images.base if isinstance(images, Chosen) else images
-    ends = f": {images.ids[0]} ... {images.ids[-1]}" if images.ids else ""
-    return {
-        "images": f"{len(images)} of {name}{ends} ({digest(images.ids)})",
-        "classes": digest(images.classes),
-        "labels": digest(images.labels),
-        "size": images.size,
-        "mean": digest(base.mean),
-    }

@@ -21,14 +21,14 @@ from zfnet.data import ImageData
 from zfnet.data.preprocessing import Preprocessing
 from zfnet.errors import InputError, one_line
 from zfnet.io import save
+from zfnet.launch.distributed import check_started_once
+from zfnet.launch.malloc import keep_freed_memory
+from zfnet.launch.run_dirs import config_folder, hold
+from zfnet.model_on_data import ModelOnData
 from zfnet.models.pretrained import ExpectedInput, class_names, input_of
-from zfnet.studies.subject import Subject
 from zfnet.training.checkpoint import build_net, listed, load, read_checkpoint
 from zfnet.training.data_config import check_same_data, checked_data, linked_data
-from zfnet.training.fit import own_words
-from zfnet.training.folders import config_folder, hold
-from zfnet.training.memory import keep_freed_memory
-from zfnet.training.ranks import check_started_once
+from zfnet.training.fit import translate_hydra_errors
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +50,9 @@ def analyze(cfg: DictConfig) -> None:
     if completed and (folder / ".hydra").is_dir():
         save(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(cfg).encode(errors="surrogateescape"))
     keep_freed_memory()
-    with own_words():
+    with translate_hydra_errors():
         study = instantiate(cfg.study)
-        _look(study, shown(study, cfg), folder)
+        _look(study, what_is_shown(study, cfg), folder)
     written = sorted(path.name for path in folder.iterdir() if path.suffix in WRITTEN)
     log.info("in %s: %s", folder, ", ".join(written))
 
@@ -63,12 +63,14 @@ def _look(study: Callable[..., None], what: Any, folder: Path) -> None:
         study(what, folder)
     except (RuntimeError, AssertionError):
         for subject in what if isinstance(what, list) else [what]:
-            if isinstance(subject, Subject):
+            if isinstance(subject, ModelOnData):
                 subject.check_takes_images()
         raise
 
 
-def shown(study: Callable[..., None], cfg: DictConfig) -> list[str] | ImageData | Subject | list[Subject]:
+def what_is_shown(
+    study: Callable[..., None], cfg: DictConfig
+) -> list[str] | ImageData | ModelOnData | list[ModelOnData]:
     """What a study's first word asks for."""
     word = first_word(study)
     if word == "runs":
@@ -154,7 +156,7 @@ def first_word(study: Callable[..., None]) -> str:
     return next(iter(inspect.signature(study).parameters))
 
 
-def subjects_for(study: Callable[..., None], cfg: DictConfig) -> Subject | list[Subject]:
+def subjects_for(study: Callable[..., None], cfg: DictConfig) -> ModelOnData | list[ModelOnData]:
     """One net, or a list for a study whose first word is `subjects`: ckpt=[A,B]."""
     complete_data(cfg)
     several = first_word(study) == "subjects"
@@ -171,7 +173,7 @@ def runs_of(cfg: DictConfig) -> list[str]:
     return list(cfg.runs) if OmegaConf.is_list(cfg.runs) else [cfg.runs]
 
 
-def subject_of(cfg: DictConfig) -> Subject:
+def subject_of(cfg: DictConfig) -> ModelOnData:
     """The net of `ckpt=` or `model=`, and the split of `data=` that it is shown."""
     if (cfg.ckpt is None) == ("model" not in cfg):
         raise InputError(
@@ -199,7 +201,7 @@ def subject_of(cfg: DictConfig) -> Subject:
         prepare.set_mean(images.mean)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = net.to(memory_format=torch.channels_last).to(device)
-    return Subject(net, prepare, images, data.sources[cfg.split], classes, data.batch_size)
+    return ModelOnData(net, prepare, images, data.sources[cfg.split], classes, data.batch_size)
 
 
 def _data(cfg: DictConfig, image_size: int, expected: ExpectedInput | None = None) -> ImageData:

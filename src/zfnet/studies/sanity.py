@@ -17,13 +17,13 @@ from typing import Any
 
 from torch import Tensor
 
-from zfnet.analysis.sanity import checks, similarity
+from zfnet.analysis.sanity import sanity_checks, similarity
 from zfnet.deconv import Deconvnet, Unit, default_layers, top_activations
 from zfnet.errors import InputError
-from zfnet.studies.objects import known_masks
-from zfnet.studies.pointing import located_by
-from zfnet.studies.results import write_json
-from zfnet.studies.subject import Subject
+from zfnet.model_on_data import ModelOnData
+from zfnet.studies.json_output import write_json
+from zfnet.studies.objects import object_masks
+from zfnet.studies.pointing import localization_scores
 from zfnet.studies.top_activations import chosen_maps
 from zfnet.validation import Count, Seed, Whole
 from zfnet.viz import save_png
@@ -46,7 +46,7 @@ class Checked:
 
 
 def study(
-    subject: Subject,
+    subject: ModelOnData,
     folder: Path,
     layer: str | None,
     maps: Count | Sequence[Whole],
@@ -58,7 +58,7 @@ def study(
 ) -> None:
     """Both halves, a figure and the numbers."""
     layer = layer or default_layers(subject.net, subject.inputs([0]))[-1]
-    masks = known_masks(subject, boxes, images)
+    masks = object_masks(subject, boxes, images)
     checked = _checked(subject, layer, maps, k, seed)
     similar = _similar(checked)
     for name, label in labels(similar).items():
@@ -68,7 +68,7 @@ def study(
             log.info(
                 "%s: cosine %.2f, rank correlation %.2f with the original", label, *similar[name].values()
             )
-    where = located_by(subject, located, layer, masks) if masks else {}
+    where = localization_scores(subject, located, layer, masks) if masks else {}
     for name, numbers in where.get("methods", {}).items():
         shares = (100 * share for share in numbers.values())
         log.info("%s: points at the object %.0f %%, energy %.0f %%", name, *shares)
@@ -77,7 +77,7 @@ def study(
     save_png(_sheet(layer, checked, similar, where), folder / "sanity.png")
 
 
-def _checked(subject: Subject, layer: str, maps: int | Sequence[int], k: int, seed: int) -> Checked:
+def _checked(subject: ModelOnData, layer: str, maps: int | Sequence[int], k: int, seed: int) -> Checked:
     """The k strongest units of each map, and every check of them."""
     top = top_activations(subject.net, subject.batches(), [layer], k, total=len(subject.images))[layer]
     live = (top.values[:, 0] > 0).nonzero()[:, 0].tolist()
@@ -98,8 +98,8 @@ def _checked(subject: Subject, layer: str, maps: int | Sequence[int], k: int, se
         others = {chosen[0]: next((map for map in live if map != chosen[0]), (chosen[0] + 1) % count)}
     images = subject.inputs(indices)
     elsewhere = subject.inputs([_another(indices, i, len(subject.images)) for i in range(len(indices))])
-    pictures = checks(
-        subject.net, images, elsewhere, layer, units, [others[unit.map] for unit in units], seed
+    pictures = sanity_checks(
+        subject.net, images, elsewhere, layer, units, [others[unit.channel] for unit in units], seed
     )
     patches = (
         Deconvnet(subject.net).patches(images, layer, units).of(subject.pixels(indices), units, fill=0.5)
@@ -127,7 +127,7 @@ def _sheet(
     layer: str, checked: Checked, similar: dict[str, dict[str, float]], where: dict[str, Any]
 ) -> Tensor:
     """Of each map a panel of all its pictures, and the numbers."""
-    maps = [unit.map for unit in checked.units]
+    maps = [unit.channel for unit in checked.units]
     shown = list(dict.fromkeys(maps))[:SHOWN]
     columns = [[i for i, map in enumerate(maps) if map == each] for each in shown]
     rows = [

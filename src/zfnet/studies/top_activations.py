@@ -27,15 +27,15 @@ from zfnet.deconv import (
     TopActivations,
     Unit,
     default_layers,
-    lot,
+    random_subset,
     top_activations,
 )
 from zfnet.errors import InputError
+from zfnet.model_on_data import ModelOnData
 from zfnet.progress import progress_bar
+from zfnet.studies.json_output import write_json
 from zfnet.studies.objects import knows_objects, object_of
-from zfnet.studies.results import write_json
 from zfnet.studies.resuming import load_progress, save_progress
-from zfnet.studies.subject import Subject
 from zfnet.validation import Count, Whole
 from zfnet.viz import FeaturePanel, feature_sheet, save_png
 
@@ -46,17 +46,17 @@ LOTS = 20  # times that chance is drawn
 
 
 @dataclass
-class Excited:
+class TopPatches:
     """A map's best pictures, by index, and what the deconvnet shows in each."""
 
-    map: int
+    channel: int
     images: list[int]
     units: list[Unit]
     patches: Patches
 
 
 def study(
-    subject: Subject, folder: Path, layers: Sequence[str] | None, maps: Count | Sequence[Whole], k: Count
+    subject: ModelOnData, folder: Path, layers: Sequence[str] | None, maps: Count | Sequence[Whole], k: Count
 ) -> None:
     """Searches the subject's pictures and writes the sheets and the numbers into `folder`."""
     layers = list(layers) if layers else default_layers(subject.net, subject.inputs([0]))
@@ -68,10 +68,12 @@ def study(
         for layer in layers:
             drawn = []
             for number in chosen[layer]:
-                drawn.append(excited(subject, deconv, layer, number, top[layer]))
+                drawn.append(top_patches(subject, deconv, layer, number, top[layer]))
                 bar.update(task, advance=k)
             filters = deconv.filters(layer, subject.crop)
-            panels = [_panel(subject, each, None if filters is None else filters[each.map]) for each in drawn]
+            panels = [
+                _panel(subject, each, None if filters is None else filters[each.channel]) for each in drawn
+            ]
             save_png(
                 feature_sheet(_title(subject, deconv, layer, k, len(drawn)), panels), folder / f"{layer}.png"
             )
@@ -81,7 +83,7 @@ def study(
     (folder / "search.pt").unlink(missing_ok=True)
 
 
-def excited(subject: Subject, deconv: Deconvnet, layer: str, number: int, top: Top) -> Excited:
+def top_patches(subject: ModelOnData, deconv: Deconvnet, layer: str, number: int, top: Top) -> TopPatches:
     """Map `number` of a layer, with its best pictures projected."""
     row = top.of(torch.tensor([number]))
     images, ys, xs = (part[0].tolist() for part in (row.images, row.y, row.x))
@@ -89,22 +91,22 @@ def excited(subject: Subject, deconv: Deconvnet, layer: str, number: int, top: T
         Unit(rank, number, y, x) for rank, (y, x) in enumerate(zip(ys, xs, strict=True)) if images[rank] >= 0
     ]
     images = images[: len(units)]
-    return Excited(number, images, units, deconv.patches(subject.inputs(images), layer, units))
+    return TopPatches(number, images, units, deconv.patches(subject.inputs(images), layer, units))
 
 
-def _panel(subject: Subject, each: Excited, filter: Tensor | None) -> FeaturePanel:
+def _panel(subject: ModelOnData, each: TopPatches, filter: Tensor | None) -> FeaturePanel:
     pixels = each.patches.of(subject.pixels(each.images), each.units, fill=0.5)
-    return FeaturePanel(each.map, each.patches.pictures.cpu(), pixels, each.patches.values.cpu(), filter)
+    return FeaturePanel(each.channel, each.patches.pictures.cpu(), pixels, each.patches.values.cpu(), filter)
 
 
-def _title(subject: Subject, deconv: Deconvnet, layer: str, k: int, maps: int) -> str:
+def _title(subject: ModelOnData, deconv: Deconvnet, layer: str, k: int, maps: int) -> str:
     window = deconv.window(layer, Unit(0, 0), subject.crop)
     field = f"{window.bottom - window.top} x {window.right - window.left}"
     pictures = f"{len(subject.images):,} pictures of {subject.source.name}"
     return f"{layer}: the {k} strongest activations of {maps} maps among {pictures}; units see {field} pixels"
 
 
-def _entries(subject: Subject, deconv: Deconvnet, layer: str, top: Top) -> list[list[dict[str, Any]]]:
+def _entries(subject: ModelOnData, deconv: Deconvnet, layer: str, top: Top) -> list[list[dict[str, Any]]]:
     """For each map its best pictures: image id, place in the map, activation, and the pixels that the unit sees."""
     result = []
     for number in range(len(top.values)):
@@ -125,7 +127,9 @@ def _entries(subject: Subject, deconv: Deconvnet, layer: str, top: Top) -> list[
     return result
 
 
-def _on_objects(subject: Subject, deconv: Deconvnet, layer: str, drawn: list[Excited]) -> dict[str, float]:
+def _on_objects(
+    subject: ModelOnData, deconv: Deconvnet, layer: str, drawn: list[TopPatches]
+) -> dict[str, float]:
     """The mean share of the projections' energy on the pictures' objects, and moved to units drawn by lot."""
     units = [unit for each in drawn for unit in each.units]
     masks = torch.stack([object_of(subject, image).mask for each in drawn for image in each.images])
@@ -154,13 +158,13 @@ def chosen_maps(maps: int | Sequence[int], count: int, layer: str) -> list[int]:
     if isinstance(maps, int):
         if maps < 1:
             raise InputError(f"maps={maps}: at least one map must be drawn")
-        return lot(count, maps).tolist()
+        return random_subset(count, maps).tolist()
     if beyond := [map for map in maps if not 0 <= map < count]:
         raise InputError(f"maps={list(maps)}: {layer} has maps 0 to {count - 1}, no {beyond[0]}")
     return list(maps)
 
 
-def _searched(subject: Subject, path: Path, layers: list[str], k: int) -> TopActivations:
+def _searched(subject: ModelOnData, path: Path, layers: list[str], k: int) -> TopActivations:
     """The search over all pictures, going on from `path` if it was stopped."""
     fingerprint = {**subject.fingerprint(), "layers": layers, "k": k}
     top = load_progress(path, fingerprint, partial(_restored, layers, k, len(subject.images)))

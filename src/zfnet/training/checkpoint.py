@@ -25,6 +25,7 @@ from zfnet.fingerprint import check_fingerprint
 from zfnet.models import convnet, torchvision_model
 from zfnet.models.pretrained import input_of, load_plain
 from zfnet.training.classifier import Classifier
+from zfnet.versions import translate
 
 Card = dict[str, Any]
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
@@ -141,7 +142,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: is damaged ({place}: {first['msg']}); give another checkpoint of the run"
         ) from error
-    return checkpoint
+    written = {key: translate(checkpoint[key]) for key in ("card", "fingerprint") if key in checkpoint}
+    return checkpoint | written
 
 
 def check_card(card: Card, path: Path, expected: Card) -> None:

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from zfnet.data import ImageData
 from zfnet.data.caltech import caltech101, caltech256, class_folders
-from zfnet.data.embedded import creatures, creatures_few
-from zfnet.data.sources import cifar10, folder, imagenet, imagenette, photos
+from zfnet.data.datasets import cifar10, folder, imagenet, imagenette, photos
+from zfnet.data.embedded_datasets import creatures, creatures_few
 from zfnet.data.voc import voc2012
 from zfnet.errors import InputError
 from zfnet.fingerprint import flat

@@ -9,6 +9,7 @@ sweep each job is a process of its own (see jobs.py).
 
 import json
 import logging
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,42 +28,48 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig, MissingMandatoryValue, OmegaConf, read_write
+from torch import nn
 
 from zfnet.config import Training, check_config
 from zfnet.data import ImageData
+from zfnet.data.preprocessing import Preprocessing
 from zfnet.errors import InputError, one_line
 from zfnet.io import FULL, save, writing
-from zfnet.models.pretrained import with_transforms
-from zfnet.training import folders
+from zfnet.launch import run_dirs
+from zfnet.launch.distributed import check_started_once, start_ranks_as_ours
+from zfnet.launch.malloc import keep_freed_memory
+from zfnet.launch.results import finish, objective, read_result
+from zfnet.launch.stopping import StopTogether
+from zfnet.launch.sweep import run_job
+from zfnet.model_on_data import ModelOnData
+from zfnet.models.pretrained import input_of, with_transforms
+from zfnet.probing.transfer import TransferConfig, transfer, whole_data_set
 from zfnet.training.checkpoint import (
     Card,
     build,
+    build_net,
     check_image_size,
     check_target,
     fresh_model,
     listed,
+    load,
     read_checkpoint,
 )
 from zfnet.training.checkpoint_io import AtomicCheckpointIO
 from zfnet.training.classifier import Classifier
 from zfnet.training.data_config import describe_data
 from zfnet.training.event_log import EventLogger, cut_back
-from zfnet.training.jobs import run_job
-from zfnet.training.memory import keep_freed_memory
-from zfnet.training.ranks import check_started_once, start_ranks_as_ours
-from zfnet.training.result import finish, objective, read_result
 from zfnet.training.resume import (
-    Kept,
+    ResumePoint,
     check_callbacks,
     check_same_run,
     is_longer,
     newest_checkpoint,
     run_fingerprint,
 )
-from zfnet.training.stopping import StopTogether
 from zfnet.training.trainer_options import check_trainer_options
-from zfnet.training.transfer import transfer
 
+CLASSES = 1000  # of a net that comes without a checkpoint of train.py
 log = logging.getLogger(__name__)
 
 
@@ -79,22 +86,22 @@ def fast_precision() -> str:
 def register_resolvers() -> None:
     """What conf/ may call: ${root:}, ${run_folder:parent,words,name,resume}, ${sweep_folder:words,name},
     ${job_name:words,shared keys} and ${fast_precision:}; and the choice data=checkpoint of analyze.py."""
-    outputs = folders.project_root() / "outputs"
+    outputs = run_dirs.project_root() / "outputs"
 
     def plain(words: ListConfig) -> list[str]:
         return OmegaConf.to_container(words, resolve=False)  # type: ignore[return-value]
 
     def run_folder(parent: str, words: ListConfig, name: object, resume: object) -> str:
-        called = folders.run_name(plain(words), name)
-        return str(folders.run_folder(outputs / parent, called, folders.wants_resume(resume)))
+        called = run_dirs.run_name(plain(words), name)
+        return str(run_dirs.run_folder(outputs / parent, called, run_dirs.wants_resume(resume)))
 
     def sweep_folder(words: ListConfig, name: object) -> str:
-        return str(outputs / "sweeps" / folders.run_name(plain(words), name))
+        return str(outputs / "sweeps" / run_dirs.run_name(plain(words), name))
 
     def job_name(words: ListConfig, shared: ListConfig) -> str:
-        return folders.job_name(plain(words), plain(shared))
+        return run_dirs.job_name(plain(words), plain(shared))
 
-    OmegaConf.register_new_resolver("root", lambda: str(folders.project_root()), replace=True)
+    OmegaConf.register_new_resolver("root", lambda: str(run_dirs.project_root()), replace=True)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
@@ -115,9 +122,9 @@ def fit(cfg: DictConfig) -> float:
     if hydra.mode == RunMode.MULTIRUN:
         return run_job(cfg, folder)
     check_started_once(cfg)
-    folders.hold(folder)
+    run_dirs.hold(folder)
     check_config(cfg, Training)
-    with own_words():
+    with translate_hydra_errors():
         check_trainer_options(OmegaConf.to_container(cfg.trainer, resolve=True))  # type: ignore[arg-type]
         if cfg.trainer.get("fast_dev_run"):
             return _rehearse(cfg)
@@ -138,7 +145,7 @@ def _rehearse(cfg: DictConfig) -> float:
 
 
 @contextmanager
-def own_words() -> Iterator[None]:
+def translate_hydra_errors() -> Iterator[None]:
     """An InputError that Hydra wraps comes out as it is, a key that must be given by its name, what Lightning says of
     the trainer's settings in one line, and a full disk wherever it was met."""
     try:
@@ -180,7 +187,7 @@ def train(cfg: DictConfig, folder: Path) -> float:
     data: ImageData = instantiate(cfg.data)
     if frozen:
         _keep_config(cfg, folder)
-        return transfer(cfg, data, folder)
+        return transfer_frozen(cfg, data, folder)
     card: Card = {
         "model": model_to_train(cfg),
         "classes": list(data.classes),
@@ -213,8 +220,61 @@ def train(cfg: DictConfig, folder: Path) -> float:
     return objective(result)
 
 
+def transfer_frozen(cfg: DictConfig, data: ImageData, folder: Path) -> float:
+    """transfer=frozen: a new classifier on the features of a net that has learned. Returns its objective.
+
+    Raises:
+        InputError: a net that has learned nothing, or as in `transfer`.
+    """
+    start = time.perf_counter()
+    words = {key: value for key, value in cfg.transfer.items() if key != "method"}
+    config = TransferConfig(**words)
+    net, prepare = _pretrained(cfg, data)
+    images = {split: data.open(split) for split in ("train", "val")}
+    if cfg.ckpt is None:
+        prepare.set_mean(whole_data_set(images["train"])[0].mean)
+    train, val = (
+        ModelOnData(net, prepare, each, data.sources[split], list(data.classes), data.batch_size)
+        for split, each in images.items()
+    )
+    kept = data.folder.parents[1] / "features" / data.folder.name
+    result = transfer(train, val, config, kept, cfg.seed) | {"seconds": round(time.perf_counter() - start, 1)}
+    finish(result, folder)
+    return objective(result)
+
+
+def _pretrained(cfg: DictConfig, data: ImageData) -> tuple[nn.Module, Preprocessing]:
+    """The net of `ckpt=`, or of a `model=` with weights, on its device; and how its input is prepared."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if cfg.ckpt is not None:
+        classifier = load(cfg.ckpt, cfg.trust)
+        check_image_size(classifier.prepare.crop, cfg.ckpt, data.image_size)
+        return classifier.net.to(device), classifier.prepare
+    model: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
+    if model.get("weights") is None:
+        raise InputError(
+            "transfer=frozen needs a net that has learned: ckpt=CHECKPOINT of train.py, or model=torchvision "
+            "with model.name= and model.weights="
+        )
+    torch.manual_seed(cfg.seed)  # for what the weights leave out
+    net = build_net(model, CLASSES, data.image_size).to(memory_format=torch.channels_last).to(device)
+    expected = input_of(model)
+    if expected and (expected.crop, expected.size) != (data.image_size, data.store_size):
+        log.info(
+            "%s expects %s; here it is %d of %d pixels, bilinear",
+            *(model["name"], expected, data.image_size, data.store_size),
+        )
+    channels = (expected.mean, expected.std) if expected else ()
+    return net, Preprocessing(data.store_size, data.image_size, model["pixels"], *channels)
+
+
 def _run(
-    trainer: Trainer, classifier: Classifier, data: ImageData, kept: Kept | None, folder: Path, test: bool
+    trainer: Trainer,
+    classifier: Classifier,
+    data: ImageData,
+    kept: ResumePoint | None,
+    folder: Path,
+    test: bool,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Trains, and measures the net that came out, which is in a checkpoint by then."""
     trainer.fit(classifier, datamodule=data, ckpt_path=kept.path if kept else None, weights_only=True)
@@ -236,7 +296,9 @@ def _say_finished(result: dict[str, Any], folder: Path) -> float:
     return objective(result)
 
 
-def _trainer(cfg: DictConfig, folder: Path, callbacks: dict[str, Callback], kept: Kept | None) -> Trainer:
+def _trainer(
+    cfg: DictConfig, folder: Path, callbacks: dict[str, Callback], kept: ResumePoint | None
+) -> Trainer:
     """The trainer of conf/trainer, with what a run has of its own."""
     purge_step = kept.step + 1 if kept and kept.log_lengths is None else None
     return instantiate(
@@ -249,7 +311,7 @@ def _trainer(cfg: DictConfig, folder: Path, callbacks: dict[str, Callback], kept
 
 
 @rank_zero_only
-def _cut_log_back(folder: Path, kept: Kept | None) -> None:
+def _cut_log_back(folder: Path, kept: ResumePoint | None) -> None:
     """The TensorBoard log as it was at the checkpoint; without one nothing of it is left."""
     if kept is None or kept.log_lengths is not None:
         cut_back(folder, kept.log_lengths if kept and kept.log_lengths else {})

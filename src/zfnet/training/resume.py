@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Kept:
+class ResumePoint:
     """A checkpoint to go on from."""
 
     path: Path
@@ -113,13 +113,13 @@ def check_callbacks(callbacks: Mapping[str, Callback]) -> None:
             )
 
 
-def newest_checkpoint(folder: Path, card: Card) -> Kept | None:
+def newest_checkpoint(folder: Path, card: Card) -> ResumePoint | None:
     """The checkpoint that is furthest on; one that is damaged is named and passed over.
 
     Raises:
         InputError: one does not fit `card`, or all are damaged.
     """
-    found: list[tuple[tuple[int, int], Kept]] = []
+    found: list[tuple[tuple[int, int], ResumePoint]] = []
     problems: list[str] = []
     for path in sorted(folder.glob("*.ckpt")):
         try:
@@ -149,14 +149,14 @@ def _without_data(card: Card) -> Card:
     return {key: value for key, value in card.items() if key != "data"}
 
 
-def _kept(path: Path, checkpoint: dict[str, Any]) -> Kept:
+def _kept(path: Path, checkpoint: dict[str, Any]) -> ResumePoint:
     fingerprint, lengths = checkpoint.get("fingerprint"), checkpoint.get("log", {}).get("lengths")
     if fingerprint is not None:
         int(fingerprint["trainer"]["max_epochs"])
     if lengths is not None:
         lengths = {str(name): int(length) for name, length in lengths.items()}
     epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    return Kept(path, int(checkpoint["global_step"]), int(epochs), fingerprint, lengths)
+    return ResumePoint(path, int(checkpoint["global_step"]), int(epochs), fingerprint, lengths)
 
 
 def _inexact(checkpoint: dict[str, Any]) -> str | None:
@@ -175,7 +175,7 @@ def _inexact(checkpoint: dict[str, Any]) -> str | None:
     return None
 
 
-def check_same_run(kept: Kept, asked: Mapping[str, Any]) -> None:
+def check_same_run(kept: ResumePoint, asked: Mapping[str, Any]) -> None:
     """Refuses to go on with another run than the one that was begun.
 
     Args:
@@ -204,7 +204,7 @@ def check_same_run(kept: Kept, asked: Mapping[str, Any]) -> None:
         )
 
 
-def is_longer(kept: Kept | None, asked: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
+def is_longer(kept: ResumePoint | None, asked: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
     """Whether more epochs are asked for than a finished run was given."""
     if kept is None:
         return False

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from zfnet.viz.grids import above, beside, bordered, fitted, to_uint8, written
-from zfnet.viz.sheets import page, words
+from zfnet.viz.grid import add_border, draw_text, fit, hstack, to_uint8, vstack
+from zfnet.viz.page import page, words
 
 SIDE = 224  # pixels that smaller pictures are enlarged to, about
 LEGEND = (
@@ -32,14 +32,14 @@ def correspondence_sheet(rows: Sequence[Row], images: int) -> Tensor:
     labels: list[Tensor] = []
     strips: list[Tensor] = []
     for row in rows:
-        lines = [written(row.name, 16, bold=True)]
+        lines = [draw_text(row.name, 16, bold=True)]
         for line, beneath in row.numbers:
-            lines += [written(line), bordered(written(beneath), left=16)]
-        labels.append(above(lines, gap=2))
-        enlarged = fitted(row.pictures, max(SIDE, *row.pictures.shape[-2:]))
-        strips.append(beside([to_uint8(picture) for picture in enlarged], gap=4))
+            lines += [draw_text(line), add_border(draw_text(beneath), left=16)]
+        labels.append(vstack(lines, gap=2))
+        enlarged = fit(row.pictures, max(SIDE, *row.pictures.shape[-2:]))
+        strips.append(hstack([to_uint8(picture) for picture in enlarged], gap=4))
     wide = max(label.shape[1] for label in labels) + 12
-    labels = [bordered(label, right=wide - label.shape[1]) for label in labels]
-    body = above([beside(pair, gap=4) for pair in zip(labels, strips, strict=True)], gap=4)
+    labels = [add_border(label, right=wide - label.shape[1]) for label in labels]
+    body = vstack([hstack(pair, gap=4) for pair in zip(labels, strips, strict=True)], gap=4)
     title = f"Sign change of the features when a part is masked: mean ± std over pairs of {images} images"
     return page(title, words(LEGEND), body)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zfnet.viz.grids import above, beside, bordered, written
-from zfnet.viz.sheets import page
+from zfnet.viz.grid import add_border, draw_text, hstack, vstack
+from zfnet.viz.page import page
 
 SIZE = 16  # of letters
 GAP = 24  # between columns
@@ -33,13 +33,13 @@ def errors_table(title: str, rows: Sequence[ErrorRow | None]) -> Tensor:
     """The rows in their order, a rule for each None → (H, W, 3) uint8."""
     head = ("net", "crops", "top-1", "top-5")
     lines = [row and (row.name, str(row.crops or ""), _percent(row.top1), _percent(row.top5)) for row in rows]
-    boxes = [[written(word, SIZE, bold=True) for word in head]]
-    boxes += [[written(word, SIZE) for word in line] for line in lines if line]
+    boxes = [[draw_text(word, SIZE, bold=True) for word in head]]
+    boxes += [[draw_text(word, SIZE) for word in line] for line in lines if line]
     widths = [max(line[column].shape[1] for line in boxes) for column in range(len(head))]
     drawn = iter([_line(line, widths) for line in boxes])
     body = [next(drawn), _rule(widths)]
     body += [next(drawn) if line else _rule(widths) for line in lines]
-    return page(title, [written("")], above(body))
+    return page(title, [draw_text("")], vstack(body))
 
 
 def _percent(error: float | None) -> str:
@@ -49,11 +49,11 @@ def _percent(error: float | None) -> str:
 def _line(boxes: list[Tensor], widths: list[int]) -> Tensor:
     """The name at its column's left, the numbers at the right of theirs."""
     name, *numbers = boxes
-    cells = [bordered(name, right=widths[0] - name.shape[1])]
+    cells = [add_border(name, right=widths[0] - name.shape[1])]
     cells += [
-        bordered(box, left=width - box.shape[1]) for box, width in zip(numbers, widths[1:], strict=True)
+        add_border(box, left=width - box.shape[1]) for box, width in zip(numbers, widths[1:], strict=True)
     ]
-    return bordered(beside(cells, GAP), top=AIR, bottom=AIR)
+    return add_border(hstack(cells, GAP), top=AIR, bottom=AIR)
 
 
 def _rule(widths: list[int]) -> Tensor:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from zfnet.errors import InputError
-from zfnet.viz.grids import WHITE, above, beside, bordered, centred, contrasted, framed, written
-from zfnet.viz.sheets import (
+from zfnet.viz.grid import WHITE, add_border, add_frame, center, draw_text, hstack, stretch_contrast, vstack
+from zfnet.viz.page import (
     GAP,
     GRID_GAP,
     MARGIN,
@@ -36,22 +36,22 @@ FRAME, FRAME_COLOUR = 3, (214, 39, 40)
 
 def _jump_key() -> Tensor:
     """The frame in small before the first word that explains it."""
-    word = written("another")
-    frame = framed(torch.full((8, 8, 3), 255, dtype=torch.uint8), FRAME, FRAME_COLOUR)
-    return beside([centred(frame, word.shape[0]), word], gap=4)
+    word = draw_text("another")
+    frame = add_frame(torch.full((8, 8, 3), 255, dtype=torch.uint8), FRAME, FRAME_COLOUR)
+    return hstack([center(frame, word.shape[0]), word], gap=4)
 
 
 def _cell(picture: Tensor, patch: Tensor, marked: bool, side: int) -> Tensor:
     """A projection above its patch, and the room of a frame around, which is white unless marked."""
-    pair = above([box(contrasted(picture), side), box(patch.clamp(0, 1), side)], GAP)
-    return framed(pair, FRAME, FRAME_COLOUR if marked else WHITE)
+    pair = vstack([box(stretch_contrast(picture), side), box(patch.clamp(0, 1), side)], GAP)
+    return add_frame(pair, FRAME, FRAME_COLOUR if marked else WHITE)
 
 
 def _line(label: Tensor, boxes: Sequence[Tensor], label_width: int, column_width: int) -> Tensor:
     """The label, half-way down, and the boxes, each in the middle of its column."""
-    first = centred(label, max(box.shape[0] for box in boxes))
-    first = bordered(first, right=label_width - label.shape[1] + GRID_GAP - GAP)
-    return beside([first, *(centred(box, width=column_width) for box in boxes)], GAP)
+    first = center(label, max(box.shape[0] for box in boxes))
+    first = add_border(first, right=label_width - label.shape[1] + GRID_GAP - GAP)
+    return hstack([first, *(center(box, width=column_width) for box in boxes)], GAP)
 
 
 def _evolution_legend() -> list[Tensor]:
@@ -100,7 +100,7 @@ def evolution_sheet(
     if len(epochs) == 1:
         pictures, patches, jumped = (tensor.transpose(0, 1) for tensor in (pictures, patches, jumped))
         names, headings = headings, names
-    labels, tops = [written(name) for name in names], [written(heading) for heading in headings]
+    labels, tops = [draw_text(name) for name in names], [draw_text(heading) for heading in headings]
     label_width = max(label.shape[1] for label in labels)
     room_across = (width - 2 * MARGIN - label_width - GRID_GAP) / len(tops) - 2 * FRAME - GAP
     room_down = ((TALLEST * width - HEADER) / len(labels) - 2 * FRAME - GRID_GAP - GAP) / 2
@@ -113,6 +113,6 @@ def evolution_sheet(
     column_width = max(box.shape[1] for box in (cells[0][0], *tops))
     lines = [
         _line(label, boxes, label_width, column_width)
-        for label, boxes in zip([written(""), *labels], [tops, *cells], strict=True)
+        for label, boxes in zip([draw_text(""), *labels], [tops, *cells], strict=True)
     ]
-    return page(title, _evolution_legend(), above(lines, GRID_GAP))
+    return page(title, _evolution_legend(), vstack(lines, GRID_GAP))

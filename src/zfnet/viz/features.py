@@ -16,19 +16,19 @@ import torch
 from torch import Tensor
 
 from zfnet.errors import InputError
-from zfnet.viz.grids import (
-    above,
-    beside,
-    bordered,
-    centred,
-    contrasted,
-    fitted,
-    signed,
-    tiled,
+from zfnet.viz.grid import (
+    add_border,
+    center,
+    draw_text,
+    fit,
+    hstack,
+    normalize_signed,
+    stretch_contrast,
+    tile,
     to_uint8,
-    written,
+    vstack,
 )
-from zfnet.viz.sheets import (
+from zfnet.viz.page import (
     GAP,
     GRID_GAP,
     MARGIN,
@@ -53,14 +53,14 @@ class FeaturePanel:
     the same places; the activations (k,), in any order; the map's filter (3, kh, kw) if it sees the image itself.
     """
 
-    map: int
+    channel: int
     pictures: Tensor
     patches: Tensor
     values: Tensor
     filter: Tensor | None = None
 
     def __post_init__(self) -> None:
-        name = f"map {self.map}:"
+        name = f"map {self.channel}:"
         check_pictures(name, self.pictures, self.patches, "(k, 3, h, w)")
         if self.values.shape != self.pictures.shape[:1]:
             raise InputError(f"{name} {len(self.pictures)} pictures but values of shape {shape(self.values)}")
@@ -76,22 +76,22 @@ def _check_filter(name: str, filter_: Tensor) -> None:
 
 def _caption(panel: FeaturePanel) -> str:
     if not len(panel.values):
-        return f"map {panel.map} · none"
+        return f"map {panel.channel} · none"
     largest = float(panel.values.max())
-    return f"map {panel.map} · max " + (f"{largest:.0f}" if abs(largest) >= 1000 else f"{largest:.3g}")
+    return f"map {panel.channel} · max " + (f"{largest:.0f}" if abs(largest) >= 1000 else f"{largest:.3g}")
 
 
 def _grid(pictures: Sequence[Tensor], cells: int, side: int) -> Tensor:
     """Pictures (3, h, w) in [0, 1] in reading order in a grid of so many cells, those left over white."""
     white = [torch.ones_like(pictures[0])] * (cells - len(pictures))
-    return to_uint8(tiled(fitted(torch.stack([*pictures, *white]), side), GAP))
+    return to_uint8(tile(fit(torch.stack([*pictures, *white]), side), GAP))
 
 
 def _block(panel: FeaturePanel, cells: int, side: int, with_filter: bool) -> Tensor:
     if not len(panel.pictures):
         pictures = patches = [torch.ones(panel.pictures.shape[1:])]
     else:
-        pictures = [contrasted(picture) for picture in plain(panel.pictures)]
+        pictures = [stretch_contrast(picture) for picture in plain(panel.pictures)]
         patches = list(plain(panel.patches).clamp(0, 1))
     grids = [_grid(pictures, cells, side), _grid(patches, cells, side)]
     if with_filter:
@@ -99,9 +99,9 @@ def _block(panel: FeaturePanel, cells: int, side: int, with_filter: bool) -> Ten
         room = min(2 * side, height)
         filter_box = torch.full((1, 1, 3), 255, dtype=torch.uint8)
         if panel.filter is not None:
-            filter_box = box(signed(plain(panel.filter)), room)
-        grids.insert(0, bordered(centred(filter_box, height), right=room - filter_box.shape[1]))
-    return above([written(_caption(panel)), beside(grids, GRID_GAP)], gap=GAP)
+            filter_box = box(normalize_signed(plain(panel.filter)), room)
+        grids.insert(0, add_border(center(filter_box, height), right=room - filter_box.shape[1]))
+    return vstack([draw_text(_caption(panel)), hstack(grids, GRID_GAP)], gap=GAP)
 
 
 def feature_sheet(title: str, panels: Sequence[FeaturePanel], width: int = WIDTH) -> Tensor:
@@ -126,9 +126,9 @@ def feature_sheet(title: str, panels: Sequence[FeaturePanel], width: int = WIDTH
 
     blocks = [_block(panel, cells, side, with_filter) for panel in panels]
     widest = max(block.shape[1] for block in blocks)
-    blocks = [bordered(block, right=widest - block.shape[1]) for block in blocks]
-    rows = [beside(blocks[i : i + columns], BLOCK_GAP) for i in range(0, len(blocks), columns)]
+    blocks = [add_border(block, right=widest - block.shape[1]) for block in blocks]
+    rows = [hstack(blocks[i : i + columns], BLOCK_GAP) for i in range(0, len(blocks), columns)]
     places = "left: the filter; middle: projections" if with_filter else "left: projections"
     scale = "0 is grey, each on its own symmetric scale, its strongest 1 % saturated"
     legend = f"{places}, {scale}; right: image patches at the same place"
-    return page(title, [grey_key(), *words(legend)], above(rows, BLOCK_GAP))
+    return page(title, [grey_key(), *words(legend)], vstack(rows, BLOCK_GAP))

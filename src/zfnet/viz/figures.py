@@ -21,7 +21,7 @@ from zfnet.errors import printable
 from zfnet.io import save
 
 
-def drawn(figure: Figure) -> Tensor:
+def draw(figure: Figure) -> Tensor:
     """(H, W, 3) uint8."""
     canvas = FigureCanvasAgg(figure)
     _take_literally(figure)

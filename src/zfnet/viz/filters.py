@@ -12,8 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from zfnet.viz.figures import drawn
-from zfnet.viz.grids import above, beside, contrasted, fitted, framed, signed, tiled, to_uint8, written
+from zfnet.viz.figures import draw
+from zfnet.viz.grid import (
+    add_frame,
+    draw_text,
+    fit,
+    hstack,
+    normalize_signed,
+    stretch_contrast,
+    tile,
+    to_uint8,
+    vstack,
+)
 
 PANEL = 620  # pixels of a panel's side, about
 COLOURS = ("tab:red", "tab:blue", "tab:green", "tab:purple", "tab:brown")
@@ -51,27 +61,29 @@ def filters_sheet(
         spectrum.text(x + 0.002, 1.02, band, transform=spectrum.get_xaxis_transform())
     for axes in (strength, spectrum):
         axes.grid(alpha=0.3)
-    return framed(above([*rows, drawn(figure)], gap=20), 12).contiguous()
+    return add_frame(vstack([*rows, draw(figure)], gap=20), 12).contiguous()
 
 
 def _row(net: FirstLayer) -> Tensor:
     count, _, height, width = net.filters.shape
     panels = [
-        _panel("layer 1, one scale", signed(net.filters)),
-        _panel("layer 1, each on its own scale", torch.stack([signed(each) for each in net.filters])),
+        _panel("layer 1, one scale", normalize_signed(net.filters)),
+        _panel(
+            "layer 1, each on its own scale", torch.stack([normalize_signed(each) for each in net.filters])
+        ),
         _panel(
             f"layer 2, the {len(net.projections)} strongest maps projected",
-            torch.stack([contrasted(each) for each in net.projections]),
+            torch.stack([stretch_contrast(each) for each in net.projections]),
         ),
     ]
     title = f"{net.name}: {count} filters, {height} x {width}, stride {net.stride}"
-    return above([written(title, 20, bold=True), beside(panels, gap=16)], gap=8)
+    return vstack([draw_text(title, 20, bold=True), hstack(panels, gap=16)], gap=8)
 
 
 def _panel(title: str, pictures: Tensor) -> Tensor:
     columns = math.ceil(math.sqrt(len(pictures)))
-    enlarged = fitted(pictures, max(PANEL // columns, max(pictures.shape[-2:])))
-    return above([written(title), to_uint8(tiled(enlarged, 2))], gap=4)
+    enlarged = fit(pictures, max(PANEL // columns, max(pictures.shape[-2:])))
+    return vstack([draw_text(title), to_uint8(tile(enlarged, 2))], gap=4)
 
 
 def _strengths(axes: Axes, nets: Sequence[FirstLayer]) -> None:

@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from zfnet.viz.figures import save_figure
-from zfnet.viz.grids import contrasted, tiled
+from zfnet.viz.grid import stretch_contrast, tile
 
 TITLES = (
     "(a) input, and the occluder",
@@ -43,7 +43,7 @@ class Row:
     probability: Tensor
     best: Tensor
     projections: Tensor | None
-    map: int
+    channel: int
     target: str
     classes: Sequence[str]
 
@@ -62,12 +62,12 @@ def draw_occlusion(rows: Sequence[Row], path: str | Path) -> None:
         for panel, values, top in ((axes[1], row.activity, None), (axes[3], row.probability, 1.0)):
             shown = panel.imshow(values.numpy(), extent=extent, cmap="jet", vmin=0, vmax=top)
             figure.colorbar(shown, ax=panel, fraction=0.045)
-        axes[1].set_xlabel(f"map {row.map}")
+        axes[1].set_xlabel(f"map {row.channel}")
         if row.projections is None:
             axes[2].text(0.5, 0.5, "no deconvnet", ha="center", va="center")
         else:
-            projections = torch.stack([contrasted(one) for one in row.projections])
-            axes[2].imshow(tiled(projections, gap=2).permute(1, 2, 0).numpy())
+            projections = torch.stack([stretch_contrast(one) for one in row.projections])
+            axes[2].imshow(tile(projections, gap=2).permute(1, 2, 0).numpy())
         _classes(axes[4], row, extent)
         for number, panel in enumerate(axes):
             panel.set_xticks([])

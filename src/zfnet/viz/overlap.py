@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zfnet.viz.grids import above, beside, bordered, fitted, flowing, to_uint8, written
-from zfnet.viz.sheets import GAP, MARGIN, page, words
+from zfnet.viz.grid import add_border, draw_text, fit, flow, hstack, to_uint8, vstack
+from zfnet.viz.page import GAP, MARGIN, page, words
 
 PICTURE = 128  # pixels, the side of each
 WIDTH = 5 * (2 * PICTURE + GAP + MARGIN)  # of a line of pairs
@@ -29,21 +29,21 @@ class AlikePair:
 
 def overlap_sheet(title: str, pairs: Sequence[AlikePair]) -> Tensor:
     """The pairs in their order, in lines below the title → (H, W, 3) uint8."""
-    body = flowing([_cell(pair) for pair in pairs], WIDTH, MARGIN) if pairs else written("no near-duplicates")
+    body = flow([_cell(pair) for pair in pairs], WIDTH, MARGIN) if pairs else draw_text("no near-duplicates")
     return page(title, words("each pair: correlation, and the names of both"), body)
 
 
 def _cell(pair: AlikePair) -> Tensor:
     caption = f"{pair.correlation:.3f}{', mirrored' if pair.mirrored else ''}"
     pictures = [to_uint8(_sized(picture)) for picture in pair.pictures]
-    lines = [beside(pictures, GAP), written(caption, bold=True), *map(_name, pair.names)]
-    cell = above(lines, gap=GAP)
-    return bordered(cell, right=max(0, 2 * PICTURE + GAP - cell.shape[1]), bottom=MARGIN)
+    lines = [hstack(pictures, GAP), draw_text(caption, bold=True), *map(_name, pair.names)]
+    cell = vstack(lines, gap=GAP)
+    return add_border(cell, right=max(0, 2 * PICTURE + GAP - cell.shape[1]), bottom=MARGIN)
 
 
 def _sized(picture: Tensor) -> Tensor:
     """(S, S, 3) uint8 → (3, PICTURE, PICTURE) in [0, 1]; a small one stays small in the middle of white."""
-    tile = fitted(picture.permute(2, 0, 1)[None].float() / 255, PICTURE)[0]
+    tile = fit(picture.permute(2, 0, 1)[None].float() / 255, PICTURE)[0]
     sized = torch.ones(3, PICTURE, PICTURE)
     top, left = ((PICTURE - side) // 2 for side in tile.shape[1:])
     sized[:, top : top + tile.shape[1], left : left + tile.shape[2]] = tile
@@ -52,8 +52,8 @@ def _sized(picture: Tensor) -> Tensor:
 
 def _name(name: str) -> Tensor:
     """The end of a name, as much as stands below its pair."""
-    line = written(name)
+    line = draw_text(name)
     while line.shape[1] > 2 * PICTURE:
         name = "…" + name[2:]
-        line = written(name)
+        line = draw_text(name)
     return line

@@ -12,18 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from zfnet.viz.figures import drawn
-from zfnet.viz.grids import (
-    above,
-    beside,
-    bordered,
-    centred,
-    contrasted,
-    fitted,
-    framed,
-    tiled,
+from zfnet.viz.figures import draw
+from zfnet.viz.grid import (
+    add_border,
+    add_frame,
+    center,
+    draw_text,
+    fit,
+    hstack,
+    stretch_contrast,
+    tile,
     to_uint8,
-    written,
+    vstack,
 )
 
 PANEL = 228  # a panel's side; of few columns twice that
@@ -60,39 +60,39 @@ def sanity_sheet(
 ) -> Tensor:
     """Patches in [0, 1] above their projections; the last row is chance → (H, W, 3) uint8."""
     side = PANEL if len(heads) >= FEW else 2 * PANEL
-    width = max(written(name).shape[1] for name in ("image", *(row.name for row in rows))) + 8
+    width = max(draw_text(name).shape[1] for name in ("image", *(row.name for row in rows))) + 8
     panels = [_panel(each, side) for each in patches]
     columns = max(panel.shape[1] for panel in panels)
     blank = torch.full((1, width, 3), 255, dtype=torch.uint8)
-    lines = [beside([blank, *(centred(written(head), width=columns) for head in heads)], 6)]
+    lines = [hstack([blank, *(center(draw_text(head), width=columns) for head in heads)], 6)]
     lines.append(_line("image", panels, width, columns))
     for row in rows:
         shown = [_panel(each + 0.5, side, as_projections=True) for each in row.pictures]
         lines.append(_line(row.name, shown, width, columns))
-    sheet = above(lines, 6)
+    sheet = vstack(lines, 6)
     figure = Figure(figsize=(6, min(sheet.shape[0] / 100, 12)), dpi=100, layout="constrained")
     axes = figure.subplots(1 if located is None else 2, 1, squeeze=False)[:, 0]
     _similarities(axes[0], rows)
     if located is not None:
         _bars(axes[1], located)
-    body = beside([sheet, drawn(figure)], 20)
-    return framed(above([written(title, 20, bold=True), body], 12), 12).contiguous()
+    body = hstack([sheet, draw(figure)], 20)
+    return add_frame(vstack([draw_text(title, 20, bold=True), body], 12), 12).contiguous()
 
 
 def _panel(pictures: Tensor, side: int, as_projections: bool = False) -> Tensor:
     """(k, 3, h, w) around 0.5 → their box, about `side` pixels wide; projections each on a scale of their own."""
     across = math.ceil(math.sqrt(len(pictures)))
-    pictures = fitted(pictures, side // across)
+    pictures = fit(pictures, side // across)
     if as_projections:
-        pictures = torch.stack([contrasted(picture - 0.5) for picture in pictures])
-    return to_uint8(tiled(pictures))
+        pictures = torch.stack([stretch_contrast(picture - 0.5) for picture in pictures])
+    return to_uint8(tile(pictures))
 
 
 def _line(name: str, panels: Sequence[Tensor], width: int, columns: int) -> Tensor:
-    label = written(name)
-    label = bordered(label, right=width - label.shape[1])
-    cells = [centred(panel, width=columns) for panel in panels]
-    return beside([centred(label, height=max(panel.shape[0] for panel in panels)), *cells], 6)
+    label = draw_text(name)
+    label = add_border(label, right=width - label.shape[1])
+    cells = [center(panel, width=columns) for panel in panels]
+    return hstack([center(label, height=max(panel.shape[0] for panel in panels)), *cells], 6)
 
 
 def _similarities(axes: Axes, rows: Sequence[Row]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zfnet.studies import paper
+from zfnet.studies import reference_results as paper
 from zfnet.studies.report import claims
 from zfnet.studies.report.claims import (
     AGREES,
@@ -17,9 +17,9 @@ from zfnet.studies.report.claims import (
     UNKNOWN,
     Claim,
     Verdict,
-    judged,
+    judge,
 )
-from zfnet.studies.report.measures import Measure, measured
+from zfnet.studies.report.measures import Measure, to_measure
 
 Numbers = dict[Any, Measure]
 
@@ -38,7 +38,10 @@ TABLE_3: Numbers = {
     for column, value in zip(("train top-1", "val top-1", "val top-5"), each[1:], strict=True)
 }
 PAPER: list[tuple[list[Claim], Numbers]] = [
-    (claims.TABLE_2, {(kind, "val top-1"): Measure(each.val_top1) for kind, each in paper.IMAGENET.items()}),
+    (
+        claims.TABLE_2,
+        {(kind, "val top-1"): Measure(each.val_top1) for kind, each in paper.IMAGENET.items()},
+    ),
     (claims.TABLE_3, TABLE_3),
     (claims.transfer_claims("Table 4"), pairs(paper.CALTECH_101)),
     (claims.transfer_claims("Table 5"), pairs(paper.CALTECH_256)),
@@ -63,23 +66,23 @@ PAPER: list[tuple[list[Claim], Numbers]] = [
 def test_every_claim_holds_for_the_paper_and_fails_for_its_opposite(
     asked: list[Claim], numbers: Numbers
 ) -> None:
-    for verdict in judged(asked, numbers):
+    for verdict in judge(asked, numbers):
         assert verdict.word == AGREES, verdict.claim.text
     turned = {key: Measure(-each.mean) for key, each in numbers.items()}
-    for verdict in judged(asked, turned):
+    for verdict in judge(asked, turned):
         assert verdict.word == DIFFERS, verdict.claim.text
 
 
 @pytest.mark.parametrize(("asked", "numbers"), PAPER)
 def test_without_numbers_nothing_is_claimed(asked: list[Claim], numbers: Numbers) -> None:
-    assert {verdict.word for verdict in judged(asked, {})} == {UNKNOWN}
+    assert {verdict.word for verdict in judge(asked, {})} == {UNKNOWN}
     for key in numbers:
         partial = {other: each for other, each in numbers.items() if other != key}
-        assert {verdict.word for verdict in judged(asked, partial)} <= {UNKNOWN, AGREES}
+        assert {verdict.word for verdict in judge(asked, partial)} <= {UNKNOWN, AGREES}
 
 
 def test_margins_by_hand() -> None:
-    margins = [verdict.margin for verdict in judged(claims.TABLE_3, TABLE_3)]
+    margins = [verdict.margin for verdict in judge(claims.TABLE_3, TABLE_3)]
     expected = [30.8 - 4.9 - 4.3, 30.8 / 3 - 4.3, 30.8 / 3 - 4.9, 4.05 - 1.2, 3.84 - 1.8, 0.9, 0.8, 2.1]
     assert margins == pytest.approx(expected)
 
@@ -88,12 +91,12 @@ ABOVE = Claim("Table 0", "a lies above b", lambda e: e["a"] - e["b"])
 
 
 def verdict(claim: Claim, **numbers: Measure) -> Verdict:
-    (found,) = judged([claim], numbers)
+    (found,) = judge([claim], numbers)
     return found
 
 
 def of_runs(*values: float, folds: tuple[int, ...] = ()) -> Measure:
-    found = measured(values, 100, folds)
+    found = to_measure(values, 100, folds)
     assert found is not None
     return found
 
@@ -124,13 +127,13 @@ def test_a_coin_toss_does_not_agree() -> None:
     """The least of two gaps of one point, each drawn with ten points: it fails in most repetitions."""
     numbers = {("frozen", 15): Measure(50, 10, 5), ("frozen", 30): Measure(60, 10, 5)}
     numbers |= {("scratch", 15): Measure(49, 0.1, 5), ("scratch", 30): Measure(58.9, 0.1, 5)}
-    first = judged(claims.transfer_claims("Table 4"), numbers)[0]
+    first = judge(claims.transfer_claims("Table 4"), numbers)[0]
     assert (first.word, first.margin) == (NOISE, 1)
     assert first.noise == pytest.approx(8.28, rel=0.02)
     many = {("frozen", k): Measure(60, 9, 5) for k in range(20)} | {
         ("scratch", k): Measure(50) for k in range(20)
     }
-    lucky = judged(claims.transfer_claims("Table 4"), many)[0]
+    lucky = judge(claims.transfer_claims("Table 4"), many)[0]
     assert lucky.noise is not None
     assert lucky.margin is not None
     assert lucky.margin > lucky.noise  # and yet one of the twenty is below 0 in nearly every repetition
@@ -158,7 +161,7 @@ def test_a_single_run_decides_nothing() -> None:
 
 def test_the_same_numbers_give_the_same_verdicts() -> None:
     numbers = {key: Measure(each.mean, 1.5, 3) for key, each in TABLE_3.items()}
-    assert judged(claims.TABLE_3, numbers) == judged(claims.TABLE_3, numbers)
+    assert judge(claims.TABLE_3, numbers) == judge(claims.TABLE_3, numbers)
 
 
 def edited(changes: dict[str, float], net: str = "alexnet", deviation: float = 0.2) -> list[str]:
@@ -169,7 +172,7 @@ def edited(changes: dict[str, float], net: str = "alexnet", deviation: float = 0
         for row, change in rows.items()
         for column in ("train top-1", "val top-1")
     }
-    return [each.word for each in judged(claims.TABLE_3, numbers)]
+    return [each.word for each in judge(claims.TABLE_3, numbers)]
 
 
 def test_nothing_hurts_more_unless_it_hurts() -> None:
@@ -189,10 +192,10 @@ def test_effects_that_do_not_exist() -> None:
         (kind, "val top-1"): Measure(error, 0.1, 3)
         for kind, error in (("zfnet", 10), ("zfnets", 12), ("zfnets and wide", 9))
     }
-    assert [each.word for each in judged(claims.TABLE_2, averages)] == [DIFFERS, NO_EFFECT]
+    assert [each.word for each in judge(claims.TABLE_2, averages)] == [DIFFERS, NO_EFFECT]
     fades: Numbers = {("frozen", 5): Measure(40, 0.5, 3), ("frozen", 30): Measure(40, 0.5, 3)}
     fades |= {("scratch", 5): Measure(50, 0.5, 3), ("scratch", 30): Measure(80, 0.5, 3)}
-    (every, most, fewest) = judged(claims.transfer_claims("Table 4"), fades)
+    (every, most, fewest) = judge(claims.transfer_claims("Table 4"), fades)
     assert (every.word, most.word, fewest.word) == (DIFFERS, NO_EFFECT, DIFFERS)
     assert list(most.absent) == ["pre-trained features add to the accuracy where images are fewest"]
 
@@ -202,11 +205,11 @@ def test_most_and_best_are_of_all() -> None:
     ks = {5: (60, 50), 15: (80, 50), 30: (85, 80)}
     numbers: Numbers = {("frozen", k): Measure(ours) for k, (ours, _) in ks.items()}
     numbers |= {("scratch", k): Measure(scratch) for k, (_, scratch) in ks.items()}
-    assert judged(claims.transfer_claims("Table 4"), numbers)[1].word == DIFFERS
+    assert judge(claims.transfer_claims("Table 4"), numbers)[1].word == DIFFERS
     reads: Numbers = {("svm", layer): Measure(10 * layer) for layer in range(1, 6)} | {("svm", 7): Measure(5)}
-    assert [each.word for each in judged(claims.TABLE_7, reads)] == [AGREES, DIFFERS]
+    assert [each.word for each in judge(claims.TABLE_7, reads)] == [AGREES, DIFFERS]
     alone = {key: each for key, each in numbers.items() if key[1] == 5}
-    assert [each.word for each in judged(claims.transfer_claims("Table 4"), alone)] == [
+    assert [each.word for each in judge(claims.transfer_claims("Table 4"), alone)] == [
         AGREES,
         UNKNOWN,
         UNKNOWN,

@@ -12,9 +12,9 @@ from markdown_it import MarkdownIt
 
 from tests.studies.report.conftest import RunFolders
 from tests.studies.report.written import errors, page, report
-from zfnet.studies.paper import VOC_2012
+from zfnet.studies.reference_results import VOC_2012
 from zfnet.studies.report.document import Commands, Document, Gallery, Picture, Row, Section, Table, Words
-from zfnet.studies.report.pictures import Print
+from zfnet.studies.report.pictures import Copy
 from zfnet.studies.report.render import render
 from zfnet.studies.report.text import Code
 
@@ -69,7 +69,7 @@ class Seen(HTMLParser):
 def document(text: str) -> Document:
     """It has `text` in each of its places, as words and as code."""
     code = Code(text)
-    shown = Picture(Print("01-a.png", "png", b"png", (2, 2)), [text, code])
+    shown = Picture(Copy("01-a.png", "png", b"png", (2, 2)), [text, code])
     both = ["before ", text, code]
     rows = [Row(both, heading=True), Row(both, [text, code, "1.0 ± 2.0"]), Row(text, ["", both, ""])]
     columns = [(text, "here"), (text, text), ("", "paper")]

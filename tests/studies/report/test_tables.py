@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.studies.report.conftest import RunFolders
 from tests.studies.report.written import COMMAND, agreement, errors, few, grid, page, report, table
-from zfnet.studies.paper import ABLATIONS, VOC_2012
+from zfnet.studies.reference_results import ABLATIONS, VOC_2012
 
 
 def test_table_3_in_full(runs: RunFolders, tmp_path: Path) -> None:

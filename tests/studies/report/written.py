@@ -7,7 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from tests.studies.report.conftest import RunFolders
-from zfnet.studies.paper import ABLATIONS
+from zfnet.studies.reference_results import ABLATIONS
 from zfnet.studies.report import study
 
 SEEDS = (1, 2, 3)

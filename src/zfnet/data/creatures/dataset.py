@@ -16,9 +16,9 @@ import torch
 
 from zfnet.data.creatures import photo, scene
 from zfnet.data.creatures.canvas import Canvas, Colour, Point
-from zfnet.data.creatures.dice import Dice
 from zfnet.data.creatures.pose import Pose, paint
 from zfnet.data.creatures.recipes import RECIPES
+from zfnet.data.creatures.rng import Dice
 from zfnet.errors import InputError
 
 SPLITS = ("train", "val", "test")

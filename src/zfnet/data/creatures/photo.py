@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 
 from zfnet.data.creatures.canvas import Canvas, Colour
-from zfnet.data.creatures.dice import Dice
 from zfnet.data.creatures.pose import COAT_BIT
+from zfnet.data.creatures.rng import Dice
 
 PLAIN = (1, 1, 2.0)  # rows and columns of the noise, and the level from which it shows
 MARKINGS = (PLAIN, PLAIN, (14, 14, 0.25), (4, 22, 0.15), (20, 4, 0.15), (5, 5, 0.1))

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from zfnet.data.creatures.canvas import Canvas, Colour, Point
-from zfnet.data.creatures.dice import Dice
 from zfnet.data.creatures.parts import Stroke
 from zfnet.data.creatures.recipes import Limb, Recipe
+from zfnet.data.creatures.rng import Dice
 from zfnet.data.creatures.shapes import SHAPES
 
 COAT_BIT = 1  # owner numbers are 2 * limb, plus 1 where the limb shows its coat

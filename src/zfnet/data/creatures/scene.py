@@ -7,9 +7,9 @@ sharp and made of the creatures' own parts in the creatures' own colours: a loos
 import numpy as np
 
 from zfnet.data.creatures.canvas import Canvas, Colour
-from zfnet.data.creatures.dice import Dice, enlarge
 from zfnet.data.creatures.parts import LOOSE, Stroke
 from zfnet.data.creatures.pose import Affine, draw
+from zfnet.data.creatures.rng import Dice, enlarge
 from zfnet.data.creatures.shapes import SHAPES
 
 COATS: tuple[Colour, ...] = (

@@ -5,12 +5,12 @@ A setting (data set, size, epochs, recipe) has one table if anything but the who
 
 from functools import partial
 
-from zfnet.studies.paper import ABLATIONS
+from zfnet.studies.reference_results import ABLATIONS
 from zfnet.studies.report.claims import TABLE_3
-from zfnet.studies.report.compared import Compared
+from zfnet.studies.report.comparison import Comparison
 from zfnet.studies.report.document import DIFFERENCE, HERE, PAPER, Row, Table
-from zfnet.studies.report.measures import Measure, beside, measured
-from zfnet.studies.report.missing import completed, missing
+from zfnet.studies.report.measures import Measure, beside_paper, to_measure
+from zfnet.studies.report.missing_runs import complete, find_missing
 from zfnet.studies.report.runs import Found, Run
 from zfnet.studies.report.settings import Setting, ablation, settings
 
@@ -21,12 +21,12 @@ VARIED = ("model.edit", "model.architecture")
 Key = tuple[str, str]
 
 
-def results(found: Found) -> list[Compared]:
+def results(found: Found) -> list[Comparison]:
     """Table 3 of each setting in which an ablation was trained."""
     grouped = settings(trained_whole(found), VARIED, ablation)
     grids = [each for each in grouped if any(ablation(run) in EDITED for run in each.runs)]
     return [
-        Compared("Table 3", each.label, _table(found, each), TABLE_3, _errors(each), _papers())
+        Comparison("Table 3", each.label, _table(found, each), TABLE_3, _errors(each), _papers())
         for each in grids
     ]
 
@@ -46,7 +46,7 @@ def _errors(setting: Setting) -> dict[tuple[Key, str], Measure]:
     for row in dict.fromkeys(map(ablation, setting.runs)):
         for column, key in COLUMNS.items():
             values = [run.result[key] for run in setting.runs if ablation(run) == row and key in run.result]
-            if each := measured(values, scale=100):
+            if each := to_measure(values, scale=100):
                 found[row, column] = each
     return found
 
@@ -77,7 +77,7 @@ def _table(found: Found, setting: Setting) -> Table:
         "error (%)",
         [*columns, ("", "runs")],
         rows,
-        missing(
+        find_missing(
             found, setting.runs, absent, ablation, lambda row: ABLATIONS[row].name, partial(command, setting)
         ),
     )
@@ -88,7 +88,7 @@ def _cells(
 ) -> list[str]:
     cells: list[str] = []
     for column in COLUMNS:
-        cells += beside(here.get((row, column)), paper.get((row, column)))
+        cells += beside_paper(here.get((row, column)), paper.get((row, column)))
     count = here.get((row, "val top-1"))
     return [*cells, str(count.count) if count else ""]
 
@@ -98,5 +98,5 @@ def command(setting: Setting, row: Key) -> str:
     architecture, name = row
     run = setting.runs[0]
     if str(run.choices.get("experiment")).startswith("table3_"):
-        return completed(run, {"model": None, "ablation": None, "experiment": f"table3_{architecture}"})
-    return completed(run, {"model": architecture, "ablation": name})
+        return complete(run, {"model": None, "ablation": None, "experiment": f"table3_{architecture}"})
+    return complete(run, {"model": architecture, "ablation": name})

@@ -14,11 +14,11 @@ from zfnet.studies.report.claims import (
     ONE_RUN,
     UNKNOWN,
     Verdict,
-    judged,
+    judge,
 )
-from zfnet.studies.report.compared import Compared
+from zfnet.studies.report.comparison import Comparison
 from zfnet.studies.report.document import HERE, PAPER, Row, Section, Table, Words
-from zfnet.studies.report.measures import Measure, said
+from zfnet.studies.report.measures import Measure, format_measure
 
 TITLE = "Agreement with the paper"
 PLAN = (
@@ -35,13 +35,13 @@ COUNTED = {AGREES: "agree", DIFFERS: "do not agree"} | {
 }
 
 
-def section(tables: Sequence[Compared]) -> Section:
+def section(tables: Sequence[Comparison]) -> Section:
     """What agrees, what does not, and what no run speaks of."""
     rows: list[Row] = []
     verdicts: list[Verdict] = []
     for each in (table for table in tables if table.claims):
         rows.append(Row([each.title, " on ", each.label], heading=True))
-        here, paper = (judged(each.claims, numbers) for numbers in (each.here, each.paper))
+        here, paper = (judge(each.claims, numbers) for numbers in (each.here, each.paper))
         digits = DIGITS.get(each.title, 1)
         rows += [_row(verdict, theirs, digits) for verdict, theirs in zip(here, paper, strict=True)]
         verdicts += here
@@ -59,6 +59,10 @@ def section(tables: Sequence[Compared]) -> Section:
 
 def _row(verdict: Verdict, papers: Verdict, digits: int) -> Row:
     """A claim with both margins, signed."""
-    here = "" if verdict.margin is None else said(Measure(verdict.margin, verdict.noise), digits, sign=True)
-    paper = "" if papers.margin is None else said(Measure(papers.margin), digits, sign=True)
+    here = (
+        ""
+        if verdict.margin is None
+        else format_measure(Measure(verdict.margin, verdict.noise), digits, sign=True)
+    )
+    paper = "" if papers.margin is None else format_measure(Measure(papers.margin), digits, sign=True)
     return Row(verdict.claim.text, [verdict.word, here, paper])

@@ -49,7 +49,7 @@ class Verdict:
     absent: Sequence[str] = ()
 
 
-def judged(claims: Sequence[Claim], numbers: Mapping[Any, Measure]) -> list[Verdict]:
+def judge(claims: Sequence[Claim], numbers: Mapping[Any, Measure]) -> list[Verdict]:
     """Each claim's verdict.
 
     Args:

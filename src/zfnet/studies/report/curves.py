@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from zfnet.studies.paper import ABLATIONS, CALTECH_101, CALTECH_256
+from zfnet.studies.reference_results import ABLATIONS, CALTECH_101, CALTECH_256
 from zfnet.studies.report.ablations import VARIED, trained_whole
 from zfnet.studies.report.document import Picture, Section, Words
 from zfnet.studies.report.measures import Measure
@@ -10,7 +10,7 @@ from zfnet.studies.report.pictures import Album
 from zfnet.studies.report.runs import Found
 from zfnet.studies.report.settings import ablation, settings
 from zfnet.studies.report.transfer import curves, papers_curves, transfers
-from zfnet.viz.multiples import draw_multiples
+from zfnet.viz.small_multiples import draw_multiples
 from zfnet.viz.transfer_curves import Panel, Points, draw_transfer
 
 PAPERS = {"caltech101": CALTECH_101, "caltech256": CALTECH_256}

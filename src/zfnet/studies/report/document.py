@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from zfnet.studies.report.pictures import Print
+from zfnet.studies.report.pictures import Copy
 from zfnet.studies.report.text import Text, plain
 
 HERE, PAPER, DIFFERENCE = "here", "paper", "difference"  # names of columns that are written in their own way
@@ -73,7 +73,7 @@ class Table:
 class Picture:
     """A picture of a run, or one drawn for the report, and what is seen on it."""
 
-    print: Print
+    print: Copy
     caption: Text
 
 

@@ -53,7 +53,7 @@ def gallery(album: Album, pictures: Iterable[tuple[Path, Text]]) -> list[Block]:
     return [Gallery(shown)] if len(shown) > 1 else list(shown)
 
 
-def trained(found: Found, album: Album) -> Section | None:
+def trained_pictures(found: Found, album: Album) -> Section | None:
     """Curves, filters, Figure 4 and Figure 2 of training runs that belong to no sweep."""
     blocks: list[Block] = []
     for run in found.runs:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, FiniteFloat
 
-from zfnet.studies.paper import IMAGENET, OTHERS_ON_IMAGENET, Errors
+from zfnet.studies.reference_results import IMAGENET, OTHERS_ON_IMAGENET, Errors
 from zfnet.studies.report.ablations import VARIED, command, trained_whole
 from zfnet.studies.report.claims import TABLE_2
-from zfnet.studies.report.compared import Compared
+from zfnet.studies.report.comparison import Comparison
 from zfnet.studies.report.document import DIFFERENCE, HERE, PAPER, Row, Table
-from zfnet.studies.report.measures import Measure, beside, measured, of_paper, said
-from zfnet.studies.report.missing import told
-from zfnet.studies.report.runs import Found, Run, run_in, shown
+from zfnet.studies.report.measures import Measure, beside_paper, format_measure, of_paper, to_measure
+from zfnet.studies.report.missing_runs import told
+from zfnet.studies.report.runs import Found, Run, relative_path, run_in
 from zfnet.studies.report.settings import Setting, ablation, data_name, settings
 from zfnet.studies.report.text import Text
 
@@ -42,7 +42,7 @@ class Tested(BaseModel):
     rows: list[Average]
 
 
-def results(found: Found) -> list[Compared]:
+def results(found: Found) -> list[Comparison]:
     """Table 2 of each setting with nets to compare, of all settings where none has; and of ensembles of nets whose
     runs are not there."""
     whole = [
@@ -67,7 +67,7 @@ def _is_of(ensemble: Run, setting: Setting) -> bool:
     )
 
 
-def _compared(label: str, setting: Setting | None, ensembles: list[Run], found: Found) -> Compared:
+def _compared(label: str, setting: Setting | None, ensembles: list[Run], found: Found) -> Comparison:
     single = _single(setting) if setting else {}
     several: Rows = {}
     others: dict[str, Rows] = {}
@@ -77,7 +77,7 @@ def _compared(label: str, setting: Setting | None, ensembles: list[Run], found: 
                 kind = _kind(row.nets)
                 into = several if kind in IMAGENET else others.setdefault(row.name, {})
                 for column, value in zip(COLUMNS, (row.top1_error, row.top5_error), strict=True):
-                    if value is not None and (each := measured([value], 100, count=len(row.nets))):
+                    if value is not None and (each := to_measure([value], 100, count=len(row.nets))):
                         into[kind, column] = each
     here = {**several, **single}
     rows = [Row(each.name, _cells(each, None, {})) for each in OTHERS_ON_IMAGENET]
@@ -96,7 +96,7 @@ def _compared(label: str, setting: Setting | None, ensembles: list[Run], found: 
         for kind, each in IMAGENET.items()
         for column, value in zip(COLUMNS, (each.val_top1, each.val_top5), strict=True)
     }
-    return Compared("Table 2", label, table, TABLE_2, here, paper)
+    return Comparison("Table 2", label, table, TABLE_2, here, paper)
 
 
 def _kind(nets: list[str]) -> str:
@@ -114,7 +114,7 @@ def _single(setting: Setting) -> Rows:
     for key, kind in KINDS.items():
         for column, name in COLUMNS.items():
             runs = [run for run in setting.runs if ablation(run) == key and f"test/{name}" in run.result]
-            if each := measured([run.result[f"test/{name}"] for run in runs], scale=100):
+            if each := to_measure([run.result[f"test/{name}"] for run in runs], scale=100):
                 rows[kind, column] = each
     return rows
 
@@ -124,10 +124,14 @@ def _cells(paper: Errors | None, kind: str | None, here: Rows) -> list[str]:
     cells = [
         cell
         for column, value in zip(COLUMNS, theirs, strict=True)
-        for cell in beside(here.get((kind, column)) if kind else None, of_paper(value))
+        for cell in beside_paper(here.get((kind, column)) if kind else None, of_paper(value))
     ]
     ours = here.get((kind, "val top-1")) if kind else None
-    return [*cells, said(of_paper(paper.test_top5 if paper else None)), str(ours.count) if ours else ""]
+    return [
+        *cells,
+        format_measure(of_paper(paper.test_top5 if paper else None)),
+        str(ours.count) if ours else "",
+    ]
 
 
 def _missing(here: Rows, setting: Setting | None) -> list[Text]:
@@ -141,7 +145,7 @@ def _missing(here: Rows, setting: Setting | None) -> list[Text]:
     ]
     for kind, members in _averages(setting).items():
         if (kind, "val top-1") not in here and len(members) > 1:
-            checkpoints = ",".join(shown(run.folder / "checkpoints" / "last.ckpt") for run in members)
+            checkpoints = ",".join(relative_path(run.folder / "checkpoints" / "last.ckpt") for run in members)
             line = shlex.join(["python", "analyze.py", "analysis=ensemble", f"ckpt=[{checkpoints}]"])
             lines.append(told("not run yet", IMAGENET[kind].name, line))
     return lines

@@ -6,12 +6,12 @@ stand beside the former.
 
 from pydantic import BaseModel, FiniteFloat
 
-from zfnet.studies.paper import LAYERS, Pair
+from zfnet.studies.reference_results import LAYERS, Pair
 from zfnet.studies.report.claims import TABLE_7
-from zfnet.studies.report.compared import Compared
+from zfnet.studies.report.comparison import Comparison
 from zfnet.studies.report.document import DIFFERENCE, HERE, PAPER, Row, Table
 from zfnet.studies.report.figures import of
-from zfnet.studies.report.measures import Measure, beside, measured, of_paper
+from zfnet.studies.report.measures import Measure, beside_paper, of_paper, to_measure
 from zfnet.studies.report.runs import Found, Run
 from zfnet.studies.report.settings import data_name
 
@@ -33,12 +33,12 @@ class Probe(BaseModel):
     numbers: dict[str, int | None]
 
 
-def results(found: Found) -> list[Compared]:
+def results(found: Found) -> list[Comparison]:
     """Table 7 of each run and number of images per class."""
     return [each for run in found.analyses("layer_probe") for each in found.analyzed(run, _tables) or []]
 
 
-def _tables(run: Run) -> list[Compared]:
+def _tables(run: Run) -> list[Comparison]:
     """One for each k: layers by number, folds averaged."""
     probe = Probe.model_validate(run.results["layer_probe"])
     layers, numbers = probe.layers, probe.numbers
@@ -48,12 +48,12 @@ def _tables(run: Run) -> list[Compared]:
     for layer, heads in layers.items():
         for head, by_k in heads.items():
             for k, about in by_k.items():
-                if each := measured(about.folds, 100, range(len(about.folds))):
+                if each := to_measure(about.folds, 100, range(len(about.folds))):
                     found.setdefault(k, {})[head, keys[layer]] = each
     return [_compared(run, k, here, names) for k, here in sorted(found.items())]
 
 
-def _compared(run: Run, k: int, here: dict[Key, Measure], names: dict[int, str]) -> Compared:
+def _compared(run: Run, k: int, here: dict[Key, Measure], names: dict[int, str]) -> Comparison:
     label = [of(run), f", {k} images per class"]
     paper: dict[Key, Measure] = {
         key: each for key, pair in LAYERS.items() if (each := of_paper(_pair(run, pair)))
@@ -64,12 +64,12 @@ def _compared(run: Run, k: int, here: dict[Key, Measure], names: dict[int, str])
     ):
         name = layer if isinstance(layer, str) else f"layer {layer}"
         name += f" ({names[layer]})" if layer in names else ""
-        cells = [beside(here.get((head, layer)), paper.get((head, layer))) for head in HEADS]
+        cells = [beside_paper(here.get((head, layer)), paper.get((head, layer))) for head in HEADS]
         rows.append(Row(name, [cell for three in cells for cell in three]))
     columns = [(name, column) for name in HEADS.values() for column in (HERE, PAPER, DIFFERENCE)]
     folds = min(each.count for each in here.values())
     note = f"Mean ± std over {folds} folds of the mean accuracy per class."
-    return Compared(
+    return Comparison(
         "Table 7",
         label,
         Table(["Table 7: ", label], "accuracy (%)", columns, rows, [note]),

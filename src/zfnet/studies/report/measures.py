@@ -25,7 +25,7 @@ class Measure:
     folds: tuple[Hashable, ...] = field(default=(), compare=False)
 
 
-def measured(
+def to_measure(
     values: Sequence[float], scale: float = 1, folds: Sequence[Hashable] = (), count: int = 0
 ) -> Measure | None:
     """The measure of what runs gave.
@@ -52,16 +52,16 @@ def measured(
     return Measure(fmean(scaled), deviation, count or len(scaled), scaled, tuple(folds))
 
 
-def said(measure: Measure | None, digits: int = 1, sign: bool = False) -> str:
+def format_measure(measure: Measure | None, digits: int = 1, sign: bool = False) -> str:
     """Nothing for no measure; `sign` also for what is above 0."""
     if measure is None:
         return ""
     deviation = "" if measure.deviation is None else f" ± {measure.deviation:.{digits}f}"
-    mean = signed(measure.mean, digits)
+    mean = format_signed(measure.mean, digits)
     return f"{mean if sign else mean.removeprefix('+')}{deviation}"
 
 
-def signed(value: float, digits: int = 1) -> str:
+def format_signed(value: float, digits: int = 1) -> str:
     """With its sign, a minus as wide as a plus; what rounds to 0 has none."""
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
@@ -69,16 +69,20 @@ def signed(value: float, digits: int = 1) -> str:
 
 def difference(ours: Measure | None, paper: float | None, digits: int = 1) -> str:
     """Ours minus the paper's; nothing where either is missing."""
-    return "" if ours is None or paper is None else signed(ours.mean - paper, digits)
+    return "" if ours is None or paper is None else format_signed(ours.mean - paper, digits)
 
 
 def of_paper(value: float | tuple[float, float | None] | None) -> Measure | None:
-    """A number of zfnet.studies.paper, alone or with its deviation."""
+    """A number of zfnet.studies.reference_results, alone or with its deviation."""
     if value is None:
         return None
     return Measure(*value) if isinstance(value, tuple) else Measure(value)
 
 
-def beside(ours: Measure | None, paper: Measure | None, digits: int = 1) -> list[str]:
+def beside_paper(ours: Measure | None, paper: Measure | None, digits: int = 1) -> list[str]:
     """The cells here, paper, difference."""
-    return [said(ours, digits), said(paper, digits), difference(ours, paper.mean if paper else None, digits)]
+    return [
+        format_measure(ours, digits),
+        format_measure(paper, digits),
+        difference(ours, paper.mean if paper else None, digits),
+    ]

@@ -26,7 +26,7 @@ COSTS = {
 
 
 @dataclass(frozen=True)
-class Print:
+class Copy:
     """A picture file as the report has it."""
 
     name: str
@@ -47,7 +47,7 @@ class Album:
         folder.mkdir(exist_ok=True)
         self.folder, self.found, self.prints = folder, found, 0
 
-    def add(self, path: Path) -> Print | None:
+    def add(self, path: Path) -> Copy | None:
         """Shrinks, numbers and writes it; a file that holds neither PNG nor JPEG is a problem and None."""
         image = self.found.attempt(path, lambda: _opened(path))
         if image is None:
@@ -60,9 +60,9 @@ class Album:
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:LONGEST_NAME]
         name = f"{self.prints:02d}-{stem}.{kind}"
         save(self.folder / name, data)
-        return Print(name, kind, data, image.size)
+        return Copy(name, kind, data, image.size)
 
-    def drawn(self, name: str, draw: Callable[[Path], None]) -> Print:
+    def drawn(self, name: str, draw: Callable[[Path], None]) -> Copy:
         """A picture that `draw` makes at a path, of the report's own."""
         with TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}.png"

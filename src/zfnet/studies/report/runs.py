@@ -23,8 +23,9 @@ from pydantic import AliasPath, BaseModel, Field, FiniteFloat, TypeAdapter
 from zfnet.errors import InputError
 from zfnet.fingerprint import flat
 from zfnet.io import read_back, read_json
-from zfnet.studies.report.measures import measured
+from zfnet.studies.report.measures import to_measure
 from zfnet.studies.report.text import Code
+from zfnet.versions import translate
 
 PASSED_OVER = {"stores", "features", "checkpoints", ".hydra"}  # folders without runs, and large
 OWN = ("seed=", "name=", "resume=", "hydra.", "hydra/")  # words of a command that belong to one run only
@@ -209,7 +210,7 @@ def run_in(folder: Path) -> Run | None:
     return Found().attempt(folder, partial(_run, folder / ".hydra"))
 
 
-def shown(path: Path) -> Code:
+def relative_path(path: Path) -> Code:
     """As one types it: from the working directory where it lies below."""
     return Code(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
@@ -231,7 +232,7 @@ def _run(hydra: Path) -> Run:
     """What a run's `.hydra` says."""
     about = Record.model_validate(_yaml(hydra / "hydra.yaml"))
     choices = {group: choice for group, choice in about.choices.items() if isinstance(choice, str)}
-    config = _yaml(hydra / "config.yaml")
+    config = translate(_yaml(hydra / "config.yaml"))
     Config.model_validate(config)
     return Run(hydra.parent, about.script, about.overrides, choices, config)
 
@@ -271,7 +272,7 @@ def _result(content: Any) -> dict[str, Any]:
             absent = each is None and each is not value  # a class without pictures has no precision
             if name.startswith(MEASURED) and not absent:
                 _check_measured(name, each)
-    measured([content.get("seconds", 0)])
+    to_measure([content.get("seconds", 0)])
     return dict(content)
 
 
@@ -279,7 +280,7 @@ def _check_measured(name: str, value: Any) -> None:
     """ValueError unless `value` is a loss from 0 up or a fraction, as the name says."""
     if value is None or value != value or abs(value) == math.inf:
         raise ValueError(f"{name} is {value}: the training diverged")
-    measured([value])
+    to_measure([value])
     loss = name.endswith("/loss")
     if value < 0 or (value > 1 and not loss):
         raise ValueError(f"{name} is {value}, and no {'loss' if loss else 'fraction'}")
@@ -299,7 +300,7 @@ def _leave_out(found: Found) -> None:
         if run.word("trainer.fast_dev_run"):
             text = "is a trial (fast_dev_run) and in no table"
         elif first is not run:
-            text = f"has the settings and the seed of {shown(first.folder)}, and counts once"
+            text = f"has the settings and the seed of {relative_path(first.folder)}, and counts once"
         else:
             continue
         found.runs.remove(run)

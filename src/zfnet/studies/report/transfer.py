@@ -5,12 +5,12 @@ Mean and deviation are over folds. Data sets that the paper does not have stand 
 
 from functools import partial
 
-from zfnet.studies.paper import CALTECH_101, CALTECH_256, Pair
+from zfnet.studies.reference_results import CALTECH_101, CALTECH_256, Pair
 from zfnet.studies.report.claims import transfer_claims
-from zfnet.studies.report.compared import Compared
+from zfnet.studies.report.comparison import Comparison
 from zfnet.studies.report.document import DIFFERENCE, HERE, PAPER, Row, Table
-from zfnet.studies.report.measures import Measure, beside, measured, of_paper
-from zfnet.studies.report.missing import completed, missing
+from zfnet.studies.report.measures import Measure, beside_paper, of_paper, to_measure
+from zfnet.studies.report.missing_runs import complete, find_missing
 from zfnet.studies.report.runs import Found, Run
 from zfnet.studies.report.settings import Setting, net_name, settings
 from zfnet.studies.report.text import Code, Text, joined
@@ -25,10 +25,10 @@ ACCURACY = "val/class_accuracy"
 Key = tuple[str, int]  # how, and images per class
 
 
-def results(found: Found) -> list[Compared]:
+def results(found: Found) -> list[Comparison]:
     """Table 4, 5, or one like them, of each data set."""
     return [
-        Compared(
+        Comparison(
             title(each),
             each.label,
             _table(found, each),
@@ -66,7 +66,7 @@ def _accuracies(setting: Setting) -> dict[Key, Measure]:
     for each in sorted({key(run) for run in setting.runs}):
         runs = [run for run in setting.runs if key(run) == each and ACCURACY in run.result]
         folds = [(run.word("data.fold"), run.word("seed")) for run in runs]
-        if measure := measured([run.result[ACCURACY] for run in runs], 100, [str(fold) for fold in folds]):
+        if measure := to_measure([run.result[ACCURACY] for run in runs], 100, [str(fold) for fold in folds]):
             found[each] = measure
     return found
 
@@ -89,20 +89,24 @@ def _table(found: Found, setting: Setting) -> Table:
     ks = sorted({key(run)[1] for run in setting.runs} | (set(paper["frozen"]) if of_paper_too else set()))
     methods = sorted({method(run) for run in setting.runs} | set(NAMES), reverse=True)
     rows = [
-        Row(name, [cell for k in ks for cell in beside(None, of_paper(pairs.get(k)))] + [""])
+        Row(name, [cell for k in ks for cell in beside_paper(None, of_paper(pairs.get(k)))] + [""])
         for name, pairs in paper.items()
         if name not in NAMES and of_paper_too
     ]
     for how in methods:
         cells = [
-            cell for k in ks for cell in beside(here.get((how, k)), of_paper(paper[how.split()[0]].get(k)))
+            cell
+            for k in ks
+            for cell in beside_paper(here.get((how, k)), of_paper(paper[how.split()[0]].get(k)))
         ]
         folds = [each.count for (name, _), each in here.items() if name == how]
-        rows.append(Row(named(how), [*cells, str(min(folds)) if folds else ""]))
+        rows.append(Row(row_name(how), [*cells, str(min(folds)) if folds else ""]))
     absent = [(how, k) for how in methods for k in ks if (how, k) not in here]
     columns = [(f"{k} images per class", name) for k in ks for name in (HERE, PAPER, DIFFERENCE)]
     command = partial(_command, setting)
-    notes = missing(found, setting.runs, absent, key, lambda each: f"{named(each[0])}, {each[1]}", command)
+    notes = find_missing(
+        found, setting.runs, absent, key, lambda each: f"{row_name(each[0])}, {each[1]}", command
+    )
     return Table(
         f"{title(setting)} on {setting.label}",
         "accuracy per class (%)",
@@ -124,7 +128,7 @@ def title(setting: Setting) -> str:
     return PAPERS[setting.data][0] if setting.data in PAPERS else "Tables 4 and 5"
 
 
-def named(how: str) -> str:
+def row_name(how: str) -> str:
     word, _, rest = how.partition(" ")
     return f"{NAMES[word]} ({rest})" if rest else NAMES[word]
 
@@ -133,7 +137,7 @@ def curves(setting: Setting) -> dict[str, list[tuple[int, Measure]]]:
     """Figure 9: points over k of each method."""
     points: dict[str, list[tuple[int, Measure]]] = {}
     for (how, k), measure in sorted(_accuracies(setting).items()):
-        points.setdefault(named(how), []).append((k, measure))
+        points.setdefault(row_name(how), []).append((k, measure))
     return points
 
 
@@ -148,5 +152,5 @@ def papers_curves(rows: dict[str, dict[int, Pair]]) -> dict[str, list[tuple[int,
 def _command(setting: Setting, each: Key) -> str:
     run, (how, k) = setting.runs[0], each
     if run.choices.get("experiment"):
-        return completed(run, {"transfer": None, "data.images_per_class": None, "data.fold": None})
-    return completed(run, {"transfer": how.split()[0], "data.images_per_class": str(k)})
+        return complete(run, {"transfer": None, "data.images_per_class": None, "data.fold": None})
+    return complete(run, {"transfer": how.split()[0], "data.images_per_class": str(k)})

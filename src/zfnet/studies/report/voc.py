@@ -2,23 +2,23 @@
 
 from statistics import fmean
 
-from zfnet.studies.paper import VOC_2012, VOC_2012_MEANS
+from zfnet.studies.reference_results import VOC_2012, VOC_2012_MEANS
 from zfnet.studies.report.claims import TABLE_6
-from zfnet.studies.report.compared import Compared
+from zfnet.studies.report.comparison import Comparison
 from zfnet.studies.report.document import DIFFERENCE, HERE, Row, Table
-from zfnet.studies.report.measures import Measure, difference, measured, said
-from zfnet.studies.report.missing import told, what_became
+from zfnet.studies.report.measures import Measure, difference, format_measure, to_measure
+from zfnet.studies.report.missing_runs import told, what_became
 from zfnet.studies.report.runs import Found
 from zfnet.studies.report.settings import Setting, settings
-from zfnet.studies.report.transfer import NAMES, VARIED, method, named
+from zfnet.studies.report.transfer import NAMES, VARIED, method, row_name
 
 PRECISION = "val/average_precision"
 
 
-def results(found: Found) -> list[Compared]:
+def results(found: Found) -> list[Comparison]:
     """Table 6 of each pre-trained net."""
     return [
-        Compared("Table 6", each.label, _table(found, each), TABLE_6, _means(each), _papers())
+        Comparison("Table 6", each.label, _table(found, each), TABLE_6, _means(each), _papers())
         for each in on_voc(found)
     ]
 
@@ -45,7 +45,7 @@ def _precisions(setting: Setting) -> dict[str, dict[str, Measure]]:
             rows = {name: [each[name] for each in known if name in each] for name in lists[0]}
             rows["mean"] = [fmean(each.values()) for each in known if each]
             found[how] = {
-                name: each for name, values in rows.items() if (each := measured(values, scale=100))
+                name: each for name, values in rows.items() if (each := to_measure(values, scale=100))
             }
     return found
 
@@ -64,13 +64,13 @@ def _papers() -> dict[str, Measure]:
 def _table(found: Found, setting: Setting) -> Table:
     """A row a class; here and the difference of each method, then the paper's."""
     here = _precisions(setting)
-    columns = [(named(how), name) for how in here for name in (HERE, DIFFERENCE)]
+    columns = [(row_name(how), name) for how in here for name in (HERE, DIFFERENCE)]
     columns += [("paper", "Zeiler & Fergus")]
     rows = []
     for name, (label, theirs) in [*VOC_2012.items(), ("mean", ("mean", VOC_2012_MEANS["mean"]))]:
         ours = [each.get(name) for each in here.values()]
-        cells = [cell for each in ours for cell in (said(each), difference(each, theirs))]
+        cells = [cell for each in ours for cell in (format_measure(each), difference(each, theirs))]
         rows.append(Row(label, [*cells, f"{theirs:.1f}"]))
     unfinished = [(method(run), what_became(found, run)) for run in setting.runs if not run.result]
-    notes = [told(state, named(how), line) for how, (state, line) in dict.fromkeys(unfinished)]
+    notes = [told(state, row_name(how), line) for how, (state, line) in dict.fromkeys(unfinished)]
     return Table(f"Table 6 on {setting.label}", "average precision (%)", columns, rows, notes)

@@ -1,0 +1,135 @@
+"""The further processes of a run on several devices (DDP): started by its first one, and never left behind by it.
+
+    start_ranks_as_ours(trainer)        # before trainer.fit
+
+Lightning starts them by the command line that it finds, and where one has died it ends all by SIGKILL, without a
+word. Here each ends with the first process. Where one dies, the first says so, with the reason, and ends with
+status 1.
+"""
+
+import atexit
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from lightning import Trainer
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from omegaconf import DictConfig
+
+from zfnet.errors import InputError
+from zfnet.launch.command_line import with_words
+from zfnet.launch.processes import child_environment, started_outside
+from zfnet.launch.stopping import stop
+from zfnet.launch.sweep import reason
+
+OWN_WORDS = 10.0  # seconds in which the first process may say itself what went wrong
+_launchers: list["RankLauncher"] = []  # of this process
+log = logging.getLogger(__name__)
+
+
+def check_started_once(cfg: DictConfig) -> None:
+    """Raises InputError where torchrun, SLURM or MPI started several processes for a run of one, which would do
+    everything several times in one folder."""
+    count = started_outside()
+    trainer = cfg.get("trainer")
+    alone = trainer is None or (trainer.get("devices", 1) == 1 and trainer.get("num_nodes", 1) == 1)
+    frozen = cfg.get("transfer") is not None and cfg.transfer.get("method") == "frozen"
+    if count > 1 and (alone or frozen):
+        remedy = "start it once" if trainer is None or frozen else "start it once, or choose trainer=ddp"
+        raise InputError(f"{count} processes were started for what one process does: {remedy}")
+
+
+def start_ranks_as_ours(trainer: Trainer) -> None:
+    """Exchanges what starts the further processes, where there are any to start on this machine."""
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        trainer.strategy._launcher = RankLauncher(
+            launcher.cluster_environment, launcher.num_processes, launcher.num_nodes
+        )
+
+
+def peer_error(error: Exception) -> str | None:
+    """Why a further process of this run has died, where `error` is no more than that it is gone."""
+    if isinstance(error, RuntimeError) and re.search("gloo|nccl|connection", str(error), re.IGNORECASE):
+        for _ in range(10):
+            for launcher in _launchers:
+                if why := launcher.died():
+                    return why
+            time.sleep(0.2)
+    return None
+
+
+class RankLauncher(_SubprocessScriptLauncher):
+    """Starts processes of ours, and looks after them."""
+
+    def launch(self, function: Any, *args: Any, **options: Any) -> Any:
+        environment = self.cluster_environment
+        if not environment.creates_processes_externally:
+            environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+            self._call_children_scripts()  # from now on Lightning's own launch takes them as started
+            _launchers.append(self)
+            stop.before_forced.append(self.end)
+            atexit.register(self._wait)
+            threading.Thread(target=self._look_after, daemon=True, name="ranks").start()
+        return super().launch(function, *args, **options)
+
+    def _call_children_scripts(self) -> None:
+        environment = self.cluster_environment
+        os.environ |= {
+            "MASTER_ADDR": environment.main_address,
+            "MASTER_PORT": str(environment.main_port),
+            "NODE_RANK": str(environment.node_rank()),
+            "LOCAL_RANK": "0",
+            "WORLD_SIZE": str(self.num_processes * self.num_nodes),
+        }
+        self.folder = Path(HydraConfig.get().runtime.output_dir)
+        for rank in range(1, self.num_processes):
+            name = f"train_ddp_process_{rank}"  # of its log
+            words = {"hydra.run.dir": str(self.folder), "hydra.job.name": name, "hydra.output_subdir": None}
+            process = subprocess.Popen(
+                [sys.executable, *with_words(sys.argv, words)],
+                env={**child_environment(signal.SIGKILL), "LOCAL_RANK": str(rank)},
+                cwd=HydraConfig.get().runtime.cwd,
+            )
+            self.procs.append(process)
+
+    def _look_after(self) -> None:
+        """Where a process has died, says why and ends all; until a stop ends them."""
+        while stop.number is None:
+            time.sleep(0.3)
+            if self.died():
+                time.sleep(OWN_WORDS)
+                if stop.number is None:
+                    log.error("the run failed: %s", self.died())
+                    self.end()
+                    os._exit(1)
+
+    def died(self) -> str | None:
+        """Why one of the further processes has died, if one has."""
+        for rank, process in enumerate(self.procs, start=1):
+            if process.poll():
+                why = reason(process.returncode, self.folder / f"train_ddp_process_{rank}.log", 0)
+                return f"process {rank + 1} of {self.num_processes}: {why}"
+        return None
+
+    def end(self) -> None:
+        """Ends the further processes."""
+        for process in self.procs:
+            process.kill()
+
+    def _wait(self) -> None:
+        """At the end of the first process the others are at theirs."""
+        until = time.monotonic() + OWN_WORDS
+        for process in self.procs:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
+        self.end()

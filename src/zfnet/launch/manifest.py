@@ -1,0 +1,114 @@
+"""What a sweep has done so far: `sweep.json` in its folder, written anew, whole, whenever a job starts or ends.
+
+    {"command": "python train.py experiment=table3_zfnet", "script": "/.../train.py", "overrides": [...],
+     "versions": {"torch": "2.15.0", ...}, "machine": {"host": ..., "pid": ..., "cpus": 2, "gpus": []},
+     "jobs": [{"folder": "ablation-none", "overrides": [...], "state": "finished", "status": 0, "error": null}, ...]}
+
+    with manifest(folder) as sweep: sweep["jobs"].append(...)
+
+A job is "finished" when its folder holds a result, "running" while a process works on it, else "failed"; `status` is
+its exit status and `error` the line that says why. The machine is that of the sweep's latest start.
+"""
+
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zfnet.errors import InputError, one_line
+from zfnet.io import file_lock, read_json, save_json, try_lock
+from zfnet.launch.results import read_result
+
+PACKAGES = ("visualizing-convnets", "torch", "torchvision", "lightning", "hydra-core")
+REMEDY = "delete it: finished jobs are found by their results, and are not run again"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of the sweep in `folder`; an empty one when there is none yet."""
+    path = folder / "sweep.json"
+    return read_json(path, REMEDY, _manifest) if os.path.lexists(path) else {"jobs": []}
+
+
+def _manifest(content: Any) -> dict[str, Any]:
+    """The content of sweep.json, if it is one. Nothing in it is ever run."""
+    kinds = {"jobs": list, "overrides": list, "machine": dict, "command": str, "script": str}
+    jobs = [(job["folder"], job["state"], *job.get("overrides", [])) for job in content["jobs"]]
+    texts = [*content.get("overrides", []), *(text for job in jobs for text in job)]
+    if not all(isinstance(content.get(key, kind()), kind) for key, kind in kinds.items()):
+        raise TypeError("a value is of the wrong kind")
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("an override, a folder or a state is no text")
+    return content
+
+
+@contextmanager
+def manifest(folder: Path) -> Iterator[dict[str, Any]]:
+    """The manifest to be changed, by one process at a time; written at the end."""
+    with file_lock([folder / ".manifest.lock"], "waiting for the sweep's manifest"):
+        sweep = read_manifest(folder)
+        yield sweep
+        save_json(folder / "sweep.json", sweep)
+
+
+def begin(folder: Path, script: Path, overrides: list[str]) -> dict[str, Any]:
+    """Notes who runs the sweep and how, and what became of jobs that died with the process that ran them."""
+    with manifest(folder) as sweep:
+        sweep |= {
+            "command": shlex.join(["python", *sys.argv]),
+            "script": str(script),
+            "overrides": overrides,
+            "versions": _versions(),
+            "machine": _machine(),
+        }
+        for job in sweep["jobs"]:
+            if job["state"] == "running" and not _in_use(folder / job["folder"]):
+                job |= _what_became(folder / job["folder"])
+    return sweep
+
+
+def _what_became(folder: Path) -> dict[str, Any]:
+    """Of a job whose process is gone."""
+    try:
+        finished = read_result(folder) is not None
+    except InputError as error:  # a damaged result
+        return {"state": "failed", "error": one_line(error)}
+    return {"state": "finished"} if finished else {"state": "failed", "error": "died with the sweep"}
+
+
+def note(folder: Path, job: str, **what: Any) -> None:
+    """Enters what became of a job, by its folder's name."""
+    with manifest(folder) as sweep:
+        entry = next((entry for entry in sweep["jobs"] if entry["folder"] == job), None)
+        if entry is None:
+            entry = {"folder": job}
+            sweep["jobs"].append(entry)
+        entry |= what
+
+
+def _in_use(folder: Path) -> bool:
+    lock = try_lock(folder / ".lock")
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # a checkout that is not installed
+            continue
+    return found
+
+
+def _machine() -> dict[str, Any]:
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"host": platform.node(), "pid": os.getpid(), "cpus": os.cpu_count(), "gpus": gpus}

@@ -1,0 +1,268 @@
+"""A sweep: each job is a process of its own, one that dies dies alone, and the same command goes on.
+
+    python train.py seed=1,2,3 --multirun                             # again: what finished is not run again
+    python train.py seed=1,2,3 --multirun hydra/launcher=joblib hydra.launcher.n_jobs=2
+
+Lightning's DDP starts further processes by the command line it finds; inside a sweep that line is the whole
+sweep's (Lightning#11300). So each job is `train.py <its overrides> hydra.run.dir=<its folder>`, which may
+start what it likes. It holds its folder's lock, stops when the sweep's process is killed, and the manifest
+(manifest.py) says what became of it. SIGTERM or SIGINT to the sweep stops all of it in order.
+"""
+
+import logging
+import math
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from zfnet.errors import InputError, one_line
+from zfnet.io import file_lock, try_lock
+from zfnet.launch.command_line import parse, quoted
+from zfnet.launch.error_messages import explain
+from zfnet.launch.manifest import begin, note, read_manifest
+from zfnet.launch.processes import child_environment, one_gpu, started_outside, terminate_with_parent
+from zfnet.launch.results import objective, read_result, summary
+from zfnet.launch.run_dirs import NOT_IN_NAME, check_sweep, config_folder, fixed_words, project_root
+from zfnet.launch.stopping import GRACE, SWEEP_GRACE, Stopped, stop
+
+STOPPING = ".stopping"  # in a sweep's folder: a signal came
+OF_SWEEP = ("hydra.sweep", "hydra.launcher", "hydra/launcher", "hydra/sweeper", "hydra.mode", "hydra.run.")
+log = logging.getLogger(__name__)
+
+
+def _words(overrides: Any) -> list[str]:
+    return OmegaConf.to_container(overrides, resolve=False)  # type: ignore[return-value]
+
+
+def _swept_words(hydra: Any) -> list[str]:
+    """The overrides of a sweep: those of its config, and those of its command line, which count more."""
+    params = OmegaConf.select(hydra, "sweeper.params") or {}
+    return [*(f"{key}={value}" for key, value in params.items()), *_words(hydra.overrides.task)]
+
+
+def script() -> Path:
+    """What a job runs."""
+    return project_root() / "train.py"
+
+
+def job_command(hydra: Any, folder: Path) -> list[str]:
+    """The command line of a job in `folder`: its own overrides and Hydra's, without what is the sweep's."""
+    sources = {source.provider: source.path for source in hydra.runtime.config_sources}
+    options = [f"--config-name={hydra.job.config_name}"]
+    if sources["main"] != str(config_folder()):
+        options.append(f"--config-path={sources['main']}")
+    if "command-line" in sources:
+        options.append(f"--config-dir={sources['command-line']}")
+    of_hydra = [word for word in _words(hydra.overrides.hydra) if not word.startswith(OF_SWEEP)]
+    words = [
+        *_words(hydra.overrides.task),
+        *of_hydra,
+        "hydra.mode=RUN",
+        f"hydra.run.dir={quoted(str(folder))}",
+    ]
+    return [sys.executable, str(script()), *options, *words]
+
+
+def run_job(cfg: DictConfig, folder: Path) -> float:
+    """Runs the current job of a sweep in `folder`.
+
+    Returns:
+        What it minimises (see `objective`), nan when it failed.
+
+    Raises:
+        InputError: another job of the sweep has the same folder.
+    """
+    hydra = HydraConfig.get()
+    sweep, overrides = Path(hydra.sweep.dir).absolute(), _words(hydra.overrides.task)
+    stopping = sweep / STOPPING
+    stop.watch()  # a launcher's worker is a process of its own
+    stop.hold(lambda: stopping.touch(), SWEEP_GRACE)
+    head = read_manifest(sweep)
+    machine = head.get("machine", {})
+    if machine.get("host") == platform.node() and machine.get("pid") == os.getppid():
+        terminate_with_parent(os.getppid())  # a launcher's worker
+    name = os.path.relpath(folder, sweep)
+    others = [job.get("overrides", overrides) for job in head["jobs"] if job["folder"] == name]
+    if folder == sweep or any(fixed_words(other) != fixed_words(overrides) for other in others):
+        raise InputError(
+            f"{folder} is the folder of another job, too: hydra.sweep.subdir must tell jobs apart"
+        )
+    try:
+        return _run_job(cfg, folder, sweep, name, job_command(hydra, folder))
+    except InterruptedError:
+        note(sweep, name, overrides=overrides, state="failed", status=None, error="not started")
+    except InputError as error:
+        note(sweep, name, overrides=overrides, state="failed", status=None, error=one_line(error))
+        log.error("the job in %s failed: %s; the sweep goes on", folder, one_line(error))
+    return math.nan
+
+
+def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: list[str]) -> float:
+    """Runs `command`. Raises InterruptedError where the sweep was stopped before."""
+    hydra, stopping = HydraConfig.get(), sweep / STOPPING
+    overrides = _words(hydra.overrides.task)
+    with ExitStack() as held:
+        busy = f"{folder}: a process of an earlier sweep still works on this job; waiting for it"
+        locks = [held.enter_context(file_lock([folder / ".lock"], busy, stopping.exists))[1]]
+        if result := read_result(folder):
+            log.info("%s has finished already", folder)
+            note(sweep, name, overrides=overrides, state="finished", status=0, error=None)
+            return objective(result)
+        environment = child_environment(signal.SIGTERM)
+        if cfg.trainer.accelerator == "gpu" and cfg.trainer.devices == 1 < torch.cuda.device_count():
+            device, lock = held.enter_context(one_gpu(stopping.exists))
+            environment["CUDA_VISIBLE_DEVICES"] = device
+            locks.append(lock)
+        if stopping.exists():
+            raise InterruptedError
+        note(sweep, name, overrides=overrides, state="running", status=None, error=None)
+        written = folder / f"{hydra.job.name}.log"
+        start = written.stat().st_size if written.exists() else 0
+        if any((folder / "checkpoints").glob("*.ckpt")):
+            command = [*command, "++resume=true"]
+        status = _process(command, environment, locks, stopping)
+        if result := read_result(folder):
+            note(sweep, name, state="finished", status=status)
+            return objective(result)
+        error = reason(status, written, start)
+        note(sweep, name, state="failed", status=status, error=error)
+    log.error("the job in %s failed: %s; the sweep goes on", folder, error)
+    return math.nan
+
+
+def _process(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    locks: Sequence[int],
+    stopping: Path,
+    grace: float = GRACE,
+) -> int:
+    """The exit status of a process that inherits `locks`.
+
+    It is asked to stop when `stopping` appears, and killed with all that it started when it has not done so a few
+    seconds after its `grace`. Signals to the sweep's process group do not reach it: it has a session of its own.
+    """
+    process = subprocess.Popen(command, env=environment, pass_fds=locks, start_new_session=True)
+
+    def kill() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    stop.before_forced.append(kill)
+    try:
+        while not stopping.exists():
+            try:
+                return process.wait(timeout=0.5)
+            except subprocess.TimeoutExpired:
+                continue
+        process.terminate()
+        process.wait(timeout=grace + 5)
+    except subprocess.TimeoutExpired:
+        pass  # killed below
+    finally:
+        stop.before_forced.remove(kill)
+        kill()  # what it left behind, or, where this process is in a hurry, all of it
+        process.wait()
+    return process.returncode
+
+
+def reason(status: int, written: Path, start: int) -> str:
+    """Why a process ended without a result: the last line it wrote to its log after `start`, or its status."""
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if status == 128 + number:
+            return f"stopped by {number.name}"
+    text = written.read_bytes()[start:].decode(errors="replace") if written.exists() else ""
+    last = text.rstrip().rpartition("\n")[2]
+    return last.partition("] - ")[2] or last or f"exit status {status}"
+
+
+class Sweep(Callback):
+    """Begins a sweep, or goes on with it, and says at the end what each job came to; 1 is its exit status
+    when a job has no result, 143 after SIGTERM, 130 after SIGINT."""
+
+    def __init__(self) -> None:
+        self.lock: int | None = None  # held while this process lives
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        hydra = config.hydra
+        try:
+            folder = Path(hydra.sweep.dir).absolute()
+            words = _swept_words(hydra)
+            self._begin(folder, words)
+        except Exception as error:  # Hydra would make a warning of it
+            log.error("%s", explain(error)[0])
+            sys.exit(1)
+        # What every job must know of the whole: each composes its config anew, in another process perhaps.
+        shared = ",".join(quoted(key) for key in fixed_words(words))
+        for word in (
+            f"hydra.sweep.dir={quoted(str(folder))}",
+            f"hydra.job.config.override_dirname.exclude_keys=[{shared}]",
+        ):
+            hydra.overrides.hydra.append(word)
+        stop.hold(lambda: (folder / STOPPING).touch(), SWEEP_GRACE)
+
+    def _begin(self, folder: Path, words: list[str]) -> None:
+        if started_outside() > 1:
+            raise InputError("a sweep starts its own processes: run it once, without torchrun or srun")
+        check_sweep(words)
+        folder.mkdir(parents=True, exist_ok=True)
+        before = read_manifest(folder)
+        self.lock = try_lock(folder / ".lock")
+        if self.lock is None:
+            pid = before.get("machine", {}).get("pid", "another")
+            raise InputError(f"{folder}: process {pid} is running this sweep")
+        if before["jobs"] and _shared(before.get("overrides", [])) != _shared(words):
+            raise InputError(f"{folder} is the sweep of {before.get('command')!r}: give another name=")
+        (folder / STOPPING).unlink(missing_ok=True)
+        own = [
+            word
+            for word, each in zip(words, parse(words), strict=True)
+            if each.key_or_group not in NOT_IN_NAME
+        ]
+        states = [job["state"] for job in begin(folder, script(), own)["jobs"]]
+        if states:
+            finished = states.count("finished")
+            log.info("going on in %s: %d finished, %d not", folder, finished, len(states) - finished)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        try:
+            self._end(Path(config.hydra.sweep.dir).absolute())
+        except Exception as error:
+            log.error("%s", explain(error)[0])
+            sys.exit(1)
+
+    def _end(self, folder: Path) -> None:
+        jobs = read_manifest(folder)["jobs"]
+        failed = [job for job in jobs if job["state"] != "finished"]
+        log.info("%d of %d jobs finished in %s", len(jobs) - len(failed), len(jobs), folder)
+        for job in jobs:
+            if job["state"] == "finished" and (result := read_result(folder / job["folder"])):
+                log.info("%s: %s", job["folder"], summary(result))
+        for job in failed:
+            log.error("no result in %s: %s", folder / job["folder"], job["error"])
+        if (folder / STOPPING).exists():
+            stopped = Stopped(stop.number or signal.SIGTERM)
+            log.warning("%s; the same command goes on in %s", stopped, folder)
+            stopped.told = True
+            raise stopped
+        if failed:
+            log.error("the same command runs again what failed")
+            sys.exit(1)
+
+
+def _shared(words: list[str]) -> dict[str, str]:
+    """The overrides that make a sweep another one."""
+    return {key: value for key, value in fixed_words(words).items() if key.lstrip("+") not in NOT_IN_NAME}

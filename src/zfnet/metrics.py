@@ -1,0 +1,41 @@
+"""The errors and accuracies of the paper's tables, as fractions: top-1 and top-5 error, mean accuracy per class."""
+
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+
+class TopKError(MulticlassAccuracy):
+    """The share of pictures whose true class is not among the k most probable ones."""
+
+    def __init__(self, num_classes: int, k: int) -> None:
+        super().__init__(num_classes, top_k=k, average="micro", validate_args=False)
+
+    def compute(self) -> Tensor:
+        return 1 - super().compute()
+
+
+class ClassAccuracy(MulticlassAccuracy):
+    """The mean, over the classes that the pictures have, of the share of a class's pictures that is right."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes, average="macro", validate_args=False)
+
+    def compute(self) -> Tensor:
+        right, missed = torch.as_tensor(self.tp), torch.as_tensor(self.fn)  # (classes,) each
+        count = right + missed
+        return (right / count)[count > 0].mean()
+
+
+def error_metrics(num_classes: int, prefix: str) -> MetricCollection:
+    """The paper's top-1 error, and top-5 where it says anything."""
+    errors = {f"top{k}_error": TopKError(num_classes, k) for k in (1, 5) if k == 1 or num_classes > k}
+    return MetricCollection(errors, prefix=prefix, compute_groups=False)  # type: ignore[arg-type]
+
+
+def evaluation_metrics(num_classes: int, prefix: str) -> MetricCollection:
+    """Errors and class accuracy."""
+    metrics = error_metrics(num_classes, prefix)
+    metrics.add_metrics({"class_accuracy": ClassAccuracy(num_classes)})
+    return metrics

@@ -1,0 +1,72 @@
+"""Checkpoints, sweeps and results that version 0.1 wrote are still read. `fixtures/version_0_1` holds a few."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import zfnet
+from tests.helpers.commands import ROOT, Commands
+from zfnet.data import Creatures
+from zfnet.versions import translate
+
+WRITTEN = ROOT / "tests" / "fixtures" / "version_0_1"
+EDIT = ",".join([*(f"conv{i}:{{maps:4}}" for i in range(1, 6)), "fc6:{units:8}", "fc7:{units:8}"])
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    """A copy, since runs write where they go on."""
+    shutil.copytree(WRITTEN, tmp_path / "lab")
+    return tmp_path / "lab"
+
+
+def test_names_are_translated_at_any_depth() -> None:
+    old = {"a": ["zfnet.data.sources.folder", {"b": "zfnet.data.embedded.creatures"}], "c": 3}
+    new = {"a": ["zfnet.data.datasets.folder", {"b": "zfnet.data.embedded_datasets.creatures"}], "c": 3}
+    assert translate(old) == new == translate(new)
+
+
+def test_a_checkpoint_is_the_same_net() -> None:
+    """The weights are those of the file, and the net gives finite logits for its own classes."""
+    path = WRITTEN / "run" / "checkpoints" / "last.ckpt"
+    classifier = zfnet.load(path)
+    state = torch.load(path, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, state[name]) for name, value in classifier.state_dict().items())
+    assert classifier.classes == Creatures.classes
+    assert classifier(torch.zeros(1, 3, 48, 48)).isfinite().all()
+
+
+def test_an_analysis_looks_at_the_data_of_the_checkpoint(commands: Commands, lab: Path) -> None:
+    words = ["analysis=doctor", f"ckpt={lab}/run/checkpoints/last.ckpt", "layers=[conv1]", "images=2"]
+    done = commands.run("analyze.py", [*words, f"data.store_dir={lab}/stores", f"hydra.run.dir={lab}/out"])
+    assert done.status == 0, done
+    assert "looking at the data set of" in done.output
+    assert "does not say" not in done.output
+
+
+def test_a_run_goes_on_with_the_same_settings_only(commands: Commands, lab: Path) -> None:
+    words = [
+        *("data.source.train=16", "data.source.val=8", "data.image_size=48", "data.batch_size=8"),
+        *("trainer.precision=32-true", f"model.edit={{{EDIT}}}", "callbacks=[checkpoint,learning_curves]"),
+        *("recipe=paper", "seed=1", "resume=true", f"data.store_dir={lab}/stores"),
+        f"hydra.run.dir={lab}/sweep/seed-1",
+    ]
+    finished = commands.run("train.py", [*words, "trainer.max_epochs=1"])
+    assert (finished.status, "has finished already" in finished.output) == (0, True), finished
+    refused = commands.run("train.py", [*words, "trainer.max_epochs=2", "recipe.lr=0.1"])
+    assert "was made with recipe.lr=0.01, and this run has recipe.lr=0.1" in refused.output
+    more = commands.run("train.py", [*words, "trainer.max_epochs=2"])
+    assert more.status == 0, more
+    epochs = json.loads((lab / "sweep" / "seed-1" / "history.json").read_text())
+    assert epochs[:1] == json.loads((WRITTEN / "sweep" / "seed-1" / "history.json").read_text())
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2]
+
+
+def test_the_report_reads_everything(commands: Commands, lab: Path) -> None:
+    done = commands.run("analyze.py", ["analysis=report", f"runs={lab}", f"hydra.run.dir={lab}/out"])
+    assert done.status == 0, done
+    assert "5 runs and 1 sweeps" in (lab / "out" / "report.md").read_text()
+    assert "0 that cannot be read" in done.output
