@@ -8,7 +8,7 @@ TWO := hydra/launcher=joblib hydra.launcher.n_jobs=2
 SIX := outputs/train/six/checkpoints/last.ckpt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train table3 transfer report test test-slow test-real lint bench tensorboard clean
+.PHONY: help install demo train table3 transfer report test test-slow test-real lint docs bench tensorboard clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(INSTALLED)  ## the documentation as HTML, in docs/_build; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
 bench: $(INSTALLED)  ## every hot path beside a named peer: ours, peer, ratio, goal
 	$(BIN)/python -m benchmarks
 
@@ -59,5 +62,5 @@ tensorboard: $(INSTALLED)  ## TensorBoard on outputs/
 	$(BIN)/tensorboard --logdir outputs --samples_per_plugin images=1000
 
 clean:  ## caches and the environment go; outputs/ stays
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

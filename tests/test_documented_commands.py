@@ -1,4 +1,4 @@
-"""Every command that README and the configs' heads show is run once, on data that is small.
+"""Every command and every Python example of README, docs and the configs' heads is run once, on data that is small.
 
 It runs in a folder that holds what the commands name: photos, CKPT, parts.csv. Further words make it small.
 """
@@ -18,6 +18,8 @@ from tests.helpers.made_data import paint, write_caltech, write_imagenet, write_
 from zfnet.data import Creatures
 
 COMMAND = re.compile(r"python (train|analyze)\.py((?: +(?!#)[^\s`;]+)*)")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PATTERN = re.compile(r"key=value|analysis=NAME")  # shows how commands are made
 DATA_SETS = ("imagenet", "caltech101", "voc2012")
 
@@ -49,7 +51,7 @@ ANALYSES = {
 
 def commands() -> list[tuple[str, str]]:
     """(script, words) of every command, once; of a sweep the first values."""
-    texts = [(ROOT / "README.md").read_text().replace("\\\n", " ")]
+    texts = [page.read_text().replace("\\\n", " ") for page in PAGES]
     for path in sorted((ROOT / "conf").rglob("*.yaml")):
         lines = path.read_text().splitlines()
         texts.append("\n".join(line.removeprefix("#") for line in lines if line.startswith("#")))
@@ -131,9 +133,24 @@ def test_a_documented_command_runs(
     )
     if line != "--help":
         places = [f"data.store_dir={world}/stores", f"hydra.run.dir={tmp_path}/out"]
+        words = [word for word in words if word != "--multirun"]
         words = [*made_small(script, first_of_each_sweep(words)), *places]
     done = commands.run(f"{script}.py", words, folder=world)
     assert done.status == 0, done.output + done.errors
+
+
+@pytest.mark.parametrize(
+    ("page", "number"),
+    [(page.name, i) for page in PAGES for i in range(len(PYTHON.findall(page.read_text())))],
+)
+def test_a_python_example_runs(
+    commands: Commands, world: Path, tmp_path: Path, page: str, number: int
+) -> None:
+    """As it stands, in a fresh process."""
+    text = next(each for each in PAGES if each.name == page).read_text()
+    (tmp_path / "example.py").write_text(PYTHON.findall(text)[number])
+    done = commands.run(str(tmp_path / "example.py"), [], folder=world)
+    assert done.status == 0, done
 
 
 def test_commands_are_found() -> None:

@@ -46,8 +46,7 @@ def test_the_drop_falls_on_the_object(subject: ModelOnData) -> None:
     """Figure 7: covering the creature takes away the true class and the strongest map; covering the rest hardly."""
     indices = list(range(64))
     labels = subject.images.labels[indices]
-    words = {"size": 14, "stride": 5, "layer": "conv5", "plainly": True}  # so small a net is swept faster so
-    sweep = occlusion_sweep(subject.net, subject.inputs(indices), labels, **words)
+    sweep = occlusion_sweep(subject.net, subject.inputs(indices), labels, size=14, stride=5, layer="conv5")
     assert sweep.activity is not None
     assert sweep.clean_activity is not None
     which = torch.arange(len(indices))

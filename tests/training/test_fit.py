@@ -43,9 +43,9 @@ def test_no_checkpoint_of_ours_has_a_name_that_hydra_parses(composed: Compose, t
             assert composed(f"ckpt={path}").ckpt == path
 
 
-def test_a_foreign_name_is_quoted_as_readme_says(composed: Compose) -> None:
-    readme = (ROOT / "README.md").read_text()
-    quoted = re.search(r"`'(ckpt=\"[^`]*\")'`", readme)
+def test_a_foreign_name_is_quoted_as_the_documentation_says(composed: Compose) -> None:
+    page = (ROOT / "docs" / "look.md").read_text()
+    quoted = re.search(r"`'(ckpt=\"[^`]*\")'`", page)
     assert quoted is not None
     assert composed(quoted[1]).ckpt == quoted[1].removeprefix("ckpt=").strip('"')
     assert "=" in composed(quoted[1]).ckpt

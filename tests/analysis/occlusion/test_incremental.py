@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from tests.deconv.common import googlenet, narrow, noise, values_of
 from tests.reference.nets import Chain, chains, seeded
+from zfnet.analysis.occlusion.incremental import Incremental
+from zfnet.analysis.occlusion.prefix import find_prefix
 from zfnet.analysis.occlusion.sweep import Sweep, occlusion_sweep
 from zfnet.models import ALEXNET, ZFNET, ContrastNormalization, ConvNet, apply_edit
 
@@ -34,8 +36,8 @@ def close(found: Tensor, expected: Tensor, clean: Tensor) -> None:
 def agree(model: nn.Module, images: Tensor, size: int, stride: int, **more: Any) -> Sweep:
     """The sweep, once the plain one has given the same."""
     before = images.clone()
-    fast = occlusion_sweep(model, images, None, size, stride, **more)
-    slow = occlusion_sweep(model, images, None, size, stride, plainly=True, **more)
+    fast = occlusion_sweep(model, images, None, size, stride, incremental=True, **more)
+    slow = occlusion_sweep(model, images, None, size, stride, incremental=False, **more)
     assert torch.equal(images, before)
     assert torch.equal(fast.clean_logits, slow.clean_logits)
     assert torch.equal(fast.target, slow.target)
@@ -338,3 +340,16 @@ def test_torchvisions_nets(name: str) -> None:
     net, images = seeded(build), noise(1, side)
     for i, layer in enumerate(layers):
         agree(net, images, 15 + 6 * i, 29, layer=layer)
+
+
+def test_whole_pictures_are_faster_on_small_nets_and_images() -> None:
+    """For 64 pixels and few maps the calls of many windows take longer; for ZFNet's 224 they are a small part."""
+    few = {f"conv{i}": {"maps": 24} for i in range(1, 6)} | {"fc6": {"units": 8}, "fc7": {"units": 8}}
+    for side, edit, stride, faster in ((64, few, 2, False), (64, few, 5, False), (224, {}, 8, True)):
+        head = {"fc6": {"units": 8}, "fc7": {"units": 8}}
+        net = ConvNet(apply_edit(ZFNET, {**head, **edit}), 5, side, init="he").eval()
+        image = torch.zeros(1, 3, side, side)
+        prefix = find_prefix(net, image, [])
+        assert prefix is not None
+        places = range(0, side - side // 4 + stride, stride)
+        assert Incremental(prefix.steps, image, {}).is_faster(places, places) == faster

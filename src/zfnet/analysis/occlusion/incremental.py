@@ -28,6 +28,7 @@ from zfnet.deconv.windows import beyond_border, gather_windows
 
 BANDS = 8  # along each axis: more make smaller regions, fewer keep the tensors large
 AT_ONCE = 256  # occluders that go through a block together
+CALL = 3 * 10**7  # multiplications that take as long as the calls of a group of occluders in a block
 
 
 class Change(NamedTuple):
@@ -67,6 +68,18 @@ class Incremental:
         gapless = all(w.reach(axis) >= w.stride[axis] for w in windows for axis in (0, 1))
         kinds = [step.kind for step in steps if step.window is not None]
         return bool(steps) and steps[0].kind == "conv" and gapless and ("pool", "pool") not in pairwise(kinds)
+
+    def is_faster(self, tops: Sequence[int], lefts: Sequence[int]) -> bool:
+        """Whether the calls of many small windows take less time than whole pictures."""
+        places = torch.tensor([(top, left) for top in tops for left in lefts])
+        regions = min(BANDS**2, len(places))
+        calls = len(self._alike(places)) * self.coarse + regions * (len(self.blocks) - self.coarse)
+        whole = 0
+        for block in self.blocks:
+            weight = block.steps[0].weight
+            assert weight is not None
+            whole += weight.numel() * block.sums.shape[2] * block.sums.shape[3]
+        return calls * CALL < len(places) * whole
 
     def _stage(self, index: int) -> Tensor:
         """The clean picture after a step of the trunk."""
