@@ -8,5 +8,6 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = project
 myst_heading_anchors = 3
+default_role = "code"
 autodoc_typehints = "none"  # signatures hold them
 autodoc_inherit_docstrings = False  # not those of Lightning and torch

@@ -94,14 +94,14 @@ class Deconvnet:
                 picture[:, top:bottom, left:right] = part[:, rows, columns]
         return pictures
 
-    def project_channel(self, images: Tensor, layer: str, map: int) -> Tensor:
-        """One whole map of `layer` for each image (B, C, H, W), projected at once: (B, C, H, W)."""
+    def project_channel(self, images: Tensor, layer: str, channel: int) -> Tensor:
+        """One whole channel of `layer` for each image (B, C, H, W), projected at once: (B, C, H, W)."""
         plan = self._planned(images, layer)
-        _check([Unit(0, map)], len(images), plan)
+        _check([Unit(0, channel)], len(images), plan)
 
         def seed(values: Tensor, _: slice) -> Tensor:
             kept = torch.zeros_like(values)
-            kept[:, map] = self.rules.seeded(values[:, map])
+            kept[:, channel] = self.rules.seeded(values[:, channel])
             return kept
 
         return torch.cat([self._back(images[part], layer, seed, part) for part in _parts(len(images))])
