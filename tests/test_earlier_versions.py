@@ -1,5 +1,6 @@
 """Checkpoints, sweeps and results that version 0.1 wrote are still read. `fixtures/version_0_1` holds a few."""
 
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,8 @@ import torch
 import zfnet
 from tests.helpers.commands import ROOT, Commands
 from zfnet.data import Creatures
-from zfnet.versions import translate
+from zfnet.deconv import Unit
+from zfnet.versions import MODULES, NAMES, translate
 
 WRITTEN = ROOT / "tests" / "fixtures" / "version_0_1"
 EDIT = ",".join([*(f"conv{i}:{{maps:4}}" for i in range(1, 6)), "fc6:{units:8}", "fc7:{units:8}"])
@@ -70,3 +72,39 @@ def test_the_report_reads_everything(commands: Commands, lab: Path) -> None:
     assert done.status == 0, done
     assert "5 runs and 1 sweeps" in (lab / "out" / "report.md").read_text()
     assert "0 that cannot be read" in done.output
+
+
+def test_old_modules_and_functions_answer_with_a_warning() -> None:
+    """Each is the very object of today's name."""
+    import zfnet.launch.run_dirs
+    from zfnet.deconv import random_subset
+
+    with pytest.warns(
+        DeprecationWarning, match=r"zfnet\.training\.folders is called zfnet\.launch\.run_dirs now"
+    ):
+        old = importlib.import_module("zfnet.training.folders")
+    assert old is zfnet.launch.run_dirs
+    assert old.__spec__ is not None
+    assert old.__spec__.name == "zfnet.launch.run_dirs"
+    with pytest.warns(DeprecationWarning, match=r"zfnet\.deconv\.lot is called random_subset now"):
+        assert zfnet.deconv.lot is random_subset
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = zfnet.deconv.nothing
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_every_old_name_leads_somewhere() -> None:
+    for old, new in MODULES.items():
+        assert importlib.import_module(old) is importlib.import_module(new)
+    for name, table in NAMES.items():
+        module = importlib.import_module(name)
+        for old, new in table.items():
+            assert getattr(module, old) is getattr(module, new)
+
+
+def test_a_unit_takes_and_gives_its_channel_as_a_map() -> None:
+    unit = Unit(image=1, map=5, y=2)
+    assert unit == Unit(1, 5, 2) == Unit(image=1, channel=5, y=2)
+    assert unit.map == unit.channel == 5
+    with pytest.raises(TypeError, match="takes channel="):
+        Unit(1)

@@ -7,7 +7,11 @@ classifier = zfnet.load("outputs/train/demo/checkpoints/last.ckpt")
 
 from typing import Any
 
-from zfnet.models import convnet
+from zfnet import versions
+
+versions.install()
+
+from zfnet.models import convnet  # noqa: E402
 
 __all__ = ["convnet", "load"]
 

@@ -1,13 +1,149 @@
-"""What version 0.1 wrote, in today's names: checkpoints and configs are translated when they are read.
+"""What version 0.1 wrote and called, in today's names. All of this goes with version 0.3.
 
-translate({"_target_": "zfnet.data.sources.folder"})    # {"_target_": "zfnet.data.datasets.folder"}
+    translate({"_target_": "zfnet.data.sources.folder"})    # {"_target_": "zfnet.data.datasets.folder"}
+    import zfnet.training.folders                           # zfnet.launch.run_dirs, with a DeprecationWarning
+
+Checkpoints and configs are translated when they are read. Old modules and functions are found by a finder on
+`sys.meta_path`.
 """
 
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 from typing import Any
 
 MOVED = {
     "zfnet.data.embedded.": "zfnet.data.embedded_datasets.",
     "zfnet.data.sources.": "zfnet.data.datasets.",
+}  # what files name
+MODULES = {
+    "zfnet.analysis.blocks": "zfnet.analysis.occlusion.blocks",
+    "zfnet.analysis.incremental": "zfnet.analysis.occlusion.incremental",
+    "zfnet.analysis.trunk": "zfnet.analysis.occlusion.prefix",
+    "zfnet.data.creatures.dice": "zfnet.data.creatures.rng",
+    "zfnet.data.embedded": "zfnet.data.embedded_datasets",
+    "zfnet.data.folds": "zfnet.data.splits",
+    "zfnet.data.selection": "zfnet.data.subset",
+    "zfnet.data.sources": "zfnet.data.datasets",
+    "zfnet.models.net": "zfnet.models.convnet",
+    "zfnet.models.reading": "zfnet.models.introspection",
+    "zfnet.studies.paper": "zfnet.studies.reference_results",
+    "zfnet.studies.report.compared": "zfnet.studies.report.comparison",
+    "zfnet.studies.report.making": "zfnet.studies.report.build",
+    "zfnet.studies.report.missing": "zfnet.studies.report.missing_runs",
+    "zfnet.studies.report.origins": "zfnet.studies.report.provenance",
+    "zfnet.studies.results": "zfnet.studies.json_output",
+    "zfnet.studies.subject": "zfnet.model_on_data",
+    "zfnet.training.average_precision": "zfnet.probing.average_precision",
+    "zfnet.training.command_line": "zfnet.launch.command_line",
+    "zfnet.training.explain": "zfnet.launch.error_messages",
+    "zfnet.training.features": "zfnet.probing.feature_extraction",
+    "zfnet.training.folders": "zfnet.launch.run_dirs",
+    "zfnet.training.jobs": "zfnet.launch.sweep",
+    "zfnet.training.kept": "zfnet.probing.feature_cache",
+    "zfnet.training.launch": "zfnet.launch.entry_point",
+    "zfnet.training.linear": "zfnet.probing.linear_probe",
+    "zfnet.training.manifest": "zfnet.launch.manifest",
+    "zfnet.training.memory": "zfnet.launch.malloc",
+    "zfnet.training.newton": "zfnet.probing.solver",
+    "zfnet.training.processes": "zfnet.launch.processes",
+    "zfnet.training.ranks": "zfnet.launch.distributed",
+    "zfnet.training.result": "zfnet.launch.results",
+    "zfnet.training.stopping": "zfnet.launch.stopping",
+    "zfnet.training.transfer": "zfnet.probing.transfer",
+    "zfnet.viz.grids": "zfnet.viz.grid",
+    "zfnet.viz.multiples": "zfnet.viz.small_multiples",
+    "zfnet.viz.sheets": "zfnet.viz.page",
+}
+NAMES: dict[str, dict[str, str]] = {  # of today's modules: the old name, the new one
+    "zfnet.analysis": {"checks": "sanity_checks"},
+    "zfnet.analysis.correspondence": {"masked": "mask_square", "hamming": "normalized_hamming"},
+    "zfnet.analysis.filters": {"resolved": "resolved_layers"},
+    "zfnet.analysis.invariance": {"transformed": "transform"},
+    "zfnet.analysis.occlusion.blocks": {"tailed": "apply_op", "convolved": "convolve"},
+    "zfnet.analysis.occlusion.prefix": {"trunk_of": "find_prefix", "Trunk": "Prefix"},
+    "zfnet.analysis.overlap": {"shrunk": "shrink", "closely": "correlate_closely", "joined": "join_groups"},
+    "zfnet.analysis.pointing": {"grown": "dilate", "smoothed": "smooth", "occlusion": "occlusion_map"},
+    "zfnet.analysis.sanity": {"forced": "force_activation", "checks": "sanity_checks"},
+    "zfnet.data": {"Images": "ImageDataset"},
+    "zfnet.data.datasets": {"stamp": "modification_stamp"},
+    "zfnet.data.exclusion": {"without": "drop_excluded"},
+    "zfnet.data.image_store": {"Chosen": "Subset", "Images": "ImageDataset"},
+    "zfnet.data.resizing": {"resized": "resize"},
+    "zfnet.deconv": {"lot": "random_subset"},
+    "zfnet.deconv.graph": {"traced": "trace_graph", "trouble": "find_trouble"},
+    "zfnet.deconv.rules": {"Sliding": "WindowSpec"},
+    "zfnet.deconv.swapping": {"Swapped": "DeconvMode"},
+    "zfnet.deconv.tracing": {"running": "traced_forward"},
+    "zfnet.deconv.transposed": {"transposed": "transpose_convolution"},
+    "zfnet.deconv.windows": {"gathered": "gather_windows", "beyond": "beyond_border"},
+    "zfnet.launch.processes": {"die_with": "terminate_with_parent"},
+    "zfnet.model_on_data": {"Subject": "ModelOnData"},
+    "zfnet.models": {"edited": "apply_edit"},
+    "zfnet.models.architectures": {"edited": "apply_edit"},
+    "zfnet.models.introspection": {
+        "lot": "random_subset",
+        "found": "find_modules",
+        "evaluating": "eval_mode",
+        "reading": "capture_outputs",
+        "written": "user_module",
+    },
+    "zfnet.models.outputs": {"are_probabilities": "is_probabilities"},
+    "zfnet.probing.feature_cache": {"Kept": "FeatureCache", "check_room": "check_disk_space"},
+    "zfnet.probing.feature_extraction": {"kept_features": "cached_features"},
+    "zfnet.probing.linear_probe": {
+        "Readout": "LinearProbe",
+        "Rotated": "GramFeatures",
+        "fit_readout": "fit_linear_probe",
+        "chosen_strength": "choose_strength",
+    },
+    "zfnet.probing.solver": {"minimised": "minimize"},
+    "zfnet.probing.transfer": {"truth": "true_labels", "whole": "whole_data_set", "measured": "measure"},
+    "zfnet.studies.ensemble": {"together": "combine", "lines": "table_lines"},
+    "zfnet.studies.filters": {"Examined": "FilterReport", "examined": "examine"},
+    "zfnet.studies.invariance": {"summarised": "summarize"},
+    "zfnet.studies.objects": {"known_masks": "object_masks"},
+    "zfnet.studies.overlap": {"compared": "compare", "searched": "search", "Alike": "DuplicateGroup"},
+    "zfnet.studies.parts": {"from_csv": "read_parts"},
+    "zfnet.studies.pointing": {"located_by": "localization_scores"},
+    "zfnet.studies.report.claims": {"judged": "judge"},
+    "zfnet.studies.report.comparison": {"Compared": "Comparison"},
+    "zfnet.studies.report.figures": {"trained": "trained_pictures"},
+    "zfnet.studies.report.measures": {
+        "measured": "to_measure",
+        "said": "format_measure",
+        "signed": "format_signed",
+        "beside": "beside_paper",
+    },
+    "zfnet.studies.report.missing_runs": {"missing": "find_missing", "completed": "complete"},
+    "zfnet.studies.report.pictures": {"Print": "Copy"},
+    "zfnet.studies.report.provenance": {"honesty": "data_note"},
+    "zfnet.studies.report.runs": {"shown": "relative_path"},
+    "zfnet.studies.report.transfer": {"named": "row_name"},
+    "zfnet.studies.run": {"shown": "what_is_shown"},
+    "zfnet.studies.top_activations": {"Excited": "TopPatches", "excited": "top_patches"},
+    "zfnet.training.fit": {"own_words": "translate_hydra_errors"},
+    "zfnet.training.resume": {"Kept": "ResumePoint"},
+    "zfnet.validation": {"declared": "declared_types", "described": "describe", "shown": "show"},
+    "zfnet.viz": {"signed": "normalize_signed", "contrasted": "stretch_contrast", "tiled": "tile"},
+    "zfnet.viz.figures": {"drawn": "draw"},
+    "zfnet.viz.grid": {
+        "signed": "normalize_signed",
+        "contrasted": "stretch_contrast",
+        "tiled": "tile",
+        "fitted": "fit",
+        "written": "draw_text",
+        "bordered": "add_border",
+        "framed": "add_frame",
+        "centred": "center",
+        "beside": "hstack",
+        "above": "vstack",
+        "flowing": "flow",
+    },
 }
 
 
@@ -26,3 +162,57 @@ def translate(value: Any) -> Any:
             if value.startswith(old):
                 return new + value.removeprefix(old)
     return value
+
+
+def _warn(old: str, new: str) -> None:
+    warnings.warn(f"{old} is called {new} now", DeprecationWarning, stacklevel=3)
+
+
+class _Moved(Loader):
+    """Loads today's module where an old name is imported."""
+
+    def __init__(self, new: str) -> None:
+        self.new = new
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        _warn(spec.name, self.new)
+        module = importlib.import_module(self.new)
+        self.spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.spec  # importlib has put the old name's there
+
+
+class OldNames(MetaPathFinder):
+    """Finds the modules of version 0.1, and lets today's modules answer to their old names."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname in MODULES:
+            return ModuleSpec(fullname, _Moved(MODULES[fullname]))
+        spec = PathFinder.find_spec(fullname, path) if fullname in NAMES else None
+        if spec is None or spec.loader is None:
+            return None
+        names, execute = NAMES[fullname], spec.loader.exec_module
+
+        def execute_and_alias(module: ModuleType) -> None:
+            execute(module)
+
+            def old(name: str) -> Any:
+                if name not in names:
+                    raise AttributeError(f"module {fullname!r} has no attribute {name!r}")
+                _warn(f"{fullname}.{name}", names[name])
+                return getattr(module, names[name])
+
+            module.__getattr__ = old  # type: ignore[method-assign]
+
+        spec.loader.exec_module = execute_and_alias  # type: ignore[method-assign]
+        return spec
+
+
+def install() -> None:
+    """Puts the finder before Python's own, once."""
+    if not any(isinstance(finder, OldNames) for finder in sys.meta_path):
+        sys.meta_path.insert(0, OldNames())

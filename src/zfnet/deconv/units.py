@@ -16,6 +16,24 @@ class Unit:
     y: int = 0
     x: int = 0
 
+    def __init__(
+        self, image: int, channel: int | None = None, y: int = 0, x: int = 0, *, map: int | None = None
+    ) -> None:
+        if (channel is None) == (map is None):
+            raise TypeError("Unit() takes channel=, or map= as version 0.1 called it")
+        for name, value in (
+            ("image", image),
+            ("channel", map if channel is None else channel),
+            ("y", y),
+            ("x", x),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def map(self) -> int:
+        """`channel`, as version 0.1 called it."""
+        return self.channel
+
 
 class Window(NamedTuple):
     """The pixels that a unit sees, half-open; they may reach beyond the image's border."""

@@ -36,8 +36,8 @@ def close(found: Tensor, expected: Tensor, clean: Tensor) -> None:
 def agree(model: nn.Module, images: Tensor, size: int, stride: int, **more: Any) -> Sweep:
     """The sweep, once the plain one has given the same."""
     before = images.clone()
-    fast = occlusion_sweep(model, images, None, size, stride, incremental=True, **more)
-    slow = occlusion_sweep(model, images, None, size, stride, incremental=False, **more)
+    fast = occlusion_sweep(model, images, None, size, stride, plainly=False, **more)
+    slow = occlusion_sweep(model, images, None, size, stride, plainly=True, **more)
     assert torch.equal(images, before)
     assert torch.equal(fast.clean_logits, slow.clean_logits)
     assert torch.equal(fast.target, slow.target)

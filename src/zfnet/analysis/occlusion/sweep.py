@@ -10,7 +10,7 @@ the square's centre.
     sweep.over_pixels(sweep.probability)    # (B, H, W), for an overlay
 
 One pass gives all of it. The trunk of the net is swept incrementally (incremental.py), its head on all positions
-at once; `incremental=False` runs every occluded picture through the whole net.
+at once; `plainly=True` runs every occluded picture through the whole net.
 """
 
 from collections.abc import Sequence
@@ -92,15 +92,15 @@ def occlusion_sweep(
     stride: int = 8,
     fill: float | Sequence[float] = 0.0,
     layer: str | None = None,
-    incremental: bool | None = None,
+    plainly: bool | None = None,
     progress: bool = False,
 ) -> Sweep:
     """Covers images (B, 3, H, W) by squares of `size` at every `stride` pixels, the last ones cut at the border.
 
     `fill` is in the units of the input: 0 is the mean, grey. `target` is the class of all images, of each, or None
-    for the class that is most probable on the clean image. `incremental` is whether only what the square touches is
-    computed, where the model allows it; None is for whichever is faster, since on small nets and images whole
-    pictures are. InputError for what cannot be swept.
+    for the class that is most probable on the clean image. `plainly` is whether every covered image runs
+    through the whole net. False computes only what the square touches, where the model allows it. None is for
+    whichever is faster: on small nets and images whole images are. InputError for what cannot be swept.
     """
     _check(images, size, stride)
     modules = find_modules(model, [layer] if layer else [])
@@ -112,10 +112,10 @@ def occlusion_sweep(
     with eval_mode(model), torch.no_grad():
         check_called_once(model, modules, images[:1].clone(), maps=True)
         outputs = class_outputs(model, images)
-        trunk = None if incremental is False else find_prefix(model, images[:1], list(modules))
+        trunk = None if plainly else find_prefix(model, images[:1], list(modules))
         if trunk is not None and not _sweepable(trunk, images[:1]):
             trunk = None
-        if trunk is not None and incremental is None:
+        if trunk is not None and plainly is None:
             faster = Incremental(trunk.steps, images[:1], {}).is_faster(tops.tolist(), lefts.tolist())
             trunk = trunk if faster else None
         rows = []
