@@ -1,13 +1,13 @@
 """The generated pictures: the same everywhere, true to their annotation, and told apart by shape alone."""
 
 import hashlib
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.functional import interpolate
 
+from tests.helpers.commands import Commands
 from zfnet.data.creatures import Annotation, Creatures
 from zfnet.errors import InputError
 
@@ -60,18 +60,13 @@ def test_the_pixels_are_pinned_across_machines(size: int, count: int, pinned: st
     assert digest(Creatures(count, seed=5, size=size), range(count)) == pinned
 
 
-def test_a_fresh_process_draws_the_same_pictures() -> None:
-    program = (
-        "from test_creatures import Creatures, digest; print(digest(Creatures(8, 3, 'val', 48), range(4, 8)))"
+def test_a_fresh_process_draws_the_same_pictures(commands: Commands, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from tests.data.test_creatures import Creatures, digest\n"
+        "print(digest(Creatures(8, 3, 'val', 48), range(4, 8)))\n"
     )
-    paths = [*sys.path, __file__.rpartition("/")[0]]
-    found = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:] = {paths!r}; {program}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert found.stdout.strip() == digest(Creatures(8, 3, "val", 48), range(4, 8))
+    assert commands.run(str(script), []).output.strip() == digest(Creatures(8, 3, "val", 48), range(4, 8))
 
 
 def test_reading_order_and_length_do_not_matter(pictures: Creatures) -> None:

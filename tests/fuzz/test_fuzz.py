@@ -106,7 +106,7 @@ def check_damages(laboratory: Laboratory, kept: list[Kept], count: int) -> None:
 
 @pytest.mark.timeout(1800)
 def test_some_wrong_command_lines(laboratory: Laboratory, composed: Compose) -> None:
-    check_commands(laboratory, composed, 25)
+    check_commands(laboratory, composed, 15)
 
 
 @pytest.mark.timeout(1800)
