@@ -84,6 +84,15 @@ def test_what_is_refused(name: str, value: Any) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["gpu", "cuda"])
+def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(
+        InputError, match=rf"trainer\.accelerator={name}: PyTorch finds no GPU here; give trainer=cpu"
+    ):
+        check_trainer_options({"accelerator": name, "max_epochs": 1})
+
+
 def test_two_words_that_contradict_each_other() -> None:
     with pytest.raises(InputError, match=r"limit_train_batches: trainer\.overfit_batches sets it too"):
         check_trainer_options({"max_epochs": 1, "overfit_batches": 2, "limit_train_batches": 3})
@@ -100,7 +109,9 @@ def test_two_words_that_contradict_each_other() -> None:
         {"fast_dev_run": True, "max_epochs": None},
     ],
 )
-def test_what_is_taken(words: dict[str, Any]) -> None:
+def test_what_is_taken(monkeypatch: pytest.MonkeyPatch, words: dict[str, Any]) -> None:
+    """On a machine with a GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     check_trainer_options(words)
 
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from lightning import Trainer
 
 from zfnet.errors import InputError
@@ -158,6 +159,13 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
         if reason := OPTIONS[name](value):
             raise InputError(f"trainer.{name}={value}: {reason}")
     _check_together(options)
+    accelerator = options.get("accelerator", "auto")
+    found = torch.cuda.is_available() or (accelerator == "gpu" and torch.backends.mps.is_available())
+    if accelerator in ("gpu", "cuda") and not found:
+        raise InputError(
+            f"trainer.accelerator={accelerator}: PyTorch finds no GPU here; give trainer=cpu, or install a build of "
+            "PyTorch for this GPU"
+        )
 
 
 def _check_together(options: Mapping[str, Any]) -> None:
