@@ -70,7 +70,7 @@ def test_a_run_goes_on_with_the_same_settings_only(commands: Commands, lab: Path
 def test_the_report_reads_everything(commands: Commands, lab: Path) -> None:
     done = commands.run("analyze.py", ["analysis=report", f"runs={lab}", f"hydra.run.dir={lab}/out"])
     assert done.status == 0, done
-    assert "5 runs and 1 sweeps" in (lab / "out" / "report.md").read_text()
+    assert "5 runs and 1 sweep below" in (lab / "out" / "report.md").read_text()
     assert "0 that cannot be read" in done.output
 
 

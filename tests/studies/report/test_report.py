@@ -101,7 +101,7 @@ def test_folders_count_once_and_reports_do_not(runs: RunFolders, tmp_path: Path)
     grid(runs, "zfnet")
     runs.analysis("analysis/report", "analysis=report", pictures=("curves",))
     text = report(tmp_path / "report", "outputs", "outputs/table3_zfnet", str(runs.root))
-    assert text.splitlines()[2].startswith("15 runs and 1 sweeps below")
+    assert text.splitlines()[2].startswith("15 runs and 1 sweep below")
     assert table(text, "**Table 3 on creatures")["our model (as per Fig. 3)"][-1] == "3"
 
 

@@ -9,7 +9,7 @@ missing say which command makes them; runs that failed or cannot be read are nam
 
 import datetime
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
 
 from zfnet.io import save
@@ -77,13 +77,18 @@ def _document(found: Found, runs: Sequence[str], folder: Path) -> Document:
     last = [provenance.commands(found), provenance.unfinished(found), provenance.not_run(there)]
     first = Section("What this is", [Words(provenance.data_note(found))])
     subtitle = [
-        f"{len(found.runs)} runs and {len(found.sweeps)} sweeps below ",
+        f"{_count(found.runs, 'run')} and {_count(found.sweeps, 'sweep')} below ",
         joined(map(Code, runs)),
         f", beside the numbers of Zeiler & Fergus (2013). {datetime.date.today():%d %B %Y}.",
     ]
     return Document(
         TITLE, subtitle, [first, agreement.section(tables), *sections, *(each for each in last if each)]
     )
+
+
+def _count(what: Sized, name: str) -> str:
+    """ "1 run", "2 runs"."""
+    return f"{len(what)} {name}{'' if len(what) == 1 else 's'}"
 
 
 def _place(section: Section) -> str:
