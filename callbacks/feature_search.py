@@ -123,7 +123,7 @@ def _inputs(trainer: Trainer, pl_module: LightningModule, split: str, share: flo
 
 
 def _some_batches(ordered: Any, share: float) -> Iterator[Any]:
-    """This process's batches of a share of the pictures, which is the same for any number of processes; by lot,
+    """This process's batches of a share of the pictures, which is the same for any number of processes; at random,
     because evenly spaced ones can be of few classes."""
     total = len(ordered.images)
     mine = random_subset(total, max(1, round(share * total)))[ordered.rank :: ordered.world]

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig
-from PIL import Image
 from torchvision.models import squeezenet1_1
 
 from tests.fuzz.commands import NARROW_RUN, Case
 from tests.fuzz.damage import Kept
 from tests.helpers.commands import Commands, Ended
+from tests.helpers.made_data import write_photos
 from zfnet.data import Creatures
 from zfnet.studies import layer_probe, overlap, top_activations
 from zfnet.studies.run import subject_of, what_is_shown
@@ -52,14 +52,7 @@ class Laboratory:
     @cached_property
     def photos(self) -> Path:
         """Images in the layout of data=folder."""
-        root = self.folder / "photos"
-        for split, count in (("train", 16), ("val", 8)):
-            source = Creatures(count, split=split, size=56)
-            for i in range(count):
-                path = root / split / source.classes[i % 4] / f"{i}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(source.read(i).permute(1, 2, 0).numpy()).save(path)
-        return root
+        return write_photos(self.folder / "photos", train=16, val=8)
 
     @cached_property
     def trained(self) -> Path:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from zfnet.data import Creatures
 from zfnet.data.voc import CLASSES
 
 
@@ -14,6 +15,17 @@ def paint(path: Path, seed: int = 0, size: tuple[int, int] = (24, 20)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
+
+
+def write_photos(root: Path, **counts: int) -> Path:
+    """So many creatures of 56 pixels a split, of four classes, in the layout of data=folder."""
+    for split, count in counts.items():
+        source = Creatures(count, split=split, size=56)
+        for i in range(count):
+            path = root / split / source.classes[i % 4] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(source.read(i).permute(1, 2, 0).numpy()).save(path)
+    return root
 
 
 def write_imagenet(root: Path, images_per_class: int = 4) -> Path:

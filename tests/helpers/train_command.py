@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from tests.helpers.commands import ROOT, Commands, Ended, environment
-from zfnet.data import Creatures
+from tests.helpers.made_data import write_photos
 
 EDITS = [*(f"conv{i}:{{maps:8}}" for i in range(1, 6)), "fc6:{units:16}", "fc7:{units:16}"]
 NARROW = f"{{{','.join(EDITS)}}}"
@@ -20,14 +19,7 @@ Run = Callable[..., Ended]
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures in the layout of data=folder: 32 for training, 13 for validation, four classes."""
-    root = tmp_path_factory.mktemp("photos")
-    for split, count in (("train", 32), ("val", 13)):
-        source = Creatures(count, split=split, size=56)
-        for i in range(count):
-            path = root / split / source.classes[i % 4] / f"{i}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(source.read(i).permute(1, 2, 0).numpy()).save(path)
-    return root
+    return write_photos(tmp_path_factory.mktemp("photos"), train=32, val=13)
 
 
 @pytest.fixture(scope="session")

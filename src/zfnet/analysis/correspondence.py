@@ -6,7 +6,7 @@ A part (an eye, the nose) is covered by a grey square in each of N images. At a 
     Delta = mean over pairs i < j of H(sign eps_i, sign eps_j)        H: the share of dimensions that disagree
 
 A small Delta: the same features rise and fall in all images, so the net knows the part as such. The control
-covers squares drawn by lot away from the parts. They also lie more scattered than eyes do and look less alike, which
+covers random squares away from the parts. They also lie more scattered than eyes do and look less alike, which
 alone makes their Delta larger: parts differ from them in an untrained net too, where p is small as well. What
 was learned is how far the two lie apart, compared with an untrained net.
 
@@ -44,7 +44,7 @@ class SignChange:
     std: float | None = None
     mean_of_changed: float | None = None  # over the dimensions that changed in either image
     std_of_changed: float | None = None
-    p: float | None = None  # that squares by lot give so small a mean; None for "random"
+    p: float | None = None  # that random squares give so small a mean; None for "random"
     p_of_changed: float | None = None
 
 
@@ -62,7 +62,7 @@ def correspondence(
     """For each layer the sign change of each part, and of the control as "random".
 
     images (N, 3, H, W), at least two, on the model's device; parts (N, 2) and control (draws, N, 2) are the squares'
-    centres (x, y) in pixels. A part's p is a permutation test: were its square one more drawn by lot, then any
+    centres (x, y) in pixels. A part's p is a permutation test: were its square one more random one, then any
     square of an image could be called the part; p is the share of such relabellings whose mean is no larger.
     """
     if RANDOM in parts:

@@ -2,7 +2,7 @@
 
 The energy of a picture is the sum of its squares. Where masks of the objects are known, its share inside the
 mask says whether the pixels that excite a unit belong to the object. The control is the
-same picture at a place drawn by lot: what falls on the object there is what any window of that size would catch.
+same picture at a random place: what falls on the object there is what any window of that size would catch.
 
     on = energy_inside(pictures, starts, masks)             # (N,), shares in [0, 1]
 """

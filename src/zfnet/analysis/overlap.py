@@ -16,7 +16,7 @@ Caltech's Faces_easy of its Faces.
 With x = (l, r), the left half and the mirrored right one, and e = (l + r) / √2, o = (l - r) / √2, both orientations
 cost one product:  x · y = e · e' + o · o',  mirrored(x) · y = e · e' - o · o'.
 
-    small = torch.cat([shrunk(batch) for batch in batches])     # batches (B, S, S, 3) uint8
+    small = torch.cat([shrink(batch) for batch in batches])     # batches (B, S, S, 3) uint8
     for done, pairs in near_duplicates(small, other_small): ...
 """
 

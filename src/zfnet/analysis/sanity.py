@@ -14,7 +14,7 @@ A picture's scale is the activation's, and a shuffled net need not excite the un
 Spearman's rank correlation of their magnitudes |R| = sqrt(Σ over colours R²) per pixel, whose chance is far from it:
 all projections fade towards the rim of what the unit sees.
 
-    pictures = checks(model, images, others, "conv5", units, maps)
+    pictures = sanity_checks(model, images, others, "conv5", units, maps)
     similarity(pictures["original"], pictures["conv4.conv"])
 """
 

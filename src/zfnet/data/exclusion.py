@@ -8,7 +8,7 @@ not built anew for it, and a fold of few pictures per class is drawn from what i
 
     write_exclusion("exclude.csv", "caltech101", {"train": ["accordion/image_0003.jpg"], "val": []})
     left_out = read_exclusion("exclude.csv", "caltech101")  # by split
-    rest = without(source, "train", left_out, "exclude.csv")
+    rest = drop_excluded(source, "train", left_out, "exclude.csv")
 """
 
 import csv

@@ -16,7 +16,7 @@ a copy of the same photos is then stored again: bytes can change where sizes do 
 
     images = find_store(folder("photos", "train"), Path("stores/photos"), "train", size=256)
     images.read(0), images.labels[0]  # uint8 (256, 256, 3)
-    Chosen(images, torch.tensor([4, 7])).mean  # that of two of them, which are not copied
+    Subset(images, torch.tensor([4, 7])).mean  # that of two of them, which are not copied
 """
 
 import errno

@@ -1,6 +1,6 @@
 """A resize and a centre crop as torchvision's `weights.transforms()` do them on Pillow's images, to the same pixels.
 
-    same = resized(source, Resizing(232, 224, "bicubic"))       # whose images are squares of 232 pixels
+    same = resize(source, Resizing(232, 224, "bicubic"))       # whose images are squares of 232 pixels
 
 Stored squares are larger than the crop, and the middle of an odd difference is a matter of rounding: the square lies
 so that its centre crop is torchvision's of the whole image.

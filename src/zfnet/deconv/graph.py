@@ -9,8 +9,8 @@ that see cells `start + jump·i ... + field - 1` of a map see, below a window of
 and the union where branches meet. What mixes all positions (a mean, a linear layer) sees the whole map.
 
     nodes = on_path(output.grad_fn, leaf)
-    [trouble(node, inputs) for node, inputs in nodes]       # names, or None, of what has no deconvnet
-    traced(nodes).fields, traced(nodes).chain
+    [find_trouble(node, inputs) for node, inputs in nodes]       # names, or None, of what has no deconvnet
+    trace_graph(nodes).fields, trace_graph(nodes).chain
 """
 
 from collections.abc import Callable

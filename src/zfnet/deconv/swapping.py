@@ -5,7 +5,7 @@ functions, in-place and shared ones are all caught and the model is neither patc
 that matters leaves a `Step` on its node of autograd's graph; what the graph holds beside them decides
 whether the net has a deconvnet (graph.py).
 
-    with Swapped(rules):
+    with DeconvMode(rules):
         values = model(images)
     torch.autograd.grad(values, images, seed)       # the deconvnet's projection of `seed`
 """

@@ -1,6 +1,6 @@
 """One forward pass with the rules swapped in, and what it says about a layer.
 
-with running(model, Swapped(rules), images, modules, read) as (pixels, inputs):
+with traced_forward(model, DeconvMode(rules), images, modules, read) as (pixels, inputs):
     model(inputs)
 plan_of(model, rules, image, "conv3").window(unit)
 """

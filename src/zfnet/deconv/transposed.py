@@ -5,7 +5,7 @@ s² convolutions of stride 1, one for each pixel of an s x s cell, woven togethe
 is 3 times as fast on a CPU as torch's own (ZFNet's first layer: 37 against 103 ms for 16 windows of 139 pixels,
 one thread), which wins where there are many.
 
-    below = transposed(r, weight, window, groups)       # (N, out, h, w) → (N, in, ...), no padding cut off
+    below = transpose_convolution(r, weight, window, groups)       # (N, out, h, w) → (N, in, ...), no padding cut off
 """
 
 from torch import Tensor

@@ -1,6 +1,6 @@
 """ALEXNET and ZFNET as tables, and the edits that make every row of the paper's Table 3.
 
-    edited(ZFNET, {"conv3": None, "fc6": {"units": 2048}})
+    apply_edit(ZFNET, {"conv3": None, "fc6": {"units": 2048}})
 
 An edit is keyed by layer name: None removes the layer, a mapping changes its fields. A layer takes its
 pooling, normalisation and dropout with it when it goes.

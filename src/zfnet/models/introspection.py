@@ -1,6 +1,6 @@
 """Finding a model's layers, and reading them while it runs, without a trace left on it.
 
-    with evaluating(model), reading({"features.6": module}, read):
+    with eval_mode(model), capture_outputs({"features.6": module}, read):
         model(images)                       # read("features.6", output) as soon as that module has run
 
 `read` returns True when the model need not run on. Threads may share a model: a hook acts for its own thread only.

@@ -3,7 +3,7 @@
 KEY.f32        float32, no header
 KEY.json       of which layer, and how many pictures are done: written after their bytes are on the disk
 
-kept = Kept(folder / key, (pictures, width), {"layer": "conv5", "pool": 6})
+kept = FeatureCache(folder / key, (pictures, width), {"layer": "conv5", "pool": 6})
 with kept.opened() as file: ...                       # writes its bytes; then kept.save(file, done=64)
 kept.features()                                       # (pictures, width)
 """

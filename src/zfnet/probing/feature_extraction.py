@@ -1,13 +1,13 @@
 """A frozen trunk's features of a whole data set: computed once, kept on the disk, mapped and not read.
 
-One pass for all layers that are missing, up to the last of them. A layer's features, (N, D) or by ten crops
-(N, 10, D), lie in files of their own (kept.py). Their name is a hash of all they depend on: the weights, modules
-and modules' attributes up to the layer, the preparation, the pictures' ids and their mean, pool and crops. What lies
-behind the layer does not count, so that every fold, k, head and number of classes finds the same file; a pass that
-was killed goes on. What no attribute says (a global, other code under the same name) shows in the first picture's
-features, which are computed anyway: they are kept beside the file and must be the same.
+One pass for all layers that are missing, up to the last of them. A layer's features, (N, D) or by ten crops (N,
+10, D), lie in files of their own (feature_cache.py). Their name is a hash of all they depend on: the weights,
+modules and modules' attributes up to the layer, the preparation, the pictures' ids and their mean, pool and crops.
+What lies behind the layer does not count, so that every fold, k, head and number of classes finds the same file; a
+pass that was killed goes on. What no attribute says (a global, other code under the same name) shows in the first
+picture's features, which are computed anyway: they are kept beside the file and must be the same.
 
-    kept = kept_features(net, prepare, images, ["conv5", "fc7"], Path("outputs/features/photos"), pool=6)
+    kept = cached_features(net, prepare, images, ["conv5", "fc7"], Path("outputs/features/photos"), pool=6)
     kept["conv5"][rows]         # (len(rows), 256 * 6 * 6)
 """
 

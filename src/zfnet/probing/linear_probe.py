@@ -4,14 +4,14 @@
     softmax    multinomial logistic regression: ½|w|² - C Σ log p(label), the bias free
     sigmoid    one logistic regression a class, of targets 1, 0 and -1 (not counted)
 
-These are the problems of scikit-learn's LinearSVC and LogisticRegression, and the answers are theirs; newton.py
+These are the problems of scikit-learn's LinearSVC and LogisticRegression, and the answers are theirs; solver.py
 finds them in a fraction of the time. C is the strength. Features are divided by the mean norm of the training ones,
 so that a strength means the same for every layer. n pictures span at most n dimensions: X = Z Vᵀ with Vᵀ V = 1
 has the same inner products and therefore the same classifier, for less work where features outnumber pictures:
 
-    few = Rotated(features[train])                                      # (n, d) → (n, n) if n < d
-    strength = chosen_strength(few.train, labels, "svm", [0.1, 1, 10], seed=0)
-    readout = fit_readout(few.train, labels, "svm", strength)
+    few = GramFeatures(features[train])                                      # (n, d) → (n, n) if n < d
+    strength = choose_strength(few.train, labels, "svm", [0.1, 1, 10], seed=0)
+    readout = fit_linear_probe(few.train, labels, "svm", strength)
     readout.scores(few.of(features[test]))                              # (m, classes)
 """
 
@@ -117,7 +117,7 @@ def choose_strength(
     """The strength that is best on a part of the training pictures kept out of the fit: by mean accuracy per
     class, of targets (n, classes) by mean average precision. Of equal ones the smallest.
 
-    `held_out` of each class, one at least, drawn by lot of `seed`; targets overlap, and there it is of all. Raises
+    `held_out` of each class, one at least, a random sample (`seed`); targets overlap, and there it is of all. Raises
     InputError for a class with one picture; a single strength is not tried at all.
     """
     if not strengths:

@@ -8,7 +8,7 @@ Cholesky factor preconditions: the first step is then exact, and later ones take
 DeCoste 2005 for the squared hinge; Lin, Weng and Keerthi 2008 for the logistic loss). Losses of one class each
 end one by one.
 
-    weights, bias = minimised(features, SquaredHinge(targets), strength=1.0)      # (d, classes), (classes,)
+    weights, bias = minimize(features, SquaredHinge(targets), strength=1.0)      # (d, classes), (classes,)
 """
 
 from dataclasses import dataclass

@@ -4,10 +4,10 @@ Its layers stay as they are, and a new classifier on top of them learns from a f
 
     python train.py transfer=frozen ckpt=CKPT data=caltech101 data.images_per_class=15 data.fold=2
 
-The layers' features of the whole data set are computed once and kept (features.py); each fold, number of pictures
-and head takes rows of them. How strongly the classifier is fitted is chosen on a held-out part of the training
-pictures alone. By ten crops each of them is a sample, of a tenth of the weight, and testing on the centre crop
-(`val/...`) is followed by the mean of ten answers (`test/...`).
+The layers' features of the whole data set are computed once and kept (feature_extraction.py); each fold, number of
+pictures and head takes rows of them. How strongly the classifier is fitted is chosen on a held-out part of the
+training pictures alone. By ten crops each of them is a sample, of a tenth of the weight, and testing on the centre
+crop (`val/...`) is followed by the mean of ten answers (`test/...`).
 
 Where pictures show several classes (VOC) it is asked how well each class ranks them, by average precision. Its head
 is then one yes or no a class ("sigmoid"), or the paper's single softmax: each class that a picture shows is a

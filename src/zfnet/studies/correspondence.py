@@ -48,7 +48,7 @@ def study(
     permutations: Count,
     seed: Seed,
 ) -> None:
-    """Masks each part in up to `images` images that have all of them, and as many squares by lot."""
+    """Masks each part in up to `images` images that have all of them, and as many random squares."""
     layers = list(layers) if layers else middle_and_top(subject.net, subject.inputs([0]))
     side = round(patch * subject.crop)
     if not 1 <= side <= subject.crop:

@@ -53,11 +53,11 @@ def study(
     angles: Sequence[Number] | None,
     seed: Seed,
 ) -> None:
-    """Measures at `layers` (a low and a high one, or more) on so many images drawn by lot."""
+    """Measures at `layers` (a low and a high one, or more) on so many randomly chosen images."""
     if images < 1:
         raise InputError(f"images={images}: at least one image is needed")
-    lot = torch.randperm(len(subject.images), generator=torch.Generator().manual_seed(seed))
-    chosen = lot[:images].tolist()
+    order = torch.randperm(len(subject.images), generator=torch.Generator().manual_seed(seed))
+    chosen = order[:images].tolist()
     inputs = subject.inputs(chosen)
     layers = list(layers) if layers else ends(subject.net, inputs[:1])
     targets, names, known = true_classes(subject, chosen, inputs)

@@ -2,7 +2,7 @@
 
 if knows_objects(subject):
     object_of(subject, 3).mask, object_of(subject, 3).parts
-known_masks(subject, "boxes.csv", count=96)        # index → mask; the csv: image,x0,y0,x1,y1, a box a row
+object_masks(subject, "boxes.csv", count=96)        # index → mask; the csv: image,x0,y0,x1,y1, a box a row
 """
 
 from dataclasses import dataclass

@@ -40,7 +40,7 @@ def study(
     stride: Count | None,
     fill: Number | Sequence[Number],
 ) -> None:
-    """Sweeps some of the subject's pictures, by lot or by number, and draws Figure 7 of them."""
+    """Sweeps some of the subject's images, at random or by number, and draws Figure 7 of them."""
     layer = layer or default_layers(subject.net, subject.inputs([0]))[-1]
     size = max(1, round(PAPER_SIZE * subject.crop / PAPER_SIDE)) if size is None else size
     stride = max(1, round(PAPER_STRIDE * subject.crop / PAPER_SIDE)) if stride is None else stride

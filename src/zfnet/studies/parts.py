@@ -1,10 +1,10 @@
 """Pictures whose parts are known, an eye or the nose, and where they lie: from the data set, or a csv.
 
-    chosen = pictures_with(subject, ["nose"], from_csv("parts.csv", subject, 224), 32, 22, ["dog"], seed=0)
+    chosen = pictures_with(subject, ["nose"], read_parts("parts.csv", subject, 224), 32, 22, ["dog"], seed=0)
     chosen.images, chosen.places["nose"]          # indices, (N, 2) of (x, y) in pixels of the centre crop
 
 The csv: image,part,x,y in pixels of a centre crop of `side`. Pictures that lack a part are left out, and so
-are those without room for a square by lot away from their parts.
+are those without room for a random square away from their parts.
 """
 
 import logging
@@ -45,7 +45,7 @@ def pictures_with(
     classes: Sequence[str] | None,
     seed: int,
 ) -> Chosen:
-    """Up to `count` pictures that have all parts `names`, in the order of a lot; `known` as of from_csv, None asks
+    """Up to `count` pictures that have all parts `names`, in a random order; `known` as of read_parts, None asks
     the data set. `side` is that of the squares, which need room."""
     images: list[int] = []
     places: list[list[tuple[float, float]]] = []
@@ -115,7 +115,7 @@ def read_parts(path: str, subject: ModelOnData, side: int) -> dict[int, Places]:
 def _lot(
     subject: ModelOnData, classes: Sequence[str] | None, known: dict[int, Places] | None, seed: int
 ) -> Iterator[int]:
-    """Images to ask for parts, in the order of a lot: those that the csv names, of the classes chosen."""
+    """Images to ask for parts, in a random order: those that the csv names, of the classes chosen."""
     if unknown := sorted(set(classes or ()) - set(subject.images.classes)):
         known_classes = ", ".join(subject.images.classes)
         raise InputError(

@@ -1,10 +1,11 @@
 """Where do methods point, on a subject's pictures whose objects are known?
 
-    located_by(subject, None, "conv5", known_masks(subject, boxes=None, count=64))["methods"]["guided"]["pointing"]
+    masks = object_masks(subject, boxes=None, count=64)
+    localization_scores(subject, None, "conv5", masks)["methods"]["guided"]["pointing"]
 
 They are asked of the true class's logit in our nets, so that all see the same question, of the most probable class's
 where the net knows other classes than the data set, and of the unit that each image excites most in others, whose
-head may be untrained. Chance is a place by lot, or an even map.
+head may be untrained. Chance is a random place, or an even map.
 """
 
 from typing import Any

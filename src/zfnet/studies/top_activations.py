@@ -130,7 +130,7 @@ def _entries(subject: ModelOnData, deconv: Deconvnet, layer: str, top: Top) -> l
 def _on_objects(
     subject: ModelOnData, deconv: Deconvnet, layer: str, drawn: list[TopPatches]
 ) -> dict[str, float]:
-    """The mean share of the projections' energy on the pictures' objects, and moved to units drawn by lot."""
+    """The mean share of the projections' energy on the pictures' objects, and moved to random units."""
     units = [unit for each in drawn for unit in each.units]
     masks = torch.stack([object_of(subject, image).mask for each in drawn for image in each.images])
     pictures = torch.cat([each.patches.pictures for each in drawn]).cpu()
@@ -154,7 +154,7 @@ def _on_objects(
 
 
 def chosen_maps(maps: int | Sequence[int], count: int, layer: str) -> list[int]:
-    """Which of `count` maps to draw: those named, or so many by a lot that is the same every time."""
+    """Which of `count` maps to draw: those named, or so many at random, the same every time."""
     if isinstance(maps, int):
         if maps < 1:
             raise InputError(f"maps={maps}: at least one map must be drawn")

@@ -1,10 +1,10 @@
-"""From a config to a trained net: the wiring behind train.py. Hydra is known here and in jobs.py only.
+"""From a config to a trained net: the wiring behind train.py. Beside it, Hydra is known in launch/.
 
     fit(cfg)            # data → net → classifier → trainer, in the folder that Hydra made for this run
 
 A run writes its checkpoints, pictures and TensorBoard log there, and `result.json` when it is finished.
 With `resume=true` it goes on from its newest checkpoint, or says that it has finished already (see resume.py). In a
-sweep each job is a process of its own (see jobs.py).
+sweep each job is a process of its own (see launch/sweep.py).
 """
 
 import json

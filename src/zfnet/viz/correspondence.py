@@ -14,7 +14,7 @@ from zfnet.viz.page import page, words
 SIDE = 224  # pixels that smaller pictures are enlarged to, about
 LEGEND = (
     "Small where masking changes the same features in all images, or changes few; in brackets, of the features "
-    "that change in either image. p: how often squares drawn by lot agree as well."
+    "that change in either image. p: how often random squares agree as well."
 )
 
 

@@ -2,7 +2,7 @@
 
 figure = Figure(figsize=(6, 4), dpi=100)
 save_figure(figure, "curves.png", dpi=100)
-beside([pictures, drawn(figure)])
+hstack([pictures, draw(figure)])
 
 Names of classes and files are drawn as they are: "$" starts no formula, and what no font has is escaped.
 """

@@ -2,7 +2,7 @@
 
 save_png(filter_sheet(net.conv1.conv.weight), "filters.png")
 
-A sheet is put together from boxes, (H, W, 3) uint8 on white: pictures and lines of text, `beside` and `above`
+A sheet is put together from boxes, (H, W, 3) uint8 on white: pictures and lines of text, `hstack` and `vstack`
 one another.
 """
 
@@ -33,7 +33,7 @@ def normalize_signed(pictures: Tensor) -> Tensor:
 
 
 def stretch_contrast(picture: Tensor) -> Tensor:
-    """`signed` for one projection: its strongest hundredth saturates, so that a few pixels do not hide the rest."""
+    """`normalize_signed` for one projection: its strongest 1 % saturates, so that it does not hide the rest."""
     there = picture[picture != 0].abs()
     if not len(there):
         return normalize_signed(picture)

@@ -1,6 +1,6 @@
 """Where a net is a chain: its steps from the pixels up to the first branch or mixture of positions, and the rest.
 
-    trunk = trunk_of(model, image)                  # trunk.steps: convolutions, rectifiers, poolings, ...
+    trunk = find_prefix(model, image)                  # trunk.steps: convolutions, rectifiers, poolings, ...
     logits = trunk.head(features)                   # the rest of the model, on what comes out of the trunk
 
 The rest is the model itself: its first calls are skipped, and the last of them gives the features.

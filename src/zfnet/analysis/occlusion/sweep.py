@@ -113,11 +113,8 @@ def occlusion_sweep(
         check_called_once(model, modules, images[:1].clone(), maps=True)
         outputs = class_outputs(model, images)
         trunk = None if plainly else find_prefix(model, images[:1], list(modules))
-        if trunk is not None and not _sweepable(trunk, images[:1]):
+        if trunk is not None and not _sweepable(trunk, images[:1], tops.tolist(), lefts.tolist(), plainly):
             trunk = None
-        if trunk is not None and plainly is None:
-            faster = Incremental(trunk.steps, images[:1], {}).is_faster(tops.tolist(), lefts.tolist())
-            trunk = trunk if faster else None
         rows = []
         with progress_bar(progress) as bar:
             task = bar.add_task("", total=len(images))
@@ -143,11 +140,15 @@ def occlusion_sweep(
     )
 
 
-def _sweepable(trunk: Prefix, image: Tensor) -> bool:
-    """Whether the trunk can be swept incrementally, and the rest of the model be run on what comes out of it."""
+def _sweepable(trunk: Prefix, image: Tensor, tops: list[int], lefts: list[int], plainly: bool | None) -> bool:
+    """Whether the trunk can be swept incrementally, faster so where `plainly` is None, and the rest of the model be
+    run on what comes out of it."""
     if not Incremental.takes(trunk.steps):
         return False
-    return trunk.holds(Incremental(trunk.steps, image, {}).features, trunk.model(image.clone()))
+    one = Incremental(trunk.steps, image, {})
+    if plainly is None and not one.is_faster(tops, lefts):
+        return False
+    return trunk.holds(one.features, trunk.model(image.clone()))
 
 
 class _Reader:

@@ -1,6 +1,6 @@
 """What the paper says of its tables, as inequalities of their numbers: asked of the runs by the same rule.
 
-    judged(TABLE_3, numbers)     # [Verdict(claim, "agrees", margin=21.6, noise=None), ...]
+    judge(TABLE_3, numbers)     # [Verdict(claim, "agrees", margin=21.6, noise=None), ...]
 
 A margin is how far an inequality is from failing, in points of the table: above 0 it holds. A claim agrees where it
 holds beyond its noise, and so does every effect that it takes for granted: nothing hurts more than something else
@@ -245,7 +245,7 @@ TABLE_7 = [
 TABLE_1 = [
     Claim(
         "Table 1",
-        "At layer 5, masking an eye or the nose changes the same features more than masking by lot does",
+        "At layer 5, masking an eye or the nose changes the same features more than masking random squares does",
         lambda e: (
             e["random", "layer 5"] - _most([e[part, "layer 5"] for part in ("right_eye", "left_eye", "nose")])
         ),

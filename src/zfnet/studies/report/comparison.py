@@ -1,6 +1,6 @@
 """A table of the runs beside the paper's, and what the paper says of its numbers: what each table's file returns.
 
-Compared("Table 3", "creatures, 112 pixels, 9 epochs", table, claims, here, paper)
+Comparison("Table 3", "creatures, 112 pixels, 9 epochs", table, claims, here, paper)
 """
 
 from collections.abc import Mapping, Sequence

@@ -119,7 +119,7 @@ def _correspondence(found: Any) -> Iterable[str]:
         if not parts or random is None:
             yield f"{layer}: dead, no square changes it"
             continue
-        yield f"{layer}: sign change {fmean(parts):.3f} for parts, {random:.3f} for squares drawn by lot"
+        yield f"{layer}: sign change {fmean(parts):.3f} for parts, {random:.3f} for random squares"
 
 
 def _filters(found: Any) -> Iterable[str]:

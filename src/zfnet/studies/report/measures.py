@@ -1,6 +1,6 @@
 """A number with its deviation over seeds or folds, how it is said, and how far it is from the paper's.
 
-said(measured([0.031, 0.035], scale=100))    # "3.3 ± 0.3"
+format_measure(to_measure([0.031, 0.035], scale=100))    # "3.3 ± 0.3"
 difference(Measure(3.3), 38.4)               # "−35.1"
 """
 

@@ -1,6 +1,6 @@
 """What a table lacks, and which command makes it.
 
-missing(found, runs, [("alexnet", "remove_7")], ablation, str, command)     # [["not run yet: ...: ", Code(...)]]
+find_missing(found, runs, [("alexnet", "remove_7")], ablation, str, command)     # [["not run yet: ...: ", Code(...)]]
 """
 
 import shlex

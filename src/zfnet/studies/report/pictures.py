@@ -1,6 +1,6 @@
 """Pictures of runs at a sensible size: one small file that report.md shows and report.html embeds.
 
-Album(folder / "pictures", found).add(Path("outputs/train/demo/curves.png"))      # Print(name="01-curves.png")
+Album(folder / "pictures", found).add(Path("outputs/train/demo/curves.png"))      # Copy(name="01-curves.png")
 """
 
 import base64
