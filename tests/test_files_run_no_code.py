@@ -15,7 +15,7 @@ from zfnet.data import Creatures, build_store
 from zfnet.errors import InputError
 from zfnet.io import read_json, read_torch
 from zfnet.models.pretrained import load_plain, read_state_dict
-from zfnet.studies.report.runs import find
+from zfnet.studies.report.discovery import find_runs
 
 SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "callbacks").rglob("*.py"), *ROOT.glob("*.py")])
 LOCATES = {"src/zfnet/training/checkpoint.py"}  # what the user's own config names, or trusts
@@ -119,10 +119,10 @@ def test_a_runs_config_in_the_report(ran: Path, tmp_path: Path) -> None:
     about = {"hydra": {"runtime": {"choices": {}}, "overrides": {"task": []}, "job": {"name": "train"}}}
     (hydra / "hydra.yaml").write_text(json.dumps(about))
     (hydra / "config.yaml").write_text(f"seed: !!python/object/apply:os.system ['touch {ran}']\n")
-    found = find([str(tmp_path / "runs")])
+    found = find_runs([str(tmp_path / "runs")])
     assert (len(found.runs), len(found.problems)) == (0, 1)
     (hydra / "config.yaml").write_text("seed: ${oc.env:HOME}\n_target_: os.system\n")
-    assert find([str(tmp_path / "runs")]).runs[0].word("seed") == "${oc.env:HOME}"
+    assert find_runs([str(tmp_path / "runs")]).runs[0].get("seed") == "${oc.env:HOME}"
 
 
 def test_json_is_data(ran: Path, tmp_path: Path) -> None:

@@ -1,17 +1,18 @@
-"""The numbers of Zeiler & Fergus (2013, arXiv:1311.2901v3) that studies print beside their own: each once.
+"""The results of Zeiler & Fergus (2013, arXiv:1311.2901v3) that ours are compared with.
 
     CORRESPONDENCE["nose"]["layer 7"]           # (0.069, 0.011)
     ABLATIONS["zfnet", "wide_3_4_5"].val_top1   # 37.5
 
-Errors, accuracies and average precisions are in per cent, a pair is a mean and its standard deviation, and None
-stands where the paper gives none. Rows that train.py can make are keyed by its own words: (architecture, ablation).
+Errors, accuracies and average precisions are in per cent. A pair is a mean and its standard
+deviation, None where the paper gives none. The keys of rows are the config's choices, for example
+(model, ablation).
 """
 
 from typing import NamedTuple
 
 Pair = tuple[float, float | None]
 
-# Table 1, rows by occlusion location: mean and standard deviation of the feature sign change, five dog images
+# Table 1: sign change of the features by masked part, mean and deviation over five dog images
 CORRESPONDENCE = {
     "right_eye": {"layer 5": (0.067, 0.007), "layer 7": (0.069, 0.015)},
     "left_eye": {"layer 5": (0.069, 0.007), "layer 7": (0.068, 0.013)},
@@ -72,7 +73,7 @@ ABLATIONS = {
     ),
 }
 
-# Tables 4 and 5: mean accuracy per class by training images per class; scratch and frozen are transfer='s words
+# Tables 4 and 5: mean accuracy per class by training images per class; scratch and frozen as transfer=
 CALTECH_101: dict[str, dict[int, Pair]] = {
     "Bo et al. (2013)": {30: (81.4, 0.33)},
     "Yang et al. (2009)": {15: (73.2, None), 30: (84.3, None)},
@@ -87,8 +88,8 @@ CALTECH_256: dict[str, dict[int, Pair]] = {
 }
 
 
-# Table 6, by the names that VOC's own files have: the paper's name, and its own average precision; of the two other
-# methods the means only
+# Table 6, by the class names of VOC's files: the paper's class name and average precision. Of the two
+# other methods, the means only.
 VOC_2012 = {
     "aeroplane": ("airplane", 96.0),
     "bicycle": ("bicycle", 77.1),
@@ -113,7 +114,8 @@ VOC_2012 = {
 }
 VOC_2012_MEANS = {"Sande et al.": 74.3, "Yan et al.": 82.2, "mean": 79.0}
 
-# Table 7, by head and layers kept: accuracy on Caltech-101 at 30 images per class and Caltech-256 at 60
+# Table 7, by head and number of layers: accuracy on Caltech-101 at 30 images per class, and on
+# Caltech-256 at 60
 LAYERS: dict[tuple[str, int], tuple[Pair, Pair]] = {
     ("svm", 1): ((44.8, 0.7), (24.6, 0.4)),
     ("svm", 2): ((66.2, 0.5), (39.6, 0.3)),

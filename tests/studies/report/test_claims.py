@@ -8,7 +8,8 @@ import pytest
 
 from zfnet.studies import reference_results as paper
 from zfnet.studies.report import claims
-from zfnet.studies.report.claims import (
+from zfnet.studies.report.measures import Measure, to_measure
+from zfnet.studies.report.verdicts import (
     AGREES,
     DIFFERS,
     NO_EFFECT,
@@ -19,7 +20,6 @@ from zfnet.studies.report.claims import (
     Verdict,
     judge,
 )
-from zfnet.studies.report.measures import Measure, to_measure
 
 Numbers = dict[Any, Measure]
 
@@ -29,7 +29,7 @@ def pairs(rows: dict[str, dict[int, paper.Pair]]) -> Numbers:
 
 
 def layers(data: int) -> Numbers:
-    return {key: Measure(*row[data]) for key, row in paper.LAYERS.items()}
+    return {(layer, head): Measure(*row[data]) for (head, layer), row in paper.LAYERS.items()}
 
 
 TABLE_3: Numbers = {
@@ -43,8 +43,8 @@ PAPER: list[tuple[list[Claim], Numbers]] = [
         {(kind, "val top-1"): Measure(each.val_top1) for kind, each in paper.IMAGENET.items()},
     ),
     (claims.TABLE_3, TABLE_3),
-    (claims.transfer_claims("Table 4"), pairs(paper.CALTECH_101)),
-    (claims.transfer_claims("Table 5"), pairs(paper.CALTECH_256)),
+    (claims.TABLES_4_AND_5, pairs(paper.CALTECH_101)),
+    (claims.TABLES_4_AND_5, pairs(paper.CALTECH_256)),
     (claims.TABLE_7, layers(0)),
     (claims.TABLE_7, layers(1)),
     (
@@ -87,7 +87,7 @@ def test_margins_by_hand() -> None:
     assert margins == pytest.approx(expected)
 
 
-ABOVE = Claim("Table 0", "a lies above b", lambda e: e["a"] - e["b"])
+ABOVE = Claim("a is above b", lambda e: e["a"] - e["b"])
 
 
 def verdict(claim: Claim, **numbers: Measure) -> Verdict:
@@ -120,20 +120,20 @@ def test_noise_of_minima_maxima_and_sizes_is_their_own() -> None:
         (lambda e: e["c"] - np.maximum(e["a"], e["b"]), c - np.maximum(a, b)),
         (lambda e: 5 - abs(e["a"] - e["c"]), 5 - abs(a - c)),
     ):
-        assert verdict(Claim("", "", margin), **numbers).noise == pytest.approx(drawn.std(), rel=0.02)
+        assert verdict(Claim("", margin), **numbers).noise == pytest.approx(drawn.std(), rel=0.02)
 
 
 def test_a_coin_toss_does_not_agree() -> None:
     """The least of two gaps of one point, each drawn with ten points: it fails in most repetitions."""
     numbers = {("frozen", 15): Measure(50, 10, 5), ("frozen", 30): Measure(60, 10, 5)}
     numbers |= {("scratch", 15): Measure(49, 0.1, 5), ("scratch", 30): Measure(58.9, 0.1, 5)}
-    first = judge(claims.transfer_claims("Table 4"), numbers)[0]
+    first = judge(claims.TABLES_4_AND_5, numbers)[0]
     assert (first.word, first.margin) == (NOISE, 1)
     assert first.noise == pytest.approx(8.28, rel=0.02)
     many = {("frozen", k): Measure(60, 9, 5) for k in range(20)} | {
         ("scratch", k): Measure(50) for k in range(20)
     }
-    lucky = judge(claims.transfer_claims("Table 4"), many)[0]
+    lucky = judge(claims.TABLES_4_AND_5, many)[0]
     assert lucky.noise is not None
     assert lucky.margin is not None
     assert lucky.margin > lucky.noise  # and yet one of the twenty is below 0 in nearly every repetition
@@ -195,7 +195,7 @@ def test_effects_that_do_not_exist() -> None:
     assert [each.word for each in judge(claims.TABLE_2, averages)] == [DIFFERS, NO_EFFECT]
     fades: Numbers = {("frozen", 5): Measure(40, 0.5, 3), ("frozen", 30): Measure(40, 0.5, 3)}
     fades |= {("scratch", 5): Measure(50, 0.5, 3), ("scratch", 30): Measure(80, 0.5, 3)}
-    (every, most, fewest) = judge(claims.transfer_claims("Table 4"), fades)
+    (every, most, fewest) = judge(claims.TABLES_4_AND_5, fades)
     assert (every.word, most.word, fewest.word) == (DIFFERS, NO_EFFECT, DIFFERS)
     assert list(most.absent) == ["pre-trained features add to the accuracy where images are fewest"]
 
@@ -205,11 +205,11 @@ def test_most_and_best_are_of_all() -> None:
     ks = {5: (60, 50), 15: (80, 50), 30: (85, 80)}
     numbers: Numbers = {("frozen", k): Measure(ours) for k, (ours, _) in ks.items()}
     numbers |= {("scratch", k): Measure(scratch) for k, (_, scratch) in ks.items()}
-    assert judge(claims.transfer_claims("Table 4"), numbers)[1].word == DIFFERS
-    reads: Numbers = {("svm", layer): Measure(10 * layer) for layer in range(1, 6)} | {("svm", 7): Measure(5)}
+    assert judge(claims.TABLES_4_AND_5, numbers)[1].word == DIFFERS
+    reads: Numbers = {(layer, "svm"): Measure(10 * layer) for layer in range(1, 6)} | {(7, "svm"): Measure(5)}
     assert [each.word for each in judge(claims.TABLE_7, reads)] == [AGREES, DIFFERS]
     alone = {key: each for key, each in numbers.items() if key[1] == 5}
-    assert [each.word for each in judge(claims.transfer_claims("Table 4"), alone)] == [
+    assert [each.word for each in judge(claims.TABLES_4_AND_5, alone)] == [
         AGREES,
         UNKNOWN,
         UNKNOWN,

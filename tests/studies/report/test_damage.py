@@ -11,8 +11,9 @@ from PIL import Image
 
 from tests.studies.report.conftest import RunFolders
 from tests.studies.report.written import errors, grid, report, table
-from zfnet.studies.report.pictures import Album
-from zfnet.studies.report.runs import Found, find
+from zfnet.studies.report.discovery import find_runs
+from zfnet.studies.report.images import Album
+from zfnet.studies.report.runs import RunIndex
 
 SHAPES: list[Any] = [
     *(None, 1, "word", [], {}, [[]], [None], {"a": None}, {"layers": 3}, {"layers": {"a": {"b": 1}}}),
@@ -87,7 +88,7 @@ def test_yaml_runs_nothing(runs: RunFolders, tmp_path: Path, name: str) -> None:
     ):
         path = runs.train(f"bad{number}", f"seed={number}", result=errors(0.2)) / ".hydra" / name
         path.write_text(path.read_text() + code)
-    found = find(["outputs"])
+    found = find_runs(["outputs"])
     assert [run.folder.name for run in found.runs] == ["good"]
     assert len(found.problems) == 6
     assert all(len(problem.text.splitlines()) == 1 for problem in found.problems)
@@ -103,21 +104,21 @@ def test_names_that_are_not_utf8(runs: RunFolders, tmp_path: Path) -> None:
 def test_only_png_and_jpeg_are_shown(tmp_path: Path) -> None:
     """By what a file holds: a JPEG in a .png is one; GIF, SVG and HTML are none, and no text of a PNG is kept."""
     image = Image.effect_noise((40, 20), 60).convert("RGB")
-    found = Found()
-    album = Album(tmp_path / "pictures", found)
+    found = RunIndex()
+    album = Album(tmp_path / "images", found)
     image.save(tmp_path / "photo.png", "jpeg", comment=b"<script>")
     image.save(tmp_path / "animation.png", "gif")
     (tmp_path / "drawing.png").write_text("<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>")
     (tmp_path / "page.png").write_bytes(b"\x89PNG\r\n\x1a\n<script>alert(1)</script>")
     (tmp_path / "folder.png").mkdir()
-    shown = album.add(tmp_path / "photo.png")
+    shown = album.add(tmp_path / "photo.png", "")
     assert shown is not None
     assert b"<script>" not in shown.data
-    assert shown.data.startswith({"png": b"\x89PNG", "jpeg": b"\xff\xd8"}[shown.kind])
+    assert shown.data.startswith({"png": b"\x89PNG", "jpeg": b"\xff\xd8"}[shown.format])
     for name in ("animation", "drawing", "page", "folder", "absent"):
-        assert album.add(tmp_path / f"{name}.png") is None
+        assert album.add(tmp_path / f"{name}.png", "") is None
     assert len(found.problems) == 5
     (tmp_path / '"](x) <b>.png').write_bytes((tmp_path / "photo.png").read_bytes())
-    odd = album.add(tmp_path / '"](x) <b>.png')
+    odd = album.add(tmp_path / '"](x) <b>.png', "")
     assert odd is not None
     assert odd.name.startswith("02--x-b-.")

@@ -1,5 +1,6 @@
 """Markup in whatever the report reads is text, on the page and in the Markdown."""
 
+import datetime
 import json
 import re
 from html.parser import HTMLParser
@@ -13,10 +14,15 @@ from markdown_it import MarkdownIt
 from tests.studies.report.conftest import RunFolders
 from tests.studies.report.written import errors, page, report
 from zfnet.studies.reference_results import VOC_2012
-from zfnet.studies.report.document import Commands, Document, Gallery, Picture, Row, Section, Table, Words
-from zfnet.studies.report.pictures import Copy
-from zfnet.studies.report.render import render
-from zfnet.studies.report.text import Code
+from zfnet.studies.report import format, verdicts
+from zfnet.studies.report.build import Report, Section
+from zfnet.studies.report.comparison import Comparison, Label
+from zfnet.studies.report.figures import Entry, Figure
+from zfnet.studies.report.images import Image
+from zfnet.studies.report.measures import Measure
+from zfnet.studies.report.provenance import Commands
+from zfnet.studies.report.runs import Job, Machine, Problem, Run, Sweep
+from zfnet.studies.report.verdicts import Claim, Verdict
 
 EVIL = [
     "<script>alert(1)</script>",
@@ -66,37 +72,49 @@ class Seen(HTMLParser):
         raise AssertionError(data)
 
 
-def document(text: str) -> Document:
-    """It has `text` in each of its places, as words and as code."""
-    code = Code(text)
-    shown = Picture(Copy("01-a.png", "png", b"png", (2, 2)), [text, code])
-    both = ["before ", text, code]
-    rows = [Row(both, heading=True), Row(both, [text, code, "1.0 ± 2.0"]), Row(text, ["", both, ""])]
-    columns = [(text, "here"), (text, text), ("", "paper")]
-    return Document(
-        text,
-        both,
-        [
-            Section(
-                text, [Words(both), Commands([text]), Table(both, text, columns, rows, [both, ["a ", text]])]
-            ),
-            Section("x", [shown, Gallery([shown, shown])]),
-        ],
-    )
+def every_section(text: str) -> Report:
+    """A report with `text` in every place of every section."""
+    image = Image("01-a.png", "png", b"png", (2, 2), text)
+    label, numbers = Label(text, [text]), {("a", "x"): Measure(1, 2, 3)}
+    claim = Claim(text, lambda e: e["a", "x"])
+    verdict = Verdict(claim, verdicts.NO_EFFECT, 1.0, 2.0, [text])
+    table = Comparison(
+        text, label, text, {"x": text, "y": ""}, {"a": text, "b": text}, numbers, numbers, [(verdict, verdict)],
+        headings={"a": text}, counted=text, notes=[text, text], nets=([text], text),
+        missing=[Problem(text, text, text)],
+    )  # fmt: skip
+    machine = Machine(cpus=2, gpus=[text])
+    jobs = [Job(folder=text, state=text)]
+    sweep = Sweep(folder=Path("s"), command=text, versions={text: text}, machine=machine, jobs=jobs)
+    run = Run(Path("a"), "train", [f"trainer.x={text}"], {"data": text}, {"seed": text})
+    figure = Figure("sanity", text, [Entry(label, text, [image]), Entry(None, "", [image, image])])
+    contents = {
+        "about": [text],
+        "agreement": [table],
+        "tables": [table],
+        "figure": figure,
+        "commands": Commands([(sweep, [run])], [text], {text: text}, machine),
+        "unfinished": [Problem(text, text, text)],
+        "not_run": [text],
+    }
+    kinds = {path.stem for path in (Path(format.__file__).parent / "templates" / "sections").iterdir()}
+    assert set(contents) == kinds
+    sections = [Section(text, kind, content) for kind, content in contents.items()]
+    return Report([text], 1, 1, datetime.date(2020, 1, 1), sections)
 
 
 @pytest.mark.parametrize("evil", EVIL)
-def test_every_place_of_a_document(evil: str) -> None:
-    plain, found = (Seen(render(document(each), "report.html")) for each in ("zebra", evil))
+def test_every_place_of_every_section(evil: str) -> None:
+    plain, found = (Seen(format.render(every_section(each), "report.html", "p")) for each in ("zebra", evil))
     assert found.elements == plain.elements
     printable = re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\udcff]", "\ufffd", evil)
     assert found.text.count(printable) == plain.text.count("zebra")
 
 
 @pytest.mark.parametrize("evil", EVIL)
-def test_every_place_of_a_document_in_markdown(evil: str) -> None:
+def test_every_place_of_every_section_in_markdown(evil: str) -> None:
     """As a GitHub-like parser reads it: the same blocks, cells and inline marks; no link, image or raw HTML."""
-    plain, found = (marks(render(document(each), "report.md", folder="p")) for each in ("zebra", evil))
+    plain, found = (marks(format.render(every_section(each), "report.md", "p")) for each in ("zebra", evil))
     assert found == plain
 
 

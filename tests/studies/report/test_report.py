@@ -35,7 +35,7 @@ def test_a_job_that_never_began_and_a_run_that_was_stopped(runs: RunFolders, tmp
     runs.sweep("sweep", COMMAND, [{"folder": "a", "overrides": [], "state": "running", "error": None}])
     runs.train("single", "model=zfnet", "seed=4")
     text = report(tmp_path / "report")
-    assert f"`outputs/sweep/a` | running (before it began) | `{COMMAND}`" in text
+    assert f"`outputs/sweep/a` | running (it did not start) | `{COMMAND}`" in text
     assert "`outputs/single` | not finished | `python train.py model=zfnet seed=4 resume=true`" in text
 
 
@@ -55,10 +55,13 @@ def test_pictures_of_analyses_and_training(runs: RunFolders, tmp_path: Path) -> 
         "Of `demo` on creatures: conv1 75 % of the projections' energy on the object (40 % by chance)."
         in text
     )
-    assert "Features through training (Figure 4), conv2" in text
+    assert "Features during training (Figure 4), conv2" in text
     assert "`outputs/demo/filters.png` | is damaged (UnidentifiedImageError: " in text
-    assert "`outputs/broken/invariance.json` | is damaged (KeyError: 'summary')" in text
-    assert len(list((tmp_path / "report" / "pictures").iterdir())) == 4
+    assert (
+        "`outputs/broken/invariance.json` | is damaged (UndefinedError: 'dict object' has no attribute 'summary')"
+        in text
+    )
+    assert len(list((tmp_path / "report" / "images").iterdir())) == 4
     assert page(tmp_path / "report").count("<img ") == 4
     assert "analysis=top_activations" not in text.split("## Not run yet")[1]
     assert "python analyze.py analysis=occlusion ckpt=CKPT  # Figure 7" in text
@@ -94,7 +97,7 @@ def test_a_run_without_results(runs: RunFolders, tmp_path: Path) -> None:
     assert (
         "`outputs/a` | no results | `python analyze.py analysis=occlusion ckpt=net.ckpt resume=true`" in text
     )
-    assert "No run speaks of a claim of the paper." in text
+    assert "No run measures a claim of the paper." in text
 
 
 def test_folders_count_once_and_reports_do_not(runs: RunFolders, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from tests.studies.report.conftest import RunFolders
 from tests.studies.report.written import errors, few, report, table
 from zfnet.fingerprint import flat
 from zfnet.studies.report.ablations import VARIED
-from zfnet.studies.report.runs import HARMLESS, Run, find
-from zfnet.studies.report.settings import SEEDS, ablation, label, settings
-from zfnet.studies.report.transfer import transfers
+from zfnet.studies.report.discovery import find_runs
+from zfnet.studies.report.runs import HARMLESS, Run
+from zfnet.studies.report.settings import SEEDS, ablation_of, describe, group_by_setting
+from zfnet.studies.report.transfer import few_image_settings
 
 TOLD = (*HARMLESS, "seed", "data.seed")
 
@@ -29,13 +30,13 @@ def changed(run: Run, key: str, value: Any) -> Run:
 
 
 def apart(one: Run, other: Run) -> bool:
-    return len(settings([one, other], VARIED, ablation)) == 2
+    return len(group_by_setting([one, other], VARIED, ablation_of)) == 2
 
 
 @pytest.fixture
 def run(runs: RunFolders) -> Run:
     runs.train("a", "model=alexnet", result=errors(0.1))
-    return find(["outputs"]).runs[0]
+    return find_runs(["outputs"]).runs[0]
 
 
 def test_every_word_keeps_apart_but_those_that_are_known_not_to(run: Run) -> None:
@@ -62,7 +63,7 @@ def test_words_of_the_trainer_keep_apart(run: Run, word: str) -> None:
     other = changed(run, f"trainer.{word}", 0.5)
     assert apart(run, other)
     if word != "max_epochs":
-        assert label(other).endswith(f", trainer.{word}=0.5")
+        assert describe(other).endswith(f", trainer.{word}=0.5")
 
 
 def test_no_edit_is_an_empty_edit(run: Run) -> None:
@@ -77,9 +78,9 @@ def test_callbacks_that_change_the_weights_keep_apart(run: Run) -> None:
 
 def test_two_edits_by_hand_are_two_rows(run: Run) -> None:
     one, other = (changed(run, "model.edit", {layer: None}) for layer in ("conv3", "conv4"))
-    assert len({ablation(each) for each in (run, one, other)}) == 3
-    assert ablation(one)[1] == 'none, edited: {"conv3": null}'
-    (setting,) = settings([run, one, other], VARIED, ablation)
+    assert len({ablation_of(each) for each in (run, one, other)}) == 3
+    assert ablation_of(one)[1] == 'none, edited: {"conv3": null}'
+    (setting,) = group_by_setting([run, one, other], VARIED, ablation_of)
     assert len(setting.runs) == 3
 
 
@@ -89,8 +90,8 @@ def test_a_conf_file_that_changed_keeps_its_row_apart(run: Run) -> None:
         Run(each.folder, each.script, [], each.choices | {"ablation": "remove_7"}, each.config)
         for each in (changed(run, "model.edit", {"fc7": None}), changed(run, "model.edit", {"fc6": None}))
     ]
-    assert {ablation(each) for each in named} == {("alexnet", "remove_7")}
-    assert [len(each.runs) for each in settings(named, VARIED, ablation)] == [1, 1]
+    assert {ablation_of(each) for each in named} == {("alexnet", "remove_7")}
+    assert [len(each.runs) for each in group_by_setting(named, VARIED, ablation_of)] == [1, 1]
 
 
 def test_other_strengths_of_the_fit_are_no_other_folds(runs: RunFolders) -> None:
@@ -99,7 +100,7 @@ def test_other_strengths_of_the_fit_are_no_other_folds(runs: RunFolders) -> None
         few(runs, "caltech101", "scratch", 15, fold, 0.4)
     words = ("data=caltech101", "transfer=frozen", "ckpt=six.ckpt", "data.images_per_class=15", "data.fold=2")
     runs.train("other", *words, "transfer.strengths=[1]", result={"val/class_accuracy": 0.1})
-    found = transfers(find(["outputs"]))
+    found = few_image_settings(find_runs(["outputs"]))
     assert [len(each.runs) for each in found] == [4, 1]
     assert "data.fold" in SEEDS
 
@@ -126,11 +127,11 @@ def test_what_enters_no_table(runs: RunFolders, tmp_path: Path) -> None:
     assert "**Table 3 on creatures, 112 pixels, 12 epochs, trainer.limit_train_batches=0.01**" in text
     problems = text.split("## Not finished")[1]
     for name, reason in {
-        "a": "has the settings and the seed of outputs/b, and counts once",
-        "c": "has the settings and the seed of outputs/b, and counts once",
-        "trial": "is a trial (fast_dev_run) and in no table",
+        "a": "has the settings and the seed of outputs/b and is not counted again",
+        "c": "has the settings and the seed of outputs/b and is not counted again",
+        "trial": "is a trial (fast_dev_run) and is in no table",
         "nan/result.json": "is damaged (ValueError: val/top1_error is nan: the training diverged)",
         "null/result.json": "is damaged (ValueError: val/top1_error is None: the training diverged)",
-        "per_cent/result.json": "is damaged (ValueError: val/top1_error is 33.0, and no fraction)",
+        "per_cent/result.json": "is damaged (ValueError: val/top1_error is 33.0, not a fraction)",
     }.items():
         assert f"| `outputs/{name}` | {reason}" in problems, name

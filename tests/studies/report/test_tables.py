@@ -33,8 +33,19 @@ def test_table_3_in_full(runs: RunFolders, tmp_path: Path) -> None:
     assert "Numbers here are of `creatures`" in text
     html = page(tmp_path / "report")
     assert "<b" not in html.split("<table")[1].split("</table")[0].replace("<tbody", "")
-    for picture in (tmp_path / "report" / "pictures").iterdir():
-        assert f"(pictures/{picture.name})" in text
+    for picture in (tmp_path / "report" / "images").iterdir():
+        assert f"(images/{picture.name})" in text
+
+
+def test_results_of_version_0_1(runs: RunFolders, tmp_path: Path) -> None:
+    """They call the training error trained/top1_error, and are averaged with those of today."""
+    for seed in (1, 2):
+        result = errors(0.1 * seed)
+        if seed == 1:
+            result["trained/top1_error"] = result.pop("train_eval/top1_error")
+        runs.train(f"{seed}", "model=alexnet", "ablation=remove_7", f"seed={seed}", result=result)
+    rows = table(report(tmp_path / "report"), "**Table 3 on creatures")
+    assert rows["removed layer 7"][:4] == ["7.5 ± 3.5", "27.4", "−19.9", "15.0 ± 7.1"]
 
 
 def test_other_settings_do_not_mix(runs: RunFolders, tmp_path: Path) -> None:
@@ -99,7 +110,7 @@ def test_voc(runs: RunFolders, tmp_path: Path) -> None:
     assert rows["mean"] == ["39.5", "−39.5", "79.0"]
     assert "not finished: pre-trained, frozen (sigmoid): `python train.py" in text
     claims = agreement(text, "Table 6")
-    assert claims["The mean lies above that of Sande et al."] == ["noise unknown", "−34.8", "+4.7"]
+    assert claims["The mean is above that of Sande et al."] == ["noise unknown", "−34.8", "+4.7"]
 
 
 def test_ensembles(runs: RunFolders, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def errors(val: float, **others: float) -> dict[str, float]:
         "val/class_accuracy": 1 - val,
         "val/loss": 10 * val,
         "epochs": 3,
-        "trained/top1_error": val / 2,
+        "train_eval/top1_error": val / 2,
         "seconds": 30.0,
     }
     return result | {"test/top1_error": val, "test/top5_error": val / 4} | others

@@ -1,102 +1,82 @@
-"""Table 3: rows of both nets by architecture and ablation, mean and deviation over seeds.
+"""Table 3: both networks by architecture and ablation, mean and deviation over seeds.
 
-A setting (data set, size, epochs, recipe) has one table if anything but the whole nets was trained in it.
+A setting (data set, size, epochs, recipe) has one table if an ablation was trained in it.
 """
 
 from functools import partial
 
 from zfnet.studies.reference_results import ABLATIONS
 from zfnet.studies.report.claims import TABLE_3
-from zfnet.studies.report.comparison import Comparison
-from zfnet.studies.report.document import DIFFERENCE, HERE, PAPER, Row, Table
-from zfnet.studies.report.measures import Measure, beside_paper, to_measure
-from zfnet.studies.report.missing_runs import complete, find_missing
-from zfnet.studies.report.runs import Found, Run
-from zfnet.studies.report.settings import Setting, ablation, settings
+from zfnet.studies.report.comparison import Comparison, Label, judge_both
+from zfnet.studies.report.measures import Measure
+from zfnet.studies.report.missing_runs import change_command, find_missing
+from zfnet.studies.report.runs import Run, RunIndex
+from zfnet.studies.report.settings import Setting, ablation_of, group_by_setting
 
-COLUMNS = {"train top-1": "trained/top1_error", "val top-1": "val/top1_error", "val top-5": "val/top5_error"}
-HALVES = {"alexnet": "Krizhevsky's net", "zfnet": "The net of Figure 3"}
-EDITED = {row for row in ABLATIONS if row[1] != "none"}
+COLUMNS = {
+    "train top-1": "train_eval/top1_error",
+    "val top-1": "val/top1_error",
+    "val top-5": "val/top5_error",
+}
+HEADINGS = {"alexnet": "Krizhevsky's net", "zfnet": "The net of Figure 3"}
 VARIED = ("model.edit", "model.architecture")
-Key = tuple[str, str]
+PAPER = {
+    (row, column): Measure(value)
+    for row, (_, *values) in ABLATIONS.items()
+    for column, value in zip(COLUMNS, values, strict=True)
+}
 
 
-def results(found: Found) -> list[Comparison]:
+def make_tables(index: RunIndex) -> list[Comparison]:
     """Table 3 of each setting in which an ablation was trained."""
-    grouped = settings(trained_whole(found), VARIED, ablation)
-    grids = [each for each in grouped if any(ablation(run) in EDITED for run in each.runs)]
+    settings = group_by_setting(training_runs(index), VARIED, ablation_of)
+    edited = {row for row in ABLATIONS if row[1] != "none"}
     return [
-        Comparison("Table 3", each.label, _table(found, each), TABLE_3, _errors(each), _papers())
-        for each in grids
+        _make_table(index, each) for each in settings if not edited.isdisjoint(map(ablation_of, each.runs))
     ]
 
 
-def trained_whole(found: Found) -> list[Run]:
-    """Training runs of the two nets that are no transfer, finished or not."""
+def training_runs(index: RunIndex) -> list[Run]:
+    """The runs that train one of the two networks on a whole data set, finished or not."""
     return [
         run
-        for run in found.runs
-        if run.script == "train" and not run.choices.get("transfer") and ablation(run)[0] in HALVES
+        for run in index.runs
+        if run.script == "train" and not run.choices.get("transfer") and ablation_of(run)[0] in HEADINGS
     ]
 
 
-def _errors(setting: Setting) -> dict[tuple[Key, str], Measure]:
-    """By row and column, in per cent over seeds, of what is finished."""
-    found = {}
-    for row in dict.fromkeys(map(ablation, setting.runs)):
-        for column, key in COLUMNS.items():
-            values = [run.result[key] for run in setting.runs if ablation(run) == row and key in run.result]
-            if each := to_measure(values, scale=100):
-                found[row, column] = each
-    return found
+def row_name(row: tuple[str, str]) -> str:
+    """The paper's name of an ablation, or our own if the paper does not have it."""
+    return ABLATIONS[row].name if row in ABLATIONS else row[1]
 
 
-def _papers() -> dict[tuple[Key, str], Measure]:
-    """The same of the paper."""
-    return {
-        (row, column): Measure(value)
-        for row, (_, *values) in ABLATIONS.items()
-        for column, value in zip(COLUMNS, values, strict=True)
-    }
-
-
-def _table(found: Found, setting: Setting) -> Table:
-    """Every row of the paper, and beneath them what else was edited."""
-    here, paper = _errors(setting), _papers()
-    others = sorted({ablation(run) for run in setting.runs} - set(ABLATIONS))
-    rows = []
-    for architecture, heading in HALVES.items():
-        rows.append(Row(heading, heading=True))
-        for row in [key for key in [*ABLATIONS, *others] if key[0] == architecture]:
-            name = ABLATIONS[row].name if row in ABLATIONS else row[1]
-            rows.append(Row(name, _cells(row, here, paper)))
-    columns = [(group, name) for group in COLUMNS for name in (HERE, PAPER, DIFFERENCE)]
-    absent = [row for row in ABLATIONS if (row, "val top-1") not in here]
-    return Table(
-        f"Table 3 on {setting.label}",
-        "error (%)",
-        [*columns, ("", "runs")],
-        rows,
-        find_missing(
-            found, setting.runs, absent, ablation, lambda row: ABLATIONS[row].name, partial(command, setting)
-        ),
-    )
-
-
-def _cells(
-    row: Key, here: dict[tuple[Key, str], Measure], paper: dict[tuple[Key, str], Measure]
-) -> list[str]:
-    cells: list[str] = []
-    for column in COLUMNS:
-        cells += beside_paper(here.get((row, column)), paper.get((row, column)))
-    count = here.get((row, "val top-1"))
-    return [*cells, str(count.count) if count else ""]
-
-
-def command(setting: Setting, row: Key) -> str:
-    """What trains a row that nobody started, in this setting."""
+def train_command(setting: Setting, row: tuple[str, str]) -> str:
+    """The command that trains a row in this setting."""
     architecture, name = row
     run = setting.runs[0]
     if str(run.choices.get("experiment")).startswith("table3_"):
-        return complete(run, {"model": None, "ablation": None, "experiment": f"table3_{architecture}"})
-    return complete(run, {"model": architecture, "ablation": name})
+        changes = {"model": None, "ablation": None, "experiment": f"table3_{architecture}"}
+        return change_command(run, changes)
+    return change_command(run, {"model": architecture, "ablation": name})
+
+
+def _make_table(index: RunIndex, setting: Setting) -> Comparison:
+    """Every row of the paper, and below them those that the paper does not have."""
+    here = setting.measure(COLUMNS, ablation_of)
+    others = sorted({ablation_of(run) for run in setting.runs} - set(ABLATIONS))
+    rows = sorted([*ABLATIONS, *others], key=lambda row: row[0])
+    absent = {row: row_name(row) for row in ABLATIONS if (row, "val top-1") not in here}
+    command = partial(train_command, setting)
+    return Comparison(
+        "Table 3",
+        Label(setting.label),
+        "error (%)",
+        {column: column for column in COLUMNS},
+        {row: row_name(row) for row in rows},
+        here,
+        PAPER,
+        judge_both(TABLE_3, here, PAPER),
+        headings={(architecture, "none"): name for architecture, name in HEADINGS.items()},
+        counted="runs",
+        missing=find_missing(index, setting.runs, absent, ablation_of, command),
+    )

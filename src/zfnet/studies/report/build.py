@@ -1,96 +1,120 @@
-"""The report: every table and figure found in some runs beside the paper's, and what made them.
+"""Builds the report: every table and figure found in some runs, beside the paper's.
 
-    python analyze.py analysis=report runs=outputs                                   # all that was ever run
+    python analyze.py analysis=report runs=outputs
     python analyze.py analysis=report runs=[outputs/sweeps/table3_zfnet,outputs/train/demo]
 
-Writes `report.html`, one page that needs nothing else, and `report.md` with its pictures beside it. Rows that are
-missing say which command makes them; runs that failed or cannot be read are named, and the rest is reported.
+Writes `report.html`, a page without other files, and `report.md` with its images in a folder.
+Missing rows say which command produces them. Runs that failed or cannot be read are listed, and the
+others are reported.
 """
 
 import datetime
 import logging
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from zfnet.io import save
-from zfnet.studies.report import (
-    ablations,
-    agreement,
-    correspondence,
-    curves,
-    figures,
-    imagenet,
-    layers,
-    provenance,
-    transfer,
-    voc,
+from zfnet.studies.report import ablations, correspondence, imagenet, layers, transfer, voc
+from zfnet.studies.report.comparison import Comparison
+from zfnet.studies.report.discovery import find_runs
+from zfnet.studies.report.figures import make_figures
+from zfnet.studies.report.format import render
+from zfnet.studies.report.images import Album
+from zfnet.studies.report.provenance import (
+    list_commands,
+    list_not_run,
+    list_unfinished,
+    other_data_sets,
 )
-from zfnet.studies.report.document import Document, Section, Words
-from zfnet.studies.report.pictures import Album
-from zfnet.studies.report.render import render
-from zfnet.studies.report.runs import Found, find
-from zfnet.studies.report.text import Code, joined
+from zfnet.studies.report.runs import RunIndex
 
 log = logging.getLogger(__name__)
 
-PICTURES = "pictures"
-TABLES = (correspondence, imagenet, ablations, transfer, voc, layers)
+IMAGES = "images"  # folder beside report.md
 TITLES = {
-    "Table 1": "parts of different pictures",
-    "Table 2": "single nets and averages of several",
-    "Table 3": "what the architecture is worth",
+    "Table 1": "corresponding parts of different images",
+    "Table 2": "single networks and averages of several",
+    "Table 3": "ablations of the architecture",
     "Table 4": "Caltech-101",
     "Table 5": "Caltech-256",
-    "Tables 4 and 5": "the same on another data set",
+    "Tables 4 and 5": "other data sets",
     "Table 6": "PASCAL VOC 2012",
-    "Table 7": "what each layer tells apart",
+    "Table 7": "linear classifiers on each layer",
 }
-TITLE = "Visualizing and Understanding Convolutional Networks, again"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, and what is below it: the model that the template sections/KIND shows."""
+
+    title: str
+    kind: str
+    content: Any
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the report says. The templates decide how."""
+
+    folders: Sequence[str]
+    runs: int
+    sweeps: int
+    date: datetime.date
+    sections: Sequence[Section]
 
 
 def study(runs: Sequence[str], folder: Path) -> None:
-    """Reports what lies below the folders `runs`; InputError where that is nothing."""
-    found = find(runs)
-    document = _document(found, runs, folder)
-    save(folder / "report.html", render(document, "report.html").encode())
-    save(folder / "report.md", render(document, "report.md", folder=PICTURES).encode())
-    log.info(
-        "%d runs, %d sweeps; %d that cannot be read", len(found.runs), len(found.sweeps), len(found.problems)
-    )
+    """Writes the report.
+
+    Args:
+        runs: folders. Everything below them is reported.
+        folder: gets report.html, report.md and the images.
+
+    Raises:
+        InputError: a folder does not exist, or there is no run below any of them.
+    """
+    index = find_runs(runs)
+    report = build_report(index, runs, folder)
+    for name in ("report.html", "report.md"):
+        save(folder / name, render(report, name, images=IMAGES).encode())
+    counts = len(index.runs), len(index.sweeps), len(index.problems)
+    log.info("%d runs, %d sweeps; %d that cannot be read", *counts)
 
 
-def _document(found: Found, runs: Sequence[str], folder: Path) -> Document:
-    album = Album(folder / PICTURES, found)
-    tables = [each for part in TABLES for each in part.results(found)]
-    titles = sorted({each.title for each in tables}, key=list(TITLES).index)
+def build_report(index: RunIndex, folders: Sequence[str], folder: Path) -> Report:
+    """Builds the report's model, and writes its images to `folder`."""
+    order = list(TITLES)
+    tables: list[Comparison] = [
+        table
+        for module in (correspondence, imagenet, ablations, transfer, voc, layers)
+        for table in module.make_tables(index)
+    ]
+    tables.sort(key=lambda table: order.index(table.table))
     sections = [
-        Section(f"{title}: {TITLES[title]}", [each.table for each in tables if each.title == title])
-        for title in titles
+        Section(f"{name}: {TITLES[name]}", "tables", list(group))
+        for name, group in groupby(tables, key=lambda table: table.table)
     ]
-    drawn = [
-        curves.figure_9(found, album),
-        *(figures.section(found, name, album) for name in figures.FIGURES),
-    ]
-    drawn += [curves.learning_curves(found, album), figures.trained_pictures(found, album)]
-    sections += sorted((each for each in drawn if each), key=_place)
-    there = {name for each in sections for name in provenance.MAKES if each.title.startswith(name)}
-    last = [provenance.commands(found), provenance.unfinished(found), provenance.not_run(there)]
-    first = Section("What this is", [Words(provenance.data_note(found))])
-    subtitle = [
-        f"{_count(found.runs, 'run')} and {_count(found.sweeps, 'sweep')} below ",
-        joined(map(Code, runs)),
-        f", beside the numbers of Zeiler & Fergus (2013). {datetime.date.today():%d %B %Y}.",
-    ]
-    return Document(
-        TITLE, subtitle, [first, agreement.section(tables), *sections, *(each for each in last if each)]
+    figures = make_figures(index, Album(folder / IMAGES, index))
+    sections += [Section(figure.title, "figure", figure) for figure in figures]
+    return Report(
+        list(map(str, folders)),
+        len(index.runs),
+        len(index.sweeps),
+        datetime.date.today(),
+        [
+            Section("About this report", "about", other_data_sets(index)),
+            Section("Agreement with the paper", "agreement", tables),
+            *sections,
+            Section("Commands", "commands", list_commands(index)),
+            *_section("Not finished, failed, left out", "unfinished", list_unfinished(index)),
+            *_section("Not run yet", "not_run", list_not_run([each.title for each in sections])),
+        ],
     )
 
 
-def _count(what: Sized, name: str) -> str:
-    """ "1 run", "2 runs"."""
-    return f"{len(what)} {name}{'' if len(what) == 1 else 's'}"
-
-
-def _place(section: Section) -> str:
-    """The paper's figures in their order, then what else there is as it came."""
-    return section.title if section.title.startswith("Figure") else "~"
+def _section(title: str, kind: str, content: Sequence[Any]) -> list[Section]:
+    """A section if there is anything to list."""
+    return [Section(title, kind, content)] if content else []

@@ -1,4 +1,4 @@
-"""Table 1: the sign change of features when a part is masked, by analyze.py analysis=correspondence."""
+"""Table 1: the sign change of features when a part is masked, by analysis=correspondence."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,17 +7,17 @@ from pydantic import BaseModel, FiniteFloat
 
 from zfnet.studies.reference_results import CORRESPONDENCE
 from zfnet.studies.report.claims import TABLE_1
-from zfnet.studies.report.comparison import Comparison
-from zfnet.studies.report.document import DIFFERENCE, HERE, PAPER, Row, Table
-from zfnet.studies.report.figures import of
-from zfnet.studies.report.measures import Measure, beside_paper
-from zfnet.studies.report.runs import Found, Run
+from zfnet.studies.report.comparison import Comparison, Label, Numbers, judge_both
+from zfnet.studies.report.measures import Measure
+from zfnet.studies.report.runs import Run, RunIndex
+from zfnet.studies.report.settings import data_name, net_names
 
-LAYERS = ("layer 5", "layer 7")  # the paper's, beside the first and the second of the run
+LAYERS = ("layer 5", "layer 7")  # the paper's, compared with the first and the second of the run
+PAPER = {(part, layer): Measure(*pair) for part, row in CORRESPONDENCE.items() for layer, pair in row.items()}
 
 
 class Change(BaseModel):
-    """Of one part and layer; null where no square changes the layer."""
+    """The sign change by one part at one layer. None if masking never changes the layer."""
 
     mean: FiniteFloat | None
     std: FiniteFloat | None
@@ -30,36 +30,39 @@ class Changes(BaseModel):
     layers: dict[str, dict[str, Change]]
 
 
-def results(found: Found) -> list[Comparison]:
-    """Table 1 of each run on two layers."""
-    return [each for run in found.analyses("correspondence") if (each := found.analyzed(run, _compared))]
+def make_tables(index: RunIndex) -> list[Comparison]:
+    """Table 1 of each run with two layers."""
+    tables = []
+    for run in index.analyses("correspondence"):
+        changes = index.parse(run, Changes.model_validate)
+        if changes and len(changes.layers) == len(LAYERS):
+            tables.append(_make_table(run, changes))
+    return tables
 
 
-def _compared(run: Run) -> Comparison | None:
-    changes = Changes.model_validate(run.results["correspondence"])
-    layers = changes.layers
-    if len(layers) != len(LAYERS):
-        return None
+def _make_table(run: Run, changes: Changes) -> Comparison:
     here = {
-        (name, papers): Measure(each.mean, each.std, values=(each.mean,))
-        for papers, parts in zip(LAYERS, layers.values(), strict=True)
-        for name, each in parts.items()
-        if each.mean is not None
+        (part, paper_layer): Measure(change.mean, change.std, values=(change.mean,))
+        for paper_layer, parts in zip(LAYERS, changes.layers.values(), strict=True)
+        for part, change in parts.items()
+        if change.mean is not None
     }
-    paper = {
-        (name, layer): Measure(*pair) for name, row in CORRESPONDENCE.items() for layer, pair in row.items()
-    }
-    rows = []
-    for name in dict.fromkeys(name for name, _ in [*paper, *here]):
-        pairs = [(here.get((name, layer)), paper.get((name, layer))) for layer in LAYERS]
-        rows.append(Row(name.replace("_", " "), [cell for pair in pairs for cell in beside_paper(*pair, 3)]))
-    heads = [f"{own} ({papers})" for own, papers in zip(layers, LAYERS, strict=True)]
-    columns = [(head, name) for head in heads for name in (HERE, PAPER, DIFFERENCE)]
-    note = f"Mean ± std over pairs of {len(changes.images)} images; the paper has five images of dogs."
-    table = Table(["Table 1: ", of(run)], "sign change", columns, rows, [note])
-    return Comparison("Table 1", of(run), table, TABLE_1, _means(here), _means(paper))
+    names = zip(LAYERS, changes.layers, strict=True)
+    note = f"Mean ± std over pairs of {len(changes.images)} images. The paper has five images of dogs."
+    return Comparison(
+        "Table 1",
+        Label(data_name(run), net_names(run)),
+        "sign change",
+        {layer: f"{own} ({layer})" for layer, own in names},
+        {part: part.replace("_", " ") for part, _ in [*PAPER, *here]},
+        here,
+        PAPER,
+        judge_both(TABLE_1, _means(here), _means(PAPER)),
+        digits=3,
+        notes=[note],
+    )
 
 
-def _means(numbers: dict[tuple[str, str], Measure]) -> dict[tuple[str, str], Measure]:
-    """Without deviations: these are over pairs of images, no noise of the mean."""
+def _means(numbers: Numbers) -> Numbers:
+    """Without deviations: those over pairs of images are not the noise of the mean."""
     return {key: replace(measure, deviation=None) for key, measure in numbers.items()}

@@ -1,27 +1,25 @@
-"""Table 7: what a linear classifier reads from each layer, by analyze.py analysis=layer_probe.
+"""Table 7: linear classifiers on the features of each layer, by analysis=layer_probe.
 
-A table for each number of images per class. The paper has Caltech-101 at 30 and Caltech-256 at 60; other data sets
-stand beside the former.
+A table for each number of images per class. The paper has Caltech-101 at 30 and Caltech-256 at 60.
+Other data sets are compared with the former.
 """
+
+from functools import partial
 
 from pydantic import BaseModel, FiniteFloat
 
-from zfnet.studies.reference_results import LAYERS, Pair
+from zfnet.studies.reference_results import LAYERS
 from zfnet.studies.report.claims import TABLE_7
-from zfnet.studies.report.comparison import Comparison
-from zfnet.studies.report.document import DIFFERENCE, HERE, PAPER, Row, Table
-from zfnet.studies.report.figures import of
-from zfnet.studies.report.measures import Measure, beside_paper, of_paper, to_measure
-from zfnet.studies.report.runs import Found, Run
-from zfnet.studies.report.settings import data_name
+from zfnet.studies.report.comparison import Comparison, Key, Label, judge_both
+from zfnet.studies.report.measures import Measure, to_measure
+from zfnet.studies.report.runs import Run, RunIndex
+from zfnet.studies.report.settings import data_name, net_names
 
-COLUMNS = {"caltech101": 0, "caltech256": 1}  # of the paper's table
 HEADS = {"svm": "SVM", "softmax": "softmax"}
-Key = tuple[str, int | str]  # head, and the layer: the paper's number, or its name where it has none
 
 
 class Folds(BaseModel):
-    """The accuracies of a layer's classifier."""
+    """The accuracy of a layer's classifier on each fold."""
 
     folds: list[FiniteFloat]
 
@@ -33,52 +31,46 @@ class Probe(BaseModel):
     numbers: dict[str, int | None]
 
 
-def results(found: Found) -> list[Comparison]:
+def make_tables(index: RunIndex) -> list[Comparison]:
     """Table 7 of each run and number of images per class."""
-    return [each for run in found.analyses("layer_probe") for each in found.analyzed(run, _tables) or []]
+    tables = []
+    for run in index.analyses("layer_probe"):
+        tables += index.parse(run, partial(_make_tables, run)) or []
+    return tables
 
 
-def _tables(run: Run) -> list[Comparison]:
-    """One for each k: layers by number, folds averaged."""
-    probe = Probe.model_validate(run.results["layer_probe"])
-    layers, numbers = probe.layers, probe.numbers
-    names = {number: layer for layer, number in numbers.items() if number}  # of two with one number the last
-    keys = {layer: layer for layer in layers} | {layer: number for number, layer in names.items()}
-    found: dict[int, dict[Key, Measure]] = {}
-    for layer, heads in layers.items():
-        for head, by_k in heads.items():
-            for k, about in by_k.items():
-                if each := to_measure(about.folds, 100, range(len(about.folds))):
-                    found.setdefault(k, {})[head, keys[layer]] = each
-    return [_compared(run, k, here, names) for k, here in sorted(found.items())]
+def _make_tables(run: Run, content: object) -> list[Comparison]:
+    """Rows are keyed by the paper's layer number, or by the layer's name if it has none."""
+    probe = Probe.model_validate(content)
+    names = {number: layer for layer, number in probe.numbers.items() if number}  # the last layer of a number
+    keys: dict[str, int | str] = {layer: layer for layer in probe.layers}
+    keys |= {layer: number for number, layer in names.items()}
+    by_k: dict[int, dict[Key, Measure]] = {}
+    for layer, heads in probe.layers.items():
+        for head, accuracies in heads.items():
+            for k, each in accuracies.items():
+                if measure := to_measure(each.folds, 100, range(len(each.folds))):
+                    by_k.setdefault(k, {})[keys[layer], head] = measure
+    return [_make_table(run, k, here, names) for k, here in sorted(by_k.items())]
 
 
-def _compared(run: Run, k: int, here: dict[Key, Measure], names: dict[int, str]) -> Comparison:
-    label = [of(run), f", {k} images per class"]
-    paper: dict[Key, Measure] = {
-        key: each for key, pair in LAYERS.items() if (each := of_paper(_pair(run, pair)))
-    }
-    rows = []
-    for layer in sorted(
-        {each for _, each in [*here, *paper]}, key=lambda each: (isinstance(each, str), each)
-    ):
+def _make_table(run: Run, k: int, here: dict[Key, Measure], names: dict[int, str]) -> Comparison:
+    column = 1 if data_name(run) == "caltech256" else 0
+    paper = {(layer, head): Measure(*pairs[column]) for (head, layer), pairs in LAYERS.items()}
+    layers = {layer for layer, _ in [*here, *paper]}
+    rows = {}
+    for layer in sorted(layers, key=lambda layer: (isinstance(layer, str), layer)):
         name = layer if isinstance(layer, str) else f"layer {layer}"
-        name += f" ({names[layer]})" if layer in names else ""
-        cells = [beside_paper(here.get((head, layer)), paper.get((head, layer))) for head in HEADS]
-        rows.append(Row(name, [cell for three in cells for cell in three]))
-    columns = [(name, column) for name in HEADS.values() for column in (HERE, PAPER, DIFFERENCE)]
-    folds = min(each.count for each in here.values())
-    note = f"Mean ± std over {folds} folds of the mean accuracy per class."
+        rows[layer] = f"{name} ({names[layer]})" if layer in names else name
+    folds = min(measure.count for measure in here.values())
     return Comparison(
         "Table 7",
-        label,
-        Table(["Table 7: ", label], "accuracy (%)", columns, rows, [note]),
-        TABLE_7,
+        Label(f"{data_name(run)}, {k} images per class", net_names(run)),
+        "accuracy (%)",
+        HEADS,
+        rows,
         here,
         paper,
+        judge_both(TABLE_7, here, paper),
+        notes=[f"Mean ± std over {folds} folds of the mean accuracy per class."],
     )
-
-
-def _pair(run: Run, pair: tuple[Pair, Pair]) -> Pair:
-    """The paper's number on the run's data set."""
-    return pair[COLUMNS.get(data_name(run), 0)]

@@ -1,13 +1,13 @@
-"""What other runs might have given: each number of a table drawn anew many times, together.
+"""Resamples the numbers of a table: what other runs might have given.
 
-    draws = Draws({"a": Measure(9, 3, 5), "b": Measure(2, 4, 5)})
+    draws = draw({"a": Measure(9, 3, 5), "b": Measure(2, 4, 5)})
     (draws["a"] - draws["b"])[1:].std()     # 5.0
 
-Every run's departure from its row's mean is taken with a random weight. Rows that were measured on the same folds
-take the same weights, so that what a fold does to both cancels in their difference.
+Each run's deviation from the mean of its row gets a random weight. Rows that were measured on the
+same folds get the same weights, so that the effect of a fold on both rows cancels in their difference.
 """
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from math import sqrt
 from typing import Any
 
@@ -19,45 +19,36 @@ from zfnet.studies.report.measures import Measure
 REPETITIONS = 10_000
 
 
-class Draws(Mapping[Any, NDArray[np.float64]]):
-    """Of each measure its mean, then REPETITIONS draws with its deviation; `read` notes which were asked for.
+def draw(measures: Mapping[Any, Measure]) -> dict[Any, NDArray[np.float64]]:
+    """Resamples the numbers of a table.
 
-    The weights are seeded, and their sample moments exact: sums of measures have exactly their deviation.
+    The weights are seeded. Their sample moments are exact: a sum of measures has its exact deviation.
+
+    Args:
+        measures: the numbers of one table.
+
+    Returns:
+        For each, an array of its mean and REPETITIONS random draws with its deviation.
     """
+    deviations = {key: _deviations(key, measure) for key, measure in measures.items()}
+    sources = list(dict.fromkeys(source for each in deviations.values() for source in each))
+    normal = np.random.default_rng(0).standard_normal((REPETITIONS, len(sources)))
+    weights = np.linalg.qr(normal - normal.mean(0))[0] * sqrt(REPETITIONS)
+    by_source = dict(zip(sources, weights.T, strict=True))
+    draws = {}
+    for key, measure in measures.items():
+        draws[key] = np.full(REPETITIONS + 1, measure.mean, dtype=np.float64)
+        for source, deviation in deviations[key].items():
+            draws[key][1:] += deviation * by_source[source]
+    return draws
 
-    def __init__(self, measures: Mapping[Any, Measure]) -> None:
-        self.measures = measures
-        self.read: set[Any] = set()
-        sources = list(dict.fromkeys(each for key in measures for each in self._departures(key)))
-        normal = np.random.default_rng(0).standard_normal((REPETITIONS, len(sources)))
-        weights = np.linalg.qr(normal - normal.mean(0))[0] * sqrt(REPETITIONS)
-        self.weights = dict(zip(sources, weights.T, strict=True))
 
-    def _departures(self, key: Any) -> dict[Hashable, float]:
-        """By what they are drawn with, the folds or the measure itself."""
-        each = self.measures[key]
-        if each.deviation is None:
-            return {}
-        if not each.folds:
-            return {("measure", key): each.deviation}
-        scale = sqrt(len(each.values) - 1)
-        return {
-            ("fold", fold): (value - each.mean) / scale
-            for fold, value in zip(each.folds, each.values, strict=True)
-        }
-
-    def __getitem__(self, key: Any) -> NDArray[np.float64]:
-        drawn = np.full(REPETITIONS + 1, self.measures[key].mean, dtype=np.float64)
-        self.read.add(key)
-        for source, departure in self._departures(key).items():
-            drawn[1:] += departure * self.weights[source]
-        return drawn
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.measures  # Mapping's own asks for the item, which counts as read
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.measures)
-
-    def __len__(self) -> int:
-        return len(self.measures)
+def _deviations(key: Any, measure: Measure) -> dict[Hashable, float]:
+    """The deviations of a measure by their source: its folds, or the measure itself."""
+    if measure.deviation is None:
+        return {}
+    if not measure.folds:
+        return {("measure", key): measure.deviation}
+    scale = sqrt(len(measure.values) - 1)
+    values = zip(measure.folds, measure.values, strict=True)
+    return {("fold", fold): (value - measure.mean) / scale for fold, value in values}
