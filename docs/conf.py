@@ -2,8 +2,9 @@
 
 project = "visualizing-convnets"
 author = "The visualizing-convnets authors"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
-source_suffix = {".md": "markdown"}
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
+nb_execution_mode = "off"  # `make notebooks` runs them and stores their outputs
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = project

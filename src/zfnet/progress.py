@@ -5,6 +5,8 @@ with progress_bar() as bar:
     bar.update(task, completed=done)
 """
 
+from importlib.util import find_spec
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
 from rich.text import Text
@@ -16,9 +18,8 @@ class _Rate(ProgressColumn):
 
 
 def progress_bar(show: bool = True) -> Progress:
-    """On stderr, where that is a terminal or a notebook."""
+    """On stderr, where that is a terminal or a notebook with ipywidgets, without which rich warns."""
     console = Console(stderr=True)
+    visible = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
     columns = (BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    return Progress(
-        *columns, console=console, disable=not (show and (console.is_terminal or console.is_jupyter))
-    )
+    return Progress(*columns, console=console, disable=not (show and visible))
