@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from zfnet.config import Analysis, Training, check_config
 from zfnet.errors import InputError
-from zfnet.studies.run import complete_data
+from zfnet.studies.inputs import complete_data
 
 Compose = Callable[..., DictConfig]
 
@@ -101,11 +101,11 @@ def test_what_train_refuses(composed: Compose, words: str, says: str) -> None:
         ("analysis=doctor ckpt=3", "ckpt=3: a string or a list [...] of strings or null is needed"),
         ("analysis=doctor data.image_size=0", "data.image_size=0: must be at least 1"),
         ("analysis=doctor +imagess=3", "imagess=3: there is no such key"),
-        ("analysis=doctor +study.k=3", "k=3: zfnet.studies.doctor.study has no such argument"),
+        ("analysis=doctor +study.k=3", "study={k: 3}: there is no such key"),
         ("analysis=correspondence patch=2", "patch=2: must be at most 1"),
         (
             "analysis=layer_probe heads=[tree]",
-            "heads=[tree]: a list [...] of svm, softmax, sigmoid is needed",
+            "heads=[tree]: a list [...] of svm, softmax is needed",
         ),
         ("analysis=layer_probe strengths=[]", "strengths=[]: must not be empty"),
         ("analysis=layer_probe images_per_class=[0]", "images_per_class=[0]: each must be at least 1"),
@@ -113,7 +113,7 @@ def test_what_train_refuses(composed: Compose, words: str, says: str) -> None:
         ("analysis=report runs=[]", "runs=[]: must not be empty"),
         ("analysis=top_activations k=0", "k=0: must be at least 1"),
         ("analysis=top_activations layers=conv1", "layers=conv1: a list [...] of strings or null is needed"),
-        ("analysis=top_activations maps=[-1]", "maps=[-1]: each must be at least 0"),
+        ("analysis=top_activations channels=[-1]", "channels=[-1]: each must be at least 0"),
     ],
 )
 def test_what_analyze_refuses(composed: Compose, words: str, says: str) -> None:

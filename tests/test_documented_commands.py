@@ -32,7 +32,7 @@ ANALYSES = {
     "correspondence": ["images=4", "draws=2", "permutations=9"],
     "doctor": ["images=4"],
     "ensemble": [],
-    "filters": ["maps=2"],
+    "filters": ["channels=2"],
     "invariance": ["images=2", "shifts=[0,4]", "scales=[1,1.5]", "angles=[0,90]"],
     "layer_probe": [
         "folds=1",
@@ -45,7 +45,7 @@ ANALYSES = {
     "overlap": ["data.image_size=48"],
     "report": [],
     "sanity": ["k=2", "images=4"],
-    "top_activations": ["maps=2", "k=2"],
+    "top_activations": ["channels=2", "k=2"],
 }
 
 

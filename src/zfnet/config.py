@@ -2,15 +2,15 @@
 
     check_config(cfg, Training)          # data.batch_size=0: must be at least 1 (and 2 more)
 
-The sections below mirror conf/. The arguments of a `_target_` stand in the signature of the function or class that
-takes them: `images: Count` in a study is the type and range of `images=`. Choices, such as data.crops, are checked
-where they are used. What is a user's own passes: arguments of what is neither ours nor Lightning's, and hydra.
+The sections below mirror conf/. The types of other keys are those of the function or class that `_target_`
+names: `images: Count` in an analysis is the type and range of `images=`. Choices, such as data.crops, are
+checked where they are used. The arguments of functions that are neither ours nor Lightning's are not checked.
 """
 
 import importlib
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -19,7 +19,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 from pydantic import Field, with_config
 from typing_extensions import TypedDict  # as pydantic needs it before Python 3.12
 
-from zfnet.errors import one_line
+from zfnet.errors import InputError, one_line
 from zfnet.validation import (
     Count,
     NotNegative,
@@ -118,8 +118,8 @@ class Training(TypedDict):
     transfer: Transfer | None
 
 
-class Analysis(TypedDict):
-    """conf/analyze.yaml; further keys are the study's."""
+class Analysis(Node):
+    """conf/analyze.yaml; `_target_` and further keys are those of conf/analysis."""
 
     seed: Seed
     name: str | float | None
@@ -129,7 +129,6 @@ class Analysis(TypedDict):
     resume: bool
     data: Data
     model: NotRequired[Model]
-    study: Function
     runs: NotRequired[str | Annotated[Sequence[str], Field(min_length=1)]]
 
 
@@ -146,10 +145,24 @@ def check_config(cfg: DictConfig, section: type) -> None:
     """
     raise_first(_unresolved(cfg))
     values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    raise_first(_strangers(cfg, declared_types(section)))
+    analysis = _analysis(values.get("_target_")) if section is Analysis else None
+    own = inspect.signature(analysis).parameters if analysis else {}
+    raise_first(_strangers(cfg, {*declared_types(section), *own}))
     raise_first(section_problems(values, section))
-    raise_first(_nodes(values, ""))
+    if analysis:
+        raise_first([*_missing(analysis, values, ""), *problems(values, declared_types(analysis))])
+    raise_first(line for key, value in values.items() for line in _nodes(value, str(key)))
     raise_first(_further(values["data"]))
+
+
+def _analysis(path: Any) -> type:
+    """The class of an analysis."""
+    found = _located(path) if isinstance(path, str) else None
+    if not (inspect.isclass(found) and hasattr(found, "takes") and hasattr(found, "run")):
+        raise InputError(
+            f"_target_={show(path)}: a class with `takes` and `run` is needed: see docs/extend.md"
+        )
+    return found
 
 
 def _unresolved(cfg: Any) -> Iterator[str]:
@@ -169,7 +182,7 @@ def _unresolved(cfg: Any) -> Iterator[str]:
             yield f"{name}: {one_line(str(error).splitlines()[0])}"
 
 
-def _strangers(cfg: DictConfig, known: Mapping[str, Any]) -> Iterator[str]:
+def _strangers(cfg: DictConfig, known: Collection[str]) -> Iterator[str]:
     """Keys at the top that neither we nor another key refers to."""
     text = OmegaConf.to_yaml(cfg)
     for key in map(str, cfg):
@@ -184,7 +197,7 @@ def _nodes(value: Any, name: str) -> Iterator[str]:
             yield from _nodes(each, f"{name}.{place}")
     elif isinstance(value, Mapping):
         for key, each in value.items():
-            yield from _nodes(each, f"{name}.{key}" if name else str(key))
+            yield from _nodes(each, f"{name}.{key}")
         if "_target_" in value:
             yield from _call(value, name)
 
@@ -197,16 +210,13 @@ def _call(node: Mapping[str, Any], name: str) -> Iterator[str]:
     if target is None:
         yield f"{name}._target_={show(path)}: no such function or class"
     elif _is_checked(target):
-        prefix = (
-            "" if name == "study" else f"{name}."
-        )  # images: ${images}, one key at the top for each argument
         arguments = {key: each for key, each in node.items() if key not in HYDRA and not _is_node(each)}
         if arguments.get("image_size", 0) is None:
             del arguments["image_size"]  # of analyze.py: the net says it later
-        yield from problems(arguments, declared_types(target), prefix)
+        yield from problems(arguments, declared_types(target), f"{name}.")
         for key in sorted(arguments.keys() - ({"pixels"} if name == "model" else set()), key=str):
             if not _takes(target, key):
-                yield f"{prefix}{key}={show(node[key])}: {path} has no such argument"
+                yield f"{name}.{key}={show(node[key])}: {path} has no such argument"
 
 
 def _further(data: Mapping[str, Any]) -> Iterator[str]:
@@ -222,10 +232,14 @@ def _further(data: Mapping[str, Any]) -> Iterator[str]:
         for key in sorted(further):
             if not _takes(target, key):
                 yield f"data.{key}={show(further[key])}: {source['_target_']} has no such argument"
-        given = {"split", *further, *source}
-        for key, parameter in inspect.signature(target).parameters.items():
-            if parameter.default is parameter.empty and key not in given:
-                yield f"data.{key} is missing: give data.{key}=..."
+        yield from _missing(target, {"split", *further, *source}, "data.")
+
+
+def _missing(target: Any, given: Collection[str], prefix: str) -> Iterator[str]:
+    """A line for each argument without a default that is not given."""
+    for key, parameter in inspect.signature(target).parameters.items():
+        if parameter.default is parameter.empty and key not in given:
+            yield f"{prefix}{key} is missing: give {prefix}{key}=..."
 
 
 def _takes(target: Any, key: str) -> bool:

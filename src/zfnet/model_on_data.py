@@ -1,7 +1,7 @@
-"""What an analysis looks at: a net, how its input is prepared, and one split of a data set.
+"""A network, how its input is prepared, and one split of a data set: what most analyses take.
 
-subject = ModelOnData(net, prepare, images, source, classes, batch_size=32)
-subject.inputs([3, 5]), subject.pixels([3, 5])
+model = ModelOnData(net, prepare, images, source, classes, batch_size=32)
+model.inputs([3, 5]), model.pixels([3, 5])
 """
 
 import logging
@@ -20,67 +20,88 @@ from zfnet.data.preprocessing import Preprocessing
 from zfnet.deconv import ImageBatch
 from zfnet.errors import InputError
 from zfnet.fingerprint import digest
+from zfnet.models.default_layers import default_layers
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class ModelOnData:
-    """A net in eval mode and the pictures it is shown, at the centre crop."""
+    """A network in eval mode and the images it is shown, cut to their centre.
+
+    Args:
+        net: The network.
+        prepare: Turns stored images into its input.
+        images: The split.
+        source: Where the images are from. Has masks and parts where the data set has them.
+        classes: What the network's outputs are called.
+        batch_size: How many images it is given at once.
+    """
 
     net: nn.Module
     prepare: Preprocessing
     images: ImageDataset
-    source: Source  # of the images; knows masks and parts where the data set has them
+    source: Source
     classes: list[str]
     batch_size: int
     _told: bool = field(default=False, init=False, repr=False)
 
     @property
     def crop(self) -> int:
+        """The side of the images that the network sees, in pixels."""
         return self.prepare.crop
 
     def inputs(self, indices: Sequence[int]) -> Tensor:
-        """Chosen pictures as the net sees them, (N, 3, crop, crop) on its device."""
+        """Images as the network takes them, (N, 3, crop, crop) on its device."""
         return self._prepared(indices).to(self._device())
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
-        """The same as they are seen by people, in [0, 1]."""
+        """The same images (N, 3, crop, crop) in [0, 1]."""
         return self.prepare.undone(self._prepared(indices))
 
+    def default_layers(self) -> list[str]:
+        """The layers that an analysis uses when none are named: the activations of convolutions."""
+        return default_layers(self.net, self.inputs([0]))
+
     def knows_classes(self, outputs: int | None = None) -> bool:
-        """Whether the data set's classes are the net's, by name and order. Where they are not, an image has no true
-        class, which the log says once. `outputs` is how many the net gives, where that was seen."""
+        """Whether the data set's classes are the network's, by name and order.
+
+        Where they are not, an image has no true class. The log says so once.
+
+        Args:
+            outputs: How many outputs the network has; None where that is not known.
+        """
         known = outputs in (None, len(self.classes)) and list(self.classes) == list(self.images.classes)
         if not known and not self._told:
             self._told = True
             log.info(
-                "the labels of %s (%s) are not the net's classes (%s): no image has a true class; "
-                "each image's most probable class stands for them",
+                "the labels of %s (%s) are not the classes of the network (%s): no image has a true class; "
+                "each image's most probable class is used instead",
                 self.source.name, some_of(self.images.classes), some_of(self.classes),
             )  # fmt: skip
         return known
 
     def true_classes(self, indices: Sequence[int], outputs: int | None = None) -> Tensor | None:
-        """The net's class that each chosen picture shows, (N,) int64; None where the net knows other classes."""
+        """The classes of images, (N,) int64; None where the network has other classes."""
         return self.images.labels[list(indices)] if self.knows_classes(outputs) else None
 
     def annotation(self, index: int) -> Any:
-        """What the data set knows of a picture: masks and parts. The source counts unreadable pictures, too."""
+        """What the data set knows of an image: its mask and parts."""
         return self.source.annotation(self._rows[self.images.ids[index]])  # type: ignore[attr-defined]
 
     @cached_property
     def _rows(self) -> dict[str, int]:
+        """Rows of the source by id: it counts images that cannot be read, too."""
         return {id_: row for row, id_ in enumerate(self.source.ids)}
 
     def batches(self, start: int = 0) -> Iterator[ImageBatch]:
-        """All pictures from `start` on, with their indices as ids."""
+        """Batches of all images from `start` on, with their indices as ids."""
         for first in range(start, len(self.images), self.batch_size):
             indices = range(first, min(first + self.batch_size, len(self.images)))
             yield ImageBatch(self.inputs(indices), torch.tensor(indices))
 
     def fingerprint(self) -> dict[str, Any]:
-        """What results on these images depend on: the net, the images and how they are prepared."""
+        """What results depend on: the network, the images and how they are prepared."""
         prepare = self.prepare
         return {
             "net": net_fingerprint(self.net),
@@ -90,7 +111,7 @@ class ModelOnData:
         }
 
     def check_takes_images(self) -> None:
-        """InputError, in the net's own words, where it does not take images of this size."""
+        """Raises InputError if the network does not take images of this size."""
         try:
             with torch.inference_mode():
                 self.net(torch.zeros(1, 3, self.crop, self.crop, device=self._device()))
@@ -114,7 +135,7 @@ def some_of(classes: Sequence[str]) -> str:
 
 
 def net_fingerprint(net: nn.Module) -> str:
-    """A net by its modules, their plain attributes, and the values of all tensors."""
+    """A network by its modules, their plain attributes, and the values of all tensors."""
     modules = [
         [name, f"{type(module).__module__}.{type(module).__qualname__}", repr(_plain(vars(module)))]
         for name, module in net.named_modules()

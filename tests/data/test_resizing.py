@@ -16,7 +16,7 @@ from zfnet.data import ImageData
 from zfnet.data.datasets import photos
 from zfnet.data.resizing import Resizing, is_drawn
 from zfnet.errors import InputError
-from zfnet.studies.run import subject_of
+from zfnet.studies.inputs import load_model
 
 SHAPES = [(40, 31), (31, 40), (64, 64), (33, 200), (57, 56), (24, 25), (25, 24), (37, 300)]
 
@@ -82,7 +82,7 @@ def test_what_is_drawn_at_its_size_is_not_resized(
         "data.source.val=4",
         f"data.store_dir={tmp_path}",
     ]
-    subject = subject_of(composed(*words, "data.image_size=56", root="analyze"))
+    subject = load_model(composed(*words, "data.image_size=56", root="analyze"))
     assert is_drawn(subject.source)
     assert (subject.images.size, subject.crop) == (64, 56)
 
@@ -93,7 +93,7 @@ def test_a_net_sees_what_its_weights_transforms_give(
 ) -> None:
     """224 of 256 and of 232, bilinear, but for roundings; 224 of 256, bicubic, but for very long images."""
     words = ["model=torchvision", f"model.name={name}", "data=photos", f"data.root={folder}"]
-    subject = subject_of(composed(*words, f"data.store_dir={tmp_path / 'stores'}", root="analyze"))
+    subject = load_model(composed(*words, f"data.store_dir={tmp_path / 'stores'}", root="analyze"))
     transforms = models.get_model_weights(name).DEFAULT.transforms()
     inputs = subject.inputs(range(len(SHAPES)))
     assert inputs.shape == (len(SHAPES), 3, 224, 224)
@@ -115,7 +115,7 @@ def test_normalization_is_the_weights_own(
         "data.image_size=32",
     ]
     words += ["+model.transforms=IMAGENET1K_FEATURES", f"data.store_dir={tmp_path / 'stores'}"]
-    prepare = subject_of(composed(*words, root="analyze")).prepare
+    prepare = load_model(composed(*words, root="analyze")).prepare
     torch.testing.assert_close(prepare.std, torch.ones(3))
     mean = 255 * torch.tensor([0.48235, 0.45882, 0.40784])
     torch.testing.assert_close(prepare.mean[:, 3, 5], mean)

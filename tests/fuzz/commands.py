@@ -64,14 +64,14 @@ def bases(checkpoint: Path, photos: Path, stores: Path) -> list[Case]:
         ["analysis=correspondence", *val, "images=4", "draws=2", "permutations=9"],
         ["analysis=doctor", *val, "images=4"],
         ["analysis=ensemble", *val],
-        ["analysis=filters", *val, "maps=2"],
+        ["analysis=filters", *val, "channels=2"],
         ["analysis=invariance", *val, "images=2", "shifts=[0,4]", "scales=[1,1.5]", "angles=[0,90]"],
         ["analysis=layer_probe", *probe, "layers=[fc7]", "strengths=[1,10]"],
         ["analysis=occlusion", *val, "images=1", "stride=12"],
         ["analysis=overlap", *val[:-1], "data.image_size=48"],
         ["analysis=report", f"runs={checkpoint.parents[1]}"],
-        ["analysis=sanity", *val, "maps=1", "k=2", "images=4"],
-        ["analysis=top_activations", *val, "maps=2", "k=2", "layers=[conv1,conv2]"],
+        ["analysis=sanity", *val, "channels=1", "k=2", "images=4"],
+        ["analysis=top_activations", *val, "channels=2", "k=2", "layers=[conv1,conv2]"],
     ]
     return [Case("train.py", (store, *words)) for words in train] + [
         Case("analyze.py", (store, *words)) for words in analyze
@@ -138,7 +138,7 @@ def wrong(
     done = set()
     for base in bases:
         for key in leaves(composed(base)):
-            if (base.script, key) in done or key.startswith("study."):
+            if (base.script, key) in done:
                 continue
             done.add((base.script, key))
             for value in VALUES:

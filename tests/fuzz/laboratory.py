@@ -18,8 +18,9 @@ from tests.fuzz.damage import Kept
 from tests.helpers.commands import Commands, Ended
 from tests.helpers.made_data import write_photos
 from zfnet.data import Creatures
-from zfnet.studies import layer_probe, overlap, top_activations
-from zfnet.studies.run import subject_of, what_is_shown
+from zfnet.model_on_data import ModelOnData
+from zfnet.studies import layer_probe, overlap, progress_file
+from zfnet.studies.run import LOADERS, build_analysis
 
 SECONDS = 60  # of processor time that a command may take
 PATIENCE = 600  # seconds until it is killed, on a machine that is busy with other work
@@ -91,28 +92,24 @@ class Laboratory:
     def stopped_searches(self) -> None:
         """Killed analyses of each kind that can go on."""
         with pytest.MonkeyPatch.context() as patch:
-            for module in (top_activations, overlap):
-                patch.setattr(module, "SAVED_EVERY", -1)
+            patch.setattr(progress_file, "SAVED_EVERY", -1)
             patch.setattr("zfnet.analysis.overlap.ROWS", 8)
-            words = [*self.analysis_words("top_activations"), "data.batch_size=4"]
-            subject = subject_of(self.composed(*words, root="analyze"))
-            with stopped(patch, type(subject), "inputs", after=2):
-                top_activations.study(subject, self.place("top_activations"), ["conv1"], maps=2, k=2)
-            config = self.composed(*self.analysis_words("overlap"), root="analyze")
-            with stopped(patch, overlap, "overlap_sheet"):
-                overlap.study(what_is_shown(overlap.study, config), self.place("overlap"), None, None, 0.8)
-            subject = subject_of(self.composed(*self.analysis_words("layer_probe"), root="analyze"))
-            kept = str(self.stores.parent / "features")
-            with stopped(patch, layer_probe, "draw_probe"):
-                layer_probe.study(
-                    subject, self.place("layer_probe"), [5], 1, ["fc7"], 6, ["svm"], [1, 10], kept, 0
-                )
+            for name, owner, function, after in (
+                ("top_activations", ModelOnData, "inputs", 2),
+                ("overlap", overlap, "overlap_sheet", 0),
+                ("layer_probe", layer_probe, "draw_probe", 0),
+            ):
+                config = self.composed(*self.analysis_words(name), "data.batch_size=4", root="analyze")
+                analysis = build_analysis(config)
+                given = LOADERS[analysis.takes](config)
+                with stopped(patch, owner, function, after):
+                    analysis.run(given, self.place(name))
 
     def analysis_words(self, name: str) -> list[str]:
         """The words of an analysis of this laboratory."""
         data = ["data.source.train=32", "data.source.val=16", f"data.store_dir={self.stores}"]
         own = {
-            "top_activations": [*data, "layers=[conv1]", "maps=2", "k=2"],
+            "top_activations": [*data, "layers=[conv1]", "channels=2", "k=2"],
             "overlap": [*data, "data.image_size=48"],
             "layer_probe": [
                 *("data=creatures_few", f"data.store_dir={self.stores}", "images_per_class=[5]", "folds=1"),

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from zfnet.analysis.pointing import strongest
+from zfnet.analysis.localization import strongest_units
 from zfnet.deconv import Deconvnet, Unit, doctor, top_activations
 from zfnet.errors import InputError
 from zfnet.models.layout import Layout
@@ -96,7 +96,7 @@ def test_search_deconvnet_and_doctor_refuse_alike(name: str) -> None:
             lambda layer=layer: top_activations(model, [x], [layer], progress=False),
             lambda layer=layer: Deconvnet(model, others="gradient").project(x, layer, [Unit(0, 0)]),
             lambda layer=layer: doctor(model, [layer], x),
-            lambda layer=layer: strongest(model, x, layer),
+            lambda layer=layer: strongest_units(model, x, layer),
         ]
         for call in calls:
             with pytest.raises(InputError, match="channels"):

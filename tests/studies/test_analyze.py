@@ -17,8 +17,8 @@ from zfnet.data import Creatures
 from zfnet.deconv import Deconvnet, TopActivations, Unit
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
-from zfnet.studies import doctor, top_activations
-from zfnet.studies.run import subject_of
+from zfnet.studies import doctor, progress_file, top_activations
+from zfnet.studies.inputs import load_model
 
 SIDE = 48
 Compose = Callable[..., DictConfig]
@@ -41,7 +41,7 @@ def numbers(folder: Path) -> dict[str, Any]:
 
 
 def test_a_subject_prepares_as_training_does(config: Compose) -> None:
-    subject = subject_of(config())
+    subject = load_model(config())
     assert (subject.crop, len(subject.images), subject.net.training) == (SIDE, 14, False)
     inputs, pixels = subject.inputs([3, 5]), subject.pixels([3, 5])
     stored = torch.stack([subject.images.read(i)[4:52, 4:52].permute(2, 0, 1) for i in (3, 5)])
@@ -55,8 +55,8 @@ def test_a_subject_prepares_as_training_does(config: Compose) -> None:
 
 def test_the_numbers_are_those_of_the_net(config: Compose, tmp_path: Path) -> None:
     """Every entry's value comes back when its picture is shown again; the best of all pictures is first."""
-    subject = subject_of(config())
-    top_activations.study(subject, tmp_path, ["conv1", "conv3"], maps=4, k=3)
+    subject = load_model(config())
+    top_activations.TopActivationSearch(["conv1", "conv3"], channels=4, k=3).run(subject, tmp_path)
     found = numbers(tmp_path)
     assert (found["searched"], found["k"], list(found["layers"])) == (14, 3, ["conv1", "conv3"])
     deconv = Deconvnet(subject.net)
@@ -82,12 +82,12 @@ def test_the_numbers_are_those_of_the_net(config: Compose, tmp_path: Path) -> No
 def test_a_search_goes_on_where_it_stopped(
     config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subject = subject_of(config("data.batch_size=4"))
+    subject = load_model(config("data.batch_size=4"))
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    top_activations.study(subject, whole, ["conv2"], maps=2, k=3)
-    monkeypatch.setattr(top_activations, "SAVED_EVERY", -1)  # after every batch
+    top_activations.TopActivationSearch(["conv2"], channels=2, k=3).run(subject, whole)
+    monkeypatch.setattr(progress_file, "SAVED_EVERY", -1)  # after every batch
     read, shown = ModelOnData.inputs, []
 
     def inputs(self: ModelOnData, indices: Any) -> torch.Tensor:
@@ -98,7 +98,7 @@ def test_a_search_goes_on_where_it_stopped(
 
     monkeypatch.setattr(ModelOnData, "inputs", inputs)
     with pytest.raises(KeyboardInterrupt):
-        top_activations.study(subject, broken, ["conv2"], maps=2, k=3)
+        top_activations.TopActivationSearch(["conv2"], channels=2, k=3).run(subject, broken)
     assert (broken / "search.pt").exists()
     assert not (broken / "search.tmp").exists()
     monkeypatch.setattr(ModelOnData, "inputs", read)
@@ -109,28 +109,26 @@ def test_a_search_goes_on_where_it_stopped(
         "update",
         lambda self, a, b, ids: searched.extend(ids.tolist()) or update(self, a, b, ids),
     )
-    top_activations.study(subject, broken, ["conv2"], maps=2, k=3)
+    top_activations.TopActivationSearch(["conv2"], channels=2, k=3).run(subject, broken)
     assert searched == list(range(8, 14))
     assert numbers(broken) == numbers(whole)
     assert not (broken / "search.pt").exists()
 
 
-def test_named_maps_are_drawn_and_a_lot_is_the_same_every_time() -> None:
-    assert top_activations.chosen_maps([5, 2], 8, "conv1") == [5, 2]
-    drawn = top_activations.chosen_maps(4, 96, "conv1")
-    assert drawn == sorted(set(drawn)) == top_activations.chosen_maps(4, 96, "conv1")
-    assert top_activations.chosen_maps(99, 3, "conv1") == [0, 1, 2]
-    with pytest.raises(InputError, match="conv1 has maps 0 to 7, no 8"):
-        top_activations.chosen_maps([1, 8], 8, "conv1")
-    with pytest.raises(InputError, match="maps=0"):
-        top_activations.chosen_maps(0, 8, "conv1")
+def test_named_channels_are_chosen_and_a_sample_is_the_same_every_time() -> None:
+    assert top_activations.choose([5, 2], 8, "channels", "conv1") == [5, 2]
+    drawn = top_activations.choose(4, 96, "channels", "conv1")
+    assert drawn == sorted(set(drawn)) == top_activations.choose(4, 96, "channels", "conv1")
+    assert top_activations.choose(99, 3, "channels", "conv1") == [0, 1, 2]
+    with pytest.raises(InputError, match="conv1 has channels 0 to 7, no 8"):
+        top_activations.choose([1, 8], 8, "channels", "conv1")
 
 
 def test_the_doctor_writes_what_it_says(
     config: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    doctor.study(subject_of(config()), tmp_path, None, images=5)
+    doctor.Doctor(None, images=5).run(load_model(config()), tmp_path)
     found = json.loads((tmp_path / "doctor.json").read_text())
     assert [each["layer"] for each in found] == ["conv1", "conv2", "conv3", "conv4", "conv5"]
     assert [p["name"] for p in found[4]["poolings"]] == ["conv2.pool", "conv1.pool"]
@@ -159,7 +157,7 @@ def test_own_photos_and_a_pretrained_net_from_any_directory(
     net = ["model=torchvision", "model.name=squeezenet1_1", f"model.weights={tmp_path}/squeezenet.pth"]
     photos = ["data=photos", f"data.root={tmp_path}/photos", "data.image_size=64"]
     done = command(
-        "analysis=top_activations", *net, *photos, "layers=[features.0,features.3]", "maps=[3]", "k=2"
+        "analysis=top_activations", *net, *photos, "layers=[features.0,features.3]", "channels=[3]", "k=2"
     )
     assert done.status == 0, done.errors
     found = numbers(tmp_path / "results")
@@ -172,7 +170,7 @@ def test_own_photos_and_a_pretrained_net_from_any_directory(
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["analysis=top_activations"], "which net"),
+        (["analysis=top_activations"], "which network"),
         (["ckpt={ckpt}"], "which analysis? analysis="),
         (["analysis=doctor", "ckpt=/nowhere/last.ckpt"], "/nowhere/last.ckpt: no such file"),
         (["analysis=top_activations", "ckpt={ckpt}", "layers=[conv9]"], "conv9"),
@@ -197,6 +195,6 @@ def test_errors_are_one_line(
 
 def test_more_errors(config: Compose) -> None:
     with pytest.raises(InputError, match=f"sees {SIDE}"):
-        subject_of(config("data.image_size=64"))
+        load_model(config("data.image_size=64"))
     with pytest.raises(InputError, match="not both"):
-        subject_of(config("model=zfnet"))
+        load_model(config("model=zfnet"))

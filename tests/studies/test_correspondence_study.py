@@ -16,8 +16,8 @@ from torch import nn
 from zfnet.data import Creatures
 from zfnet.errors import InputError
 from zfnet.studies import correspondence
-from zfnet.studies.layers import middle_and_top
-from zfnet.studies.run import subject_of
+from zfnet.studies.inputs import load_model
+from zfnet.studies.layers import last_convolution_and_top
 
 SIDE = 48
 WORDS: dict[str, Any] = {
@@ -36,8 +36,8 @@ def config(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, composed:
 @pytest.fixture
 def run(config: Compose, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def study(**change: Any) -> dict[str, Any]:
-        subject = subject_of(config("data.source.val=40"))
-        correspondence.study(subject, tmp_path, **{**WORDS, **change})
+        subject = load_model(config("data.source.val=40"))
+        correspondence.Correspondence(**{**WORDS, **change}).run(subject, tmp_path)
         return json.loads((tmp_path / "correspondence.json").read_text())
 
     return study
@@ -58,8 +58,8 @@ def photos(tmp_path: Path) -> Path:
 
 
 def of_photos(config: Compose, folder: Path, parts: Path, **change: Any) -> dict[str, Any]:
-    subject = subject_of(config("data=photos", f"data.root={folder}"))
-    correspondence.study(subject, folder.parent, **{**WORDS, "parts": str(parts), **change})
+    subject = load_model(config("data=photos", f"data.root={folder}"))
+    correspondence.Correspondence(**{**WORDS, "parts": str(parts), **change}).run(subject, folder.parent)
     return json.loads((folder.parent / "correspondence.json").read_text())
 
 
@@ -68,7 +68,7 @@ def test_creatures_parts_are_masked_where_they_are(
 ) -> None:
     found = run()
     assert (len(found["images"]), found["side"], list(found["layers"])) == (4, 10, ["conv5", "fc7"])
-    subject = subject_of(config("data.source.val=40"))
+    subject = load_model(config("data.source.val=40"))
     for n, name in enumerate(found["images"]):
         known = subject.source.annotation(subject.images.ids.index(name))
         for part in ("right_eye", "left_eye", "nose"):
@@ -123,12 +123,12 @@ def test_a_csv_names_the_parts(
         ("image,part,x,y\nb.png,nose,1,1\n", "line 2: photos has no image 'b.png'"),
         (
             "image,part,x,y\n0.png,nose,48,1\n",
-            "line 2: nose of 0.png at 48, 1 lies outside the centre crop of 48",
+            "line 2: nose of 0.png at 48, 1 lies outside the center crop of 48",
         ),
-        ("image,part,x,y\n0.png,nose,1,nan\n", "outside the centre crop"),
+        ("image,part,x,y\n0.png,nose,1,nan\n", "outside the center crop"),
         ("image,part,x,y\n0.png,nose,one,1\n", "x and y are pixels, not 'one', '1'"),
         ("image,part,x,y\n0.png,nose,1\n", "line 2: has nothing for y"),
-        ("image,part,x,y\n0.png,nose,1,1\n0.png,nose,2,1\n", "line 3: nose of 0.png stands there twice"),
+        ("image,part,x,y\n0.png,nose,1,1\n0.png,nose,2,1\n", "line 3: nose of 0.png is listed twice"),
         ("image,part,x,y\n0.png,nose,1,1\n1.png,tail,2,1\n", "0 images have all of nose, tail"),
         ("image,part,x,y\n0.png,nose,1,1\n", "1 images have all of nose"),
         ("image,part,x,y\n", "names no parts"),
@@ -144,13 +144,15 @@ def test_more_errors(config: Compose, photos: Path, tmp_path: Path, run: Callabl
     with pytest.raises(InputError, match=r"nowhere\.csv: No such file"):
         of_photos(config, photos, tmp_path / "nowhere.csv")
     for side in (0, -224):
-        with pytest.raises(InputError, match=f"parts_side={side}: .* one pixel at least"):
+        with pytest.raises(InputError, match=f"parts_side={side}: must be at least 1"):
             of_photos(config, photos, tmp_path / "parts.csv", parts_side=side)
+    model = load_model(config("data=photos", f"data.root={photos}"))
     with pytest.raises(InputError, match="knows no parts of its images"):
-        correspondence.study(subject_of(config("data=photos", f"data.root={photos}")), tmp_path, **WORDS)
+        correspondence.Correspondence(**WORDS).run(model, tmp_path)
     for change, says in [
         ({"patch": 1.2}, "patch=1.2"),
-        ({"patch": 0}, "a square of 0 pixels"),
+        ({"patch": 0.0}, "patch=0.0: must be above 0"),
+        ({"patch": 0.001}, "is no pixel in images of 48"),
         ({"patch": 0.9}, "0 images have all of right_eye, left_eye, nose and room"),
         ({"names": ["beak", "nose"]}, "0 images have all of beak, nose"),
         ({"classes": ["unicorn"]}, "there is no unicorn"),
@@ -162,23 +164,26 @@ def test_more_errors(config: Compose, photos: Path, tmp_path: Path, run: Callabl
         with pytest.raises(InputError, match=says):
             run(**change)
     with pytest.raises(InputError, match="Sequential: name the layers"):
-        middle_and_top(nn.Sequential(), torch.zeros(1, 3, 8, 8))
+        last_convolution_and_top(nn.Sequential(), torch.zeros(1, 3, 8, 8))
 
 
 def test_the_layers_of_other_nets() -> None:
     from torchvision.models import alexnet
 
-    assert middle_and_top(alexnet(weights=None), torch.zeros(1, 3, 64, 64)) == ["features.11", "classifier.5"]
+    assert last_convolution_and_top(alexnet(weights=None), torch.zeros(1, 3, 64, 64)) == [
+        "features.11",
+        "classifier.5",
+    ]
 
 
 def test_a_dead_layer_is_said_to_be_dead(
     config: Compose, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     caplog.set_level("INFO")
-    subject = subject_of(config("data.source.val=40"))
+    subject = load_model(config("data.source.val=40"))
     with torch.no_grad():
         subject.net.fc7.linear.bias.fill_(-1e6)  # type: ignore[union-attr, operator]
-    correspondence.study(subject, tmp_path, **WORDS)
+    correspondence.Correspondence(**WORDS).run(subject, tmp_path)
     found = json.loads((tmp_path / "correspondence.json").read_text())["layers"]
     assert {number for part in found["fc7"].values() for number in part.values()} == {None}
     assert all(part["mean"] is not None for part in found["conv5"].values())

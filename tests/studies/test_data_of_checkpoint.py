@@ -13,9 +13,9 @@ from PIL import Image
 from zfnet.data import Creatures
 from zfnet.errors import InputError
 from zfnet.studies import layer_probe
+from zfnet.studies.inputs import complete_data, load_model, load_models
 from zfnet.studies.report.runs import Run
 from zfnet.studies.report.settings import data_name
-from zfnet.studies.run import complete_data, subject_of, subjects_for
 from zfnet.training.checkpoint import build
 from zfnet.training.data_config import describe_data
 
@@ -78,13 +78,13 @@ def test_without_data_it_is_the_trainings(
 ) -> None:
     path = made(*of_photos(photos))
     with caplog.at_level(logging.INFO):
-        subject = subject_of(config(f"ckpt={path}"))
+        subject = load_model(config(f"ckpt={path}"))
     assert subject.images.ids == [
         f"val/{label}/{i}.png" for label, i in (("ant", 1), ("ant", 3), ("bee", 5), ("bee", 7))
     ]
     assert subject.knows_classes()
     assert f"looking at the data set of {path}: folder in {photos}" in caplog.text
-    train = subject_of(config(f"ckpt={path}", "split=train"))
+    train = load_model(config(f"ckpt={path}", "split=train"))
     assert all(name.startswith("train/") for name in train.images.ids)
 
 
@@ -93,12 +93,12 @@ def test_data_on_the_command_line_counts_more(
 ) -> None:
     path = made(*of_photos(photos))
     other = write_photos(tmp_path / "moved")
-    assert subject_of(config(f"ckpt={path}", f"data.root={other}")).source.root == other
-    drawn = subject_of(config(f"ckpt={path}", "data=creatures", "data.source.val=5"))
+    assert load_model(config(f"ckpt={path}", f"data.root={other}")).source.root == other
+    drawn = load_model(config(f"ckpt={path}", "data=creatures", "data.source.val=5"))
     assert (drawn.source.name, len(drawn.images), drawn.knows_classes()) == ("creatures", 5, False)
-    assert subject_of(config(f"ckpt={path}", "data.batch_size=3")).batch_size == 3
+    assert load_model(config(f"ckpt={path}", "data.batch_size=3")).batch_size == 3
     with pytest.raises(InputError, match="sees 48 pixels"):
-        subject_of(config(f"ckpt={path}", "data.image_size=64"))
+        load_model(config(f"ckpt={path}", "data.image_size=64"))
 
 
 def test_single_keys_of_the_source_count_more(made: Callable[..., Path], config: Compose) -> None:
@@ -108,36 +108,35 @@ def test_single_keys_of_the_source_count_more(made: Callable[..., Path], config:
         net=["bear", "bicycle", "bird", "bus", "cat", "house"],
     )
     asked = config(f"ckpt={path}", "data.source.val=9", "data.classes=[bear,cat]")
-    subject = subject_of(asked)
+    subject = load_model(asked)
     assert asked.data.source.train == 20
     assert (subject.images.classes, len(subject.images)) == (["bear", "cat"], 9)
     for key in ("fold=3", "source.vall=3"):
         with pytest.raises(InputError, match=rf"^data\.{key.partition('=')[0]}: there is no such key"):
-            subject_of(config(f"ckpt={path}", f"data.{key}"))
+            load_model(config(f"ckpt={path}", f"data.{key}"))
 
 
-def test_what_the_study_asks_of_the_data_is_there(made: Callable[..., Path], composed: Compose) -> None:
-    """The study's own keys refer to the data set's."""
+def test_what_the_analysis_asks_of_the_data_is_there(made: Callable[..., Path], composed: Compose) -> None:
+    """The keys of the analysis refer to the data set's."""
     path = made("data=creatures_few", "data.images_per_class=4", "data.fold=2")
     asked = composed("analysis=layer_probe", f"ckpt={path}", root="analyze")
     complete_data(asked)
     assert (asked.images_per_class, asked.data.fold) == ([4], 2)
-    assert asked.study.kept.endswith("outputs/stores/../features")
 
 
 def test_a_probe_of_data_without_folds_says_so(
     made: Callable[..., Path], config: Compose, photos: Path, tmp_path: Path
 ) -> None:
-    subject = subject_of(config(f"ckpt={made(*of_photos(photos))}"))
+    subject = load_model(config(f"ckpt={made(*of_photos(photos))}"))
     with pytest.raises(InputError, match="has no folds"):
-        layer_probe.study(subject, tmp_path, [1], 1, ["conv1"], 6, ["svm"], [1], str(tmp_path), 0)
+        layer_probe.LayerProbe([1], 1, ["conv1"], 6, ["svm"], [1], 0).run(subject, tmp_path)
 
 
 def test_an_older_checkpoint_looks_at_creatures_and_says_so(
     checkpoint: Path, config: Compose, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        subject = subject_of(config(f"ckpt={checkpoint}", "data.source.val=3"))
+        subject = load_model(config(f"ckpt={checkpoint}", "data.source.val=3"))
     assert (subject.source.name, len(subject.images)) == ("creatures", 3)
     assert caplog.text.count("does not say on which data it was trained") == 1
 
@@ -145,7 +144,7 @@ def test_an_older_checkpoint_looks_at_creatures_and_says_so(
 def test_a_folder_that_is_gone(made: Callable[..., Path], config: Compose, tmp_path: Path) -> None:
     path = made("data=folder", f"data.root={tmp_path}/gone")
     with pytest.raises(InputError) as error:
-        subject_of(config(f"ckpt={path}"))
+        load_model(config(f"ckpt={path}"))
     assert "\n" not in str(error.value)
     assert f"trained on the images in {tmp_path}/gone" in str(error.value)
     assert "give data.root=FOLDER" in str(error.value)
@@ -157,11 +156,9 @@ def test_several_checkpoints_look_at_one_data_set(
     a, b = made(*of_photos(photos)), made(*of_photos(photos), name="b")
     c = made(*of_photos(write_photos(tmp_path / "other")), name="c")
 
-    def nets(subjects: Any, **_: Any) -> None: ...
-
     def asked(*words: str) -> Any:
         stores = f"++data.store_dir={tmp_path}/stores"
-        return subjects_for(nets, composed("analysis=filters", stores, *words, root="analyze"))
+        return load_models(composed("analysis=filters", stores, *words, root="analyze"))
 
     assert [len(each.images) for each in asked(f"ckpt=[{a},{b}]")] == [4, 4]
     with pytest.raises(InputError, match=rf"data\.root={photos}.*data\.root={tmp_path}/other; give data="):
@@ -204,7 +201,7 @@ def test_a_files_config_runs_no_code(
             each["command"] = each["command"].format(ran=ran)
     path = made(*of_photos(photos), **changes)
     with pytest.raises(InputError) as error:
-        subject_of(config(f"ckpt={path}"))
+        load_model(config(f"ckpt={path}"))
     assert says in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
@@ -224,8 +221,8 @@ def test_a_data_set_of_ones_own_is_used_where_it_is_trusted(
     name = f"{__name__}.own_photos"
     path = made(*of_photos(photos), f"data.source._target_={name}")
     with pytest.raises(InputError, match="which is not part of zfnet; give data=, or trust="):
-        subject_of(config(f"ckpt={path}"))
-    assert len(subject_of(config(f"ckpt={path}", f"trust=[{name}]")).images) == 4
+        load_model(config(f"ckpt={path}"))
+    assert len(load_model(config(f"ckpt={path}", f"trust=[{name}]")).images) == 4
 
 
 def test_the_report_names_the_data_set(photos: Path) -> None:

@@ -19,7 +19,7 @@ from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.probing import feature_extraction
 from zfnet.studies import ensemble
-from zfnet.studies.run import subjects_for
+from zfnet.studies.inputs import load_models
 from zfnet.training.checkpoint import build
 
 Compose = Callable[..., DictConfig]
@@ -57,7 +57,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, composed: Compose) -> Compo
 
 
 def shown(config: Compose, paths: list[str]) -> list[ModelOnData]:
-    return subjects_for(ensemble.study, config(f"ckpt=[{','.join(paths)}]"))  # type: ignore[return-value]
+    return load_models(config(f"ckpt=[{','.join(paths)}]"))  # type: ignore[return-value]
 
 
 def rows_of(folder: Path) -> dict[tuple[tuple[str, ...], int], dict[str, Any]]:
@@ -89,7 +89,7 @@ def errors(probabilities: Tensor, labels: Tensor) -> tuple[float, float]:
 
 def test_every_row_is_what_direct_computation_gives(config: Compose, nets: list[str], tmp_path: Path) -> None:
     subjects = shown(config, nets)
-    ensemble.study(subjects, tmp_path, nets, str(tmp_path / "kept"))
+    ensemble.Ensemble(nets, str(tmp_path / "kept")).run(subjects, tmp_path)
     found = rows_of(tmp_path)
     groups = [
         *(((net,), crops) for net in nets for crops in (1, 10)),
@@ -121,15 +121,15 @@ def test_the_order_of_the_nets_does_not_matter_and_nothing_is_computed_twice(
     for i, order in enumerate(itertools.permutations(nets)):
         folder = tmp_path / str(i)
         folder.mkdir()
-        ensemble.study(shown(config, list(order)), folder, list(order), str(tmp_path / "kept"))
+        ensemble.Ensemble(list(order), str(tmp_path / "kept")).run(shown(config, list(order)), folder)
         found.append({key: (row["top1_error"], row["top5_error"]) for key, row in rows_of(folder).items()})
     assert all(each == found[0] for each in found)
     assert len(passes) == len(nets)
 
 
 def test_one_net_alone(config: Compose, nets: list[str], tmp_path: Path) -> None:
-    (subject,) = subjects_for(ensemble.study, config(f"ckpt={nets[0]}"))  # type: ignore[misc]
-    ensemble.study([subject], tmp_path, nets[0], str(tmp_path / "kept"))
+    (subject,) = load_models(config(f"ckpt={nets[0]}"))  # type: ignore[misc]
+    ensemble.Ensemble(nets[0], str(tmp_path / "kept")).run([subject], tmp_path)
     assert set(rows_of(tmp_path)) == {((nets[0],), 1), ((nets[0],), 10)}
 
 
@@ -157,12 +157,14 @@ def test_errors(config: Compose, nets: list[str], tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"other\.ckpt was trained on other classes .* \(2, cat, dog, \.\.\.;"
     ):
-        ensemble.study(shown(config, [nets[0], other]), tmp_path, [nets[0], other], str(tmp_path / "kept"))
+        ensemble.Ensemble([nets[0], other], str(tmp_path / "kept")).run(
+            shown(config, [nets[0], other]), tmp_path
+        )
     with pytest.raises(InputError, match="names a checkpoint twice"):
-        ensemble.study(shown(config, [nets[0]] * 2), tmp_path, [nets[0]] * 2, str(tmp_path / "kept"))
+        ensemble.Ensemble([nets[0]] * 2, str(tmp_path / "kept")).run(shown(config, [nets[0]] * 2), tmp_path)
     subjects = shown(config, nets[:2])
     subjects[1].images.labels = subjects[1].images.labels.flip(0)
-    with pytest.raises(InputError, match=r"is shown other pictures or labels than"):
-        ensemble.study(subjects, tmp_path, nets[:2], str(tmp_path / "kept"))
+    with pytest.raises(InputError, match=r"has other images or labels than"):
+        ensemble.Ensemble(nets[:2], str(tmp_path / "kept")).run(subjects, tmp_path)
     with pytest.raises(InputError, match="ckpt="):
-        ensemble.study(subjects, tmp_path, None, str(tmp_path / "kept"))
+        ensemble.Ensemble(None, str(tmp_path / "kept")).run(subjects, tmp_path)

@@ -14,9 +14,9 @@ from torch import nn
 
 from zfnet.data import Creatures
 from zfnet.errors import InputError
-from zfnet.studies import doctor, filters
-from zfnet.studies.layers import two_layers
-from zfnet.studies.run import subject_of, subjects_for
+from zfnet.studies import filters
+from zfnet.studies.inputs import load_model, load_models
+from zfnet.studies.layers import first_two_convolutions
 from zfnet.training.checkpoint import build
 
 SIDE = 64
@@ -48,9 +48,9 @@ def config(tmp_path_factory: pytest.TempPathFactory, composed: Compose) -> Compo
 
 
 def test_two_nets_side_by_side(config: Compose, checkpoints: list[Path], tmp_path: Path) -> None:
-    subjects = subjects_for(filters.study, config(f"ckpt=[{checkpoints[0]},{checkpoints[1]}]"))
+    subjects = load_models(config(f"ckpt=[{checkpoints[0]},{checkpoints[1]}]"))
     assert isinstance(subjects, list)
-    filters.study(subjects, tmp_path, maps=4, names=["AlexNet", "ZFNet"])
+    filters.Filters(channels=4, names=["AlexNet", "ZFNet"]).run(subjects, tmp_path)
     alexnet, zfnet = found = json.loads((tmp_path / "filters.json").read_text())
     assert [each["name"] for each in found] == ["AlexNet", "ZFNet"]
     assert (alexnet["filters"], alexnet["stride"]) == ([8, 11, 11], 4)
@@ -70,7 +70,7 @@ def test_two_nets_side_by_side(config: Compose, checkpoints: list[Path], tmp_pat
 
 
 def test_dead_maps_are_found_and_not_projected(config: Compose, checkpoints: list[Path]) -> None:
-    (subject,) = subjects_for(filters.study, config(f"ckpt={checkpoints[1]}"))  # type: ignore[misc]
+    (subject,) = load_models(config(f"ckpt={checkpoints[1]}"))  # type: ignore[misc]
     with torch.no_grad():
         subject.net.conv2.conv.bias[[2, 5]] = -1e6
     examined = filters.examine(subject, "ZFNet")
@@ -78,7 +78,7 @@ def test_dead_maps_are_found_and_not_projected(config: Compose, checkpoints: lis
     assert len(examined.projections) == 8 - len(examined.numbers["dead"]["conv2"])
     with torch.no_grad():
         subject.net.conv2.conv.bias.fill_(-1e6)
-    with pytest.raises(InputError, match="no picture excites any map of conv2"):
+    with pytest.raises(InputError, match="no image activates any channel of conv2"):
         filters.examine(subject, "ZFNet")
 
 
@@ -86,19 +86,19 @@ def test_where_two_layers_are() -> None:
     from torchvision.models import alexnet, vgg11
 
     image = torch.zeros(1, 3, 64, 64)
-    assert two_layers(alexnet(weights=None), image) == ("features.1", "features.4", "features.2")
-    assert two_layers(vgg11(weights=None), image) == ("features.1", "features.4", "features.2")
+    assert first_two_convolutions(alexnet(weights=None), image) == ("features.1", "features.4", "features.2")
+    assert first_two_convolutions(vgg11(weights=None), image) == ("features.1", "features.4", "features.2")
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
-    assert two_layers(plain, image) == ("0", "1", "0")
+    assert first_two_convolutions(plain, image) == ("0", "1", "0")
     with pytest.raises(InputError, match="no two convolutional layers"):
-        two_layers(nn.Sequential(nn.Conv2d(3, 4, 3)), image)
+        first_two_convolutions(nn.Sequential(nn.Conv2d(3, 4, 3)), image)
 
 
 @pytest.mark.parametrize(
     ("value", "says"), [(float("nan"), "conv1 .* not finite"), (0.0, "conv1 .* is dead")]
 )
 def test_filters_that_say_nothing(config: Compose, checkpoints: list[Path], value: float, says: str) -> None:
-    subject = subject_of(config(f"ckpt={checkpoints[0]}"))
+    subject = load_model(config(f"ckpt={checkpoints[0]}"))
     with torch.no_grad():
         subject.net.conv1.conv.weight.fill_(value)  # type: ignore[union-attr, operator]
     with pytest.raises(InputError, match=says):
@@ -108,16 +108,16 @@ def test_filters_that_say_nothing(config: Compose, checkpoints: list[Path], valu
 def test_errors(config: Compose, checkpoints: list[Path], tmp_path: Path) -> None:
     first, second = checkpoints
     both = config(f"ckpt=[{first},{second}]")
-    with pytest.raises(InputError, match="looks at one net, not at 2"):
-        subjects_for(doctor.study, both)
-    with pytest.raises(InputError, match="one or more nets, not at 0"):
-        subjects_for(filters.study, config("ckpt=[]"))
+    with pytest.raises(InputError, match="takes one network, not 2"):
+        load_model(both)
+    with pytest.raises(InputError, match="takes one or more networks"):
+        load_models(config("ckpt=[]"))
     with pytest.raises(InputError, match=r"/nowhere\.ckpt: no such file"):
-        subjects_for(filters.study, config(f"ckpt=[{first},/nowhere.ckpt]"))
-    with pytest.raises(InputError, match="which net"):
-        subjects_for(filters.study, config())
-    subject = subject_of(config(f"ckpt={first}"))
-    with pytest.raises(InputError, match="1 nets need as many names"):
-        filters.study([subject], tmp_path, maps=4, names=["a", "b"])
-    with pytest.raises(InputError, match="maps=0"):
-        filters.study([subject], tmp_path, maps=0, names=None)
+        load_models(config(f"ckpt=[{first},/nowhere.ckpt]"))
+    with pytest.raises(InputError, match="which network"):
+        load_models(config())
+    subject = load_model(config(f"ckpt={first}"))
+    with pytest.raises(InputError, match="1 networks need as many names"):
+        filters.Filters(channels=4, names=["a", "b"]).run([subject], tmp_path)
+    with pytest.raises(InputError, match="channels=0"):
+        filters.Filters(channels=0, names=None).run([subject], tmp_path)

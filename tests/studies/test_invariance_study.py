@@ -17,8 +17,8 @@ from zfnet.analysis.invariance import transform
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.studies import invariance
-from zfnet.studies.layers import ends
-from zfnet.studies.run import subject_of
+from zfnet.studies.inputs import load_model
+from zfnet.studies.layers import first_and_top
 
 SIDE = 48
 FEW: dict[str, Any] = {"shifts": [-14, 0, 20], "scales": [1, 1.5], "angles": [0, 40, 90], "seed": 0}
@@ -31,11 +31,11 @@ def subject(
     """A narrow, untrained net and 14 creatures."""
     stores = tmp_path_factory.mktemp("stores")
     words = [f"data.store_dir={stores}", f"ckpt={checkpoint}", "data.source.val=14"]
-    return subject_of(composed(*words, root="analyze"))
+    return load_model(composed(*words, root="analyze"))
 
 
 def run(subject: ModelOnData, folder: Path, **change: Any) -> dict[str, Any]:
-    invariance.study(subject, folder, **{"layers": None, "images": 6, **FEW, **change})
+    invariance.Invariance(**{"layers": None, "images": 6, **FEW, **change}).run(subject, folder)
     return json.loads((folder / "invariance.json").read_text())
 
 
@@ -74,8 +74,8 @@ def test_the_summary_is_the_mean_and_is_said(
     assert at["conv1"] == pytest.approx(np.mean(found["translation"]["normalised"]["conv1"][2]), rel=1e-4)
     every = lines["rotation", "all"]["normalised_distance"]
     assert every["fc7"] == pytest.approx(np.mean(found["rotation"]["normalised"]["fc7"][1:]), rel=1e-4)
-    assert "rotation       90°: normalised distance conv1" in caplog.text
-    assert "stands for them" not in caplog.text
+    assert "rotation       90°: normalized distance conv1" in caplog.text
+    assert "is used instead" not in caplog.text
 
 
 def test_the_sample_is_the_same_every_time(subject: ModelOnData, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_where_labels_are_not_the_nets_classes(
     )
     found = run(other, tmp_path, images=4)
     assert (found["layers"], found["classes_are_true"]) == (["1", "3"], False)
-    assert "each image's most probable class stands for them" in caplog.text
+    assert "each image's most probable class is used instead" in caplog.text
     x = other.inputs([other.images.ids.index(name) for name in found["images"]])
     best = net(x).softmax(1).max(1)
     assert found["classes"] == [f"class {i}" for i in best.indices.tolist()]
@@ -111,17 +111,17 @@ def test_the_ends_of_other_nets() -> None:
     from torchvision.models import resnet18, squeezenet1_1
 
     image = torch.zeros(1, 3, 64, 64)
-    assert ends(squeezenet1_1(weights=None), image) == ["features.1", "classifier.0"]
-    assert ends(resnet18(weights=None).eval(), image) == ["relu", "avgpool"]
+    assert first_and_top(squeezenet1_1(weights=None), image) == ["features.1", "classifier.0"]
+    assert first_and_top(resnet18(weights=None).eval(), image) == ["relu", "avgpool"]
     with pytest.raises(InputError, match="name the layers"):
-        ends(nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), torch.zeros(1, 5))
+        first_and_top(nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), torch.zeros(1, 5))
 
 
 def test_errors(subject: ModelOnData, tmp_path: Path) -> None:
     for change, says in [
         ({"images": 0}, "images=0"),
         ({"layers": ["conv9"]}, "conv9"),
-        ({"angles": []}, "no amounts of rotation"),
+        ({"angles": []}, r"angles=\[\]: must not be empty"),
         ({"scales": [0]}, "above 0"),
     ]:
         with pytest.raises(InputError, match=says):

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from zfnet import convnet
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.probing.linear_probe import choose_strength, class_accuracy, fit_linear_probe
 from zfnet.studies import layer_probe
-from zfnet.studies.layers import papers_numbers
-from zfnet.studies.run import subject_of
+from zfnet.studies.inputs import load_model
+from zfnet.studies.layers import paper_numbers
+from zfnet.studies.run import build_analysis
 
 Compose = Callable[..., DictConfig]
 WORDS: dict[str, Any] = {
@@ -34,7 +35,7 @@ WORDS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("stores")
+    return tmp_path_factory.mktemp("lab") / "stores"
 
 
 @pytest.fixture
@@ -45,19 +46,19 @@ def subject(composed: Compose, checkpoint: Path, stores: Path) -> ModelOnData:
         "data.test_per_class=6",
         "data.classes=[dog,car,fish]",
     ]
-    return subject_of(composed(f"ckpt={checkpoint}", f"data.store_dir={stores}", *words, root="analyze"))
+    return load_model(composed(f"ckpt={checkpoint}", f"data.store_dir={stores}", *words, root="analyze"))
 
 
-def run(subject: ModelOnData, folder: Path, stores: Path, **change: Any) -> dict[str, Any]:
-    layer_probe.study(subject, folder, **{**WORDS, "kept": str(stores / "features"), **change})
+def run(subject: ModelOnData, folder: Path, **change: Any) -> dict[str, Any]:
+    layer_probe.LayerProbe(**WORDS | change).run(subject, folder)
     return json.loads((folder / "layer_probe.json").read_text())
 
 
 def test_every_fold_is_a_plain_fit(
-    subject: ModelOnData, tmp_path: Path, stores: Path, caplog: pytest.LogCaptureFixture
+    subject: ModelOnData, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    found = run(subject, tmp_path, stores)
+    found = run(subject, tmp_path)
     assert set(found["layers"]) == {"conv1", "fc7"}
     assert found["features"] == {"conv1": 8 * 2 * 2, "fc7": 16}
     about = found["layers"]["fc7"]["softmax"]["5"]
@@ -94,9 +95,9 @@ def _inputs(subject: ModelOnData, rows: list[int]) -> torch.Tensor:
 
 
 def test_one_that_was_stopped_goes_on(
-    subject: ModelOnData, tmp_path: Path, stores: Path, monkeypatch: pytest.MonkeyPatch
+    subject: ModelOnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run(subject, tmp_path, stores)
+    whole = run(subject, tmp_path)
     fit, fits = layer_probe.fit_linear_probe, []
 
     def stopping(*words: Any) -> Any:
@@ -109,55 +110,54 @@ def test_one_that_was_stopped_goes_on(
     folder = tmp_path / "stopped"
     folder.mkdir()
     with pytest.raises(KeyboardInterrupt):
-        run(subject, folder, stores)
+        run(subject, folder)
     monkeypatch.setattr(layer_probe, "fit_linear_probe", lambda *words: (fits.append(words), fit(*words))[1])
-    assert run(subject, folder, stores) == whole
+    assert run(subject, folder) == whole
     assert len(fits) == 2 * 2 * 2 * 2
 
 
 def test_all_folds_take_rows_of_one_pass(subject: ModelOnData, tmp_path: Path, stores: Path) -> None:
-    run(subject, tmp_path, stores, layers=None, folds=1)
-    files = {path: path.stat().st_mtime_ns for path in (stores / "features").rglob("*.f32")}
+    run(subject, tmp_path, layers=None, folds=1)
+    files = {path: path.stat().st_mtime_ns for path in (stores.parent / "features").rglob("*.f32")}
     assert len(files) >= 7
-    run(subject, tmp_path, stores, layers=["conv3"], images_per_class=[2], folds=3)
-    assert files == {path: path.stat().st_mtime_ns for path in (stores / "features").rglob("*.f32")}
+    run(subject, tmp_path, layers=["conv3"], images_per_class=[2], folds=3)
+    assert files == {path: path.stat().st_mtime_ns for path in (stores.parent / "features").rglob("*.f32")}
 
 
 def test_which_of_the_papers_layers_they_are() -> None:
     ours = convnet("zfnet", 3, 64)
     image = torch.zeros(1, 3, 64, 64)
-    assert papers_numbers(ours, ["conv5", "conv5.pool", "fc7"], image) == {
+    assert paper_numbers(ours, ["conv5", "conv5.pool", "fc7"], image) == {
         "conv5": 5,
         "conv5.pool": 5,
         "fc7": 7,
     }
     names = ["features", "features.0", "features.12", "classifier.1", "classifier.5"]
-    found = papers_numbers(torchvision.models.alexnet(), names, image)
+    found = paper_numbers(torchvision.models.alexnet(), names, image)
     assert found == dict(zip(names, [None, 1, 5, 6, 7], strict=True))
-    other = papers_numbers(torchvision.models.resnet18(), ["relu", "layer1.1", "layer4"], image)
+    other = paper_numbers(torchvision.models.resnet18(), ["relu", "layer1.1", "layer4"], image)
     assert other == {"relu": 1, "layer1.1": 2, "layer4": None}
 
 
 def test_the_words_of_the_command_line(composed: Compose) -> None:
     words = composed("analysis=layer_probe", "data=creatures_few", "data.images_per_class=7", root="analyze")
-    study = OmegaConf.to_container(words.study, resolve=True)
-    assert isinstance(study, dict)
-    assert study["images_per_class"] == [7]
-    assert study["kept"].endswith("outputs/stores/../features")
+    analysis = build_analysis(words)
+    assert isinstance(analysis, layer_probe.LayerProbe)
+    assert analysis.images_per_class == [7]
 
 
 def test_errors(
     subject: ModelOnData, tmp_path: Path, stores: Path, composed: Compose, checkpoint: Path
 ) -> None:
-    wrong = partial(run, subject, tmp_path, stores)
-    with pytest.raises(InputError, match="'tree' is unknown: choose from svm, softmax"):
+    wrong = partial(run, subject, tmp_path)
+    with pytest.raises(InputError, match=r"heads=\[tree\]: a list .* of svm, softmax is needed"):
         wrong(heads=["tree"])
     with pytest.raises(InputError, match="folds=0"):
         wrong(folds=0)
     with pytest.raises(InputError, match="images_per_class=500 needs 501"):
         wrong(images_per_class=[500])
-    plain = subject_of(
+    plain = load_model(
         composed(f"ckpt={checkpoint}", f"data.store_dir={stores}", "data.source.val=14", root="analyze")
     )
     with pytest.raises(InputError, match="has no folds of a few pictures per class; choose data=caltech101"):
-        run(plain, tmp_path, stores)
+        run(plain, tmp_path)

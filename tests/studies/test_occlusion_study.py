@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
@@ -17,7 +16,8 @@ from zfnet.deconv import Deconvnet
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.studies import occlusion
-from zfnet.studies.run import subject_of
+from zfnet.studies.inputs import load_model
+from zfnet.studies.run import build_analysis
 
 SIDE = 48
 Compose = Callable[..., DictConfig]
@@ -32,14 +32,14 @@ def config(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, composed:
 
 @pytest.fixture
 def subject(config: Compose) -> ModelOnData:
-    found = subject_of(config())
+    found = load_model(config())
     assert isinstance(found, ModelOnData)
     return found
 
 
 def run(subject: ModelOnData, folder: Path, **settings: Any) -> dict[str, Any]:
     given = {"layer": None, "images": [3], "size": 16, "stride": 8, "fill": 0.0} | settings
-    occlusion.study(subject, folder, **given)
+    occlusion.Occlusion(**given).run(subject, folder)
     return json.loads((folder / "occlusion.json").read_text())
 
 
@@ -115,7 +115,7 @@ def test_a_figure_of_several_pictures(subject: ModelOnData, tmp_path: Path) -> N
 
 def test_as_the_command_line_says_it(config: Compose, subject: ModelOnData, tmp_path: Path) -> None:
     """What is null is the paper's 50 and 8 of 224 pixels; a number of pictures is a lot, the same every time."""
-    instantiate(config("images=2").study)(subject, tmp_path)
+    build_analysis(config("images=2")).run(subject, tmp_path)
     found = json.loads((tmp_path / "occlusion.json").read_text())
     assert (found["layer"], found["size"], found["stride"]) == ("conv5", 11, 2)
     assert len(found["images"]) == 2
@@ -140,7 +140,7 @@ def test_a_net_with_other_classes_than_the_data(subject: ModelOnData, tmp_path: 
     ("settings", "says"),
     [
         ({"images": [3, 14]}, r"images=\[3, 14\].*0 to 13, no 14"),
-        ({"images": [-1]}, "no -1"),
+        ({"images": [-1]}, r"images=\[-1\]: each must be at least 0"),
         ({"images": []}, r"images=\[\]"),
         ({"images": 0}, "images"),
         ({"images": -2}, "images=-2"),

@@ -13,8 +13,8 @@ from PIL import Image
 
 from zfnet.data import Creatures, ImageData
 from zfnet.errors import InputError
-from zfnet.studies import overlap
-from zfnet.studies.run import what_is_shown
+from zfnet.studies import overlap, progress_file
+from zfnet.studies.inputs import load_data
 
 Compose = Callable[..., DictConfig]
 Show = Callable[..., Any]
@@ -50,9 +50,9 @@ def show(composed: Compose, tmp_path: Path) -> Show:
         out = tmp_path / folder
         out.mkdir(exist_ok=True)
         config = composed(f"data.store_dir={tmp_path}/stores", *words, root="analyze")
-        data = what_is_shown(overlap.study, config)
-        given = {"against": None, "exclude": config.data.exclude, "threshold": 0.8, **arguments}
-        overlap.study(data, out, **given)  # type: ignore[arg-type]
+        data = load_data(config)
+        given = {"against": None, "threshold": 0.8, **arguments}
+        overlap.Overlap(**given).run(data, out)
         return json.loads((out / "overlap.json").read_text())
 
     return run
@@ -126,7 +126,7 @@ def test_a_search_goes_on_where_it_stopped(
     words = "data=folder", f"data.root={photos}"
     whole = show("whole", *words)
     monkeypatch.setattr(overlap, "BATCH", 5)
-    monkeypatch.setattr(overlap, "SAVED_EVERY", -1)  # after every block
+    monkeypatch.setattr(progress_file, "SAVED_EVERY", -1)  # after every block
     monkeypatch.setattr("zfnet.analysis.overlap.ROWS", 4)
     shrunk, made = overlap.shrink, []
 
@@ -181,6 +181,6 @@ def test_errors(show: Show, photos: Path) -> None:
 
 
 def test_it_needs_no_net(composed: Compose, tmp_path: Path) -> None:
-    data = what_is_shown(overlap.study, composed(f"data.store_dir={tmp_path}", root="analyze"))
+    data = load_data(composed(f"data.store_dir={tmp_path}", root="analyze"))
     assert isinstance(data, ImageData)
     assert data.store_size == 128

@@ -15,8 +15,8 @@ from zfnet.data import Creatures
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.studies import sanity
-from zfnet.studies.objects import object_masks
-from zfnet.studies.run import subject_of
+from zfnet.studies.annotations import object_masks
+from zfnet.studies.inputs import load_model
 
 SIDE = 48
 CASCADE = ["conv5.conv", "conv4.conv", "conv3.conv", "conv2.conv", "conv1.conv"]
@@ -29,7 +29,7 @@ def subject(
     """A narrow, untrained net before 14 creatures."""
     stores = tmp_path_factory.getbasetemp() / "stores"
     words = [f"data.store_dir={stores}", "data.source.val=14", f"ckpt={checkpoint}"]
-    return subject_of(composed(*words, root="analyze"))
+    return load_model(composed(*words, root="analyze"))
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def study(subject: ModelOnData, tmp_path: Path) -> Callable[..., dict[str, Any]]
     """Runs the study on the subject, and reads what it wrote."""
 
     def run(**words: Any) -> dict[str, Any]:
-        usual = {"layer": None, "maps": 3, "k": 2, "images": 6, "located": None, "boxes": None, "seed": 0}
-        sanity.study(subject, tmp_path, **{**usual, **words})
+        usual = {"layer": None, "channels": 3, "k": 2, "images": 6, "located": None, "boxes": None, "seed": 0}
+        sanity.Sanity(**{**usual, **words}).run(subject, tmp_path)
         return json.loads((tmp_path / "sanity.json").read_text())
 
     return run
@@ -62,7 +62,7 @@ def test_the_checks_and_where_the_methods_point(study: Callable[..., Any], tmp_p
 
 
 def test_one_map_of_another_layer(study: Callable[..., Any]) -> None:
-    found = study(layer="conv2", maps=1, k=1, located="conv3")
+    found = study(layer="conv2", channels=1, k=1, located="conv3")
     assert list(found["similarity"])[1:3] == ["conv2.conv", "conv1.conv"]
     assert found["localisation"]["unit"] == "the strongest unit of conv3"
 
@@ -100,13 +100,13 @@ def test_errors(study: Callable[..., Any], subject: ModelOnData) -> None:
         study(located="conv9")
     with pytest.raises(InputError, match="images=0"):
         study(images=0)
-    with pytest.raises(InputError, match="maps 0 to 7, no 8"):
-        study(maps=[8])
+    with pytest.raises(InputError, match="channels 0 to 7, no 8"):
+        study(channels=[8])
     with pytest.raises(InputError, match="No such file"):
         study(boxes="/nowhere.csv")
     with torch.no_grad():
         subject.net.conv5.conv.bias.fill_(-1e6)  # type: ignore[union-attr, operator]
-    with pytest.raises(InputError, match="no picture excites the maps of conv5"):
+    with pytest.raises(InputError, match="no image activates the chosen channels of conv5"):
         study()
     with torch.no_grad():
         subject.net.conv1.conv.weight[0] = torch.nan  # type: ignore[union-attr, index]

@@ -18,9 +18,8 @@ from zfnet.data.preprocessing import Preprocessing
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.models import Conv, ConvNet, Linear
-from zfnet.studies import ensemble, invariance, occlusion, pointing
-from zfnet.studies.objects import object_masks, object_of
-from zfnet.studies.parts import pictures_with, read_parts
+from zfnet.studies import annotations, ensemble, invariance, occlusion
+from zfnet.studies.annotations import images_with_parts, object_masks, object_of, read_parts
 
 SIDE = 28
 
@@ -61,14 +60,14 @@ def subject(tmp_path: Path) -> ModelOnData:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The units that methods are asked for by located_by."""
+    """The units that methods are asked for by localization_scores."""
     found: list[int] = []
 
     def method(_: Any, __: Tensor, ___: str, units: Any) -> Tensor:
         found.extend(unit.channel for unit in units)
         return torch.rand(len(units), SIDE, SIDE)
 
-    monkeypatch.setattr(pointing, "METHODS", {"method": method})
+    monkeypatch.setattr(annotations, "METHODS", {"method": method})
     return found
 
 
@@ -85,7 +84,7 @@ def test_labels_are_of_the_images_that_could_be_read(subject: ModelOnData, asked
     labels = subject.true_classes([0, 2, 4])
     assert labels is not None
     assert labels.tolist() == [0, 1, 2]
-    found = pointing.localization_scores(subject, None, "conv1", whole_masks(subject))
+    found = annotations.localization_scores(subject, None, "conv1", whole_masks(subject))
     assert asked == [0, 1, 1, 2, 2]
     assert found["unit"] == "the true class of fc8"
 
@@ -99,7 +98,7 @@ def test_other_classes_mean_no_true_class(
     subject.classes = classes
     with caplog.at_level(logging.INFO):
         assert subject.true_classes([0]) is None
-        found = pointing.localization_scores(subject, None, "conv1", whole_masks(subject))
+        found = annotations.localization_scores(subject, None, "conv1", whole_masks(subject))
     assert found["unit"] == "the most probable class of fc8"
     assert asked == most_probable(subject)
     assert caplog.text.count("no image has a true class") == 1
@@ -107,12 +106,12 @@ def test_other_classes_mean_no_true_class(
 
 def test_occlusion_and_invariance_take_the_most_probable_class(subject: ModelOnData, tmp_path: Path) -> None:
     subject.classes = ["x", "y", "z"]
-    occlusion.study(subject, tmp_path, "conv1", [0, 1, 2, 3, 4], 8, 10, 0.0)
+    occlusion.Occlusion("conv1", [0, 1, 2, 3, 4], 8, 10, 0.0).run(subject, tmp_path)
     found = json.loads((tmp_path / "occlusion.json").read_text())
     best = ["xyz"[i] for i in most_probable(subject)]
     assert found["class_is"] == "most probable"
     assert [each["class"] for each in found["images"]] == best
-    invariance.study(subject, tmp_path, ["conv1"], 5, [0, 4], [1.0], [0], 0)
+    invariance.Invariance(["conv1"], 5, [0, 4], [1.0], [0], 0).run(subject, tmp_path)
     found = json.loads((tmp_path / "invariance.json").read_text())
     assert found["classes_are_true"] is False
     by_image = dict(zip(found["images"], found["classes"], strict=True))
@@ -130,7 +129,7 @@ def test_annotations_are_of_the_images_that_could_be_read(subject: ModelOnData) 
         assert shown.mask[8, 4 + index]
     masks = object_masks(subject, None, 5)
     assert all(masks[index][8, 4 + index] for index in range(5))
-    chosen = pictures_with(subject, ["nose"], None, 5, 3, None, seed=0)
+    chosen = images_with_parts(subject, ["nose"], None, 5, 3, None, seed=0)
     places = dict(zip(chosen.images, chosen.places["nose"].tolist(), strict=True))
     assert places == {index: [4.0 + index, 8.0] for index in range(5)}
 
@@ -142,5 +141,5 @@ def test_a_csv_names_images_by_id(subject: ModelOnData, tmp_path: Path) -> None:
         "val/b/0.png": (3.0, 4.0),
         "val/c/1.png": (5.0, 6.0),
     }
-    chosen = pictures_with(subject, ["nose"], known, 5, 3, ["b", "c"], seed=0)
+    chosen = images_with_parts(subject, ["nose"], known, 5, 3, ["b", "c"], seed=0)
     assert sorted(chosen.images) == [1, 4]

@@ -13,7 +13,7 @@ from zfnet.analysis import occlusion_sweep
 from zfnet.data import ImageData
 from zfnet.data.embedded_datasets import creatures
 from zfnet.model_on_data import ModelOnData
-from zfnet.studies.objects import object_of
+from zfnet.studies.annotations import object_of
 from zfnet.training.checkpoint import build
 
 SIDE = 64

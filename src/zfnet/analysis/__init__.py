@@ -3,10 +3,9 @@
 from zfnet.analysis.correspondence import SignChange, correspondence, random_places
 from zfnet.analysis.filters import aliasing, dead_maps, dominance, frequency_content, rms
 from zfnet.analysis.invariance import Response, invariance
-from zfnet.analysis.localisation import energy_inside
+from zfnet.analysis.localization import METHODS, energy_inside, pointing
 from zfnet.analysis.occlusion import Sweep, occlusion_sweep
 from zfnet.analysis.overlap import near_duplicates
-from zfnet.analysis.pointing import METHODS, pointing
 from zfnet.analysis.sanity import cascade, sanity_checks, similarity
 
 __all__ = [

@@ -64,7 +64,7 @@ class ImageData(LightningDataModule):
         self.image_size, self.store_size = image_size, stored_size(image_size)
         self.resizing: Resizing | None = None
         self.batch_size, self.crops, self.seed = batch_size, crops, seed
-        self.store, self.max_bad = store, max_bad
+        self.store, self.max_bad, self.exclude = store, max_bad, exclude
         self.sources = {split: source(split=split, **words) for split in ("train", "val")}
         self.classes = self.sources["train"].classes
         if store_size is not None and not is_drawn(self.sources["train"]):

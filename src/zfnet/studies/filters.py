@@ -1,11 +1,11 @@
-"""Figure 6: what is wrong with a net's first layer, and what it does to the second; of one net or of several.
+"""Figure 6: what is wrong with a network's first layer, and what it does to the second; one network or several.
 
     python analyze.py analysis=filters ckpt=[alexnet/checkpoints/last.ckpt,zfnet/checkpoints/last.ckpt]
 
-A row for each net: its filters on one scale, where a dominant one would hide the rest, and each on its own; the
-maps of layer 2 as their strongest pictures show them, where a grid would be aliasing; and two curves. All
-numbers are zfnet.analysis.filters'; the pictures beside the projections are the control of the grid: photographs
-have none. `filters.png`, `filters.json`.
+`filters.png` has a row for each network: its filters on one scale, where a dominant one would hide the
+rest, and each on its own; the channels of layer 2 by their strongest projections, where a grid would be
+aliasing; and two curves. `filters.json` has the numbers of zfnet.analysis.filters. The image patches beside
+the projections are the control of the grid: photographs have none.
 """
 
 import logging
@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import torch
@@ -22,8 +23,9 @@ from zfnet.analysis import filters as measures
 from zfnet.deconv import Deconvnet, Top, Unit, top_activations
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
+from zfnet.studies import Analysis
 from zfnet.studies.json_output import write_json
-from zfnet.studies.layers import two_layers
+from zfnet.studies.layers import first_two_convolutions
 from zfnet.validation import Count
 from zfnet.viz import save_png
 from zfnet.viz.filters import FirstLayer, filters_sheet
@@ -35,101 +37,119 @@ RINGS = tuple(i / 32 for i in range(1, 17))  # cycles per pixel, up to Nyquist
 
 @dataclass
 class FilterReport:
-    """A net's first layer, what layer 2 projects, and the numbers."""
+    """A network's first layer, the projections of layer 2, and the numbers.
+
+    Args:
+        filters: (N, 3, kh, kw).
+        projections: (M, 3, h, w), of the strongest channels first.
+        numbers: What filters.json has.
+    """
 
     name: str
-    filters: Tensor  # (N, 3, kh, kw)
-    projections: Tensor  # (M, 3, h, w), the strongest maps first
+    filters: Tensor
+    projections: Tensor
     numbers: dict[str, Any]
 
 
-def study(subjects: Sequence[ModelOnData], folder: Path, maps: Count, names: Sequence[str] | None) -> None:
-    """Measures each net on its pictures, and draws them above one another."""
-    if names is not None and len(names) != len(subjects):
-        raise InputError(f"names={list(names)}: {len(subjects)} nets need as many names")
-    if maps < 1:
-        raise InputError(f"maps={maps}: at least one map must be drawn")
-    letters = "abcdefghijklmnopqrstuvwxyz" if len(subjects) > 1 else [""]
-    nets = [
-        examine(subject, names[i] if names else f"{type(subject.net).__name__} {letters[i % 26]}".strip())
-        for i, subject in enumerate(subjects)
-    ]
-    for net in nets:
-        log.info("%s", _said(net))
-    write_json([{"name": net.name, **net.numbers} for net in nets], folder / "filters.json", indent=1)
-    noise = torch.randn(256, 1, measures.SIDE, measures.SIDE, generator=torch.Generator().manual_seed(0))
-    sheet = filters_sheet([_drawable(net, maps) for net in nets], RINGS, _rings(noise), measures.BANDS)
-    save_png(sheet, folder / "filters.png")
+@dataclass
+class Filters(Analysis):
+    """Measures each network, and draws them above one another; fields: conf/analysis/filters.yaml."""
+
+    channels: Count
+    names: Sequence[str] | None
+    takes = "models"
+
+    def run(self, models: Sequence[ModelOnData], folder: Path) -> None:
+        if self.names is not None and len(self.names) != len(models):
+            raise InputError(f"names={list(self.names)}: {len(models)} networks need as many names")
+        reports = []
+        for i, model in enumerate(models):
+            letter = f" {ascii_lowercase[i % 26]}" if len(models) > 1 else ""
+            name = self.names[i] if self.names else f"{type(model.net).__name__}{letter}"
+            reports.append(examine(model, name))
+            log.info("%s", _lines(reports[-1]))
+        numbers = [{"name": each.name, **each.numbers} for each in reports]
+        write_json(numbers, folder / "filters.json", indent=1)
+        noise = torch.randn(256, 1, measures.SIDE, measures.SIDE, generator=torch.Generator().manual_seed(0))
+        rows = [
+            FirstLayer(
+                *(each.name, each.filters, each.projections[: self.channels], each.numbers["stride"]),
+                *(each.numbers["rms"], each.numbers["dominance"], _rings(each.filters)),
+            )
+            for each in reports
+        ]
+        save_png(filters_sheet(rows, RINGS, _rings(noise), measures.BANDS), folder / "filters.png")
 
 
-def examine(subject: ModelOnData, name: str) -> FilterReport:
-    """All the numbers of one net."""
-    net, deconv = subject.net, Deconvnet(subject.net)
-    first, second, between = two_layers(net, subject.inputs([0]))
-    weights = deconv.filters(first, subject.crop)
+def examine(model: ModelOnData, name: str) -> FilterReport:
+    """Measures one network.
+
+    Raises:
+        InputError: Its first layer does not see the pixels, is dead, or is not finite; or no image
+            activates layer 2.
+    """
+    net, deconv = model.net, Deconvnet(model.net)
+    first, second, between = first_two_convolutions(net, model.inputs([0]))
+    weights = deconv.filters(first, model.crop)
+    where = f"{first} of {type(net).__name__}"
     if weights is None:
-        raise InputError(f"{first} of {type(net).__name__} does not convolve the pixels themselves")
+        raise InputError(f"{where} does not convolve the pixels themselves")
     if not weights.isfinite().all():
-        raise InputError(
-            f"{first} of {type(net).__name__}: its filters are not finite: nothing can be measured"
-        )
+        raise InputError(f"{where}: its filters are not finite: nothing can be measured")
     if not weights.any():
-        raise InputError(f"{first} of {type(net).__name__}: its filters are all 0, the layer is dead")
-    stride, pooled = _jump(deconv, first, subject.crop), _jump(deconv, between, subject.crop)
-    top = top_activations(net, subject.batches(), [first, second], k=1, total=len(subject.images))
-    pictures, patches = _projected(subject, deconv, second, top[second])
-    shares = measures.frequency_content(weights)
-    peaks = torch.bucketize(
-        measures.peak_frequency(weights), torch.tensor(measures.BANDS, dtype=torch.float64), right=True
-    )
-    periods = [
-        p for p in sorted({stride, pooled}) if p > 1 and measures.resolved_layers(p, *pictures.shape[-2:])
-    ]
+        raise InputError(f"{where}: its filters are all 0, the layer is dead")
+    stride, pooled = (_stride(deconv, layer, model.crop) for layer in (first, between))
+    top = top_activations(net, model.batches(), [first, second], k=1, total=len(model.images))
+    projections, patches = _project(model, deconv, second, top[second])
+    bands = torch.tensor(measures.BANDS, dtype=torch.float64)
+    peaks = torch.bucketize(measures.peak_frequency(weights), bands, right=True)
+    size = projections.shape[-2:]
+    periods = [p for p in sorted({stride, pooled}) if p > 1 and measures.resolved_layers(p, *size)]
     numbers = {
         "layers": [first, second],
         "filters": [len(weights), *weights.shape[-2:]],
         "stride": stride,
         "dominance": measures.dominance(weights),
         "rms": measures.rms(weights).tolist(),
-        "bands": _by_band(shares.nanmean(0)),
+        "bands": _by_band(measures.frequency_content(weights).nanmean(0)),
         "peaks": _by_band(peaks.bincount(minlength=3)),
         "beyond_stride": measures.beyond_stride(weights, stride).nanmean().item(),
         "dead": {layer: measures.dead_maps(top[layer]) for layer in (first, second)},
         "maps": {layer: len(top[layer].values) for layer in (first, second)},
-        "aliasing": [_grid(pictures, patches, period) for period in periods],
+        "aliasing": [_aliasing(projections, patches, period) for period in periods],
     }
-    return FilterReport(name, weights.detach().cpu(), pictures, numbers)
+    return FilterReport(name, weights.detach().cpu(), projections, numbers)
 
 
-def _jump(deconv: Deconvnet, layer: str, size: int) -> int:
+def _stride(deconv: Deconvnet, layer: str, size: int) -> int:
     """Pixels from one unit to the next."""
     _, _, columns = deconv.units(layer, size)
     left, right = (deconv.window(layer, Unit(0, 0, 0, x), size).left for x in (0, min(1, columns - 1)))
     return right - left
 
 
-def _projected(subject: ModelOnData, deconv: Deconvnet, layer: str, top: Top) -> tuple[Tensor, Tensor]:
-    """The live maps' strongest units, the strongest first: projections (M, 3, h, w), and the pictures there."""
-    order = [int(map) for map in top.values[:, 0].argsort(descending=True) if top.values[map, 0] > 0]
-    pictures, images = [], []
-    for start in range(0, len(order), subject.batch_size):
-        maps = order[start : start + subject.batch_size]
-        units = [Unit(i, map, int(top.y[map, 0]), int(top.x[map, 0])) for i, map in enumerate(maps)]
-        patches = deconv.patches(subject.inputs(top.images[maps, 0].tolist()), layer, units)
-        pictures.append(patches.pictures.cpu())
-        images.append(patches.images.cpu())
+def _project(model: ModelOnData, deconv: Deconvnet, layer: str, top: Top) -> tuple[Tensor, Tensor]:
+    """Projections (M, 3, h, w) of the live channels' strongest units, the strongest first, and the patches."""
+    order = [c for c in top.values[:, 0].argsort(descending=True).tolist() if top.values[c, 0] > 0]
     if not order:
-        raise InputError(f"no picture excites any map of {layer}: there is nothing to project")
-    return torch.cat(pictures), torch.cat(images)
+        raise InputError(f"no image activates any channel of {layer}: there is nothing to project")
+    projections, images = [], []
+    for start in range(0, len(order), model.batch_size):
+        channels = order[start : start + model.batch_size]
+        units = [Unit(i, c, int(top.y[c, 0]), int(top.x[c, 0])) for i, c in enumerate(channels)]
+        patches = deconv.patches(model.inputs(top.images[channels, 0].tolist()), layer, units)
+        projections.append(patches.pictures.cpu())
+        images.append(patches.images.cpu())
+    return torch.cat(projections), torch.cat(images)
 
 
-def _grid(pictures: Tensor, patches: Tensor, period: int) -> dict[str, Any]:
-    """Energy at a grid's harmonics, and how it stands out, of projections, of the photographs there, and of noise."""
+def _aliasing(projections: Tensor, patches: Tensor, period: int) -> dict[str, Any]:
+    """Energy at a grid's harmonics, and how it stands out, of projections, of the patches, and of noise."""
     result: dict[str, Any] = {"period": period}
-    for name, each in (("projections", pictures), ("photographs", patches)):
-        share, peak = (measures.aliasing(each, period)[i].nanmean().item() for i in (0, 1))
+    for name, each in (("projections", projections), ("photographs", patches)):
+        share, peak = (part.nanmean().item() for part in measures.aliasing(each, period))
         result[name] = {"share": share, "over_surroundings": peak}
-    height, width = pictures.shape[-2:]
+    height, width = projections.shape[-2:]
     chance = measures.harmonics(height, width, period)[0].double().mean().item()
     return {**result, "noise": {"share": chance, "over_surroundings": 1.0}}
 
@@ -138,22 +158,20 @@ def _by_band(numbers: Tensor) -> dict[str, float]:
     return dict(zip(("low", "middle", "high"), numbers.tolist(), strict=True))
 
 
-def _said(net: FilterReport) -> str:
-    """The numbers in a few lines."""
-    n = net.numbers
+def _lines(report: FilterReport) -> str:
+    """The numbers for the log."""
+    n = report.numbers
     count, height, width = n["filters"]
     low, middle, high = (f"{100 * share:.0f} %" for share in n["bands"].values())
+    strongest = "more than half of them are 0"
+    if math.isfinite(n["dominance"]):
+        strongest = f"the strongest is {n['dominance']:.1f} times the median"
+    dead = [f"{len(dead)} of {n['maps'][layer]} in {layer}" for layer, dead in n["dead"].items()]
     lines = [
-        f"{net.name}: {count} filters of {height} x {width}, stride {n['stride']}; "
-        + (
-            f"the strongest is {n['dominance']:.1f} times the median"
-            if math.isfinite(n["dominance"])
-            else "more than half of them are 0"
-        ),
-        f"energy: low {low}, middle {middle}, high {high}; {n['beyond_stride']:.0%} beyond what the stride tells "
-        f"apart; filters that peak there: {', '.join(map(str, n['peaks'].values()))}",
-        "dead maps: "
-        + ", ".join(f"{len(dead)} of {n['maps'][layer]} in {layer}" for layer, dead in n["dead"].items()),
+        f"{report.name}: {count} filters of {height} x {width}, stride {n['stride']}; {strongest}",
+        f"energy: low {low}, middle {middle}, high {high}; {n['beyond_stride']:.0%} beyond what the stride "
+        f"resolves; filters that peak there: {', '.join(map(str, n['peaks'].values()))}",
+        f"dead channels: {', '.join(dead)}",
     ]
     for grid in n["aliasing"]:
         kinds = ", ".join(
@@ -163,13 +181,6 @@ def _said(net: FilterReport) -> str:
         )
         lines.append(f"energy of layer 2 on a grid of {grid['period']} pixels: {kinds}")
     return "\n    ".join(lines)
-
-
-def _drawable(net: FilterReport, maps: int) -> FirstLayer:
-    n, strongest = net.numbers, net.projections[:maps]
-    return FirstLayer(
-        net.name, net.filters, strongest, n["stride"], n["rms"], n["dominance"], _rings(net.filters)
-    )
 
 
 def _rings(weights: Tensor) -> Tensor:

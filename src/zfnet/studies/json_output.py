@@ -1,6 +1,6 @@
-"""Numbers as JSON: six digits are enough, and what is no number is null, for JSON has no NaN.
+"""Numbers as JSON: floats have six significant digits; NaN and infinity, which JSON does not have, become null.
 
-write_json({"energy": 0.123456789, "missing": math.nan}, folder / "study.json")     # 0.123457, null
+write_json({"energy": 0.123456789, "missing": math.nan}, folder / "energy.json")  # 0.123457, null
 """
 
 import math
@@ -11,12 +11,21 @@ from zfnet.io import save_json
 
 
 def write_json(result: Any, path: Path, indent: int | None = None) -> None:
-    """Writes lists and mappings of numbers and words, whole or not at all."""
+    """Writes a JSON file, whole or not at all.
+
+    Args:
+        result: Mappings, lists and tuples of numbers, strings, booleans and None, at any depth.
+        path: The file.
+        indent: Spaces for each level; None for one line.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     save_json(path, plain(result), indent)
 
 
 def plain(value: Any) -> Any:
-    """The same with its floats rounded, and None for those that are not finite."""
+    """The same value with its floats rounded, and None for those that are not finite."""
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -1,13 +1,13 @@
-"""Table 7: how much a linear classifier reads from each layer of a trained net, on a few pictures per class.
+"""Table 7: linear probes on frozen features of each layer of a trained network, with a few images per class.
 
     python analyze.py analysis=layer_probe ckpt=outputs/train/demo/checkpoints/last.ckpt data=caltech101
 
-For each number of training pictures, fold, layer and head ("svm", "softmax", of probing.linear_probe) a classifier
-is fitted on the layer's features and tested on the fold's other pictures: mean accuracy per class, its mean and
-deviation over the folds, beside the paper's. The strength of the fit is chosen on a fifth of the training pictures
-that is held out; maps larger than `pool` x `pool` are averaged down to it. The features of the whole data set are
-computed once and kept for other folds, numbers and runs. `layer_probe.png`, `layer_probe.json`; a run that is
-stopped goes on with resume=true.
+For each number of training images, fold, layer and head ("svm", "softmax", of probing.linear_probe) a
+classifier is fitted on the layer's features and tested on the fold's other images: mean accuracy per class,
+its mean and deviation over the folds, beside the paper's. The strength of the fit is chosen on a fifth of
+the training images that is held out; maps larger than `pool` x `pool` are averaged down to it. The features
+of the whole data set are cached, for transfer=frozen too. `layer_probe.png`, `layer_probe.json`. Safe to
+interrupt: resume=true continues.
 """
 
 import logging
@@ -16,7 +16,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -27,174 +27,165 @@ from zfnet.data.subset import Selection
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData, images_fingerprint
 from zfnet.probing.feature_extraction import cached_features
-from zfnet.probing.linear_probe import GramFeatures, Kind, choose_strength, class_accuracy, fit_linear_probe
+from zfnet.probing.linear_probe import GramFeatures, choose_strength, class_accuracy, fit_linear_probe
 from zfnet.progress import progress_bar
+from zfnet.studies import Analysis
 from zfnet.studies.json_output import write_json
-from zfnet.studies.layers import all_but_classifier, papers_numbers
+from zfnet.studies.layers import all_but_classifier, paper_numbers
+from zfnet.studies.progress_file import ProgressFile
 from zfnet.studies.reference_results import LAYERS
-from zfnet.studies.resuming import load_progress, save_progress
 from zfnet.validation import Count, Positive, Seed
 from zfnet.viz.layer_probe import Line, draw_probe
 
 log = logging.getLogger(__name__)
 
 OF_THE_PAPER = {"caltech101": (0, 30), "caltech256": (1, 60)}  # column of Table 7, training images per class
-HEADS = ("svm", "softmax")
+Head = Literal["svm", "softmax"]
+Accuracies = dict[str, dict[str, float]]  # "accuracy" and "strength" by layer, images per class, fold, head
 
 
 @dataclass(frozen=True)
 class Fold:
-    """The rows of a whole data set's pictures that train, (n,), and that test, (m,)."""
+    """The rows of a whole data set's images that train, (n,), and that test, (m,)."""
 
     per_class: int
     number: int
     train: Tensor
     test: Tensor
 
+    def key(self, layer: str, head: str) -> str:
+        return f"{layer}/{self.per_class}/{self.number}/{head}"
 
-def study(
-    subject: ModelOnData,
-    folder: Path,
-    images_per_class: Annotated[Sequence[Count], Field(min_length=1)],
-    folds: Count,
-    layers: Sequence[str] | None,
-    pool: Count | None,
-    heads: Annotated[Sequence[Kind], Field(min_length=1)],
-    strengths: Annotated[Sequence[Positive], Field(min_length=1)],
-    kept: str,
-    seed: Seed,
-) -> None:
-    """Probes the layers on the folds 0 to `folds` - 1 of the subject's data set."""
-    image = subject.inputs([0])
-    layers = list(layers) if layers else all_but_classifier(subject.net, image)
-    if unknown := [head for head in heads if head not in HEADS]:
-        raise InputError(f"heads={list(heads)}: {unknown[0]!r} is unknown: choose from {', '.join(HEADS)}")
-    if folds < 1 or not images_per_class or not heads:
-        raise InputError(
-            f"folds={folds}, images_per_class={list(images_per_class)}, heads={list(heads)}: at least one of each"
-        )
-    whole = subject.images.base if isinstance(subject.images, Subset) else subject.images
-    drawn = [
-        Fold(k, number, *(_rows(subject, whole, split, k, number) for split in ("train", "val")))
-        for k in images_per_class
-        for number in range(folds)
-    ]
-    settings = {"layers": layers, "pool": pool, "strengths": list(strengths), "seed": seed}
-    data = images_fingerprint(whole, subject.source.name)
-    done = _Done(folder / "probed.json", settings, {**subject.fingerprint(), "data": data, **settings})
-    features = cached_features(
-        subject.net, subject.prepare, whole, layers, _folder(whole, kept), pool, batch_size=subject.batch_size
-    )
-    with progress_bar() as bar:
-        task = bar.add_task("", total=len(layers) * sum(len(fold.train) for fold in drawn))
-        for layer in layers:
-            for fold in drawn:
-                _probe(features[layer], whole.labels, layer, fold, heads, done)
-                bar.update(task, advance=len(fold.train))
-    dead = [layer for layer in layers if all(row.equal(features[layer][0]) for row in features[layer])]
-    result = {
-        layer: {
-            head: {str(k): done.over_folds(layer, head, k, folds) for k in images_per_class} for head in heads
+
+@dataclass
+class LayerProbe(Analysis):
+    """Probes layers on the folds 0, 1, ... of a data set; fields: conf/analysis/layer_probe.yaml."""
+
+    images_per_class: Annotated[Sequence[Count], Field(min_length=1)]
+    folds: Count
+    layers: Sequence[str] | None
+    pool: Count | None
+    heads: Annotated[Sequence[Head], Field(min_length=1)]
+    strengths: Annotated[Sequence[Positive], Field(min_length=1)]
+    seed: Seed
+    takes = "model"
+
+    def run(self, model: ModelOnData, folder: Path) -> None:
+        image, name = model.inputs([0]), model.source.name
+        layers = list(self.layers or all_but_classifier(model.net, image))
+        whole = model.images.base if isinstance(model.images, Subset) else model.images
+        folds = [
+            _fold(model, whole, k, i) for k in dict.fromkeys(self.images_per_class) for i in range(self.folds)
+        ]
+        settings = {
+            "layers": layers,
+            "pool": self.pool,
+            "strengths": list(self.strengths),
+            "seed": self.seed,
         }
-        for layer in layers
-    }
-    name, numbers = subject.source.name, papers_numbers(subject.net, layers, image)
-    for k in images_per_class:
-        log.info("%s, %d training images per class:\n%s", name, k, _table(result, numbers, k, name))
-    if dead:
-        log.warning(
-            "dead, the same for all images, so that its accuracy is that of a guess: %s", ", ".join(dead)
+        data = images_fingerprint(whole, name)
+        file = ProgressFile(folder / "probed.json", {**model.fingerprint(), "data": data, **settings})
+        done = file.load(_check) or {}
+        if done:
+            log.info("continuing after %d classifiers", len(done))
+        features = cached_features(
+            *(model.net, model.prepare, whole, layers, _cache(whole), self.pool),
+            batch_size=model.batch_size,
         )
-    panels = {
-        f"{name}, {k} training images per class": _lines(result, numbers, k, name) for k in images_per_class
-    }
-    draw_probe(panels, folder / "layer_probe.png")
-    sizes = {layer: features[layer].shape[1] for layer in layers}
-    write_json(
-        {
+        with progress_bar() as bar:
+            task = bar.add_task("", total=len(layers) * sum(len(fold.train) for fold in folds))
+            for layer in layers:
+                for fold in folds:
+                    self._probe(features[layer], whole.labels, layer, fold, done, file)
+                    bar.update(task, advance=len(fold.train))
+        dead = [layer for layer in layers if all(row.equal(features[layer][0]) for row in features[layer])]
+        result = {
+            layer: {head: self._over_folds(done, folds, layer, head) for head in self.heads}
+            for layer in layers
+        }
+        numbers = paper_numbers(model.net, layers, image)
+        panels = {}
+        for k in self.images_per_class:
+            title = f"{name}, {k} training images per class"
+            log.info("%s:\n%s", title, _table(result, numbers, k, name))
+            panels[title] = _curves(result, numbers, k, name)
+        if dead:
+            log.warning(
+                "dead, the same for all images: %s; their accuracy is that of a guess", ", ".join(dead)
+            )
+        draw_probe(panels, folder / "layer_probe.png")
+        output = {
             "data": name,
-            "folds": folds,
+            "folds": self.folds,
             **settings,
-            "features": sizes,
+            "features": {layer: features[layer].shape[1] for layer in layers},
             "numbers": numbers,
             "dead": dead,
             "layers": result,
-        },
-        folder / "layer_probe.json",
-        indent=1,
-    )
-    done.path.unlink(missing_ok=True)
+        }
+        write_json(output, folder / "layer_probe.json", indent=1)
+        file.delete()
+
+    def _probe(
+        self, features: Tensor, labels: Tensor, layer: str, fold: Fold, done: Accuracies, file: ProgressFile
+    ) -> None:
+        """Fits and tests the heads that are missing in `done`."""
+        missing = [head for head in self.heads if fold.key(layer, head) not in done]
+        if not missing:
+            return
+        few, wanted = GramFeatures(features[fold.train]), labels[fold.train]
+        test, truth = few.of(features[fold.test]), labels[fold.test]
+        for head in missing:
+            strength = choose_strength(few.train, wanted, head, self.strengths, seed=self.seed)
+            accuracy = class_accuracy(fit_linear_probe(few.train, wanted, head, strength).scores(test), truth)
+            done[fold.key(layer, head)] = {"accuracy": accuracy, "strength": strength}
+            file.save(done)
+            where = (layer, head, fold.per_class, fold.number)
+            log.info("%s, %s, %d per class, fold %d: %.1f %% (strength %g)", *where, 100 * accuracy, strength)
+
+    def _over_folds(self, done: Accuracies, folds: list[Fold], layer: str, head: str) -> dict[str, Any]:
+        """By the images per class: every fold's accuracy and strength, their mean and deviation."""
+        result = {}
+        for k in self.images_per_class:
+            each = [done[fold.key(layer, head)] for fold in folds if fold.per_class == k]
+            accuracies = [found["accuracy"] for found in each]
+            result[str(k)] = {
+                "folds": accuracies,
+                "mean": statistics.fmean(accuracies),
+                "std": statistics.stdev(accuracies) if len(accuracies) > 1 else math.nan,
+                "strengths": [found["strength"] for found in each],
+            }
+        return result
 
 
-class _Done:
-    """What was measured, by layer, number of training images, fold and head: on the disk after each."""
-
-    def __init__(self, path: Path, settings: dict[str, Any], fingerprint: dict[str, Any]) -> None:
-        self.path, self.settings, self.fingerprint = path, settings, fingerprint
-        self.found: dict[str, dict[str, float]] = load_progress(path, fingerprint, _measured) or {}
-        if self.found:
-            log.info("going on after %d classifiers", len(self.found))
-
-    def get(self, layer: str, k: int, fold: int, head: str) -> dict[str, float] | None:
-        return self.found.get(f"{layer}/{k}/{fold}/{head}")
-
-    def put(self, layer: str, k: int, fold: int, head: str, result: dict[str, float]) -> None:
-        self.found[f"{layer}/{k}/{fold}/{head}"] = result
-        save_progress(self.path, self.fingerprint, self.found)
-
-    def over_folds(self, layer: str, head: str, k: int, folds: int) -> dict[str, Any]:
-        """Every fold's accuracy and strength, their mean and deviation."""
-        each = [self.found[f"{layer}/{k}/{fold}/{head}"] for fold in range(folds)]
-        accuracies = [result["accuracy"] for result in each]
-        std = statistics.stdev(accuracies) if folds > 1 else math.nan
-        mean = {"mean": statistics.fmean(accuracies), "std": std}
-        return {"folds": accuracies, **mean, "strengths": [result["strength"] for result in each]}
-
-
-def _measured(found: Any) -> dict[str, dict[str, float]]:
-    """Results by layer, number, fold and head; ValueError where they are none."""
+def _check(found: Any) -> Accuracies:
+    """ValueError where what was saved is damaged."""
     for key, result in found.items():
         if not (0 <= result["accuracy"] <= 1 and 0 < result["strength"] < math.inf):
             raise ValueError(f"{key} has the accuracy {result['accuracy']}, strength {result['strength']}")
     return found
 
 
-def _rows(subject: ModelOnData, whole: ImageDataset, split: str, k: int, fold: int) -> Tensor:
-    """The pictures of one split of one fold, by their rows in the whole."""
-    source = subject.source
+def _fold(model: ModelOnData, whole: ImageDataset, k: int, number: int) -> Fold:
+    source = model.source
     if not isinstance(source, Selection) or source.redrawn is None:
         raise InputError(
-            f"{source.name}: has no folds of a few pictures per class; choose data=caltech101, caltech256, "
-            "creatures_few, or class_folders for one's own"
+            f"{source.name}: has no folds of a few images per class; choose data=caltech101, caltech256, "
+            "creatures_few, or class_folders for your own"
         )
-    chosen = source.redrawn(source.pool, split=split, images_per_class=k, fold=fold)
-    numbers = {id_: row for row, id_ in enumerate(whole.ids)}
-    return torch.tensor([numbers[id_] for id_ in chosen.ids if id_ in numbers])  # some may be unreadable
+    rows = {id_: row for row, id_ in enumerate(whole.ids)}
+    train, test = (
+        source.redrawn(source.pool, split=split, images_per_class=k, fold=number).ids
+        for split in ("train", "val")
+    )
+    # ids without a row are of images that cannot be read
+    return Fold(k, number, *(torch.tensor([rows[i] for i in ids if i in rows]) for ids in (train, test)))
 
 
-def _folder(whole: ImageDataset, kept: str) -> Path:
-    """Where the data set's features are kept, those of transfer=frozen too."""
-    name = whole.folder.parent.name if isinstance(whole, ImageStore | OnTheFly) else "features"
-    return Path(kept) / name
-
-
-def _probe(
-    features: Tensor, labels: Tensor, layer: str, fold: Fold, heads: Sequence[Kind], done: _Done
-) -> None:
-    """Fits and tests the heads that are missing."""
-    missing = [head for head in heads if not done.get(layer, fold.per_class, fold.number, head)]
-    if not missing:
-        return
-    few = GramFeatures(features[fold.train])
-    test, truth = few.of(features[fold.test]), labels[fold.test]
-    for head in missing:
-        wanted = labels[fold.train]
-        strengths, seed = done.settings["strengths"], done.settings["seed"]
-        strength = choose_strength(few.train, wanted, head, strengths, seed=seed)
-        accuracy = class_accuracy(fit_linear_probe(few.train, wanted, head, strength).scores(test), truth)
-        done.put(layer, fold.per_class, fold.number, head, {"accuracy": accuracy, "strength": strength})
-        told = (layer, head, fold.per_class, fold.number, 100 * accuracy, strength)
-        log.info("%s, %s, %d per class, fold %d: %.1f %% (strength %g)", *told)
+def _cache(whole: ImageDataset) -> Path:
+    """The folder of the data set's features, as of transfer=frozen."""
+    assert isinstance(whole, ImageStore | OnTheFly)
+    return whole.folder.parents[2] / "features" / whole.folder.parent.name
 
 
 def _paper(name: str, head: str, number: int | None) -> tuple[float, float] | None:
@@ -218,16 +209,15 @@ def _table(result: dict[str, Any], numbers: dict[str, int | None], k: int, name:
     return "\n".join(lines)
 
 
-def _lines(result: dict[str, Any], numbers: dict[str, int | None], k: int, name: str) -> list[Line]:
+def _curves(result: dict[str, Any], numbers: dict[str, int | None], k: int, name: str) -> list[Line]:
     """Ours and the paper's, for a panel."""
-    _, per_class = OF_THE_PAPER.get(name, OF_THE_PAPER["caltech101"])
     data = name if name in OF_THE_PAPER else "caltech101"
     lines = []
     for head in next(iter(result.values())):
-        ours = {layer: result[layer][head][str(k)] for layer in result}
-        points = [(layer, 100 * each["mean"], 100 * each["std"]) for layer, each in ours.items()]
+        ours = {layer: heads[head][str(k)] for layer, heads in result.items()}
         papers = [(layer, _paper(name, head, numbers[layer])) for layer in result]
+        points = [(layer, 100 * each["mean"], 100 * each["std"]) for layer, each in ours.items()]
         lines.append(Line(head, points, ours=True))
         theirs = [(layer, *pair) for layer, pair in papers if pair]
-        lines.append(Line(f"{head}, paper ({data}, {per_class})", theirs, ours=False))
+        lines.append(Line(f"{head}, paper ({data}, {OF_THE_PAPER[data][1]})", theirs, ours=False))
     return lines

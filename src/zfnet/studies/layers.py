@@ -1,13 +1,14 @@
-"""Which layers an analysis looks at when none are named, and which of the paper's layers they are.
+"""Which layers an analysis uses when none are named, and which of the paper's layers they are.
 
-ends(net, image)                # Figure 5: ["conv1", "fc7"]
-middle_and_top(net, image)      # Table 1: ["conv5", "fc7"]
-two_layers(net, image)          # Figure 6: ("conv1", "conv2", "conv1.pool")
-all_but_classifier(net, image)  # Table 7: ["conv1", ..., "fc7"]
-papers_numbers(net, ["features.12", "classifier.1"], image)  # of torchvision's AlexNet: 5 and 6
+first_and_top(net, image)               # Figure 5: ["conv1", "fc7"]
+last_convolution_and_top(net, image)    # Table 1: ["conv5", "fc7"]
+first_two_convolutions(net, image)      # Figure 6: ("conv1", "conv2", "conv1.pool")
+all_but_classifier(net, image)          # Table 7: ["conv1", ..., "fc7"]
+paper_numbers(net, ["features.12", "classifier.1"], image)  # of torchvision's AlexNet: 5 and 6
 
-All are the activations of convolutions (zfnet.models.default_layers), or the last layer before the classifier.
-`image` is (1, C, H, W) as the net takes it.
+Layers are the activations of convolutions (zfnet.models.default_layers), or the last layer before the
+classifier. `image` is (1, C, H, W) as the network takes it. All raise InputError where a network has no
+such layers.
 """
 
 import re
@@ -21,9 +22,8 @@ from zfnet.models.default_layers import convolutions, default_layers, top_layer
 from zfnet.models.tracing import trace
 
 
-def ends(net: nn.Module, image: Tensor) -> list[str]:
-    """The first layer and the last before the classifier: stages of a ConvNet; of another net the activation of its
-    first convolution, and its top layer."""
+def first_and_top(net: nn.Module, image: Tensor) -> list[str]:
+    """The first layer and the last one before the classifier."""
     if isinstance(net, ConvNet):
         first = list(net.table)[:1] if len(net.table) > 2 else []
     else:
@@ -36,15 +36,15 @@ def ends(net: nn.Module, image: Tensor) -> list[str]:
     return list(dict.fromkeys([*first, top_layer(net, image)]))
 
 
-def middle_and_top(net: nn.Module, image: Tensor) -> list[str]:
-    """conv5 and fc7: the activation of the last convolution, and the last layer before the classifier."""
+def last_convolution_and_top(net: nn.Module, image: Tensor) -> list[str]:
+    """The activation of the last convolution, and the last layer before the classifier."""
     if not (last := convolutions(net, image)[-1:]):
         raise InputError(f"{type(net).__name__}: name the layers to measure at, layers=[middle, high]")
     return list(dict.fromkeys([*last, top_layer(net, image)]))
 
 
-def two_layers(net: nn.Module, image: Tensor) -> tuple[str, str, str]:
-    """The first two layers of convolutions, and the last pooling between them (the first again where none is)."""
+def first_two_convolutions(net: nn.Module, image: Tensor) -> tuple[str, str, str]:
+    """The first two convolutional layers, and the last pooling between them (the first where there is none)."""
     modules = dict(net.named_modules())
     if isinstance(net, ConvNet):
         first, second = [*convolutions(net), "", ""][:2]
@@ -61,15 +61,16 @@ def two_layers(net: nn.Module, image: Tensor) -> tuple[str, str, str]:
 
 
 def all_but_classifier(net: nn.Module, image: Tensor) -> list[str]:
-    """The stages of a ConvNet below its classifier; of any other net its default layers."""
+    """The stages of a ConvNet below its classifier; of any other network its default layers."""
     return list(net.table)[:-1] if isinstance(net, ConvNet) else default_layers(net, image)
 
 
-def papers_numbers(net: nn.Module, layers: Sequence[str], image: Tensor) -> dict[str, int | None]:
-    """Which of the paper's layers 1 to 8 each is, None where that cannot be said.
+def paper_numbers(net: nn.Module, layers: Sequence[str], image: Tensor) -> dict[str, int | None]:
+    """Which of the paper's layers 1 to 8 each layer is; None where that is not known.
 
-    Our stages have it in their names: conv5, fc7. In another net of eight convolutions and linear layers, as
-    torchvision's AlexNet, they are counted up to the layer; in any other one its default layers are 1 to 5.
+    Our stages have the number in their names: conv5, fc7. In another network of eight convolutions and
+    linear layers, such as torchvision's AlexNet, these are counted up to the layer. In any other one the
+    default layers are 1 to 5.
     """
     if isinstance(net, ConvNet):
         named = {layer: re.match(r"(?:conv|fc)(\d)", layer) for layer in layers}

@@ -1,18 +1,17 @@
-"""Which pictures of a data set are nearly the same as others: what of the test set has been trained on.
+"""Which images of a data set are near-duplicates of others: what of the test set has been trained on.
 
     python analyze.py analysis=overlap data=folder data.root=photos       # its training with its validation
     python analyze.py analysis=overlap data=imagenet against=caltech101   # both with all photos below a folder
 
-`overlap.png` shows the pairs, most alike first, `overlap.json` lists them all, and `exclude.csv` names the data
-set's pictures to leave out, which every command takes: data.exclude=.../exclude.csv. Those are the training
-pictures that validation has too or, with against=, whatever the folder has too. A data set whose folds are drawn
-from one whole is compared with itself, and of each pair the later picture is left out: no fold then tests on
-what it trains on. A search that is stopped goes on with resume=true.
+`overlap.png` shows the pairs, most similar first, `overlap.json` lists them all, and `exclude.csv` names the
+data set's images to leave out, which every command takes: data.exclude=.../exclude.csv. Those are the
+training images that validation has too or, with against=, whatever the folder has too. A data set whose
+folds are drawn from one whole is compared with itself, and of each pair the later image is left out: then no
+fold tests on what it trains on. Safe to interrupt: resume=true continues.
 """
 
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,8 +30,9 @@ from zfnet.errors import InputError
 from zfnet.io import length_of, mapped, writing
 from zfnet.model_on_data import images_fingerprint
 from zfnet.progress import progress_bar
+from zfnet.studies import Analysis
 from zfnet.studies.json_output import write_json
-from zfnet.studies.resuming import DELETE, load_progress, save_progress
+from zfnet.studies.progress_file import DELETE, ProgressFile
 from zfnet.validation import Share
 from zfnet.viz import save_png
 from zfnet.viz.overlap import AlikePair, overlap_sheet
@@ -40,18 +40,24 @@ from zfnet.viz.overlap import AlikePair, overlap_sheet
 log = logging.getLogger(__name__)
 
 SHOWN = 60  # pairs in the figure
-BATCH = 128  # pictures made small at once
-BEGUN = "search.json"  # in the folder of a search that is not finished: what it is of
-SAVED_EVERY = 60  # seconds of search that a kill may cost
+BATCH = 128  # images made small at once
+BEGUN = "search.json"  # in the folder of an unfinished search: what it is of
 
 
 @dataclass
 class Part:
-    """Pictures of one split, and those they are compared with; None: with themselves."""
+    """Images of one split, and those they are compared with.
+
+    Args:
+        split: Its name.
+        images: Its images.
+        name: Of the others.
+        others: None: `images` are compared with one another.
+    """
 
     split: str
     images: ImageDataset
-    name: str  # of the others
+    name: str
     others: ImageDataset | None
 
     @property
@@ -68,8 +74,8 @@ class Part:
 
 
 @dataclass
-class DuplicateGroup:
-    """A near-duplicate: the picture to be left out, and the one that stays."""
+class Duplicate:
+    """A near-duplicate: the row of the image to leave out, and of the one that stays."""
 
     part: Part
     image: int
@@ -77,72 +83,102 @@ class DuplicateGroup:
     correlation: float
     mirrored: bool
 
+    @property
+    def ids(self) -> tuple[str, str]:
+        return self.part.images.ids[self.image], self.part.second.ids[self.other]
 
-def study(data: ImageData, folder: Path, against: str | None, exclude: str | None, threshold: Share) -> None:
-    """Compares the data set's splits with one another, or with the photos below the folder `against`."""
-    parts = compare(data, against, exclude)
-    fingerprint = {"threshold": threshold, **{part.split: part.fingerprint() for part in parts}}
-    _check_begun(folder, fingerprint)
-    found: list[DuplicateGroup] = []
-    for part in parts:
-        start = time.monotonic()
-        pairs = search(part, folder, threshold, fingerprint)
-        seconds, counts = time.monotonic() - start, (len(part.images), len(part.second), len(pairs.first))
-        log.info("%s: %d and %d pictures, %d near-duplicates, %.1f s", part, *counts, seconds)
-        found += [_alike(part, *pair) for pair in zip(*(each.tolist() for each in pairs), strict=True)]
-    found.sort(key=lambda pair: -pair.correlation)
-    left_out = {part.split: _ids(part, found) for part in parts}
-    name = data.sources["train"].name
-    write_exclusion(folder / "exclude.csv", name, left_out)
-    shown = found[:SHOWN]
-    most = f", the {SHOWN} most alike of them" if len(shown) < len(found) else ""
-    title = f"{name}: {len(found)} near-duplicates, {', '.join(map(str, parts))}{most}"
-    save_png(overlap_sheet(title, [_drawable(pair) for pair in shown]), folder / "overlap.png")
-    result = {
-        "data_set": name,
-        "threshold": threshold,
-        "compared": [
-            {"split": p.split, "pictures": len(p.images), "with": p.name, "pictures_with": len(p.second)}
-            for p in parts
-        ],
-        "pairs": [_listed(pair) for pair in found],
-        "left_out": {split: len(ids) for split, ids in left_out.items()},
-    }
-    write_json(result, folder / "overlap.json", indent=1)
-    for path in (*folder.glob("*.small"), *folder.glob("search_*.pt"), folder / BEGUN):
-        path.unlink()
-    if found:
-        count = sum(map(len, left_out.values()))
-        log.info("to leave %d pictures out: data.exclude=%s", count, folder / "exclude.csv")
+    def entry(self) -> dict[str, Any]:
+        """As overlap.json lists it."""
+        image, other = self.ids
+        pair = {"split": self.part.split, "image": image, "with": self.part.name, "other": other}
+        return {**pair, "correlation": self.correlation, "mirrored": self.mirrored}
+
+    def drawing(self) -> AlikePair:
+        """As the figure shows it."""
+        pixels = self.part.images.read(self.image), self.part.second.read(self.other)
+        return AlikePair(self.correlation, self.mirrored, pixels, self.ids)
 
 
-def compare(data: ImageData, against: str | None, exclude: str | None) -> list[Part]:
-    """What is compared with what."""
+@dataclass
+class Overlap(Analysis):
+    """Compares a data set's splits with one another, or with a folder; fields: conf/analysis/overlap.yaml."""
+
+    against: str | None
+    threshold: Share
+    takes = "data"
+
+    def run(self, data: ImageData, folder: Path) -> None:
+        parts = compare(data, self.against)
+        fingerprint = {"threshold": self.threshold, **{part.split: part.fingerprint() for part in parts}}
+        _check_begun(folder, fingerprint)
+        found: list[Duplicate] = []
+        for part in parts:
+            start = time.monotonic()
+            pairs = search(part, folder, self.threshold, fingerprint)
+            counts = (len(part.images), len(part.second), len(pairs.first))
+            seconds = time.monotonic() - start
+            log.info("%s: %d and %d images, %d near-duplicates, %.1f s", part, *counts, seconds)
+            for first, second, *similar in zip(*(each.tolist() for each in pairs), strict=True):
+                rows = (second, first) if part.others is None else (first, second)  # the later one goes
+                found.append(Duplicate(part, *rows, *similar))
+        found.sort(key=lambda pair: -pair.correlation)
+        left_out = {part.split: _left_out(part, found) for part in parts}
+        name, shown = data.sources["train"].name, found[:SHOWN]
+        write_exclusion(folder / "exclude.csv", name, left_out)
+        most = f", the {SHOWN} most similar of them" if len(shown) < len(found) else ""
+        title = f"{name}: {len(found)} near-duplicates, {', '.join(map(str, parts))}{most}"
+        save_png(overlap_sheet(title, [pair.drawing() for pair in shown]), folder / "overlap.png")
+        result = {
+            "data_set": name,
+            "threshold": self.threshold,
+            "compared": [
+                {"split": p.split, "pictures": len(p.images), "with": p.name, "pictures_with": len(p.second)}
+                for p in parts
+            ],
+            "pairs": [pair.entry() for pair in found],
+            "left_out": {split: len(ids) for split, ids in left_out.items()},
+        }
+        write_json(result, folder / "overlap.json", indent=1)
+        for path in (*folder.glob("*.small"), *folder.glob("search_*.pt"), folder / BEGUN):
+            path.unlink()
+        if found:
+            count = sum(map(len, left_out.values()))
+            log.info("to leave %d images out: data.exclude=%s", count, folder / "exclude.csv")
+
+
+def compare(data: ImageData, against: str | None) -> list[Part]:
+    """What is compared with what.
+
+    Args:
+        data: The data set.
+        against: A folder of photos; None: the data set with itself.
+
+    Raises:
+        InputError: There is no such folder.
+    """
     train, val = (getattr(source, "whole", source) for source in data.sources.values())
-    if train.ids == val.ids:  # folds of one whole, or photos that are both
-        mine = {"train": _whole(data, exclude)}
-    else:
-        mine = {split: data.open(split) for split in data.sources}
+    one = train.ids == val.ids  # folds of one whole, or photos that are both
+    own = {"train": _whole(data)} if one else {split: data.open(split) for split in data.sources}
     if against is not None:
         others = _below(against, data)
-        return [Part(split, images, against, others) for split, images in mine.items()]
-    if len(mine) == 1:
-        return [Part("train", mine["train"], "itself", None)]
-    return [Part("train", mine["train"], "val", mine["val"])]
+        return [Part(split, images, against, others) for split, images in own.items()]
+    if len(own) == 1:
+        return [Part("train", own["train"], "itself", None)]
+    return [Part("train", own["train"], "val", own["val"])]
 
 
-def _whole(data: ImageData, exclude: str | None) -> ImageDataset:
-    """All pictures that folds are drawn from."""
+def _whole(data: ImageData) -> ImageDataset:
+    """All images that folds are drawn from."""
     images = data.open("train")
     images = images.base if isinstance(images, Subset) else images
-    if exclude is None:
+    if data.exclude is None:
         return images
-    gone = set().union(*read_exclusion(exclude, data.sources["train"].name).values())
+    gone = set().union(*read_exclusion(data.exclude, data.sources["train"].name).values())
     return Subset(images, torch.tensor([row for row, id_ in enumerate(images.ids) if id_ not in gone]))
 
 
 def _below(against: str, data: ImageData) -> ImageDataset:
-    """All photos below a folder, stored like the data set's."""
+    """All photos below a folder, stored as the data set's are."""
     if not is_folder(expand(against)):
         raise InputError(f"against={against}: no such folder; name one with photos in it, at any depth")
     source = partial(photos, root=against)
@@ -153,12 +189,12 @@ def _below(against: str, data: ImageData) -> ImageDataset:
 
 
 def _check_begun(folder: Path, fingerprint: dict[str, Any]) -> None:
-    """Says in `search.json` what the kept small pictures are of; InputError where it says something else."""
-    path = folder / BEGUN
-    if load_progress(path, fingerprint, _begun) is None:
+    """Writes what the small images are of; InputError where they are of something else."""
+    file = ProgressFile(folder / BEGUN, fingerprint)
+    if file.load(_begun) is None:
         if small := sorted(folder.glob("*.small")):
             raise InputError(f"{small[0]}: {BEGUN}, which says what it is of, is missing; {DELETE}")
-        save_progress(path, fingerprint, True)
+        file.save(True)
 
 
 def _begun(found: Any) -> bool:
@@ -168,52 +204,59 @@ def _begun(found: Any) -> bool:
 
 
 def search(part: Part, folder: Path, threshold: float, fingerprint: dict[str, Any]) -> Pairs:
-    """All pairs of a part; what was found and made small before a kill is taken up again."""
-    first = kept_small(part.images, folder / f"{part.split}.small")
-    second = None if part.others is None else kept_small(part.others, folder / "with.small")
-    state = folder / f"search_{part.split}.pt"
+    """All pairs of a part. Continues an interrupted search.
+
+    Args:
+        part: What to compare.
+        folder: Holds the images made small, and what was found.
+        threshold: The smallest correlation of a pair.
+        fingerprint: What the pairs depend on.
+    """
+    first = shrink_all(part.images, folder / f"{part.split}.small")
+    second = None if part.others is None else shrink_all(part.others, folder / "with.small")
+    file = ProgressFile(folder / f"search_{part.split}.pt", fingerprint)
     counts = len(first), len(first if second is None else second)
-    start, before = load_progress(state, fingerprint, partial(_found, *counts)) or (0, join_groups([]))
+    start, before = file.load(partial(_found, *counts)) or (0, join_groups([]))
     parts = [before]
-    saved = time.monotonic()
     with progress_bar() as bar:
         task = bar.add_task("", total=len(first), completed=start)
         for done, pairs in near_duplicates(first, second, threshold, start):
             parts.append(pairs)
             bar.update(task, completed=done)
-            if time.monotonic() - saved > SAVED_EVERY:
-                save_progress(state, fingerprint, [done, *join_groups(parts)])
-                saved = time.monotonic()
+            if file.is_due:
+                file.save([done, *join_groups(parts)])
     return join_groups(parts)
 
 
 def _found(first: int, second: int, state: Any) -> tuple[int, Pairs]:
-    """How many rows are done, and their pairs; ValueError where they are none of so many pictures."""
+    """How many rows are done, and their pairs; ValueError where they are none of so many images."""
     done, pairs = state[0], Pairs(*state[1:])
     if type(done) is not int or not 0 < done <= first:
-        raise ValueError(f"{done} of {first} pictures")
+        raise ValueError(f"{done} of {first} images")
     for each, like in zip(pairs, join_groups([]), strict=True):
         if each.dim() != 1 or len(each) != len(pairs.first) or each.dtype != like.dtype:
             raise ValueError(f"pairs of {each.dtype}, {tuple(each.shape)}")
     for rows, count in ((pairs.first, done), (pairs.second, second)):
         if len(rows) and not (rows.min() >= 0 and rows.max() < count):
-            raise ValueError(f"pairs beyond {count} pictures")
+            raise ValueError(f"pairs beyond {count} images")
     if not pairs.correlation.isfinite().all():
         raise ValueError("correlations that are not finite")
     return done, pairs
 
 
-def kept_small(images: ImageDataset, path: Path) -> Tensor:
-    """All pictures made small, uint8 (N, 32, 32, 3), in a file that is read when touched; one that was begun is
-    finished."""
-    picture = SIDE * SIDE * 3
-    begun = length_of(path) // (BATCH * picture)
+def shrink_all(images: ImageDataset, path: Path) -> Tensor:
+    """All images made small, uint8 (N, 32, 32, 3), in a memory-mapped file; an unfinished one is finished."""
+    size = SIDE * SIDE * 3
+    begun = length_of(path) // (BATCH * size)
+    batches = Batches(images, images.size, BATCH)
+    batches.load_state_dict({"epoch": 0, "seen": begun})
     with writing(path):
         file = path.open("ab")
-        file.truncate(begun * BATCH * picture)
+        file.truncate(begun * BATCH * size)
     with file, progress_bar() as bar:
         task = bar.add_task("", total=len(images), completed=begun * BATCH)
-        for small in _small(images, begun):
+        for batch in batches:
+            small = shrink(batch.images[batch.rows])
             with writing(path):
                 file.write(small.numpy().data)
                 file.flush()
@@ -221,41 +264,6 @@ def kept_small(images: ImageDataset, path: Path) -> Tensor:
     return mapped(path, (len(images), SIDE, SIDE, 3), torch.uint8, DELETE)
 
 
-def _small(images: ImageDataset, begun: int) -> Iterator[Tensor]:
-    """Batches of small pictures after the first `begun`."""
-    batches = Batches(images, images.size, BATCH)
-    batches.load_state_dict({"epoch": 0, "seen": begun})
-    for batch in batches:
-        yield shrink(batch.images[batch.rows])
-
-
-def _alike(part: Part, first: int, second: int, correlation: float, mirrored: bool) -> DuplicateGroup:
-    image, other = (first, second) if part.others is not None else (second, first)
-    return DuplicateGroup(part, image, other, correlation, mirrored)
-
-
-def _ids(part: Part, found: list[DuplicateGroup]) -> list[str]:
-    """The pictures of a part to leave out, in its order."""
+def _left_out(part: Part, found: list[Duplicate]) -> list[str]:
+    """The images of a part to leave out, in its order."""
     return [part.images.ids[row] for row in sorted({pair.image for pair in found if pair.part is part})]
-
-
-def _listed(pair: DuplicateGroup) -> dict[str, Any]:
-    part = pair.part
-    return {
-        "split": part.split,
-        "image": part.images.ids[pair.image],
-        "with": part.name,
-        "other": part.second.ids[pair.other],
-        "correlation": pair.correlation,
-        "mirrored": pair.mirrored,
-    }
-
-
-def _drawable(pair: DuplicateGroup) -> AlikePair:
-    part = pair.part
-    return AlikePair(
-        pair.correlation,
-        pair.mirrored,
-        (part.images.read(pair.image), part.second.read(pair.other)),
-        (part.images.ids[pair.image], part.second.ids[pair.other]),
-    )

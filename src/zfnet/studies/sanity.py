@@ -1,11 +1,12 @@
-"""What a projection can and cannot claim (Adebayo et al. 2018), on a net's own units, and where it points.
+"""What a projection can and cannot claim (Adebayo et al. 2018), on a network's own units, and where it points.
 
     python analyze.py analysis=sanity ckpt=outputs/train/demo/checkpoints/last.ckpt
 
-The strongest pictures of some maps again with the layers below shuffled one after another, from another map and
-with another image's switches: `sanity.png` shows them above one another, with how similar they stay. Where the
-data set knows masks, or `boxes=` a csv, methods are asked where the object is (zfnet.studies.pointing): deconvnet,
-guided backpropagation, gradient and occlusion, beside the image's centre and chance. `sanity.json`.
+Projects the strongest images of some channels again: with the layers below shuffled one after another, from
+another channel, and with another image's switches. `sanity.png` shows the projections above one another, with
+how similar they stay. Where the data set knows masks, or `boxes=` names a csv, the methods of
+zfnet.analysis.localization are compared: deconvnet, guided backpropagation, gradient and occlusion, beside the
+image's center and chance. `sanity.json` has the numbers.
 """
 
 import logging
@@ -18,93 +19,89 @@ from typing import Any
 from torch import Tensor
 
 from zfnet.analysis.sanity import sanity_checks, similarity
-from zfnet.deconv import Deconvnet, Unit, default_layers, top_activations
+from zfnet.deconv import Deconvnet, Unit, top_activations
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
+from zfnet.studies import Analysis
+from zfnet.studies.annotations import localization_scores, object_masks
 from zfnet.studies.json_output import write_json
-from zfnet.studies.objects import object_masks
-from zfnet.studies.pointing import localization_scores
-from zfnet.studies.top_activations import chosen_maps
+from zfnet.studies.top_activations import choose
 from zfnet.validation import Count, Seed, Whole
 from zfnet.viz import save_png
 from zfnet.viz.sanity import Located, Row, sanity_sheet
 
 log = logging.getLogger(__name__)
 
-SHOWN = 8  # maps in the figure
-OTHERS = {"other map": "other map", "other image": "other image", "both": "other map and image"}
+SHOWN = 8  # channels in the figure
+OTHERS = {"other map": "other channel", "other image": "other image", "both": "other channel and image"}
 
 
 @dataclass
 class Checked:
-    """Units, what they see, and their pictures by the name of the check."""
+    """N units, the patches (N, 3, h, w) in [0, 1] that they see, and their projections by check."""
 
     units: list[Unit]
-    images: list[int]  # indices of their images
-    patches: Tensor  # (N, 3, h, w) in [0, 1]
-    pictures: dict[str, Tensor]  # (N, 3, h, w)
+    patches: Tensor
+    projections: dict[str, Tensor]
 
 
-def study(
-    subject: ModelOnData,
-    folder: Path,
-    layer: str | None,
-    maps: Count | Sequence[Whole],
-    k: Count,
-    images: Count,
-    located: str | None,
-    boxes: str | None,
-    seed: Seed,
-) -> None:
-    """Both halves, a figure and the numbers."""
-    layer = layer or default_layers(subject.net, subject.inputs([0]))[-1]
-    masks = object_masks(subject, boxes, images)
-    checked = _checked(subject, layer, maps, k, seed)
-    similar = _similar(checked)
-    for name, label in labels(similar).items():
-        if math.isnan(similar[name]["cosine"]):
-            log.info("%s: nothing in common with the original can be told, its pictures are 0", label)
+@dataclass
+class Sanity(Analysis):
+    """The sanity checks, and localization; see conf/analysis/sanity.yaml for the fields."""
+
+    layer: str | None
+    channels: Count | Sequence[Whole]
+    k: Count
+    images: Count
+    located: str | None
+    boxes: str | None
+    seed: Seed
+    takes = "model"
+
+    def run(self, model: ModelOnData, folder: Path) -> None:
+        layer = self.layer or model.default_layers()[-1]
+        masks = object_masks(model, self.boxes, self.images)
+        checked = self._check(model, layer)
+        similar = _similarities(checked.projections)
+        for name, label in labels(similar).items():
+            numbers = similar[name]
+            if math.isnan(numbers["cosine"]):
+                log.info("%s: cannot be compared with the original, its projections are 0", label)
+            else:
+                log.info("%s: cosine %.2f, rank correlation %.2f with the original", label, *numbers.values())
+        scores = localization_scores(model, self.located, layer, masks) if masks else {}
+        for name, numbers in scores.get("methods", {}).items():
+            shares = (100 * share for share in numbers.values())
+            log.info("%s: points at the object %.0f %%, energy %.0f %%", name, *shares)
+        result = {"layer": layer, "similarity": similar, "localisation": scores}
+        write_json(result, folder / "sanity.json", indent=1)
+        save_png(_sheet(layer, checked, similar, scores), folder / "sanity.png")
+
+    def _check(self, model: ModelOnData, layer: str) -> Checked:
+        """The k strongest units of each channel, and every check of them."""
+        count = len(model.images)
+        top = top_activations(model.net, model.batches(), [layer], self.k, total=count)[layer]
+        live = (top.values[:, 0] > 0).nonzero()[:, 0].tolist()
+        if isinstance(self.channels, int):
+            chosen = [live[i] for i in choose(self.channels, len(live), "channels", layer)]
         else:
-            log.info(
-                "%s: cosine %.2f, rank correlation %.2f with the original", label, *similar[name].values()
-            )
-    where = localization_scores(subject, located, layer, masks) if masks else {}
-    for name, numbers in where.get("methods", {}).items():
-        shares = (100 * share for share in numbers.values())
-        log.info("%s: points at the object %.0f %%, energy %.0f %%", name, *shares)
-    result = {"layer": layer, "similarity": similar, "localisation": where}
-    write_json(result, folder / "sanity.json", indent=1)
-    save_png(_sheet(layer, checked, similar, where), folder / "sanity.png")
-
-
-def _checked(subject: ModelOnData, layer: str, maps: int | Sequence[int], k: int, seed: int) -> Checked:
-    """The k strongest units of each map, and every check of them."""
-    top = top_activations(subject.net, subject.batches(), [layer], k, total=len(subject.images))[layer]
-    live = (top.values[:, 0] > 0).nonzero()[:, 0].tolist()
-    if isinstance(maps, int):
-        chosen = [live[i] for i in chosen_maps(maps, len(live), layer)]
-    else:
-        chosen = [map for map in chosen_maps(maps, len(top.values), layer) if map in live]
-    if not chosen:
-        raise InputError(
-            f"no picture excites the maps of {layer} that are asked for: there is nothing to check"
-        )
-    found = [(map, rank) for map in chosen for rank in range(k) if top.values[map, rank] > 0]
-    indices = [int(top.images[at]) for at in found]
-    units = [Unit(i, at[0], int(top.y[at]), int(top.x[at])) for i, at in enumerate(found)]
-    count = len(top.values)
-    others = {map: chosen[(i + 1) % len(chosen)] for i, map in enumerate(chosen)}
-    if len(chosen) == 1:
-        others = {chosen[0]: next((map for map in live if map != chosen[0]), (chosen[0] + 1) % count)}
-    images = subject.inputs(indices)
-    elsewhere = subject.inputs([_another(indices, i, len(subject.images)) for i in range(len(indices))])
-    pictures = sanity_checks(
-        subject.net, images, elsewhere, layer, units, [others[unit.channel] for unit in units], seed
-    )
-    patches = (
-        Deconvnet(subject.net).patches(images, layer, units).of(subject.pixels(indices), units, fill=0.5)
-    )
-    return Checked(units, indices, patches, pictures)
+            chosen = [c for c in choose(self.channels, len(top.values), "channels", layer) if c in live]
+        if not chosen:
+            raise InputError(f"no image activates the chosen channels of {layer}: there is nothing to check")
+        others = dict(zip(chosen, [*chosen[1:], chosen[0]], strict=True))
+        if len(chosen) == 1:
+            another = (each for each in live if each != chosen[0])
+            others = {chosen[0]: next(another, (chosen[0] + 1) % len(top.values))}
+        places = [(channel, rank) for channel in chosen for rank in range(self.k)]
+        places = [at for at in places if top.values[at] > 0]
+        indices = [int(top.images[at]) for at in places]
+        units = [Unit(i, at[0], int(top.y[at]), int(top.x[at])) for i, at in enumerate(places)]
+        images = model.inputs(indices)
+        elsewhere = model.inputs([_another(indices, i, count) for i in range(len(indices))])
+        channels = [others[unit.channel] for unit in units]
+        projections = sanity_checks(model.net, images, elsewhere, layer, units, channels, self.seed)
+        patches = Deconvnet(model.net).patches(images, layer, units)
+        return Checked(units, patches.of(model.pixels(indices), units, fill=0.5), projections)
 
 
 def _another(indices: list[int], i: int, count: int) -> int:
@@ -113,41 +110,39 @@ def _another(indices: list[int], i: int, count: int) -> int:
     return next((index for index in following if index != indices[i]), (indices[i] + 1) % count)
 
 
-def _similar(checked: Checked) -> dict[str, dict[str, float]]:
+def _similarities(projections: dict[str, Tensor]) -> dict[str, dict[str, float]]:
     """Mean similarities with the original, by check; those of "both" are chance's."""
-    original = checked.pictures["original"]
     result = {}
-    for name, pictures in checked.pictures.items():
-        cosines, ranks = similarity(original, pictures)
+    for name, each in projections.items():
+        cosines, ranks = similarity(projections["original"], each)
         result[name] = {"cosine": cosines.nanmean().item(), "rank": ranks.nanmean().item()}
     return result
 
 
 def _sheet(
-    layer: str, checked: Checked, similar: dict[str, dict[str, float]], where: dict[str, Any]
+    layer: str, checked: Checked, similar: dict[str, dict[str, float]], scores: dict[str, Any]
 ) -> Tensor:
-    """Of each map a panel of all its pictures, and the numbers."""
-    maps = [unit.channel for unit in checked.units]
-    shown = list(dict.fromkeys(maps))[:SHOWN]
-    columns = [[i for i, map in enumerate(maps) if map == each] for each in shown]
+    """A column for each channel with a panel of its projections by check, and the numbers."""
+    channels = [unit.channel for unit in checked.units]
+    shown = list(dict.fromkeys(channels))[:SHOWN]
+    columns = [[i for i, each in enumerate(channels) if each == channel] for channel in shown]
     rows = [
         Row(
             label,
-            [checked.pictures[name][own] for own in columns],
+            [checked.projections[name][own] for own in columns],
             (similar[name]["cosine"], similar[name]["rank"]),
             name not in OTHERS,
         )
-        for name, label in labels(checked.pictures).items()
+        for name, label in labels(checked.projections).items()
     ]
     located = None
-    if where:
-        shares = [
-            [100 * each[measure] for each in where["methods"].values()] for measure in ("pointing", "energy")
-        ]
-        located = Located(f"{where['unit']}, {where['images']} images", list(where["methods"]), *shares)
-    title = f"{layer}: what stays of a projection when the net, the unit or the image is another"
+    if scores:
+        methods = scores["methods"]
+        pointing, energy = ([100 * each[key] for each in methods.values()] for key in ("pointing", "energy"))
+        located = Located(f"{scores['unit']}, {scores['images']} images", list(methods), pointing, energy)
+    title = f"{layer}: what stays of a projection when the network, the unit or the image is another"
     patches = [checked.patches[own] for own in columns]
-    return sanity_sheet(title, [f"map {map}" for map in shown], patches, rows, located)
+    return sanity_sheet(title, [f"channel {channel}" for channel in shown], patches, rows, located)
 
 
 def labels(checks: Iterable[str]) -> dict[str, str]:

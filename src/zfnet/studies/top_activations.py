@@ -1,24 +1,23 @@
-"""Figure 2: the nine images that excite a feature map most, each projected back to pixels beside its patch.
+"""Figure 2: the nine images that activate a channel most, each projected back to pixels beside its patch.
 
     python analyze.py analysis=top_activations ckpt=outputs/train/demo/checkpoints/last.ckpt
 
-For each layer a sheet of some maps, `<layer>.png`; for all maps of all layers `top_activations.json`: image ids,
-places and values. Where the data set knows the objects' masks, also how much of the projections' energy falls
-on them. A search that is stopped goes on with resume=true.
+`<layer>.png` shows some channels of a layer. `top_activations.json` has the image ids, places and values
+of all channels of all layers and, where the data set knows the objects' masks, how much of the
+projections' energy falls on them. Safe to interrupt: resume=true continues the search.
 """
 
 import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zfnet.analysis.localisation import energy_inside
+from zfnet.analysis.localization import energy_inside
 from zfnet.deconv import (
     Deconvnet,
     ImageBatch,
@@ -26,28 +25,27 @@ from zfnet.deconv import (
     Top,
     TopActivations,
     Unit,
-    default_layers,
     random_subset,
     top_activations,
 )
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.progress import progress_bar
+from zfnet.studies import Analysis
+from zfnet.studies.annotations import has_annotations, object_of
 from zfnet.studies.json_output import write_json
-from zfnet.studies.objects import knows_objects, object_of
-from zfnet.studies.resuming import load_progress, save_progress
+from zfnet.studies.progress_file import ProgressFile
 from zfnet.validation import Count, Whole
 from zfnet.viz import FeaturePanel, feature_sheet, save_png
 
 log = logging.getLogger(__name__)
 
-SAVED_EVERY = 60  # seconds of search that a kill may cost
-LOTS = 20  # times that chance is drawn
+RANDOM_PLACES = 20  # for each projection, to measure the energy on the object by chance
 
 
 @dataclass
 class TopPatches:
-    """A map's best pictures, by index, and what the deconvnet shows in each."""
+    """A channel's strongest images, by index, and what the deconvnet shows in each."""
 
     channel: int
     images: list[int]
@@ -55,159 +53,160 @@ class TopPatches:
     patches: Patches
 
 
-def study(
-    subject: ModelOnData, folder: Path, layers: Sequence[str] | None, maps: Count | Sequence[Whole], k: Count
-) -> None:
-    """Searches the subject's pictures and writes the sheets and the numbers into `folder`."""
-    layers = list(layers) if layers else default_layers(subject.net, subject.inputs([0]))
-    top = _searched(subject, folder / "search.pt", layers, k)
-    chosen = {layer: chosen_maps(maps, len(top[layer].values), layer) for layer in layers}
-    deconv, results = Deconvnet(subject.net), {}
-    with progress_bar() as bar:
-        task = bar.add_task("", total=k * sum(map(len, chosen.values())))
-        for layer in layers:
-            drawn = []
-            for number in chosen[layer]:
-                drawn.append(top_patches(subject, deconv, layer, number, top[layer]))
-                bar.update(task, advance=k)
-            filters = deconv.filters(layer, subject.crop)
-            panels = [
-                _panel(subject, each, None if filters is None else filters[each.channel]) for each in drawn
-            ]
-            save_png(
-                feature_sheet(_title(subject, deconv, layer, k, len(drawn)), panels), folder / f"{layer}.png"
-            )
-            on_objects = _on_objects(subject, deconv, layer, drawn) if knows_objects(subject) else {}
-            results[layer] = {"maps": _entries(subject, deconv, layer, top[layer]), **on_objects}
-    write_json({"searched": top.seen, "k": k, "layers": results}, folder / "top_activations.json")
-    (folder / "search.pt").unlink(missing_ok=True)
+@dataclass
+class TopActivationSearch(Analysis):
+    """Searches the split; see conf/analysis/top_activations.yaml for the fields."""
 
+    layers: Sequence[str] | None
+    channels: Count | Sequence[Whole]
+    k: Count
+    takes = "model"
 
-def top_patches(subject: ModelOnData, deconv: Deconvnet, layer: str, number: int, top: Top) -> TopPatches:
-    """Map `number` of a layer, with its best pictures projected."""
-    row = top.of(torch.tensor([number]))
-    images, ys, xs = (part[0].tolist() for part in (row.images, row.y, row.x))
-    units = [
-        Unit(rank, number, y, x) for rank, (y, x) in enumerate(zip(ys, xs, strict=True)) if images[rank] >= 0
-    ]
-    images = images[: len(units)]
-    return TopPatches(number, images, units, deconv.patches(subject.inputs(images), layer, units))
+    def run(self, model: ModelOnData, folder: Path) -> None:
+        layers = list(self.layers or model.default_layers())
+        file = ProgressFile(folder / "search.pt", {**model.fingerprint(), "layers": layers, "k": self.k})
+        top = search(model, file, layers, self.k)
+        chosen = {layer: choose(self.channels, len(top[layer].values), "channels", layer) for layer in layers}
+        deconv, results = Deconvnet(model.net), dict[str, dict[str, Any]]()
+        with progress_bar() as bar:
+            task = bar.add_task("", total=self.k * sum(map(len, chosen.values())))
+            for layer in layers:
+                found = []
+                for channel in chosen[layer]:
+                    found.append(top_patches(model, deconv, layer, channel, top[layer]))
+                    bar.update(task, advance=self.k)
+                title = self._title(model, deconv, layer, len(found))
+                save_png(feature_sheet(title, _panels(model, deconv, layer, found)), folder / f"{layer}.png")
+                results[layer] = {"maps": _entries(model, deconv, layer, top[layer])}
+                if has_annotations(model):
+                    results[layer] |= _energy_on_objects(model, deconv, layer, found)
+        result = {"searched": top.seen, "k": self.k, "layers": results}
+        write_json(result, folder / "top_activations.json")
+        file.delete()
 
-
-def _panel(subject: ModelOnData, each: TopPatches, filter: Tensor | None) -> FeaturePanel:
-    pixels = each.patches.of(subject.pixels(each.images), each.units, fill=0.5)
-    return FeaturePanel(each.channel, each.patches.pictures.cpu(), pixels, each.patches.values.cpu(), filter)
-
-
-def _title(subject: ModelOnData, deconv: Deconvnet, layer: str, k: int, maps: int) -> str:
-    window = deconv.window(layer, Unit(0, 0), subject.crop)
-    field = f"{window.bottom - window.top} x {window.right - window.left}"
-    pictures = f"{len(subject.images):,} pictures of {subject.source.name}"
-    return f"{layer}: the {k} strongest activations of {maps} maps among {pictures}; units see {field} pixels"
-
-
-def _entries(subject: ModelOnData, deconv: Deconvnet, layer: str, top: Top) -> list[list[dict[str, Any]]]:
-    """For each map its best pictures: image id, place in the map, activation, and the pixels that the unit sees."""
-    result = []
-    for number in range(len(top.values)):
-        row = zip(*(part[number].tolist() for part in (top.images, top.y, top.x, top.values)), strict=True)
-        result.append(
-            [
-                {
-                    "image": subject.images.ids[image],
-                    "y": y,
-                    "x": x,
-                    "value": value,
-                    "window": deconv.window(layer, Unit(0, number, y, x), subject.crop),
-                }
-                for image, y, x, value in row
-                if image >= 0
-            ]
+    def _title(self, model: ModelOnData, deconv: Deconvnet, layer: str, channels: int) -> str:
+        window = deconv.window(layer, Unit(0, 0), model.crop)
+        field = f"{window.bottom - window.top} x {window.right - window.left}"
+        return (
+            f"{layer}: the {self.k} strongest activations of {channels} channels among "
+            f"{len(model.images):,} images of {model.source.name}; units see {field} pixels"
         )
-    return result
 
 
-def _on_objects(
-    subject: ModelOnData, deconv: Deconvnet, layer: str, drawn: list[TopPatches]
-) -> dict[str, float]:
-    """The mean share of the projections' energy on the pictures' objects, and moved to random units."""
-    units = [unit for each in drawn for unit in each.units]
-    masks = torch.stack([object_of(subject, image).mask for each in drawn for image in each.images])
-    pictures = torch.cat([each.patches.pictures for each in drawn]).cpu()
-    starts = torch.tensor([window[:2] for each in drawn for window in each.patches.windows])
-    on = energy_inside(pictures, starts, masks)
-    _, rows, columns = deconv.units(layer, subject.crop)
-    every = [
-        deconv.window(layer, Unit(0, 0, y, x), subject.crop)[:2] for y in range(rows) for x in range(columns)
-    ]
-    own = torch.tensor([every[unit.y * columns + unit.x] for unit in units])
-    drawn_by_lot = torch.randint(len(every), (LOTS, len(units)), generator=torch.Generator().manual_seed(0))
-    moved = torch.tensor(every)[drawn_by_lot] - own + starts  # (LOTS, N, 2)
-    chance = torch.stack([energy_inside(pictures, places, masks) for places in moved])
-    shares = {"energy_on_object": on.nanmean().item(), "energy_by_chance": chance.nanmean().item()}
-    log.info(
-        "%s: %.0f %% of the energy on the object, %.0f %% by chance",
-        layer,
-        *(100 * s for s in shares.values()),
-    )
-    return shares
+def choose(wanted: int | Sequence[int], count: int, key: str, owner: str) -> list[int]:
+    """Numbers of channels or images.
+
+    Args:
+        wanted: How many, a random sample that is always the same, or which.
+        count: How many there are.
+        key: What `wanted` is called in messages.
+        owner: What they are of, in messages.
+
+    Raises:
+        InputError: One of the numbers does not exist.
+    """
+    if isinstance(wanted, int):
+        return random_subset(count, wanted).tolist()
+    if beyond := [number for number in wanted if not 0 <= number < count]:
+        raise InputError(f"{key}={list(wanted)}: {owner} has {key} 0 to {count - 1}, no {beyond[0]}")
+    return list(wanted)
 
 
-def chosen_maps(maps: int | Sequence[int], count: int, layer: str) -> list[int]:
-    """Which of `count` maps to draw: those named, or so many at random, the same every time."""
-    if isinstance(maps, int):
-        if maps < 1:
-            raise InputError(f"maps={maps}: at least one map must be drawn")
-        return random_subset(count, maps).tolist()
-    if beyond := [map for map in maps if not 0 <= map < count]:
-        raise InputError(f"maps={list(maps)}: {layer} has maps 0 to {count - 1}, no {beyond[0]}")
-    return list(maps)
-
-
-def _searched(subject: ModelOnData, path: Path, layers: list[str], k: int) -> TopActivations:
-    """The search over all pictures, going on from `path` if it was stopped."""
-    fingerprint = {**subject.fingerprint(), "layers": layers, "k": k}
-    top = load_progress(path, fingerprint, partial(_restored, layers, k, len(subject.images)))
-    if top is None:
-        top = TopActivations(layers, k)
-    else:
-        log.info("going on after %d of %d pictures", top.seen, len(subject.images))
-    start = time.monotonic()
-    saved = start
+def search(model: ModelOnData, file: ProgressFile, layers: list[str], k: int) -> TopActivations:
+    """The k strongest activations of each channel among all images. Continues what `file` holds."""
+    top, start = TopActivations(layers, k), time.monotonic()
+    if file.load(lambda state: _restore(top, state, len(model.images))):
+        log.info("continuing after %d of %d images", top.seen, len(model.images))
 
     def batches() -> Iterator[ImageBatch]:
-        nonlocal saved
-        for batch in subject.batches(top.seen):
+        for batch in model.batches(top.seen):
             yield batch
-            if time.monotonic() - saved > SAVED_EVERY:
-                save_progress(path, fingerprint, top.state_dict())
-                saved = time.monotonic()
+            if file.is_due:
+                file.save(top.state_dict())
 
-    top_activations(subject.net, batches(), layers, k, top, total=len(subject.images))
-    log.info("searched %d pictures in %.1f s", top.seen, time.monotonic() - start)
+    top_activations(model.net, batches(), layers, k, top, total=len(model.images))
+    log.info("searched %d images in %.1f s", top.seen, time.monotonic() - start)
     return top
 
 
-def _restored(layers: list[str], k: int, count: int, state: Any) -> TopActivations:
-    """A search that was stopped; ValueError where it is none of `count` pictures."""
-    if set(state["tops"]) != set(layers):
+def _restore(top: TopActivations, state: Any, count: int) -> bool:
+    """Loads an interrupted search; ValueError where it is none of `count` images."""
+    if set(state["tops"]) != set(top.layers):
         raise ValueError(f"it has the layers {', '.join(state['tops'])}")
-    top = TopActivations(layers, k)
     top.load_state_dict(state)
     if type(top.seen) is not int or not 0 < top.seen <= count:
-        raise ValueError(f"seen={top.seen} of {count} pictures")
-    for layer in layers:
+        raise ValueError(f"seen={top.seen} of {count} images")
+    for layer in top.layers:
         values, *places = vars(top[layer]).values()
-        if (
-            values.dim() != 2
-            or values.shape[1] != k
-            or not values.is_floating_point()
-            or values.isnan().any()
-        ):
+        if values.dim() != 2 or values.shape[1] != top.k or not values.is_floating_point():
             raise ValueError(f"the values of {layer} are {values.dtype}, {tuple(values.shape)}")
+        if values.isnan().any():
+            raise ValueError(f"the values of {layer} are not all numbers")
         for each in places:
             if each.shape != values.shape or each.dtype != torch.int64 or each.min() < -1:
                 raise ValueError(f"the places of {layer} are {each.dtype}, {tuple(each.shape)}")
         if top[layer].images.max() >= top.seen:
-            raise ValueError(f"{layer} has pictures beyond {top.seen}")
-    return top
+            raise ValueError(f"{layer} has images beyond {top.seen}")
+    return True
+
+
+def top_patches(model: ModelOnData, deconv: Deconvnet, layer: str, channel: int, top: Top) -> TopPatches:
+    """A channel of a layer, with its strongest images projected."""
+    images = [image for image in top.images[channel].tolist() if image >= 0]  # -1: fewer than k
+    ys, xs = (part[channel, : len(images)].tolist() for part in (top.y, top.x))
+    units = [Unit(i, channel, y, x) for i, (y, x) in enumerate(zip(ys, xs, strict=True))]
+    return TopPatches(channel, images, units, deconv.patches(model.inputs(images), layer, units))
+
+
+def _panels(model: ModelOnData, deconv: Deconvnet, layer: str, found: list[TopPatches]) -> list[FeaturePanel]:
+    filters = deconv.filters(layer, model.crop)
+    return [
+        FeaturePanel(
+            each.channel,
+            each.patches.pictures.cpu(),
+            each.patches.of(model.pixels(each.images), each.units, fill=0.5),
+            each.patches.values.cpu(),
+            None if filters is None else filters[each.channel],
+        )
+        for each in found
+    ]
+
+
+def _entries(model: ModelOnData, deconv: Deconvnet, layer: str, top: Top) -> list[list[dict[str, Any]]]:
+    """For each channel its strongest images: id, place, activation, and the pixels that the unit sees."""
+
+    def entry(channel: int, image: int, y: int, x: int, value: float) -> dict[str, Any]:
+        window = deconv.window(layer, Unit(0, channel, y, x), model.crop)
+        return {"image": model.images.ids[image], "y": y, "x": x, "value": value, "window": window}
+
+    lists = zip(*(part.tolist() for part in (top.images, top.y, top.x, top.values)), strict=True)
+    return [
+        [entry(channel, *each) for each in zip(*parts, strict=True) if each[0] >= 0]
+        for channel, parts in enumerate(lists)
+    ]
+
+
+def _energy_on_objects(
+    model: ModelOnData, deconv: Deconvnet, layer: str, found: list[TopPatches]
+) -> dict[str, float]:
+    """The mean share of the projections' energy on the objects, and of the same moved to random units."""
+    units = [unit for each in found for unit in each.units]
+    masks = torch.stack([object_of(model, image).mask for each in found for image in each.images])
+    projections = torch.cat([each.patches.pictures for each in found]).cpu()
+    starts = torch.tensor([window[:2] for each in found for window in each.patches.windows])
+    _, rows, columns = deconv.units(layer, model.crop)
+    corners = torch.tensor(
+        [deconv.window(layer, Unit(0, 0, y, x), model.crop)[:2] for y in range(rows) for x in range(columns)]
+    )
+    own = corners[[unit.y * columns + unit.x for unit in units]]
+    size = (RANDOM_PLACES, len(units))
+    sample = torch.randint(len(corners), size, generator=torch.Generator().manual_seed(0))
+    moved = corners[sample] - own + starts  # (RANDOM_PLACES, N, 2)
+
+    def share(places: Tensor) -> Tensor:
+        return energy_inside(projections, places, masks)
+
+    on = share(starts).nanmean().item()
+    chance = torch.stack([share(places) for places in moved]).nanmean().item()
+    log.info("%s: %.0f %% of the energy on the object, %.0f %% by chance", layer, 100 * on, 100 * chance)
+    return {"energy_on_object": on, "energy_by_chance": chance}

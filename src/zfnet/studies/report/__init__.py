@@ -1,5 +1,5 @@
 """The report: every table and figure found in runs, beside the paper's numbers."""
 
-from zfnet.studies.report.build import study
+from zfnet.studies.report.build import RunReport
 
-__all__ = ["study"]
+__all__ = ["RunReport"]

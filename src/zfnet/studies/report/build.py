@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from zfnet.io import save
+from zfnet.studies import Analysis
 from zfnet.studies.report import ablations, correspondence, imagenet, layers, transfer, voc
 from zfnet.studies.report.comparison import Comparison
 from zfnet.studies.report.discovery import find_runs
@@ -66,22 +67,24 @@ class Report:
     sections: Sequence[Section]
 
 
-def study(runs: Sequence[str], folder: Path) -> None:
-    """Writes the report.
+@dataclass
+class RunReport(Analysis):
+    """Writes report.html, report.md and their images."""
 
-    Args:
-        runs: folders. Everything below them is reported.
-        folder: gets report.html, report.md and the images.
+    takes = "runs"
 
-    Raises:
-        InputError: a folder does not exist, or there is no run below any of them.
-    """
-    index = find_runs(runs)
-    report = build_report(index, runs, folder)
-    for name in ("report.html", "report.md"):
-        save(folder / name, render(report, name, images=IMAGES).encode())
-    counts = len(index.runs), len(index.sweeps), len(index.problems)
-    log.info("%d runs, %d sweeps; %d that cannot be read", *counts)
+    def run(self, runs: Sequence[str], folder: Path) -> None:
+        """Reports everything below the folders `runs`.
+
+        Raises:
+            InputError: a folder does not exist, or there is no run below any of them.
+        """
+        index = find_runs(runs)
+        report = build_report(index, runs, folder)
+        for name in ("report.html", "report.md"):
+            save(folder / name, render(report, name, images=IMAGES).encode())
+        counts = len(index.runs), len(index.sweeps), len(index.problems)
+        log.info("%d runs, %d sweeps; %d that cannot be read", *counts)
 
 
 def build_report(index: RunIndex, folders: Sequence[str], folder: Path) -> Report:

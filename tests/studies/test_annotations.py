@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from zfnet.errors import InputError
-from zfnet.studies.objects import read_boxes
+from zfnet.studies.annotations import read_boxes
 
 
 def test_boxes(tmp_path: Path) -> None:

@@ -1,15 +1,16 @@
-"""Where does a method point? Saliency methods asked where the object is, against the truth.
+"""Do projections and saliency maps lie on the object? Measured against masks of the objects.
 
-The pointing game (Zhang et al. 2016) asks whether the largest value of a smoothed map lies on the object, within a
-tolerance; localisation.energy_inside says how much of the map does. METHODS holds who is asked; another is a line:
+The pointing game (Zhang et al. 2016) asks whether the largest value of a smoothed map lies on the object,
+within a tolerance. The energy of an image is the sum of its squares; `energy_inside` is the fraction of it
+inside a mask. METHODS holds the methods that are compared:
 
     deconvnet, guided, gradient    |R| of the unit's projection, which starts with 1
-    occlusion                      how much a unit of the logits falls under a grey square there (Figure 7); of other
-                                   layers the sum of the unit's map, for a sweep knows maps and not their places
-    centre                         no method: whoever points at the middle of a photograph is often right
+    occlusion                      how much a logit falls under a gray square there (Figure 7); of other
+                                   layers, the sum of the unit's channel: a sweep keeps no single units
+    centre                         a baseline: the object is often in the middle of a photograph
 
-    maps = METHODS["guided"](model, images, "fc8", [Unit(0, 7), Unit(1, 3)])     # (N, H, W), a map for each unit
-    pointing(maps, masks, sigma=2, tolerance=3)                                  # bool (N,)
+    maps = METHODS["guided"](model, images, "fc8", [Unit(0, 7), Unit(1, 3)])  # (N, H, W), a map for each unit
+    pointing(maps, masks, sigma=2, tolerance=3)                               # bool (N,)
 """
 
 from collections.abc import Callable, Sequence
@@ -29,23 +30,23 @@ COVERED = 50 / 224  # of the image's side: the paper's square, which moves by ha
 
 
 def saliency(model: nn.Module, images: Tensor, layer: str, units: Sequence[Unit], relu: str) -> Tensor:
-    """|R| (N, H, W) of a projection that starts with 1."""
+    """|R| (N, H, W) of projections that start with 1."""
     return magnitude(force_activation(model, images, relu).project(images, layer, units))
 
 
 def occlusion_map(model: nn.Module, images: Tensor, layer: str, units: Sequence[Unit]) -> Tensor:
-    """What each unit, or its map, loses where a square covers its image; 0 where it gains."""
+    """What each unit, or its channel, loses where a square covers its image; 0 where it gains: (N, H, W)."""
     size = max(1, round(COVERED * min(images.shape[2:])))
     sweep = occlusion_sweep(model, images, size=size, stride=max(1, size // 2), layer=layer)
     assert sweep.activity is not None
     assert sweep.clean_activity is not None
-    which, maps = [unit.image for unit in units], [unit.channel for unit in units]
-    lost = sweep.clean_activity[which, maps, None, None] - sweep.activity[which, :, :, maps]
+    which, channels = [unit.image for unit in units], [unit.channel for unit in units]
+    lost = sweep.clean_activity[which, channels, None, None] - sweep.activity[which, :, :, channels]
     return sweep.over_pixels(lost.clamp(min=0))
 
 
 def centre(_: nn.Module, images: Tensor, __: str, units: Sequence[Unit]) -> Tensor:
-    """No method: a Gaussian at the image's centre, σ a quarter of its side, whatever the net."""
+    """A Gaussian at the image's center, σ a quarter of its side, whatever the network: (N, H, W)."""
     y, x = (((torch.arange(n) - (n - 1) / 2) / (n / 4)).square() for n in images.shape[2:])
     return torch.exp(-(y[:, None] + x) / 2).expand(len(units), -1, -1)
 
@@ -69,16 +70,23 @@ def smooth(maps: Tensor, sigma: float) -> Tensor:
 
 
 def dilate(masks: Tensor, tolerance: int) -> Tensor:
-    """What lies within `tolerance` pixels of masks, bool (N, H, W)."""
+    """The pixels within `tolerance` pixels of masks, bool (N, H, W)."""
     span = torch.arange(-tolerance, tolerance + 1)
     disc = (span[:, None] ** 2 + span**2 <= tolerance**2).float()
     return F.conv2d(masks[:, None].float(), disc[None, None], padding=tolerance)[:, 0] > 0.5
 
 
 def pointing(maps: Tensor, masks: Tensor, sigma: float, tolerance: int) -> Tensor:
-    """Whether each smoothed map (N, H, W) is largest within `tolerance` pixels of its mask: bool (N,).
+    """Whether each smoothed map is largest on its object. A map that is 0 everywhere is not.
 
-    A map that is 0 everywhere points at nothing.
+    Args:
+        maps: (N, H, W).
+        masks: bool (N, H, W).
+        sigma: Of the smoothing, in pixels.
+        tolerance: Pixels by which the largest value may miss the mask.
+
+    Returns:
+        bool (N,).
     """
     maps = smooth(maps.cpu(), sigma)
     places = maps.flatten(1).argmax(1)
@@ -86,8 +94,31 @@ def pointing(maps: Tensor, masks: Tensor, sigma: float, tolerance: int) -> Tenso
     return hits & (maps.flatten(1).amax(1) > 0)
 
 
-def strongest(model: nn.Module, images: Tensor, layer: str) -> list[Unit]:
-    """The unit of `layer` that each image (B, 3, H, W) excites most."""
+def energy_inside(projections: Tensor, starts: Tensor, masks: Tensor) -> Tensor:
+    """The fraction of each projection's energy inside its mask, of what lies within the image.
+
+    Args:
+        projections: (N, C, h, w). They may reach beyond the border of their images.
+        starts: (N, 2), the row and column of each one's first pixel in its image.
+        masks: bool (N, H, W).
+
+    Returns:
+        (N,) in [0, 1]; NaN where there is no energy.
+    """
+    energy = projections.square().sum(1)  # (N, h, w)
+    height, width = energy.shape[1:]
+    y = starts[:, 0, None] + torch.arange(height)  # (N, h)
+    x = starts[:, 1, None] + torch.arange(width)
+    rows, columns = masks.shape[1:]
+    exists = ((y >= 0) & (y < rows))[:, :, None] & ((x >= 0) & (x < columns))[:, None, :]
+    which = torch.arange(len(masks))[:, None, None]
+    on = masks[which, y.clamp(0, rows - 1)[:, :, None], x.clamp(0, columns - 1)[:, None, :]]  # (N, h, w)
+    energy = energy * exists
+    return (energy * on).sum((1, 2)) / energy.sum((1, 2))
+
+
+def strongest_units(model: nn.Module, images: Tensor, layer: str) -> list[Unit]:
+    """The unit of a layer that each image (B, 3, H, W) activates most."""
     units: list[Unit] = []
 
     def read(_: str, values: Tensor) -> bool:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from zfnet.analysis.localization import METHODS, dilate, pointing, strongest_units
 from zfnet.analysis.occlusion.sweep import occlusion_sweep
-from zfnet.analysis.pointing import METHODS, dilate, pointing, strongest
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.errors import InputError
 from zfnet.models import ConvNet
@@ -13,13 +13,13 @@ LAYER, SIDE = "conv3", 48
 
 
 def test_the_strongest_unit(net: ConvNet, images: torch.Tensor) -> None:
-    units = strongest(net, images, LAYER)
+    units = strongest_units(net, images, LAYER)
     values = net[:3](images)
     for i, unit in enumerate(units):
         assert unit.image == i
         assert values[i, unit.channel, unit.y, unit.x] == values[i].max()
     logits = net(images)
-    assert [unit.channel for unit in strongest(net, images, "fc8")] == logits.argmax(1).tolist()
+    assert [unit.channel for unit in strongest_units(net, images, "fc8")] == logits.argmax(1).tolist()
 
 
 def test_methods_are_maps(net: ConvNet, images: torch.Tensor) -> None:

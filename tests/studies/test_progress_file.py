@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData, net_fingerprint
-from zfnet.studies import layer_probe, overlap, top_activations
-from zfnet.studies.resuming import load_progress, save_progress
-from zfnet.studies.run import subject_of, what_is_shown
+from zfnet.studies import layer_probe, overlap, progress_file, top_activations
+from zfnet.studies.inputs import load_data, load_model
+from zfnet.studies.progress_file import ProgressFile
 
 Compose = Callable[..., DictConfig]
 Look = Callable[..., ModelOnData]
@@ -28,7 +28,7 @@ def look(composed: Compose, checkpoint: Path, tmp_path_factory: pytest.TempPathF
         counts = [] if few else ["data.source.train=14", "data.source.val=14"]
         own = "-".join(word for word in words if "source" in word)  # a store for each number of images
         small = [f"data.store_dir='{stores}/{own}'", f"ckpt={ckpt}", *counts]
-        return subject_of(composed(*small, "data.batch_size=4", *words, root="analyze"))
+        return load_model(composed(*small, "data.batch_size=4", *words, root="analyze"))
 
     return subject
 
@@ -55,15 +55,15 @@ def stopped_search(look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         return read(self, indices)
 
     with monkeypatch.context() as patch:
-        patch.setattr(top_activations, "SAVED_EVERY", -1)
+        patch.setattr(progress_file, "SAVED_EVERY", -1)
         patch.setattr(ModelOnData, "inputs", inputs)
         with pytest.raises(KeyboardInterrupt):
-            top_activations.study(look(), folder, ["conv1"], maps=2, k=3)
+            top_activations.TopActivationSearch(["conv1"], channels=2, k=3).run(look(), folder)
     return folder
 
 
 def search(subject: ModelOnData, folder: Path, layer: str = "conv1", k: int = 3) -> None:
-    top_activations.study(subject, folder, [layer], maps=2, k=k)
+    top_activations.TopActivationSearch([layer], channels=2, k=k).run(subject, folder)
 
 
 def test_a_search_goes_on_with_the_same_only(look: Look, other: Path, stopped_search: Path) -> None:
@@ -130,8 +130,7 @@ def test_a_probe_goes_on_with_the_same_only(
     words = [*few, "data.classes=[dog,car]"]
 
     def probe(subject: ModelOnData, seed: int = 0, strengths: tuple[float, ...] = (0.1, 10)) -> None:
-        kept = str(tmp_path / "features")
-        layer_probe.study(subject, tmp_path, [3], 1, ["fc7"], None, ["svm"], list(strengths), kept, seed)
+        layer_probe.LayerProbe([3], 1, ["fc7"], None, ["svm"], list(strengths), seed).run(subject, tmp_path)
 
     with monkeypatch.context() as patch:
         patch.setattr(layer_probe, "draw_probe", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -161,10 +160,10 @@ def test_small_images_are_of_one_data_set(
 ) -> None:
     def compare(*words: str, threshold: float = 0.8) -> None:
         small = [f"data.store_dir={tmp_path}/stores{len(words)}", "data.image_size=48", "data.source.val=6"]
-        data = what_is_shown(overlap.study, composed("data.source.train=9", *small, *words, root="analyze"))
-        overlap.study(data, tmp_path, None, None, threshold)  # type: ignore[arg-type]
+        data = load_data(composed("data.source.train=9", *small, *words, root="analyze"))
+        overlap.Overlap(None, threshold).run(data, tmp_path)
 
-    monkeypatch.setattr(overlap, "SAVED_EVERY", -1)
+    monkeypatch.setattr(progress_file, "SAVED_EVERY", -1)
     with monkeypatch.context() as patch:
         patch.setattr(overlap, "overlap_sheet", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -213,7 +212,8 @@ def test_what_a_net_is() -> None:
 def test_an_earlier_versions_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "probed.json").write_text('{"settings": {}, "found": {}}')
     with pytest.raises(InputError, match="it does not say what it was made with"):
-        load_progress(tmp_path / "probed.json", {}, dict)
-    assert load_progress(tmp_path / "nothing.pt", {}, dict) is None
-    save_progress(tmp_path / "a.pt", {"k": 1}, {"x": torch.ones(2)})
-    assert load_progress(tmp_path / "a.pt", {"k": 1}, dict)["x"].tolist() == [1, 1]  # type: ignore[index]
+        ProgressFile(tmp_path / "probed.json", {}).load(dict)
+    assert ProgressFile(tmp_path / "nothing.pt", {}).load(dict) is None
+    file = ProgressFile(tmp_path / "a.pt", {"k": 1})
+    file.save({"x": torch.ones(2)})
+    assert file.load(dict)["x"].tolist() == [1, 1]  # type: ignore[index]

@@ -1,0 +1,164 @@
+"""What analyses take, loaded as the config says: networks on images, a data set, folders of runs.
+
+load_model(cfg)     # ModelOnData: ckpt=CHECKPOINT, or model=torchvision model.name=NAME
+load_models(cfg)    # a list of them: ckpt=[A,B]
+load_data(cfg)      # ImageData
+run_folders(cfg)    # ["outputs"]
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from zfnet.data import ImageData
+from zfnet.data.preprocessing import Preprocessing
+from zfnet.errors import InputError, one_line
+from zfnet.model_on_data import ModelOnData
+from zfnet.models.pretrained import class_names, input_of
+from zfnet.training.checkpoint import build_net, listed, load, read_checkpoint
+from zfnet.training.data_config import check_same_data, checked_data, linked_data
+
+log = logging.getLogger(__name__)
+
+IMAGE_SIZE, CLASSES = 224, 1000  # of a network without a checkpoint of train.py
+DATA_SIZE = 112  # of a data set without a network: what train.py stores by default
+
+
+def load_model(cfg: DictConfig) -> ModelOnData:
+    """The network of `ckpt=` or `model=`, and the split of `data=` that it is shown.
+
+    Raises:
+        InputError: None or several networks are named, or it cannot be read.
+    """
+    if OmegaConf.is_list(cfg.ckpt):
+        raise InputError(f"ckpt={list(cfg.ckpt)}: this analysis takes one network, not {len(cfg.ckpt)}")
+    if (cfg.ckpt is None) == ("model" not in cfg):
+        raise InputError(
+            "which network? ckpt=CHECKPOINT of train.py, or model=torchvision model.name=NAME, and not both"
+        )
+    complete_data(cfg)
+    asked = cfg.data.image_size
+    if cfg.ckpt is not None:
+        classifier = load(cfg.ckpt, cfg.trust)
+        net, prepare, classes = classifier.net, classifier.prepare, classifier.classes
+        if asked not in (None, prepare.crop):
+            raise InputError(f"data.image_size={asked}: the network of {cfg.ckpt} sees {prepare.crop} pixels")
+        cfg.data.image_size = prepare.crop
+        data = instantiate(cfg.data)
+        images = data.open(cfg.split)
+    else:
+        words: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
+        expected = input_of(words)
+        cfg.data.image_size = asked or (expected.crop if expected else IMAGE_SIZE)
+        resizing, normalization = {}, {}
+        if expected:
+            size = round(cfg.data.image_size * expected.size / expected.crop)
+            resizing = {"store_size": size, "interpolation": expected.interpolation}
+            normalization = {"channel_mean": expected.mean, "channel_std": expected.std}
+        data = instantiate(cfg.data, **resizing)
+        torch.manual_seed(cfg.seed)
+        net = build_net(words, CLASSES, data.image_size).eval()
+        classes = class_names(words["name"]) if "name" in words else [f"class {i}" for i in range(CLASSES)]
+        prepare = Preprocessing(data.store_size, data.image_size, words["pixels"], **normalization)
+        images = data.open(cfg.split)
+        prepare.set_mean(images.mean)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    net = net.to(memory_format=torch.channels_last).to(device)
+    return ModelOnData(net, prepare, images, data.sources[cfg.split], classes, data.batch_size)
+
+
+def load_models(cfg: DictConfig) -> list[ModelOnData]:
+    """One network, or those of `ckpt=[A,B]`, which look at one data set.
+
+    Raises:
+        InputError: The list is empty, or they were trained on different data sets.
+    """
+    complete_data(cfg)
+    if not OmegaConf.is_list(cfg.ckpt):
+        return [load_model(cfg)]
+    if not cfg.ckpt:
+        raise InputError("ckpt=[]: this analysis takes one or more networks")
+    return [load_model(OmegaConf.merge(cfg, {"ckpt": ckpt})) for ckpt in cfg.ckpt]  # type: ignore[arg-type]
+
+
+def load_data(cfg: DictConfig) -> ImageData:
+    """The data set of `data=`."""
+    complete_data(cfg)
+    cfg.data.image_size = cfg.data.image_size or DATA_SIZE
+    return instantiate(cfg.data)
+
+
+def run_folders(cfg: DictConfig) -> list[str]:
+    """The folders of `runs=A` or `runs=[A,B]`."""
+    return list(cfg.runs) if OmegaConf.is_list(cfg.runs) else [cfg.runs]
+
+
+def complete_data(cfg: DictConfig) -> bool:
+    """Without `data=`, sets `cfg.data` to the data set that the checkpoint was trained on.
+
+    Keys `data.KEY=` of the command line replace its keys. Where no checkpoint says what the data set
+    was, it is `creatures`.
+
+    Returns:
+        Whether the data set was missing.
+
+    Raises:
+        InputError: The checkpoints were trained on different data sets, on one that is not trusted
+            or no longer exists, or the data set has no such key.
+    """
+    if "_target_" in cfg.data:
+        return False
+    given = {k: v for k, v in cfg.data.items_ex(resolve=False) if k != "image_size" or v is not None}
+    ckpts = cfg.ckpt if OmegaConf.is_list(cfg.ckpt) else [cfg.ckpt]
+    paths = [ckpt for ckpt in ckpts if isinstance(ckpt, str)]  # check_config rejects others
+    trained_on = {path: read_checkpoint(Path(path))["card"].get("data") for path in paths}
+    if trained_on:
+        check_same_data(trained_on)
+    described = next(iter(trained_on.values()), None)
+    if described is None:
+        data = _compose_data("creatures")
+        if paths:
+            log.info(
+                "%s does not say on which data it was trained: looking at creatures (data= chooses)", paths[0]
+            )
+    else:
+        described = checked_data(described, paths[0], listed(cfg.trust))
+        _check_root(described, given, paths[0])
+        data = _compose_data("images")
+        data.merge_with(linked_data(described))
+        name = described["source"]["_target_"].rpartition(".")[2]
+        place = f" in {described['root']}" if "root" in described else ""
+        log.info("looking at the data set of %s: %s%s", paths[0], name, place)
+    data.image_size = None
+    OmegaConf.set_struct(data, True)
+    try:
+        data.merge_with(given)
+    except ConfigKeyError as error:
+        raise InputError(
+            f"data.{error.full_key}: there is no such key; there are {', '.join(data)}"
+        ) from error
+    except OmegaConfBaseException as error:
+        raise InputError(f"data.{error.full_key}: {one_line(error.msg)}") from error
+    cfg.data = data
+    return True
+
+
+def _compose_data(choice: str) -> DictConfig:
+    """What `data=` gives, not resolved."""
+    composed = compose("analyze", [f"data={choice}"]).data
+    return OmegaConf.create(OmegaConf.to_container(composed, resolve=False))  # type: ignore[return-value]
+
+
+def _check_root(described: dict[str, Any], given: dict[str, Any], path: str) -> None:
+    root = described.get("root")
+    if root is not None and "root" not in given and not Path(root).is_dir():
+        raise InputError(
+            f"{path} was trained on the images in {root}, which is not a folder here: give data.root=FOLDER, "
+            "where they are now, or data= for another data set"
+        )
