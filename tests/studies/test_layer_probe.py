@@ -159,5 +159,5 @@ def test_errors(
     plain = load_model(
         composed(f"ckpt={checkpoint}", f"data.store_dir={stores}", "data.source.val=14", root="analyze")
     )
-    with pytest.raises(InputError, match="has no folds of a few pictures per class; choose data=caltech101"):
+    with pytest.raises(InputError, match="has no folds of a few images per class; choose data=caltech101"):
         run(plain, tmp_path)
