@@ -1,4 +1,4 @@
-"""Learning curves of many runs as small multiples: a panel a row of a table, a line a seed.
+"""Learning curves of many runs as small multiples: one panel per table row, one line per seed.
 
 draw_multiples({"removed layer 7": [history, history]}, "curves.png")     # history as in history.json
 """
@@ -18,7 +18,12 @@ History = Sequence[Mapping[str, float]]
 
 
 def draw_multiples(rows: Mapping[str, Sequence[History]], path: str | Path) -> None:
-    """Top-1 error in per cent over epochs, training and validation, on one scale."""
+    """Draws the top-1 error over epochs, training and validation, with shared axes.
+
+    Args:
+        rows: the histories of the runs of each row, as in history.json.
+        path: the PNG file.
+    """
     columns = min(COLUMNS, len(rows))
     lines = -(-len(rows) // columns)
     figure = Figure(figsize=(2.9 * columns, 2.3 * lines), layout="constrained")
@@ -54,7 +59,7 @@ def _panel(axes: Axes, name: str, histories: Sequence[History]) -> None:
 
 
 def _wrapped(name: str) -> str:
-    """In two lines, cut where that is not enough."""
+    """On at most two lines, the second cut off if it is too long."""
     if len(name) <= WIDE:
         return name
     middle = name.rfind(" ", 0, WIDE)

@@ -1,4 +1,4 @@
-"""Figure 9: accuracy per class over training images per class, a panel a data set, all on one scale.
+"""Figure 9: accuracy over training images per class, one panel per data set, with a shared scale.
 
 draw_transfer([Panel("Caltech-256", ours={"scratch": [(15, 9.0, 1.4), ...]}, paper={})], "figure9.png")
 """
@@ -17,12 +17,12 @@ Points = Sequence[tuple[int, float, float | None]]  # images per class, accuracy
 
 COLUMNS = 3
 COLOURS = {"pre-trained, frozen": "tab:blue", "from scratch": "tab:orange"}
-GREYS = ("0.35", "0.55")  # of what is neither
+GREYS = ("0.35", "0.55")  # of other curves
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A data set's curves by name, ours full and the paper's dashed."""
+    """The curves of a data set by name: ours are solid, the paper's dotted."""
 
     title: str
     ours: Mapping[str, Points] = field(default_factory=dict)
@@ -30,7 +30,12 @@ class Panel:
 
 
 def draw_transfer(panels: Sequence[Panel], path: str | Path) -> None:
-    """Writes the figure as a PNG."""
+    """Draws the figure.
+
+    Args:
+        panels: one per data set.
+        path: the PNG file.
+    """
     columns = min(COLUMNS, len(panels))
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.6 * lines), layout="constrained")

@@ -1,4 +1,4 @@
-"""Run folders as train.py and analyze.py leave them: real composed configs, small numbers, tiny pictures."""
+"""Run folders as train.py and analyze.py leave them: real composed configs, small numbers, tiny images."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -34,12 +34,12 @@ class RunFolders:
         """A training run; unfinished without a result."""
         return self._run("train", name, words, {} if result is None else {"result": result})
 
-    def analysis(self, name: str, *words: str, numbers: Any = None, pictures: tuple[str, ...] = ()) -> Path:
+    def analysis(self, name: str, *words: str, numbers: Any = None, images: tuple[str, ...] = ()) -> Path:
         """A run of analyze.py analysis=<first word>, its JSON and PNGs."""
         kind = words[0].removeprefix("analysis=")
         folder = self._run("analyze", name, words, {} if numbers is None else {kind: numbers})
-        for picture in pictures:
-            self.picture(folder / f"{picture}.png")
+        for image in images:
+            self.image(folder / f"{image}.png")
         return folder
 
     def sweep(self, name: str, command: str, jobs: list[dict[str, Any]]) -> Path:
@@ -55,7 +55,7 @@ class RunFolders:
         (folder / "sweep.json").write_text(json.dumps(about))
         return folder
 
-    def picture(self, path: Path) -> Path:
+    def image(self, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.effect_noise((40, 20), 60).convert("RGB").save(path)
         return path

@@ -139,9 +139,9 @@ def test_every_field_that_is_read(runs: RunFolders, tmp_path: Path, evil: str) -
     name = evil.replace("/", "∕")
     run = runs.train(name, "model=alexnet", "ablation=remove_7", result=errors(0.1))
     poison(run, evil)
-    runs.picture(run / "evolution" / f"{name}.png")
+    runs.image(run / "evolution" / f"{name}.png")
     layers = {"layers": {evil: {"energy_on_object": 0.5, "energy_by_chance": 0.5}}}
-    runs.analysis(f"top{name}", "analysis=top_activations", "ckpt=a", numbers=layers, pictures=(name, "b"))
+    runs.analysis(f"top{name}", "analysis=top_activations", "ckpt=a", numbers=layers, images=(name, "b"))
     poison(runs.root / f"top{name}", evil)
     occluded = {"class": evil, "probability": 1, "least_probability": 0, "map": evil}
     occluded |= {"drop_on_projection": 1, "drop_anywhere": 1}

@@ -1,4 +1,4 @@
-"""`analysis=report` on partial, failed, stopped, damaged and absent runs, and its pictures."""
+"""`analysis=report` on partial, failed, stopped, damaged and absent runs, and its images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,16 +39,16 @@ def test_a_job_that_never_began_and_a_run_that_was_stopped(runs: RunFolders, tmp
     assert "`outputs/single` | not finished | `python train.py model=zfnet seed=4 resume=true`" in text
 
 
-def test_pictures_of_analyses_and_training(runs: RunFolders, tmp_path: Path) -> None:
+def test_images_of_analyses_and_training(runs: RunFolders, tmp_path: Path) -> None:
     demo = runs.train("demo", "experiment=demo", "name=demo", result=errors(0.05))
     for name in ("curves", "evolution/conv1", "evolution/conv2"):
-        runs.picture(demo / f"{name}.png")
-    (demo / "filters.png").write_text("no picture")
+        runs.image(demo / f"{name}.png")
+    (demo / "filters.png").write_text("no image")
     numbers: dict[str, Any] = {
         "layers": {"conv1": {"maps": [], "energy_on_object": 0.75, "energy_by_chance": 0.4}}
     }
     net = f"ckpt={demo}/checkpoints/last.ckpt"
-    runs.analysis("top", "analysis=top_activations", net, numbers=numbers, pictures=("conv1",))
+    runs.analysis("top", "analysis=top_activations", net, numbers=numbers, images=("conv1",))
     runs.analysis("broken", "analysis=invariance", net, numbers={"other": 1})
     text = report(tmp_path / "report")
     assert (
@@ -102,7 +102,7 @@ def test_a_run_without_results(runs: RunFolders, tmp_path: Path) -> None:
 
 def test_folders_count_once_and_reports_do_not(runs: RunFolders, tmp_path: Path) -> None:
     grid(runs, "zfnet")
-    runs.analysis("analysis/report", "analysis=report", pictures=("curves",))
+    runs.analysis("analysis/report", "analysis=report", images=("curves",))
     text = report(tmp_path / "report", "outputs", "outputs/table3_zfnet", str(runs.root))
     assert text.splitlines()[2].startswith("15 runs and 1 sweep below")
     assert table(text, "**Table 3 on creatures")["our model (as per Fig. 3)"][-1] == "3"

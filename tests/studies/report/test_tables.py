@@ -33,8 +33,8 @@ def test_table_3_in_full(runs: RunFolders, tmp_path: Path) -> None:
     assert "Numbers here are of `creatures`" in text
     html = page(tmp_path / "report")
     assert "<b" not in html.split("<table")[1].split("</table")[0].replace("<tbody", "")
-    for picture in (tmp_path / "report" / "images").iterdir():
-        assert f"(images/{picture.name})" in text
+    for image in (tmp_path / "report" / "images").iterdir():
+        assert f"(images/{image.name})" in text
 
 
 def test_results_of_version_0_1(runs: RunFolders, tmp_path: Path) -> None:

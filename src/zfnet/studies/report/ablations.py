@@ -45,9 +45,10 @@ def training_runs(index: RunIndex) -> list[Run]:
     ]
 
 
-def row_name(row: tuple[str, str]) -> str:
-    """The paper's name of an ablation, or our own if the paper does not have it."""
-    return ABLATIONS[row].name if row in ABLATIONS else row[1]
+def row_names(setting: Setting) -> dict[tuple[str, str], str]:
+    """The names of the paper's rows, and of those that only the setting has."""
+    others = sorted({ablation_of(run) for run in setting.runs} - set(ABLATIONS))
+    return {row: ablation.name for row, ablation in ABLATIONS.items()} | {row: row[1] for row in others}
 
 
 def train_command(setting: Setting, row: tuple[str, str]) -> str:
@@ -63,16 +64,15 @@ def train_command(setting: Setting, row: tuple[str, str]) -> str:
 def _make_table(index: RunIndex, setting: Setting) -> Comparison:
     """Every row of the paper, and below them those that the paper does not have."""
     here = setting.measure(COLUMNS, ablation_of)
-    others = sorted({ablation_of(run) for run in setting.runs} - set(ABLATIONS))
-    rows = sorted([*ABLATIONS, *others], key=lambda row: row[0])
-    absent = {row: row_name(row) for row in ABLATIONS if (row, "val top-1") not in here}
+    rows = row_names(setting)
+    absent = {row: rows[row] for row in ABLATIONS if (row, "val top-1") not in here}
     command = partial(train_command, setting)
     return Comparison(
         "Table 3",
         Label(setting.label),
         "error (%)",
         {column: column for column in COLUMNS},
-        {row: row_name(row) for row in rows},
+        {row: rows[row] for row in sorted(rows, key=lambda row: row[0])},
         here,
         PAPER,
         judge_both(TABLE_3, here, PAPER),

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from zfnet.studies.reference_results import ABLATIONS, CALTECH_256
+from zfnet.studies.reference_results import CALTECH_256
 from zfnet.studies.report import transfer
-from zfnet.studies.report.ablations import VARIED, row_name, training_runs
+from zfnet.studies.report.ablations import VARIED, row_names, training_runs
 from zfnet.studies.report.comparison import Label
 from zfnet.studies.report.format import summarize
 from zfnet.studies.report.images import Album, Image
@@ -82,22 +83,19 @@ def _show_analysis(index: RunIndex, name: str, album: Album) -> Figure:
             of = f"{', '.join(label.nets)} on {label.text}" if label.nets else label.text
             paths = sorted(run.folder.glob("*.png"))
             captions = [f"{path.stem if len(paths) > 1 else title}, of {of}" for path in paths]
-            images = [album.add(*each) for each in zip(paths, captions, strict=True)]
-            entries.append(Entry(label, summary, [image for image in images if image]))
+            images = album.add_all(zip(paths, captions, strict=True))
+            entries.append(Entry(label, summary, images))
     return Figure(name, title, entries)
 
 
 def _show_training(index: RunIndex, album: Album) -> list[Entry]:
     """Curves, filters, Figures 4 and 2 of the training runs that are not jobs of a sweep."""
+    single = [run for run in index.runs if run.script == "train" and not index.sweep_of(run)]
     entries = []
-    for run in index.runs:
-        if run.script == "train" and not index.sweep_of(run):
-            paths = _training_images(run)
-            images = [album.add(*each) for each in paths]
-            if paths:
-                summary = f"{run.choices.get('model')} on {describe(run)}"
-                label = Label("", [run.folder.name])
-                entries.append(Entry(label, summary, [image for image in images if image]))
+    for run in single:
+        if paths := _training_images(run):
+            summary = f"{run.choices.get('model')} on {describe(run)}"
+            entries.append(Entry(Label("", [run.folder.name]), summary, album.add_all(paths)))
     return entries
 
 
@@ -145,16 +143,13 @@ def _curves(accuracies: Mapping[transfer.Key, Measure]) -> dict[str, Points]:
 def _draw_learning_curves(index: RunIndex, album: Album) -> Figure:
     """An image for each setting of the sweeps: a panel per row of Table 3, a line per seed."""
     runs = [run for run in training_runs(index) if index.sweep_of(run) and "history" in run.results]
-    order = list(ABLATIONS)
     entries = []
     for number, setting in enumerate(group_by_setting(runs, VARIED, ablation_of)):
-        rows = {ablation_of(run) for run in setting.runs}
-        histories = {
-            _escape_dollars(f"{row[0]}: {row_name(row)}"): [
-                run.results["history"] for run in setting.runs if ablation_of(run) == row
-            ]
-            for row in sorted(rows, key=lambda row: (order.index(row) if row in order else len(order), row))
-        }
+        histories: dict[str, list[Any]] = {}
+        for row, name in row_names(setting).items():
+            if same := [run for run in setting.runs if ablation_of(run) == row]:
+                title = _escape_dollars(f"{row[0]}: {name}")
+                histories[title] = [run.results["history"] for run in same]
         caption = f"Top-1 error over epochs on {setting.label}, one line per seed."
         image = album.draw(f"curves-{number}", caption, partial(draw_multiples, histories))
         entries.append(Entry(None, "", [image]))

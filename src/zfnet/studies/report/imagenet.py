@@ -14,7 +14,7 @@ from zfnet.studies.report.ablations import VARIED, train_command, training_runs
 from zfnet.studies.report.claims import TABLE_2
 from zfnet.studies.report.comparison import PAPER, Comparison, Key, Label, judge_both
 from zfnet.studies.report.discovery import read_run
-from zfnet.studies.report.measures import Measure, to_measure
+from zfnet.studies.report.measures import Measure
 from zfnet.studies.report.runs import Problem, Run, RunIndex, relative_path
 from zfnet.studies.report.settings import Setting, ablation_of, data_name, group_by_setting
 
@@ -43,6 +43,16 @@ class Average(BaseModel):
     crops: int
     top1_error: FiniteFloat
     top5_error: FiniteFloat | None
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """The errors in per cent by column. An average counts its networks, and has one value."""
+        errors = {column: getattr(self, key) for column, key in COLUMNS.items()}
+        return {
+            column: Measure(100 * error, None, len(self.nets), (100 * error,))
+            for column, error in errors.items()
+            if error is not None
+        }
 
 
 class Ensemble(BaseModel):
@@ -88,16 +98,10 @@ def _make_table(index: RunIndex, label: str, setting: Setting | None, ensembles:
         for average in ensemble.rows if ensemble else []:
             if average.crops == CROPS:
                 row = _row_of(average.nets) or ("other", average.name)
-                for column, key in COLUMNS.items():
-                    errors = [value for value in (getattr(average, key),) if value is not None]
-                    if measure := to_measure(errors, 100, count=len(average.nets)):
-                        here[row, column] = measure
+                here |= {(row, column): measure for column, measure in average.measures.items()}
     if setting:
         single = setting.measure({name: f"test/{key}" for name, key in COLUMNS.items()}, ablation_of)
-        order = [(row, column) for row in SINGLE for column in COLUMNS]
-        here |= {
-            (SINGLE[row], column): single[row, column] for row, column in order if (row, column) in single
-        }
+        here |= {(SINGLE[row], column): measure for (row, column), measure in single.items()}
     others = {row: row[1] for row, _ in here if row not in ROWS}
     return Comparison(
         "Table 2",

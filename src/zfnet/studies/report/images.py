@@ -6,7 +6,7 @@ Album(folder / "images", index).add(Path("outputs/train/demo/curves.png"), "Loss
 import base64
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -74,6 +74,10 @@ class Album:
         name = f"{self.count:02d}-{stem}.{format}"
         save(self.folder / name, encoded[format])
         return Image(name, format, encoded[format], image.size, caption)
+
+    def add_all(self, images: Iterable[tuple[Path, str]]) -> list[Image]:
+        """Adds files with their captions, without those that cannot be read."""
+        return [image for path, caption in images if (image := self.add(path, caption))]
 
     def draw(self, name: str, caption: str, draw: Callable[[Path], None]) -> Image:
         """Adds an image that `draw` writes to the path that it is given."""

@@ -1,7 +1,7 @@
 """A number with its standard deviation over seeds or folds.
 
->>> to_measure([0.02, 0.04], scale=100)
-Measure(mean=3.0, deviation=1.414..., count=2, values=(2.0, 4.0), folds=())
+>>> to_measure([0.02, 0.04, 0.06], scale=100)
+Measure(mean=4.0, deviation=2.0, count=3, values=(2.0, 4.0, 6.0), folds=())
 """
 
 from collections.abc import Hashable, Sequence
@@ -30,16 +30,13 @@ class Measure:
     folds: tuple[Hashable, ...] = field(default=(), compare=False)
 
 
-def to_measure(
-    values: Sequence[float], scale: float = 1, folds: Sequence[Hashable] = (), count: int = 0
-) -> Measure | None:
+def to_measure(values: Sequence[float], scale: float = 1, folds: Sequence[Hashable] = ()) -> Measure | None:
     """Mean and deviation of the values of some runs.
 
     Args:
         values: one value per run.
         scale: multiplies each value. 100 gives per cent.
         folds: the fold of each value, if other measures have values of the same folds.
-        count: what `Measure.count` is set to. The number of values by default.
 
     Returns:
         The measure. None if there are no values.
@@ -51,7 +48,7 @@ def to_measure(
     if not scaled:
         return None
     deviation = stdev(scaled) if len(scaled) > 1 else None
-    return Measure(fmean(scaled), deviation, count or len(scaled), scaled, tuple(folds))
+    return Measure(fmean(scaled), deviation, len(scaled), scaled, tuple(folds))
 
 
 def check_finite(value: Any) -> float:
