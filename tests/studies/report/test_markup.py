@@ -15,7 +15,7 @@ from tests.studies.report.conftest import RunFolders
 from tests.studies.report.written import errors, page, report
 from zfnet.studies.reference_results import VOC_2012
 from zfnet.studies.report import format, verdicts
-from zfnet.studies.report.build import Report, Section
+from zfnet.studies.report.build import Document, Section
 from zfnet.studies.report.comparison import Comparison, Label
 from zfnet.studies.report.figures import Entry, Figure
 from zfnet.studies.report.images import Image
@@ -72,7 +72,7 @@ class Seen(HTMLParser):
         raise AssertionError(data)
 
 
-def every_section(text: str) -> Report:
+def every_section(text: str) -> Document:
     """A report with `text` in every place of every section."""
     image = Image("01-a.png", "png", b"png", (2, 2), text)
     label, numbers = Label(text, [text]), {("a", "x"): Measure(1, 2, 3)}
@@ -100,7 +100,7 @@ def every_section(text: str) -> Report:
     kinds = {path.stem for path in (Path(format.__file__).parent / "templates" / "sections").iterdir()}
     assert set(contents) == kinds
     sections = [Section(text, kind, content) for kind, content in contents.items()]
-    return Report([text], 1, 1, datetime.date(2020, 1, 1), sections)
+    return Document([text], 1, 1, datetime.date(2020, 1, 1), sections)
 
 
 @pytest.mark.parametrize("evil", EVIL)

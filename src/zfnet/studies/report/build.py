@@ -57,7 +57,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Report:
+class Document:
     """What the report says. The templates decide how."""
 
     folders: Sequence[str]
@@ -80,14 +80,14 @@ class RunReport(Analysis):
             InputError: a folder does not exist, or there is no run below any of them.
         """
         index = find_runs(runs)
-        report = build_report(index, runs, folder)
+        document = build_document(index, runs, folder)
         for name in ("report.html", "report.md"):
-            save(folder / name, render(report, name, images=IMAGES).encode())
+            save(folder / name, render(document, name, images=IMAGES).encode())
         counts = len(index.runs), len(index.sweeps), len(index.problems)
         log.info("%d runs, %d sweeps; %d that cannot be read", *counts)
 
 
-def build_report(index: RunIndex, folders: Sequence[str], folder: Path) -> Report:
+def build_document(index: RunIndex, folders: Sequence[str], folder: Path) -> Document:
     """Builds the report's model, and writes its images to `folder`."""
     order = list(TITLES)
     tables: list[Comparison] = [
@@ -102,7 +102,7 @@ def build_report(index: RunIndex, folders: Sequence[str], folder: Path) -> Repor
     ]
     figures = make_figures(index, Album(folder / IMAGES, index))
     sections += [Section(figure.title, "figure", figure) for figure in figures]
-    return Report(
+    return Document(
         list(map(str, folders)),
         len(index.runs),
         len(index.sweeps),

@@ -1,7 +1,7 @@
 """Formats the report as an HTML page, and as Markdown with its images in a folder.
 
-    render(report, "report.html", images="images")
-    render(report, "report.md", images="images")
+    render(document, "report.html", images="images")
+    render(document, "report.md", images="images")
 
 Both templates include the same sections, and import macros that write them as HTML or Markdown. They
 escape all values: text of files, names and errors is shown, and is never markup.
@@ -27,16 +27,16 @@ MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)")  # characters with a me
 OPTIONS: dict[str, Any] = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
 
 
-def render(report: Any, template: str, images: str) -> str:
+def render(document: Any, template: str, images: str) -> str:
     """The text of a report.
 
     Args:
-        report: the model, a `build.Report`.
+        document: the model, a `build.Document`.
         template: report.html or report.md.
         images: the name of the folder with the images.
     """
     environment = _environment(markdown=template.endswith(".md"))
-    return environment.get_template(template).render(report=report, images=images, verdicts=verdicts)
+    return environment.get_template(template).render(document=document, images=images, verdicts=verdicts)
 
 
 def summarize(analysis: str, results: Any) -> str:
