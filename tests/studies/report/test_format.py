@@ -59,3 +59,13 @@ def test_results_of_version_0_1_have_the_same_summary() -> None:
     first, second = (summarize("occlusion", {"images": [each]}) for each in (old, new))
     assert first == second
     assert "activity of channel 3 by 50 %" in first
+
+
+def test_dead_layers_and_networks_without_a_projection_have_a_summary() -> None:
+    image = {"class": "dog", "probability": 0.9, "least_probability": 0.1}
+    images = [image | {"map": None}, image | {"map": 2, "drop_anywhere": 0.25}]
+    dead, other = summarize("occlusion", {"images": images}).split("; ")
+    assert dead == "dog: probability 0.90 falls to 0.10, no channel of the layer is active"
+    assert other == "dog: probability 0.90 falls to 0.10, activity of channel 2 by 25 %"
+    net = {"name": "a", "dominance": None, "beyond_stride": None, "dead": {"conv1": [0]}}
+    assert "nan times the median" in summarize("filters", [net])

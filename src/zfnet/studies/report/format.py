@@ -47,7 +47,7 @@ def summarize(analysis: str, results: Any) -> str:
         TypeError: a value has another type.
     """
     environment = Environment(loader=PackageLoader(__package__), **OPTIONS)
-    environment.filters["percent"] = lambda value: f"{100 * value:.0f} %"
+    environment.filters["percent"] = lambda value: "nan" if value is None else f"{100 * value:.0f} %"
     environment.filters["decimals"] = lambda value, digits=2: (
         "nan" if value is None else f"{value:.{digits}f}"
     )
