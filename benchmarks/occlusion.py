@@ -69,7 +69,7 @@ def sweep(name: str, stride: int, count: int = 1) -> Callable[[], float]:
 
 def plain(name: str, stride: int) -> Callable[[], float]:
     net, images = net_and_images(name, 1)
-    return lambda: seconds_of(lambda: occlusion_sweep(net, images, 0, SIZE, stride, plainly=True))
+    return lambda: seconds_of(lambda: occlusion_sweep(net, images, 0, SIZE, stride, exhaustive=True))
 
 
 def by_captum(name: str, stride: int) -> Callable[[], float]:

@@ -71,7 +71,7 @@ def windowed(layer: str) -> Callable[[], float]:
 
 def general(layer: str) -> Callable[[], float]:
     net, images, units = net_images_units(layer)
-    deconv = Deconvnet(net, normalisation="gradient")  # as captum takes it; unlike windows, off the chain
+    deconv = Deconvnet(net, normalization="gradient")  # as captum takes it; unlike windows, off the chain
     return lambda: seconds_of(lambda: deconv._general(images, layer, some(units))) / SOME
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
 
-from callbacks.feature_search import project, readable, search, undisturbed, writers
+from callbacks.feature_search import preserve_rng, project, resolve_layers, search, writers
 from zfnet.deconv import Deconvnet, Top, random_subset
 from zfnet.errors import InputError
 from zfnet.io import writing
@@ -55,7 +55,7 @@ class DeconvnetDump(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._ended = False
-        self._layers = readable(trainer, pl_module, self.layers)
+        self._layers = resolve_layers(trainer, pl_module, self.layers)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
@@ -96,8 +96,8 @@ class DeconvnetDump(Callback):
         self, trainer: Trainer, pl_module: LightningModule, layer: str, top: Top
     ) -> list[FeaturePanel]:
         maps = random_subset(len(top.values), self.maps)
-        pictures, patches = project(trainer, pl_module, self.split, layer, top.of(maps), maps)
-        with undisturbed(pl_module):
+        pictures, patches = project(trainer, pl_module, self.split, layer, top.select(maps), maps)
+        with preserve_rng(pl_module):
             filters = Deconvnet(pl_module.net).filters(layer, pl_module.prepare.crop)  # type: ignore[arg-type, union-attr]
         values = top.values[maps].float()
         return [

@@ -25,7 +25,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.feature_search import project, readable, search, writers
+from callbacks.feature_search import project, resolve_layers, search, writers
 from zfnet.deconv import TopActivations, random_subset
 from zfnet.errors import InputError, printable
 from zfnet.io import read_torch, save_json, save_torch, writing
@@ -103,7 +103,7 @@ class FeatureEvolution(Callback):
         self._layers: list[str] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._layers = readable(trainer, pl_module, self.layers)
+        self._layers = resolve_layers(trainer, pl_module, self.layers)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch + 1
@@ -147,7 +147,7 @@ class FeatureEvolution(Callback):
         ids = trainer.datamodule.images["train"].ids  # type: ignore[attr-defined]
         top = found[layer]
         maps = random_subset(len(top.values), self.maps)
-        pictures, patches = project(trainer, pl_module, "train", layer, top.of(maps), maps)
+        pictures, patches = project(trainer, pl_module, "train", layer, top.select(maps), maps)
         largest = pictures.abs().amax((2, 3, 4), keepdim=True)
         return {
             "ids": [ids[index] for index in top.images[:, 0].tolist()],

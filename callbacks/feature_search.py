@@ -1,9 +1,9 @@
 """A look into a net while it trains: what excites its maps most, and what of a picture does so.
 
-    layers = readable(trainer, pl_module, None)                             # at the start of the run
+    layers = resolve_layers(trainer, pl_module, None)                             # at the start of the run
     found = search(trainer, pl_module, "train", layers, k=1)                # on every process
     if found and trainer.is_global_zero:
-        top = found["conv3"].of(maps)
+        top = found["conv3"].select(maps)
         pictures, patches = project(trainer, pl_module, "train", "conv3", top, maps)
 
 Training does not notice: the net runs in eval mode and every module has its own mode back, random numbers
@@ -37,14 +37,14 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def undisturbed(pl_module: LightningModule) -> Iterator[None]:
+def preserve_rng(pl_module: LightningModule) -> Iterator[None]:
     """No gradients inside; random numbers go on afterwards where they were."""
     device = pl_module.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
         yield
 
 
-def readable(trainer: Trainer, pl_module: LightningModule, layers: Sequence[str] | None) -> list[str]:
+def resolve_layers(trainer: Trainer, pl_module: LightningModule, layers: Sequence[str] | None) -> list[str]:
     """`layers`, or the net's default layers as far as they have a deconvnet.
 
     Raises InputError for a layer asked for that the net does not have or that cannot be projected, and where
@@ -54,7 +54,7 @@ def readable(trainer: Trainer, pl_module: LightningModule, layers: Sequence[str]
         raise InputError("features are searched for with a data module that has ordered(split), as ImageData")
     net: nn.Module = pl_module.net  # type: ignore[assignment]
     deconv, result = Deconvnet(net), []
-    with undisturbed(pl_module):
+    with preserve_rng(pl_module):
         for layer in _default_layers(trainer, pl_module) if layers is None else layers:
             try:
                 deconv.window(layer, Unit(image=0, channel=0), pl_module.prepare.crop)  # type: ignore[union-attr, arg-type]
@@ -91,7 +91,7 @@ def search(
     None, and a line in the log, on all processes where one of them meets a value that is no finite number.
     """
     found, trouble = TopActivations(layers, k), None
-    with undisturbed(pl_module), trainer.precision_plugin.forward_context():
+    with preserve_rng(pl_module), trainer.precision_plugin.forward_context():
         try:
             inputs = _inputs(trainer, pl_module, split, share)
             top_activations(pl_module.net, inputs, layers, top=found, progress=False)  # type: ignore[arg-type]
@@ -149,13 +149,13 @@ def project(
     places = torch.stack([image, maps[:, None].expand_as(image), top.y, top.x], dim=2)  # (M, k, 4)
     units = [Unit(*place) for place in places.flatten(0, 1).tolist()]
     no_autocast = torch.autocast(pl_module.device.type, enabled=False)
-    with undisturbed(pl_module), trainer.precision_plugin.forward_context(), no_autocast:
+    with preserve_rng(pl_module), trainer.precision_plugin.forward_context(), no_autocast:
         ordered = trainer.datamodule.ordered(split)  # type: ignore[attr-defined]
         inputs = _prepared(pl_module, ordered.picked(indices.tolist()))
         found = Deconvnet(pl_module.net).patches(inputs, layer, units)  # type: ignore[arg-type]
-        patches = found.of(pl_module.prepare.undone(inputs), units, fill=0.5)  # type: ignore[operator, union-attr]
+        patches = found.crop(pl_module.prepare.undone(inputs), units, fill=0.5)  # type: ignore[operator, union-attr]
         patches = patches.masked_fill((found.values <= 0)[:, None, None, None], 0.5)
-        pictures = found.pictures.nan_to_num(0, 0, 0)  # where a net about to diverge overflows
+        pictures = found.projections.nan_to_num(0, 0, 0)  # where a net about to diverge overflows
     pictures, patches = (part.float().cpu().unflatten(0, image.shape) for part in (pictures, patches))
     return pictures, patches
 

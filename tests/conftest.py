@@ -29,7 +29,7 @@ settings.load_profile("suite")
 
 STORED, CROP = 12, 8
 TABLE = {
-    "conv1": Conv(4, kernel=3, pool=Pool(3, 2), normalise=True),
+    "conv1": Conv(4, kernel=3, pool=Pool(3, 2), normalize=True),
     "fc2": Linear(8, dropout=0.5),
     "fc3": Linear(activation=False),
 }
@@ -145,7 +145,7 @@ def commands(elsewhere: Path) -> Iterator[Commands]:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A narrow, untrained ZFNet for creatures of 48 pixels, cut from 55, saved as train.py saves."""
     torch.manual_seed(3)
-    edit = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
+    edit = {**{f"conv{i}": {"channels": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
     words = {"architecture": "zfnet", "edit": edit, "init": "he", "pixels": "unit"}
     model = {"_target_": "zfnet.models.convnet", **words}
     card = {"model": model, "classes": list(Creatures.classes), "image_size": 48, "store_size": 55}

@@ -26,7 +26,7 @@ DATA_SETS = ("imagenet", "caltech101", "voc2012")
 CREATURES = ["data.source.train=32", "data.source.val=8"]
 TRAIN = ["data.image_size=48", "data.batch_size=4", "trainer=cpu", "+trainer.fast_dev_run=true"]
 FEW = ["data.images_per_class=2", "data.fold=0"]
-EDIT = [*(f"conv{i}:{{maps:16}}" for i in range(1, 6)), "fc6:{units:8}", "fc7:{units:8}"]
+EDIT = [*(f"conv{i}:{{channels:16}}" for i in range(1, 6)), "fc6:{units:8}", "fc7:{units:8}"]
 NARROW = f"model.edit={{{','.join(EDIT)}}}"
 ANALYSES = {
     "correspondence": ["images=4", "draws=2", "permutations=9"],

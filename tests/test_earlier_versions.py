@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import zfnet
 from tests.helpers.commands import ROOT, Commands
 from zfnet.data import Creatures
-from zfnet.deconv import Unit
+from zfnet.deconv import Deconvnet, Unit
+from zfnet.models import ZFNET, Conv, apply_edit
 from zfnet.versions import MODULES, NAMES, translate
 
 WRITTEN = ROOT / "tests" / "fixtures" / "version_0_1"
@@ -102,9 +104,23 @@ def test_every_old_name_leads_somewhere() -> None:
             assert getattr(module, old) is getattr(module, new)
 
 
-def test_a_unit_takes_and_gives_its_channel_as_a_map() -> None:
-    unit = Unit(image=1, map=5, y=2)
+def test_old_keywords_and_attributes_answer_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning, match="map of Unit is called channel now"):
+        unit = Unit(image=1, map=5, y=2)
     assert unit == Unit(1, 5, 2) == Unit(image=1, channel=5, y=2)
-    assert unit.map == unit.channel == 5
-    with pytest.raises(TypeError, match="takes channel="):
-        Unit(1)
+    with pytest.warns(DeprecationWarning, match="map of Unit is called channel now"):
+        assert unit.map == unit.channel == 5
+    with pytest.warns(DeprecationWarning, match="normalise of Conv is called normalize now"):
+        row = Conv(8, kernel=3, normalise=True)
+    assert row == Conv(channels=8, kernel=3, normalize=True)
+    with pytest.warns(DeprecationWarning, match="normalisation of Deconvnet is called normalization now"):
+        assert Deconvnet(nn.ReLU(), normalisation="gradient").rules.normalization == "gradient"
+    with pytest.warns(DeprecationWarning, match='"centre" is called "center" now'):
+        assert Deconvnet(nn.ReLU(), unpool="centre").rules.unpool == "center"
+
+
+def test_old_fields_of_an_edit() -> None:
+    edit = {"conv1": {"channels": 8, "normalize": False}, "conv3": {"channels": 9}}
+    assert apply_edit(ZFNET, {"conv1": {"maps": 8, "normalise": False}, "conv3": {"maps": 9}}) == apply_edit(
+        ZFNET, edit
+    )

@@ -5,7 +5,7 @@ model.inputs([3, 5]), model.pixels([3, 5])
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,7 @@ from zfnet.deconv import ImageBatch
 from zfnet.errors import InputError
 from zfnet.fingerprint import digest
 from zfnet.models.default_layers import default_layers
+from zfnet.models.snapshot import net_fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -132,25 +133,6 @@ class ModelOnData:
 def some_of(classes: Sequence[str]) -> str:
     """How many classes there are, and the first two."""
     return f"{len(classes)}, {', '.join(classes[:2])}, ..."
-
-
-def net_fingerprint(net: nn.Module) -> str:
-    """A network by its modules, their plain attributes, and the values of all tensors."""
-    modules = [
-        [name, f"{type(module).__module__}.{type(module).__qualname__}", repr(_plain(vars(module)))]
-        for name, module in net.named_modules()
-    ]
-    tensors = [*net.named_parameters(), *net.named_buffers()]
-    each = [[name, digest(tensor)] for name, tensor in tensors]
-    return f"{type(net).__name__} {digest(modules, each)}"
-
-
-def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    kinds = (bool, int, float, str, tuple, type(None))
-    names = sorted(
-        name for name, value in attributes.items() if isinstance(value, kinds) and name != "training"
-    )
-    return {name: attributes[name] for name in names}
 
 
 def images_fingerprint(images: ImageDataset, name: str) -> dict[str, Any]:

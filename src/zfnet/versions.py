@@ -3,18 +3,21 @@
     translate({"_target_": "zfnet.data.sources.folder"})    # {"_target_": "zfnet.data.datasets.folder"}
     import zfnet.training.folders                           # zfnet.launch.run_dirs, with a DeprecationWarning
 
-Checkpoints and configs are translated when they are read. Old modules and functions are found by a finder on
-`sys.meta_path`.
+Checkpoints and configs are translated when they are read. Old modules and functions are found by a
+finder on `sys.meta_path`.
 """
 
+import functools
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar, cast
+
+_Target = TypeVar("_Target")
 
 MOVED = {
     "zfnet.data.embedded.": "zfnet.data.embedded_datasets.",
@@ -31,6 +34,7 @@ MODULES = {
     "zfnet.data.folds": "zfnet.data.splits",
     "zfnet.data.selection": "zfnet.data.subset",
     "zfnet.data.sources": "zfnet.data.datasets",
+    "zfnet.deconv.swapping": "zfnet.deconv.mode",
     "zfnet.models.net": "zfnet.models.convnet",
     "zfnet.models.reading": "zfnet.models.introspection",
     "zfnet.studies.objects": "zfnet.studies.annotations",
@@ -67,9 +71,9 @@ MODULES = {
     "zfnet.viz.sheets": "zfnet.viz.page",
 }
 NAMES: dict[str, dict[str, str]] = {  # of today's modules: the old name, the new one
-    "zfnet.analysis": {"checks": "sanity_checks"},
+    "zfnet.analysis": {"checks": "sanity_checks", "dead_maps": "dead_channels"},
     "zfnet.analysis.correspondence": {"masked": "mask_square", "hamming": "normalized_hamming"},
-    "zfnet.analysis.filters": {"resolved": "resolved_layers"},
+    "zfnet.analysis.filters": {"resolved": "can_resolve", "dead_maps": "dead_channels"},
     "zfnet.analysis.invariance": {"transformed": "transform"},
     "zfnet.analysis.localization": {
         "grown": "dilate",
@@ -77,26 +81,39 @@ NAMES: dict[str, dict[str, str]] = {  # of today's modules: the old name, the ne
         "occlusion": "occlusion_map",
         "strongest": "strongest_units",
     },
-    "zfnet.analysis.occlusion.blocks": {"tailed": "apply_op", "convolved": "convolve"},
+    "zfnet.analysis.occlusion.blocks": {"tailed": "apply_op"},
     "zfnet.analysis.occlusion.prefix": {"trunk_of": "find_prefix", "Trunk": "Prefix"},
-    "zfnet.analysis.overlap": {"shrunk": "shrink", "closely": "correlate_closely", "joined": "join_groups"},
-    "zfnet.analysis.sanity": {"forced": "force_activation", "checks": "sanity_checks"},
+    "zfnet.analysis.overlap": {
+        "shrunk": "shrink",
+        "closely": "fine_correlation",
+        "joined": "concatenate_pairs",
+    },
+    "zfnet.analysis.sanity": {
+        "forced": "force_activation",
+        "checks": "sanity_checks",
+        "below": "layers_below",
+    },
     "zfnet.data": {"Images": "ImageDataset"},
     "zfnet.data.datasets": {"stamp": "modification_stamp"},
     "zfnet.data.exclusion": {"without": "drop_excluded"},
     "zfnet.data.image_store": {"Chosen": "Subset", "Images": "ImageDataset"},
     "zfnet.data.resizing": {"resized": "resize"},
     "zfnet.deconv": {"lot": "random_subset"},
-    "zfnet.deconv.graph": {"traced": "trace_graph", "trouble": "find_trouble"},
+    "zfnet.deconv.graph": {
+        "traced": "trace_graph",
+        "trouble": "find_trouble",
+        "on_path": "nodes_on_path",
+    },
     "zfnet.deconv.rules": {"Sliding": "WindowSpec"},
-    "zfnet.deconv.swapping": {"Swapped": "DeconvMode"},
-    "zfnet.deconv.tracing": {"running": "traced_forward"},
+    "zfnet.deconv.mode": {"Swapped": "DeconvMode"},
+    "zfnet.deconv.tracing": {"running": "traced_forward", "plan_of": "make_plan"},
     "zfnet.deconv.transposed": {"transposed": "transpose_convolution"},
     "zfnet.deconv.windows": {"gathered": "gather_windows", "beyond": "beyond_border"},
     "zfnet.launch.processes": {"die_with": "terminate_with_parent"},
     "zfnet.model_on_data": {"Subject": "ModelOnData"},
     "zfnet.models": {"edited": "apply_edit"},
     "zfnet.models.architectures": {"edited": "apply_edit"},
+    "zfnet.models.eager": {"uncompiled": "force_eager", "not_checkpointed": "disable_checkpointing"},
     "zfnet.models.introspection": {
         "lot": "random_subset",
         "found": "find_modules",
@@ -241,6 +258,41 @@ class OldNames(MetaPathFinder):
 
         spec.loader.exec_module = execute_and_alias  # type: ignore[method-assign]
         return spec
+
+
+def renamed(**names: str) -> Callable[[_Target], _Target]:
+    """Decorates a function or a class whose keywords, and attributes, have new names: old="new".
+
+    Old keywords and attributes still work, with a DeprecationWarning.
+    """
+
+    def decorate(target: _Target) -> _Target:
+        call: Any = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
+        of = cast(Any, target).__qualname__
+
+        @functools.wraps(call)
+        def with_old_names(*args: Any, **kwargs: Any) -> Any:
+            for old in names.keys() & kwargs.keys():
+                _warn(f"{old} of {of}", names[old])
+                kwargs[names[old]] = kwargs.pop(old)
+            return call(*args, **kwargs)
+
+        if not isinstance(target, type):
+            return cast(_Target, with_old_names)
+        target.__init__ = with_old_names  # type: ignore[misc]
+        for old, new in names.items():
+            setattr(target, old, _old_attribute(f"{old} of {of}", new))
+        return target
+
+    return decorate
+
+
+def _old_attribute(old: str, new: str) -> property:
+    def get(self: Any) -> Any:
+        _warn(old, new)
+        return getattr(self, new)
+
+    return property(get)
 
 
 def install() -> None:

@@ -1,4 +1,4 @@
-"""A narrow, untrained ZFNet and three pictures of noise, for those who ask what a projection can claim."""
+"""A narrow, untrained ZFNet and three images of noise, for those who ask what a projection can claim."""
 
 import pytest
 import torch
@@ -11,7 +11,11 @@ SIDE = 48
 @pytest.fixture(scope="module")
 def net() -> ConvNet:
     torch.manual_seed(1)
-    narrow = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
+    narrow = {
+        **{f"conv{i}": {"channels": 8} for i in range(1, 6)},
+        "fc6": {"units": 16},
+        "fc7": {"units": 16},
+    }
     return ConvNet(apply_edit(ZFNET, narrow), 5, SIDE, init="he").eval()
 
 

@@ -14,7 +14,7 @@ from zfnet.analysis.correspondence import corners, free_places, mask_square, nor
 from zfnet.errors import InputError
 
 
-def pictures(count: int, side: int = 12, seed: int = 4) -> Tensor:
+def random_images(count: int, side: int = 12, seed: int = 4) -> Tensor:
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
@@ -62,7 +62,7 @@ def test_a_mask_covers_its_square_and_is_cut_at_the_border() -> None:
 
 
 def test_signs_against_the_definition() -> None:
-    net, images = small_net(), pictures(3)
+    net, images = small_net(), random_images(3)
     places = torch.tensor([[[3.0, 4], [6, 6], [11, 0]], [[8, 8], [2, 2], [5, 9]]])
     found = sign_changes(net, images, places, ["0", "4"], side=4, fill=0.1)
     for row, each in enumerate(places):
@@ -74,7 +74,7 @@ def test_signs_against_the_definition() -> None:
 
 
 def test_the_whole_against_a_loop() -> None:
-    net, images, side = small_net(), pictures(4), 4
+    net, images, side = small_net(), random_images(4), 4
     parts = {"eye": torch.tensor([[2.0, 2], [3, 2], [2, 3], [4, 4]]), "nose": torch.full((4, 2), 6.0)}
     control = random_places(parts, 12, side, draws=3)
     found = correspondence(net, images, parts, control, ["4"], side, permutations=99)["4"]
@@ -102,12 +102,12 @@ def test_a_net_that_knows_the_part_and_one_that_does_not() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 144, 300))
     parts = {"spot": torch.full((6, 2), 3.0)}
     control = random_places(parts, 12, 3, draws=8)
-    images = pictures(6) * 0.1
+    images = random_images(6) * 0.1
     images[:, :, 2:5, 2:5] += 1
     known = correspondence(net, images, parts, control, ["1"], 3, permutations=499)["1"]
     assert known["spot"].mean < 0.1 < 0.4 < known["random"].mean < 0.6
     assert known["spot"].p == known["spot"].p_of_changed == 1 / 500
-    unknown = correspondence(net, pictures(6), parts, control, ["1"], 3, permutations=499)["1"]
+    unknown = correspondence(net, random_images(6), parts, control, ["1"], 3, permutations=499)["1"]
     assert 0.4 < unknown["spot"].mean < 0.6
     assert unknown["spot"].p > 0.02
 
@@ -156,15 +156,15 @@ def test_squares_by_lot_keep_to_what_is_allowed() -> None:
     ("change", "says"),
     [
         (
-            {"images": pictures(1), "parts": {"nose": torch.ones(1, 2)}, "control": torch.ones(2, 1, 2)},
-            "two at least",
+            {"images": random_images(1), "parts": {"nose": torch.ones(1, 2)}, "control": torch.ones(2, 1, 2)},
+            "at least two are needed",
         ),
-        ({"images": pictures(3) / 0 * 0}, "NaN"),
+        ({"images": random_images(3) / 0 * 0}, "NaN"),
         ({"side": 13}, "does not fit"),
         ({"parts": {"nose": torch.tensor([[1.0, 1], [2, 2], [11.6, 3]])}}, "inside 12 x 12 pixels"),
         ({"parts": {"nose": torch.full((3, 2), torch.nan)}}, "inside 12 x 12 pixels"),
         ({"parts": {"nose": torch.ones(2, 2)}}, "for each of 3 images"),
-        ({"control": torch.ones(0, 3, 2)}, "control is \\(draws, 3, 2\\), one draw at least"),
+        ({"control": torch.ones(0, 3, 2)}, "control is \\(draws, 3, 2\\), at least one draw"),
         ({"control": torch.ones(2, 1, 2)}, "for each of 3 images"),
         ({"parts": {"random": torch.ones(3, 2)}}, "the control"),
         ({"layers": ["7"]}, "layer '7' is not in Sequential"),
@@ -172,7 +172,7 @@ def test_squares_by_lot_keep_to_what_is_allowed() -> None:
 )
 def test_errors(change: dict, says: str) -> None:
     words = {
-        "images": pictures(3),
+        "images": random_images(3),
         "parts": {"nose": torch.ones(3, 2)},
         "control": torch.full((2, 3, 2), 8.0),
     }

@@ -32,9 +32,9 @@ def test_dominance_by_hand() -> None:
 @pytest.mark.parametrize("angle", [0.0, 0.7, math.pi / 2])
 @pytest.mark.parametrize(("frequency", "band"), [(0.08, 0), (0.25, 1), (0.42, 2)])
 def test_a_wave_falls_in_its_band(frequency: float, band: int, angle: float) -> None:
-    picture = wave(frequency, angle=angle)
-    assert filters.frequency_content(picture)[0, band] > 0.9
-    assert filters.peak_frequency(picture).item() == pytest.approx(frequency, abs=0.02)
+    image = wave(frequency, angle=angle)
+    assert filters.frequency_content(image)[0, band] > 0.9
+    assert filters.peak_frequency(image).item() == pytest.approx(frequency, abs=0.02)
 
 
 def test_a_constant_is_low_and_nothing_is_nan() -> None:
@@ -103,7 +103,7 @@ def test_a_mean_is_no_grid() -> None:
 def test_dead_maps() -> None:
     values = torch.tensor([[2.0], [0.0], [-1.0], [-torch.inf], [0.1]])
     nothing = torch.zeros(5, 1, dtype=torch.long)
-    assert filters.dead_maps(Top(values, nothing, nothing, nothing)) == [1, 2, 3]
+    assert filters.dead_channels(Top(values, nothing, nothing, nothing)) == [1, 2, 3]
 
 
 def test_errors() -> None:
@@ -111,5 +111,5 @@ def test_errors() -> None:
         filters.rms(torch.full((1, 3, 2, 2), torch.nan))
     with pytest.raises(InputError, match="filters"):
         filters.frequency_content(torch.zeros(0, 3, 7, 7))
-    with pytest.raises(InputError, match="too small to tell a grid of 8 pixels"):
+    with pytest.raises(InputError, match="too small to resolve a grid of 8 pixels"):
         filters.aliasing(torch.randn(1, 3, 27, 27), 8)

@@ -25,12 +25,12 @@ def small_net() -> nn.Sequential:
     )
 
 
-def pictures(count: int, height: int = 8, width: int = 8) -> Tensor:
+def random_images(count: int, height: int = 8, width: int = 8) -> Tensor:
     return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(4))
 
 
 def test_shifts_and_quarter_turns_move_pixels() -> None:
-    x = pictures(2, 6, 8)
+    x = random_images(2, 6, 8)
     moved = transform(x, "translation", [2, -1], fill=0.5)
     torch.testing.assert_close(moved[0, :, 2:], x[0, :, :-2])  # downwards
     assert (moved[0, :, :2] == 0.5).all()
@@ -65,7 +65,7 @@ def test_the_identity_gives_the_very_same_bits(kind: str, turns: int, seed: int)
 
 def test_against_a_loop() -> None:
     """Each image by itself, each layer from the definition."""
-    net, images, targets = small_net().train(), pictures(3), torch.tensor([4, 0, 2])
+    net, images, targets = small_net().train(), random_images(3), torch.tensor([4, 0, 2])
     amounts = {"translation": [-3.0, 0.0, 1.5], "scale": [1.0, 1.4], "rotation": [0.0, 33.0, 200.0, 360.0]}
     found = invariance(net, images, ["0", "4"], targets, *amounts.values(), fill=0.2)
     assert net.training
@@ -82,7 +82,7 @@ def test_against_a_loop() -> None:
                         sum((a - b) ** 2 for a, b in zip(before.tolist(), after.tolist(), strict=True)) ** 0.5
                     )
                     assert answer.distances[row, step, n].item() == pytest.approx(far, rel=1e-4, abs=1e-5)
-                    assert answer.normalised[row, step, n].item() == pytest.approx(
+                    assert answer.normalized[row, step, n].item() == pytest.approx(
                         far / before.norm().item(), rel=1e-4, abs=1e-5
                     )
                 p = net(moved).softmax(1)[0, targets[n]].item()
@@ -94,11 +94,11 @@ def test_the_identity_is_exactly_0_and_more_amounts_than_a_batch_holds() -> None
         "zfnet",
         3,
         48,
-        {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 9}, "fc7": {"units": 9}},
+        {**{f"conv{i}": {"channels": 8} for i in range(1, 6)}, "fc6": {"units": 9}, "fc7": {"units": 9}},
     )
     shifts = [float(s) for s in range(-45, 46)]
     found = invariance(
-        net, pictures(2, 48, 48), ["conv1", "fc7"], torch.tensor([0, 2]), shifts, [1], [0, 90, 360]
+        net, random_images(2, 48, 48), ["conv1", "fc7"], torch.tensor([0, 2]), shifts, [1], [0, 90, 360]
     )
     assert found["translation"].distances[:, 45].eq(0).all()
     assert found["translation"].distances[0, torch.arange(91) != 45].gt(0).all()
@@ -107,26 +107,26 @@ def test_the_identity_is_exactly_0_and_more_amounts_than_a_batch_holds() -> None
 
 
 def test_only_the_identity_still_has_a_probability() -> None:
-    net, x = small_net().eval(), pictures(2)
+    net, x = small_net().eval(), random_images(2)
     found = invariance(net, x, ["0"], torch.tensor([1, 1]), [0], [1], [])
     torch.testing.assert_close(found["scale"].probabilities[0], net(x).softmax(1)[:, 1].detach())
-    assert found["scale"].normalised.eq(0).all()
+    assert found["scale"].normalized.eq(0).all()
     assert found["rotation"].distances.shape == (1, 0, 2)
 
 
-def test_a_dead_layer_has_no_normalised_distance() -> None:
+def test_a_dead_layer_has_no_normalized_distance() -> None:
     net = small_net()
     nn.init.zeros_(net[3].weight), nn.init.zeros_(net[3].bias)
-    found = invariance(net, pictures(1), ["4"], torch.tensor([1]), [2], [1.5], [90])
+    found = invariance(net, random_images(1), ["4"], torch.tensor([1]), [2], [1.5], [90])
     assert found["scale"].distances.eq(0).all()
-    assert found["scale"].normalised.isnan().all()
+    assert found["scale"].normalized.isnan().all()
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"images": pictures(2) / 0 * 0}, "NaN"),
-        ({"images": pictures(0)}, "at least one"),
+        ({"images": random_images(2) / 0 * 0}, "NaN"),
+        ({"images": random_images(0)}, "at least one"),
         ({"targets": torch.tensor([1])}, "as many targets"),
         ({"targets": torch.tensor([1, 5])}, "target 5: the model has classes 0 to 4"),
         ({"targets": torch.tensor([0.0, 1.0])}, "int64"),
@@ -137,7 +137,7 @@ def test_a_dead_layer_has_no_normalised_distance() -> None:
     ],
 )
 def test_errors(change: dict, says: str) -> None:
-    words = {"images": pictures(2), "layers": ["0"], "targets": torch.tensor([0, 1])}
+    words = {"images": random_images(2), "layers": ["0"], "targets": torch.tensor([0, 1])}
     words |= {"shifts": [1], "scales": [1.2], "angles": [9]} | change
     with pytest.raises(InputError, match=says):
         invariance(small_net(), **words)
@@ -158,4 +158,4 @@ class Pair(nn.Module):
 @pytest.mark.parametrize(("net", "layer"), [(small_net()[:2], "0"), (Pair(), "net")])
 def test_a_model_without_classes(net: nn.Module, layer: str) -> None:
     with pytest.raises(InputError, match=rf"{type(net).__name__} gives no \(B, classes\)"):
-        invariance(net, pictures(1), [layer], torch.tensor([0]), [1], [1.2], [9])
+        invariance(net, random_images(1), [layer], torch.tensor([0]), [1], [1.2], [9])

@@ -28,7 +28,7 @@ def test_methods_are_maps(net: ConvNet, images: torch.Tensor) -> None:
     assert all(each.shape == (3, SIDE, SIDE) and (each >= 0).all() for each in maps.values())
     pixels = images.clone().requires_grad_()
     gradient = torch.autograd.grad(net(pixels)[range(3), range(3)].sum(), pixels)[0]
-    no_norm = Deconvnet(net, relu="gradient", normalisation="gradient", seed="forced")
+    no_norm = Deconvnet(net, relu="gradient", normalization="gradient", seed="forced")
     torch.testing.assert_close(no_norm.project(images, "fc8", units), gradient)
 
 
@@ -66,5 +66,5 @@ def test_an_image_with_nan(net: ConvNet, images: torch.Tensor) -> None:
     broken[1, 0, 5, 5] = torch.nan
     with pytest.raises(InputError, match="image 1 of 3"):
         METHODS["guided"](net, broken, LAYER, [Unit(0, 1, 1, 1)])
-    with pytest.raises(InputError, match="no numbers"):
+    with pytest.raises(InputError, match="not finite"):
         METHODS["occlusion"](net, broken, LAYER, [Unit(0, 1, 1, 1)])

@@ -14,7 +14,7 @@ from zfnet.errors import InputError
 LAYER = "3"
 
 
-def pictures(count: int = 3) -> Tensor:
+def random_images(count: int = 3) -> Tensor:
     return torch.randn(count, 3, 12, 12, generator=torch.Generator().manual_seed(4))
 
 
@@ -32,21 +32,23 @@ def net(bias: float | None = None, weight: float | None = None) -> nn.Sequential
 
 def changed(model: nn.Module) -> Any:
     places = torch.full((3, 2), 3.0)
-    return correspondence(model, pictures(), {"nose": places}, places[None] + 4, [LAYER], side=3)
+    return correspondence(model, random_images(), {"nose": places}, places[None] + 4, [LAYER], side=3)
 
 
 def moved(model: nn.Module, **words: Any) -> Any:
     words = {"shifts": [0, 2], "scales": [1, 1.5], "angles": [0, 90], **words}
-    return invariance(model, pictures(), [LAYER], torch.zeros(3, dtype=torch.long), **words)
+    return invariance(model, random_images(), [LAYER], torch.zeros(3, dtype=torch.long), **words)
 
 
 ANALYSES: dict[str, Callable[[nn.Module], Any]] = {
     "correspondence": changed,
     "invariance": moved,
-    "occlusion": lambda model: occlusion_sweep(model, pictures(), 0, 3, 3, layer=LAYER),
-    "top activations": lambda model: top_activations(model, [pictures()], [LAYER], progress=False),
-    "doctor": lambda model: doctor(model, [LAYER], pictures()),
-    "sanity": lambda model: sanity_checks(model, pictures(), pictures(), LAYER, [Unit(0, 0, 1, 1)], [1]),
+    "occlusion": lambda model: occlusion_sweep(model, random_images(), 0, 3, 3, layer=LAYER),
+    "top activations": lambda model: top_activations(model, [random_images()], [LAYER], progress=False),
+    "doctor": lambda model: doctor(model, [LAYER], random_images()),
+    "sanity": lambda model: sanity_checks(
+        model, random_images(), random_images(), LAYER, [Unit(0, 0, 1, 1)], [1]
+    ),
 }
 
 
@@ -72,7 +74,7 @@ def test_a_layer_that_is_not_finite_where_the_outputs_are() -> None:
             return self.net[4:](self.net[:4](x).nan_to_num(0))
 
     with pytest.raises(InputError, match=r"layer net\.3 is not finite"):
-        occlusion_sweep(Repaired().eval(), pictures(), 0, 3, 3, layer="net.3")
+        occlusion_sweep(Repaired().eval(), random_images(), 0, 3, 3, layer="net.3")
 
 
 @pytest.mark.parametrize("model", [net(bias=-1e6), net(bias=1, weight=0)], ids=["all 0", "always the same"])
@@ -81,7 +83,7 @@ def test_a_dead_layer_neither_corresponds_nor_is_invariant(model: nn.Module) -> 
     assert {value for each in found.values() for value in vars(each).values()} == {None}
     for answer in moved(model).values():
         assert answer.dead.tolist() == [True]
-        assert answer.normalised.isnan().all()
+        assert answer.normalized.isnan().all()
         assert not answer.distances.any()
 
 
@@ -90,4 +92,4 @@ def test_a_layer_that_lives_is_not_dead() -> None:
     for words in ({}, {"shifts": [0], "scales": [1], "angles": [0]}, {"angles": [0]}):
         for answer in moved(net(), **words).values():
             assert answer.dead.tolist() == [False]
-            assert answer.normalised.isfinite().all()
+            assert answer.normalized.isfinite().all()

@@ -1,4 +1,4 @@
-"""Near-duplicates: the two correlations against their definitions, planted copies found, different pictures not."""
+"""Near-duplicates: the two correlations against their definitions, planted copies found, different images not."""
 
 import io
 import os
@@ -14,13 +14,13 @@ from PIL import Image, ImageEnhance
 from torch import Tensor
 
 from zfnet.analysis import overlap
-from zfnet.analysis.overlap import correlate_closely, join_groups, near_duplicates, shrink
+from zfnet.analysis.overlap import concatenate_pairs, fine_correlation, near_duplicates, shrink
 from zfnet.data import Creatures
 from zfnet.data.datasets import folder
 from zfnet.data.decoding import square
 from zfnet.errors import InputError
 
-SIDE = 128  # of stored pictures
+SIDE = 128  # of stored images
 
 
 def jpeg(image: Image.Image, quality: int) -> Image.Image:
@@ -64,7 +64,7 @@ def small(images: list[Image.Image]) -> Tensor:
 
 
 def noise(count: int, seed: int, coarse: int = 4) -> Tensor:
-    """Smooth small pictures (count, 32, 32, 3), so that some pairs are alike."""
+    """Smooth small images (count, 32, 32, 3), so that some pairs are alike."""
     numbers = torch.rand(count, 3, coarse, coarse, generator=torch.Generator().manual_seed(seed)) * 255
     smooth = torch.nn.functional.interpolate(numbers, 32, mode="bilinear")
     return smooth.to(torch.uint8).permute(0, 2, 3, 1)
@@ -88,26 +88,26 @@ def test_planted_copies_are_found_and_nothing_else(creatures: list[Image.Image],
 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 1000), coarse=st.sampled_from([2, 4, 9]))
-def test_the_coarse_step_is_normalised_correlation(seed: int, coarse: int) -> None:
+def test_the_coarse_step_is_normalized_correlation(seed: int, coarse: int) -> None:
     one, other = noise(6, seed, coarse), noise(5, seed + 1, coarse)
 
-    def vector(picture: Tensor) -> np.ndarray:
-        return picture.double().view(16, 2, 16, 2, 3).mean((1, 3)).flatten().numpy()
+    def vector(image: Tensor) -> np.ndarray:
+        return image.double().view(16, 2, 16, 2, 3).mean((1, 3)).flatten().numpy()
 
     best = torch.empty(6, 5)
     for i, a in enumerate(one):
         for j, b in enumerate(other):
             best[i, j] = max(np.corrcoef(vector(a), vector(each))[0, 1] for each in (b, b.flip(1)))
-    i, j = overlap._alike(overlap._halves(one), overlap._halves(other))
+    i, j = overlap.coarse_pairs(overlap.to_halves(one), overlap.to_halves(other))
     found = torch.zeros(6, 5, dtype=torch.bool)
     found[i, j] = True
     sure = (best - overlap.COARSE).abs() > 1e-5
     assert found[sure].equal(best[sure] >= overlap.COARSE)
 
 
-def detail(picture: Tensor) -> Tensor:
+def detail(image: Tensor) -> Tensor:
     """The definition, pixel by pixel."""
-    x = picture.double()
+    x = image.double()
 
     def around(maps: Tensor, i: int, j: int) -> Tensor:
         return maps[max(0, i - 4) : i + 5, max(0, j - 4) : j + 5].mean((0, 1))
@@ -122,7 +122,7 @@ def detail(picture: Tensor) -> Tensor:
 def test_the_fine_step_is_what_it_says() -> None:
     one = noise(3, 5, coarse=9)
     other = torch.cat([one[:1].flip(2), noise(2, 6, coarse=9)])
-    correlation, is_mirrored = correlate_closely(one, other)
+    correlation, is_mirrored = fine_correlation(one, other)
     for a, b, found, mirror in zip(one, other, correlation, is_mirrored, strict=True):
         both = [np.corrcoef(detail(a).flatten(), detail(each).flatten())[0, 1] for each in (b, b.flip(1))]
         assert found.item() == pytest.approx(max(both), abs=1e-4)
@@ -139,12 +139,12 @@ def test_blocks_and_a_later_start_change_nothing(monkeypatch: pytest.MonkeyPatch
     ]  # fmt: skip
     monkeypatch.setattr(overlap, "ROWS", 4)
     monkeypatch.setattr(overlap, "COLUMNS", 3)
-    monkeypatch.setattr(overlap, "CLOSELY", 2)
+    monkeypatch.setattr(overlap, "FINE_AT_ONCE", 2)
     blocks = list(near_duplicates(originals, others))
     assert [done for done, _ in blocks] == [4, 8, 11]
     later = [blocks[0][1], *(pairs for _, pairs in near_duplicates(originals, others, start=4))]
     for parts in ([pairs for _, pairs in blocks], later):
-        pairs = join_groups(parts)
+        pairs = concatenate_pairs(parts)
         order = (pairs.first * 100 + pairs.second).argsort()
         assert pairs.first[order].equal(whole.first)
         assert pairs.second[order].equal(whole.second)
@@ -159,14 +159,16 @@ def test_a_set_with_itself_gives_each_pair_once(
     monkeypatch.setattr(overlap, "COLUMNS", columns)
     own = noise(7, 3, coarse=9)
     own = torch.cat([own, own[2:3], own[5:6].flip(2), own[2:3]])
-    pairs = join_groups([pairs for _, pairs in near_duplicates(own)])
+    pairs = concatenate_pairs([pairs for _, pairs in near_duplicates(own)])
     found = sorted(zip(pairs.first.tolist(), pairs.second.tolist(), pairs.mirrored.tolist(), strict=True))
     assert found == [(2, 7, False), (2, 9, False), (5, 8, True), (7, 9, False)]
 
 
 def test_pictures_without_contrast_have_no_copies() -> None:
     flat = torch.full((3, 32, 32, 3), 200, dtype=torch.uint8)
-    assert not join_groups([pairs for _, pairs in near_duplicates(flat, flat, threshold=0)]).first.numel()
+    assert not concatenate_pairs(
+        [pairs for _, pairs in near_duplicates(flat, flat, threshold=0)]
+    ).first.numel()
 
 
 def test_errors() -> None:

@@ -51,7 +51,7 @@ def test_the_cascade_goes_down_and_leaves_the_net_alone(net: ConvNet, images: to
     assert not torch.equal(other.conv1.conv.weight, shuffled["conv1.conv.weight"])
 
 
-def test_layers_above_are_not_in_the_picture(net: ConvNet, images: torch.Tensor) -> None:
+def test_layers_above_are_not_in_the_projection(net: ConvNet, images: torch.Tensor) -> None:
     original = sanity.force_activation(net, images).project(images, LAYER, UNITS)
     changed = deepcopy(net)
     for above in (changed.conv4.conv, changed.conv5.conv, changed.fc6.linear, changed.fc8.linear):
@@ -61,30 +61,30 @@ def test_layers_above_are_not_in_the_picture(net: ConvNet, images: torch.Tensor)
     assert not torch.equal(sanity.force_activation(changed, images).project(images, LAYER, UNITS), original)
 
 
-def test_every_check_has_a_picture(net: ConvNet, images: torch.Tensor) -> None:
-    pictures = sanity.sanity_checks(net, images, images.flip(0), LAYER, UNITS, [3, 1, 4])
-    assert list(pictures) == [
+def test_every_check_has_a_projection(net: ConvNet, images: torch.Tensor) -> None:
+    projections = sanity.sanity_checks(net, images, images.flip(0), LAYER, UNITS, [3, 1, 4])
+    assert list(projections) == [
         "original", "conv3.conv", "conv2.conv", "conv1.conv", "other map", "other image", "both",
     ]  # fmt: skip
     plain = sanity.force_activation(net, images)
-    expected = plain.patches(images.flip(0), LAYER, [Unit(0, 3, 1, 1)]).pictures[0]
-    torch.testing.assert_close(pictures["both"][0], expected)
-    for name, each in pictures.items():
-        cosine, rank = sanity.similarity(pictures["original"], each)
+    expected = plain.patches(images.flip(0), LAYER, [Unit(0, 3, 1, 1)]).projections[0]
+    torch.testing.assert_close(projections["both"][0], expected)
+    for name, each in projections.items():
+        cosine, rank = sanity.similarity(projections["original"], each)
         assert bool((cosine > 1 - 1e-6).all()) == (name == "original")
         assert (rank <= 1 + 1e-9).all()
 
 
 def test_similarity_by_hand() -> None:
-    picture = torch.randn(1, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    projection = torch.randn(1, 3, 9, 9, generator=torch.Generator().manual_seed(0))
     for factor, cosine in ((1.0, 1.0), (5.0, 1.0), (-2.0, -1.0)):
-        found = sanity.similarity(picture, factor * picture)
+        found = sanity.similarity(projection, factor * projection)
         assert [part.item() for part in found] == pytest.approx([cosine, 1.0])
-    assert all(part.isnan().all() for part in sanity.similarity(picture, 0 * picture))
+    assert all(part.isnan().all() for part in sanity.similarity(projection, 0 * projection))
     one, other = (torch.tensor(row).view(1, 1, 1, 4) for row in ([1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 9.0, 5.0]))
     # ranks 1 2 3 4 and 1.5 1.5 4 3: deviations -1.5 -.5 .5 1.5 and -1 -1 1.5 .5
     assert sanity.similarity(one, other)[1].item() == pytest.approx(3.5 / math.sqrt(5 * 4.5))
-    with pytest.raises(InputError, match="not alike"):
+    with pytest.raises(InputError, match="differ in shape"):
         sanity.similarity(one, one[..., :2])
 
 
@@ -93,13 +93,13 @@ def test_a_net_that_is_no_convnet() -> None:
     net = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU()
     ).eval()
-    assert sanity.below(net, "4", torch.randn(2, 3, 12, 12)) == ["3", "2", "0"]
-    assert sanity.below(net, "0", torch.randn(2, 3, 12, 12)) == ["0"]
+    assert sanity.layers_below(net, "4", torch.randn(2, 3, 12, 12)) == ["3", "2", "0"]
+    assert sanity.layers_below(net, "0", torch.randn(2, 3, 12, 12)) == ["0"]
 
 
 def test_errors(net: ConvNet, images: torch.Tensor) -> None:
     with pytest.raises(InputError, match="conv9"):
-        sanity.below(net, "conv9", images)
+        sanity.layers_below(net, "conv9", images)
     broken = images.clone()
     broken[1, 0, 5, 5] = torch.nan
     with pytest.raises(InputError, match="image 1 of 3"):

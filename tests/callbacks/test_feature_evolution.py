@@ -480,7 +480,7 @@ def test_impossible_arguments(arguments: dict[str, Any], words: str) -> None:
 # Two processes
 
 EDITS = [
-    *(f"conv{i}:{{maps:8}}" for i in range(1, 6)),
+    *(f"conv{i}:{{channels:8}}" for i in range(1, 6)),
     "fc6:{units:16,dropout:0}",
     "fc7:{units:16,dropout:0}",
 ]

@@ -1,4 +1,4 @@
-"""What the deconvnet's tests share: two narrow nets, units that are active, and how pictures compare."""
+"""What the deconvnet's tests share: two narrow nets, units that are active, and how projections compare."""
 
 from collections.abc import Callable
 
@@ -12,11 +12,11 @@ from zfnet.models import ALEXNET, ZFNET, ConvNet
 from zfnet.models.architectures import apply_edit
 
 NARROW = {
-    "conv1": {"maps": 8},
-    "conv2": {"maps": 12},
-    "conv3": {"maps": 10},
-    "conv4": {"maps": 10},
-    "conv5": {"maps": 8},
+    "conv1": {"channels": 8},
+    "conv2": {"channels": 12},
+    "conv3": {"channels": 10},
+    "conv4": {"channels": 10},
+    "conv5": {"channels": 8},
     "fc6": {"units": 16},
     "fc7": {"units": 12},
 }
@@ -28,11 +28,11 @@ LAYERS = [
 ]
 
 
-def narrow(name: str = "zfnet", size: int = SIZE, normalise: bool = True) -> ConvNet:
+def narrow(name: str = "zfnet", size: int = SIZE, normalize: bool = True) -> ConvNet:
     """ZFNet or AlexNet with about ten maps a layer, in float64."""
     table = apply_edit(
         TABLES[name],
-        NARROW | {conv: {**NARROW[conv], "normalise": normalise} for conv in ("conv1", "conv2")},
+        NARROW | {conv: {**NARROW[conv], "normalize": normalize} for conv in ("conv1", "conv2")},
     )
     net = seeded(lambda: ConvNet(table, num_classes=5, image_size=size))
     assert isinstance(net, ConvNet)
@@ -112,13 +112,15 @@ def gradients(net: nn.Module, images: Tensor, layer: str, units: list[Unit]) -> 
     handle = module.register_forward_hook(lambda _, __, output: kept.append(output.clone()))
     net(pixels.clone())
     handle.remove()
-    pictures = []
+    projections = []
     for unit in units:
         value = kept[0][unit.image, unit.channel]
         value = value[unit.y, unit.x] if value.ndim else value
         (gradient,) = torch.autograd.grad(value, pixels, retain_graph=True)
-        pictures.append(value.item() * gradient[unit.image] if value > 0 else torch.zeros_like(gradient[0]))
-    return torch.stack(pictures)
+        projections.append(
+            value.item() * gradient[unit.image] if value > 0 else torch.zeros_like(gradient[0])
+        )
+    return torch.stack(projections)
 
 
 def same(found: Tensor, expected: Tensor, tolerance: float = 1e-12) -> None:
@@ -132,12 +134,12 @@ def same(found: Tensor, expected: Tensor, tolerance: float = 1e-12) -> None:
 
 
 def general(deconv: Deconvnet, images: Tensor, layer: str, units: list[Unit]) -> Tensor:
-    """The pictures by the path that takes any module."""
+    """The projections by the path that takes any module."""
     return deconv._general(images, layer, units)[0]
 
 
 def both(deconv: Deconvnet, images: Tensor, layer: str, units: list[Unit]) -> Tensor:
-    """The pictures, once the general path has given the same."""
-    pictures = deconv.project(images, layer, units)
-    same(general(deconv, images, layer, units), pictures)
-    return pictures
+    """The projections, once the general path has given the same."""
+    projections = deconv.project(images, layer, units)
+    same(general(deconv, images, layer, units), projections)
+    return projections

@@ -1,6 +1,6 @@
 """The projection is captum's NeuronDeconvolution times the activation, for chains, residuals and branches.
 
-captum seeds 1 even for a unit that is not active, takes contrast normalisation by its gradient, and sees only
+captum seeds 1 even for a unit that is not active, takes contrast normalization by its gradient, and sees only
 ReLUs that are modules and not in place: it gets a copy of the net whose ReLUs are such.
 """
 
@@ -38,14 +38,14 @@ def captums(net: nn.Module, images: Tensor, layer: str, units: list[Unit], metho
     """captum's attribution of each unit of a readable net times its activation (0 for one that is not active)."""
     attribution = method(net, net.get_submodule(module_of(net, layer)))
     flat = activations(net, images, layer, units).clamp(min=0).to(images)
-    pictures = []
+    projections = []
     for unit in units:
         image = images[unit.image, None].clone().requires_grad_()
         index = (
             (unit.channel,) if layer.startswith(("fc", "classifier.3")) else (unit.channel, unit.y, unit.x)
         )
-        pictures.append(attribution.attribute(image, index))
-    return torch.cat(pictures).detach() * flat[:, None, None, None]
+        projections.append(attribution.attribute(image, index))
+    return torch.cat(projections).detach() * flat[:, None, None, None]
 
 
 def small_head(build: Callable[..., nn.Module], inputs: int) -> Callable[[], nn.Module]:
@@ -115,7 +115,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], int, list[str]]] = {
 
 
 def same_in_float32(net: nn.Module, theirs: nn.Module, image: Tensor, layer: str) -> None:
-    """One picture a call: a batch rounds otherwise, and a switch between nearly equal maxima moves."""
+    """One image per call: a batch rounds otherwise, and a switch between nearly equal maxima moves."""
     for unit in lively(net, image, layer)[::4]:
         expected = captums(theirs, image, layer, [unit], NeuronDeconvolution)
         same(Deconvnet(net).project(image, layer, [unit]), expected, 1e-5)
@@ -141,21 +141,21 @@ def test_known_networks(name: str) -> None:
 @pytest.mark.parametrize("layer", ["conv1", "conv2", "conv2.pool", "conv4", "conv5.pool", "fc6", "fc8"])
 @pytest.mark.parametrize("name", ["zfnet", "alexnet"])
 def test_the_papers_nets(name: str, layer: str) -> None:
-    """(a) ConvNet without contrast normalisation; with it, under the option that takes its gradient."""
-    images, plain, whole = noise(), narrow(name, normalise=False), narrow(name)
+    """(a) ConvNet without contrast normalization; with it, under the option that takes its gradient."""
+    images, plain, whole = noise(), narrow(name, normalize=False), narrow(name)
     units = lively(plain, images, layer)
     expected = captums(readable(plain), images, layer, units, NeuronDeconvolution)
     same(both(Deconvnet(plain), images, layer, units), expected)
     units = lively(whole, images, layer)
     expected = captums(readable(whole), images, layer, units, NeuronDeconvolution)
-    same(both(Deconvnet(whole, normalisation="gradient"), images, layer, units), expected)
+    same(both(Deconvnet(whole, normalization="gradient"), images, layer, units), expected)
     same_in_float32(plain.float(), readable(plain), images[1:].float(), layer)
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv2.pool", "conv3.conv", "conv5", "fc8"])
 def test_guided(layer: str) -> None:
     """Guided backpropagation (Springenberg et al. 2015), on a chain."""
-    images, net = noise(), narrow(normalise=False)
+    images, net = noise(), narrow(normalize=False)
     units = lively(net, images, layer)
     expected = captums(readable(net), images, layer, units, NeuronGuidedBackprop)
     same(both(Deconvnet(net, relu="guided"), images, layer, units), expected)

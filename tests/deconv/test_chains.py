@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.deconv.common import SIZE, both, lively, module_of, narrow, noise, same
-from tests.reference.deconvnet import described, doubtful, down, map_picture, outputs, unit_picture
+from tests.reference.deconvnet import channel_projection, described, doubtful, down, outputs, unit_projection
 from tests.reference.nets import Chain, chains, layers_of, seeded, units_of
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.models import ContrastNormalization
@@ -24,15 +24,15 @@ def test_random_chains(chain: Chain, data: st.DataObject) -> None:
     layers = described(net)
     layer = data.draw(layers_of(chain))
     units = [Unit(*data.draw(units_of(chain, layer))) for _ in range(3)]
-    pictures, maps = [], []
+    projections, maps = [], []
     for unit in units:
-        pictures.append(unit_picture(layers, images[unit.image], layer, unit.channel, unit.y, unit.x))
+        projections.append(unit_projection(layers, images[unit.image], layer, unit.channel, unit.y, unit.x))
         assume(exact or not doubtful(layers))
     for image in images:
-        maps.append(map_picture(layers, image, layer, units[0].channel))
+        maps.append(channel_projection(layers, image, layer, units[0].channel))
         assume(exact or not doubtful(layers))
     deconv = Deconvnet(net)
-    same(both(deconv, images, layer, units), torch.stack([torch.from_numpy(p) for p in pictures]))
+    same(both(deconv, images, layer, units), torch.stack([torch.from_numpy(p) for p in projections]))
     same(
         deconv.project_channel(images, layer, units[0].channel),
         torch.stack([torch.from_numpy(p) for p in maps]),
@@ -68,11 +68,11 @@ CHAINS: dict[str, Callable[[], list[nn.Module]]] = {
             nn.ReLU(),
         ),
     ],
-    "normalisation": lambda: [
+    "normalization": lambda: [
         *(nn.Conv2d(3, 4, 3), nn.ReLU(), ContrastNormalization(3, 0.1), nn.MaxPool2d(3, 2, ceil_mode=True)),
         *(nn.Conv2d(4, 2, 3, padding=1), nn.ReLU()),
     ],
-    "normalisation at the end": lambda: [
+    "normalization at the end": lambda: [
         *(nn.Conv2d(3, 3, 3), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True), ContrastNormalization(3, 0.1)),
     ],
     "no ReLU between convolutions": lambda: [nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 2, 3, 2)],
@@ -102,7 +102,7 @@ def test_zfnet_against_the_reference() -> None:
     layers = described(net)
     for layer in ("conv2.pool", "conv3", "fc6"):
         (unit, *_) = lively(net, image, layer)
-        expected = unit_picture(layers, image[0], module_of(net, layer), unit.channel, unit.y, unit.x)
+        expected = unit_projection(layers, image[0], module_of(net, layer), unit.channel, unit.y, unit.x)
         same(Deconvnet(net).project(image, layer, [unit]), torch.from_numpy(expected)[None])
 
 

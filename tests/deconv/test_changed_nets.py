@@ -64,7 +64,7 @@ CHANGES: dict[str, Callable[[nn.Sequential], object]] = {
     "load_state_dict(assign)": lambda m: m.load_state_dict(net(1).state_dict(), assign=True),
     "padding": lambda m: setattr(m[5], "padding", (1, 1)),
     "stride": lambda m: setattr(m[3], "stride", 1),
-    "normalisation": _global_of,
+    "normalization": _global_of,
     "no ReLU": lambda m: m.__setitem__(2, nn.Identity()),
     "another convolution": lambda m: m.__setitem__(0, nn.Conv2d(3, 8, 5).double()),
     "a module more": lambda m: m.insert(1, nn.AvgPool2d(3, 1, 1)),
@@ -134,7 +134,7 @@ def test_a_net_that_stays_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> Non
     model, images = net(), noise(1, 24)
     deconv = Deconvnet(model)
     first = deconv.project(images, LAYER, UNITS)
-    monkeypatch.setattr("zfnet.deconv.projection.plan_of", lambda *_: pytest.fail("traced again"))
+    monkeypatch.setattr("zfnet.deconv.projection.make_plan", lambda *_: pytest.fail("traced again"))
     assert torch.equal(deconv.project(images, LAYER, UNITS), first)
 
 
@@ -171,16 +171,16 @@ def test_any_number_of_channels_without_images(channels: int) -> None:
     assert deconv.window("4", Unit(0, 0), 16) == (0, 0, 8, 8)
     assert deconv.units("4", 16) == (5, 5, 5)
     assert torch.equal(deconv.filters("1", (16, 20)), model[0].weight.detach())
-    assert doctor(model, ["4"])[0].maps == 5
+    assert doctor(model, ["4"])[0].channels == 5
     assert deconv.project(torch.randn(1, channels, 16, 16), "4", [Unit(0, 0)]).shape == (1, channels, 16, 16)
 
 
 def test_channels_that_no_convolution_says() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(2 * 36, 5))
     deconv = Deconvnet(model)
-    with pytest.raises(InputError, match=r"how many channels .* give size=\(C, H, W\)"):
+    with pytest.raises(InputError, match=r"number of channels .* give size=\(C, H, W\)"):
         deconv.units("1", 6)
-    with pytest.raises(InputError, match=r"how many channels .* give images"):
+    with pytest.raises(InputError, match=r"number of channels .* give images"):
         doctor(model, ["1"])
     assert deconv.units("1", (2, 6, 6)) == (5, 1, 1)
     deconv.project(torch.randn(1, 2, 6, 6), "1", [Unit(0, 0)])
@@ -196,6 +196,6 @@ def test_no_units(layer: str, unpool: str) -> None:
     images, deconv = noise(2, 24), Deconvnet(net(), unpool=unpool)
     assert deconv.project(images, layer, []).shape == (0, 3, 24, 24)
     none, one = deconv.patches(images, layer, []), deconv.patches(images, layer, [Unit(0, 0)])
-    assert none.pictures.shape == none.images.shape == (0, *one.pictures.shape[1:])
-    assert none.of(images, []).shape == none.images.shape
+    assert none.projections.shape == none.images.shape == (0, *one.projections.shape[1:])
+    assert none.crop(images, []).shape == none.images.shape
     assert (none.values.shape, none.windows) == ((0,), [])

@@ -23,7 +23,7 @@ def test_dead_windows_and_dead_maps_by_hand() -> None:
     image = torch.zeros(1, 1, 4, 4)
     image[0, 0, 1, 2] = 5
     (found,) = doctor(plain(nn.MaxPool2d(2)), ["2"], image)
-    assert (found.maps, found.dead_maps, found.field) == (2, [1], (2, 2))
+    assert (found.channels, found.dead_channels, found.field) == (2, [1], (2, 2))
     (pooling,) = found.poolings
     assert (pooling.name, pooling.dead, pooling.shared) == ("2", 7 / 8, 0)
 
@@ -40,11 +40,11 @@ def test_shared_maxima_by_hand() -> None:
     assert doctor(plain(nn.MaxPool2d(3, 2)), ["2"], image)[0].poolings[0].shared == 0.5
 
 
-def test_normalisation_fields_and_poolings_of_zfnet() -> None:
+def test_normalization_fields_and_poolings_of_zfnet() -> None:
     net = convnet("zfnet", 5, 80, init="he")
     third, sixth = doctor(net, ["conv3", "fc6"])
     assert third.field == (75, 75)
-    assert third.normalisations == ["conv2.norm", "conv1.norm"]
+    assert third.normalizations == ["conv2.norm", "conv1.norm"]
     assert [pooling.name for pooling in third.poolings] == ["conv2.pool", "conv1.pool"]
     assert sixth.field is None
     assert [pooling.name for pooling in sixth.poolings] == ["conv5.pool", "conv2.pool", "conv1.pool"]
@@ -72,7 +72,7 @@ def test_everything_without_a_deconvnet_is_named() -> None:
         "0.act (GELU): gelu",
     ]
     text = str(found)
-    assert text.startswith("1: 2 maps, units see ")
+    assert text.startswith("1: 2 channels, units see ")
     assert "no deconvnet: 0.act (GELU): gelu" in text
 
 
@@ -80,8 +80,8 @@ def test_the_text_says_what_was_found() -> None:
     image = torch.zeros(1, 1, 4, 4)
     image[0, 0, 1, 2] = 5
     assert str(doctor(plain(nn.MaxPool2d(2)), ["2"], image)[0]).splitlines() == [
-        "2: 2 maps, units see 2 x 2 pixels",
-        "    1 maps are never active: 1",
+        "2: 2 channels, units see 2 x 2 pixels",
+        "    1 channels are never active: 1",
         "    2: 88% of the windows are dead (their switches are arbitrary), 0% of the others share their maximum",
     ]
 

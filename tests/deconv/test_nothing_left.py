@@ -93,7 +93,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], int, str]] = {
 
 
 @pytest.mark.parametrize("name", NETS)
-@pytest.mark.parametrize("options", [{}, {"relu": "guided", "normalisation": "gradient"}])
+@pytest.mark.parametrize("options", [{}, {"relu": "guided", "normalization": "gradient"}])
 def test_a_model_is_as_it_was(name: str, options: dict[str, str]) -> None:
     build, size, layer = NETS[name]
     net = seeded(build) if build is googlenet else build()
@@ -181,7 +181,9 @@ def test_the_callers_mode_does_not_matter(name: str, around: Callable[[], Any]) 
         same(deconv.project(images, layer, units), expected)
         inside = images * 1.0
         same(deconv.project(inside, layer, units), expected)
-        same(deconv.patches(inside, layer, units).pictures, deconv.patches(images, layer, units).pictures)
+        same(
+            deconv.patches(inside, layer, units).projections, deconv.patches(images, layer, units).projections
+        )
         assert deconv.project_channel(inside, layer, 1).shape == images.shape
         assert mode == (torch.is_grad_enabled(), torch.is_inference_mode_enabled())
 
@@ -191,20 +193,20 @@ def test_images_that_require_a_gradient_get_none() -> None:
     units = lively(net, images.detach(), "conv3")
     deconv = Deconvnet(net)
     assert not deconv.project(images, "conv3", units).requires_grad
-    assert not deconv.patches(images, "conv3", units).pictures.requires_grad
+    assert not deconv.patches(images, "conv3", units).projections.requires_grad
     assert images.grad is None
     assert images.requires_grad
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
 @pytest.mark.parametrize("layer", ["conv2", "fc7"])
-def test_pictures_are_ordinary_tensors(layer: str) -> None:
+def test_projections_are_ordinary_tensors(layer: str) -> None:
     """They can be overwritten, and be leaves of a graph."""
     net, images = narrow(), noise()
     deconv, units = Deconvnet(net), [Unit(0, 1)]
     patches = deconv.patches(images, layer, units)
     found = [deconv.project(images, layer, units), deconv.project_channel(images, layer, 1)]
-    for tensor in [*found, patches.pictures, patches.images, patches.values]:
+    for tensor in [*found, patches.projections, patches.images, patches.values]:
         tensor.mul_(2).requires_grad_().sum().backward()
         assert tensor.grad is not None
 

@@ -96,13 +96,13 @@ def test_functions_are_refused_by_name(name: str) -> None:
     ],
 )
 def test_a_relu_in_disguise_is_not_missed(clamp: Callable[[Tensor], Tensor]) -> None:
-    """Recognised as a ReLU or refused; its gradient would be another picture, without a word."""
+    """Recognised as a ReLU or refused; its gradient would be another projection, without a word."""
     images, plain = noise(2, 15), two_layers(F.relu)
     net = two_layers(clamp, F.relu)
     units = lively(plain, images, "second")
     with suppress(InputError):
-        pictures = Deconvnet(net).project(images, "second", units)
-        same(pictures, Deconvnet(plain).project(images, "second", units))
+        projections = Deconvnet(net).project(images, "second", units)
+        same(projections, Deconvnet(plain).project(images, "second", units))
 
 
 def test_activations_behind_the_unit_do_not_matter() -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tests.deconv.common import both, general, lively, noise, same, values_of
 from tests.reference.nets import seeded
 from zfnet.deconv import Deconvnet, Unit, doctor
-from zfnet.deconv.swapping import DeconvMode
+from zfnet.deconv.mode import DeconvMode
 from zfnet.errors import InputError
 
 Call = Callable[["Net", Tensor], Tensor]
@@ -244,9 +244,9 @@ def test_what_is_linear_is_taken(name: str) -> None:
     deconv = Deconvnet(net, relu="gradient", seed="forced")
     pixels = image.clone().requires_grad_()
     values = net(pixels)
-    for unit, picture in zip(units, both(deconv, image, "out", units), strict=True):
+    for unit, projection in zip(units, both(deconv, image, "out", units), strict=True):
         value = values[0, unit.channel, unit.y, unit.x] if values.dim() == 4 else values[0, unit.channel]
-        same(picture, torch.autograd.grad(value, pixels, retain_graph=True)[0][0])
+        same(projection, torch.autograd.grad(value, pixels, retain_graph=True)[0][0])
 
 
 RECTIFIERS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -343,10 +343,10 @@ def test_what_is_taken_is_linear(blocks: list[str], seed: int) -> None:
     values = values_of(net, image, "out")
     unit = Unit(0, 1, values.shape[2] // 2, values.shape[3] // 2)
     deconv = Deconvnet(net, relu="gradient", seed="forced")
-    (picture,) = general(deconv, image, "out", [unit])
+    (projection,) = general(deconv, image, "out", [unit])
     step = 1e-7 * noise(1, 9, seed=1)
     change = (values_of(net, image + step, "out") - values)[0, unit.channel, unit.y, unit.x]
-    assert torch.isclose(change, (picture * step[0]).sum(), rtol=1e-4, atol=1e-12)
+    assert torch.isclose(change, (projection * step[0]).sum(), rtol=1e-4, atol=1e-12)
 
 
 @pytest.mark.parametrize(

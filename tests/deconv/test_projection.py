@@ -26,12 +26,12 @@ def net(request: pytest.FixtureRequest) -> ConvNet:
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_both_paths_agree(net: ConvNet, layer: str) -> None:
-    """(a) On the paper's nets: strides, overlapping pools, normalisation, groups, fully connected layers."""
+    """(a) On the paper's nets: strides, overlapping pools, normalization, groups, fully connected layers."""
     images = noise()
     units = lively(net, images, layer)
     assert (activations(net, images, layer, units) > 0).all()
-    pictures = both(Deconvnet(net), images, layer, units)
-    assert pictures.flatten(1).any(1).all()
+    projections = both(Deconvnet(net), images, layer, units)
+    assert projections.flatten(1).any(1).all()
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv3", "conv5"])
@@ -40,9 +40,9 @@ def test_a_convolution_is_its_relu(net: ConvNet, layer: str) -> None:
     sums = values_of(net, images, f"{layer}.conv")
     units = [*lively(net, images, layer), Unit(0, int(sums[0, :, 1, 2].argmin()), 1, 2)]
     assert (activations(net, images, f"{layer}.conv", units) < 0).any()
-    pictures = both(Deconvnet(net), images, layer, units)
-    same(both(Deconvnet(net), images, f"{layer}.conv", units), pictures)
-    same(both(Deconvnet(net), images, f"{layer}.relu", units), pictures)
+    projections = both(Deconvnet(net), images, layer, units)
+    same(both(Deconvnet(net), images, f"{layer}.conv", units), projections)
+    same(both(Deconvnet(net), images, f"{layer}.relu", units), projections)
 
 
 def test_stages_are_their_units(net: ConvNet) -> None:
@@ -58,13 +58,13 @@ def test_one_call_is_many(net: ConvNet) -> None:
     deconv = Deconvnet(net)
     units = [Unit(n % 3, n % 12, n % 4, n * 7 % 4) for n in range(38)]
     units += units[:2]
-    pictures = both(deconv, images, "conv2.pool", units)
-    for unit, picture in zip(units, pictures, strict=True):
+    projections = both(deconv, images, "conv2.pool", units)
+    for unit, projection in zip(units, projections, strict=True):
         alone = Unit(0, unit.channel, unit.y, unit.x)
-        same(deconv.project(images[unit.image, None], "conv2.pool", [alone]), picture[None])
+        same(deconv.project(images[unit.image, None], "conv2.pool", [alone]), projection[None])
 
 
-def test_no_units_no_pictures(net: ConvNet) -> None:
+def test_no_units_no_projections(net: ConvNet) -> None:
     images = noise()
     assert Deconvnet(net).project(images, "conv3", []).shape == (0, 3, SIZE, SIZE)
 
@@ -119,13 +119,13 @@ def test_the_picture_follows_the_weights() -> None:
 
 
 def test_images_of_any_size_and_layout() -> None:
-    """One Deconvnet, several sizes in turn, not square; channels last and views give the same picture."""
+    """One Deconvnet, several sizes in turn, not square; channels last and views give the same projection."""
     net = narrow("alexnet")[:4]
     deconv = Deconvnet(net)
     for height, width in [(79, 79), (63, 91), (71, 64), (79, 79)]:
         images = noise(1, 91)[:, :, :height, :width]
         units = lively(net, images, "conv3.relu")
-        pictures = both(deconv, images, "conv3.relu", units)
-        same(both(Deconvnet(net), images.contiguous(), "conv3.relu", units), pictures)
+        projections = both(deconv, images, "conv3.relu", units)
+        same(both(Deconvnet(net), images.contiguous(), "conv3.relu", units), projections)
         channels_last = images.contiguous(memory_format=torch.channels_last)
-        same(both(deconv, channels_last, "conv3.relu", units), pictures)
+        same(both(deconv, channels_last, "conv3.relu", units), projections)

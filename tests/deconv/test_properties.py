@@ -24,20 +24,20 @@ def net(request: pytest.FixtureRequest) -> ConvNet:
     layer=st.sampled_from(["conv1", "conv2", "conv3", "conv5", "fc6"]),
     relu=st.sampled_from(["deconv", "guided", "gradient"]),
 )
-def test_k_times_the_unit_is_k_times_the_picture(k: float, layer: str, relu: str) -> None:
+def test_k_times_the_unit_is_k_times_the_projection(k: float, layer: str, relu: str) -> None:
     """(b) The unit's bias moves its activation a to k a, and nothing else on the way down."""
     net, images = narrow(), noise(1)
     (unit, *_) = lively(net, images, layer)
-    picture = both(Deconvnet(net, relu=relu), images, layer, [unit])
+    projection = both(Deconvnet(net, relu=relu), images, layer, [unit])
     a = activations(net, images, layer, [unit]).item()
     stage = net.get_submodule(layer)
     with torch.no_grad():
         (stage.linear if hasattr(stage, "linear") else stage.conv).bias[unit.channel] += (k - 1) * a
-    same(both(Deconvnet(net, relu=relu), images, layer, [unit]), k * picture)
+    same(both(Deconvnet(net, relu=relu), images, layer, [unit]), k * projection)
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv3.conv", "conv2.pool", "conv2.norm", "conv5", "fc6", "fc8"])
-@pytest.mark.parametrize("options", [{}, {"relu": "guided"}, {"unpool": "overwrite"}, {"unpool": "centre"}])
+@pytest.mark.parametrize("options", [{}, {"relu": "guided"}, {"unpool": "overwrite"}, {"unpool": "center"}])
 def test_nothing_projects_to_nothing(net: ConvNet, layer: str, options: dict[str, str]) -> None:
     """(c) Exactly 0 for a unit that is not active, beside some that are."""
     images = noise()
@@ -47,12 +47,12 @@ def test_nothing_projects_to_nothing(net: ConvNet, layer: str, options: dict[str
     try:
         bias.data[3] = -1e3
         units = [*lively(net, images, layer), Unit(1, 3), Unit(0, 3)]
-        pictures = both(Deconvnet(net, **options), images, layer, units)
+        projections = both(Deconvnet(net, **options), images, layer, units)
         maps = Deconvnet(net, **options).project_channel(images, layer, 3)
     finally:
         bias.data.copy_(kept)
-    assert pictures[:-2].any()
-    assert not pictures[-2:].any()
+    assert projections[:-2].any()
+    assert not projections[-2:].any()
     assert not maps.any()
 
 
@@ -62,20 +62,20 @@ def test_layer_1_shows_its_filter(name: str) -> None:
     net, images = narrow(name), noise()
     conv, units = net.conv1.conv, lively(net, images, "conv1")
     (side, _), (stride, _), (padding, _) = conv.kernel_size, conv.stride, conv.padding
-    pictures = both(Deconvnet(net), images, "conv1", units)
+    projections = both(Deconvnet(net), images, "conv1", units)
     values = activations(net, images, "conv1", units)
-    for unit, picture, a in zip(units, pictures, values, strict=True):
+    for unit, projection, a in zip(units, projections, values, strict=True):
         canvas = torch.zeros(3, 200, 200, dtype=torch.float64)
         canvas[:, unit.y * stride :, unit.x * stride :][:, :side, :side] = (
             a * conv.weight[unit.channel].detach()
         )
         height, width = images.shape[2:]
-        same(picture, canvas[:, padding : padding + height, padding : padding + width])
+        same(projection, canvas[:, padding : padding + height, padding : padding + width])
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv2", "conv5"])
 def test_a_pool_unit_is_the_unit_its_switch_names(net: ConvNet, layer: str) -> None:
-    """(f) Same activation, same picture."""
+    """(f) Same activation, same projection."""
     images = noise()
     pool = net.get_submodule(layer).pool
     rectified = values_of(net, images, layer)
@@ -126,8 +126,8 @@ def test_the_same_bits_again(net: ConvNet, layer: str) -> None:
 
     def run() -> list[Tensor]:
         deconv = Deconvnet(net)
-        pictures = deconv.project(images, layer, units)
-        return [pictures, general(deconv, images, layer, units), deconv.project_channel(images, layer, 1)]
+        projections = deconv.project(images, layer, units)
+        return [projections, general(deconv, images, layer, units), deconv.project_channel(images, layer, 1)]
 
     for first, second in zip(run(), run(), strict=True):
         assert torch.equal(first, second)

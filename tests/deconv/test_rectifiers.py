@@ -1,4 +1,4 @@
-"""ReLUs of every spelling give the same picture, whatever is overwritten on the way."""
+"""ReLUs of every spelling give the same projection, whatever is overwritten on the way."""
 
 from collections.abc import Callable
 
@@ -92,9 +92,9 @@ def test_images_survive_a_first_layer_in_place() -> None:
     before = images.clone()
     deconv = Deconvnet(net)
     units = lively(nn.Sequential(nn.ReLU(), conv, nn.ReLU()), images, "2")
-    pictures = both(deconv, images, "2", units)
+    projections = both(deconv, images, "2", units)
     deconv.project_channel(images, "2", 1)
     deconv.patches(images, "2", units)
     assert torch.equal(images, before)
-    assert (pictures >= 0).all()
-    assert pictures.any()
+    assert (projections >= 0).all()
+    assert projections.any()

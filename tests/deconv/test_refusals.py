@@ -102,14 +102,14 @@ def test_images_of_a_wrong_kind(net: ConvNet, call: str, images: Tensor) -> None
     refused(lambda: CALLS[call](Deconvnet(net), images, "conv3"), "images")
 
 
-@pytest.mark.parametrize("option", ["relu", "unpool", "normalisation", "seed", "others"])
+@pytest.mark.parametrize("option", ["relu", "unpool", "normalization", "seed", "others"])
 @pytest.mark.parametrize("value", ["deconvv", "", "Sum", None])
 def test_unknown_options(net: ConvNet, option: str, value: str) -> None:
     """Value and choices are named."""
     choices = {
         "relu": ("deconv", "guided", "gradient"),
-        "unpool": ("sum", "overwrite", "centre"),
-        "normalisation": ("identity", "gradient"),
+        "unpool": ("sum", "overwrite", "center"),
+        "normalization": ("identity", "gradient"),
         "seed": ("activation", "one", "forced"),
         "others": ("refuse", "gradient"),
     }

@@ -28,11 +28,11 @@ def images(count: int, side: int = 8, seed: int = 1) -> Tensor:
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
-def every_map(net: nn.Module, layer: str, pictures: Tensor) -> Tensor:
+def every_map(net: nn.Module, layer: str, inputs: Tensor) -> Tensor:
     """(N, C, H, W), each image alone."""
     upto = list(dict(net.named_children())).index(layer) + 1
     with torch.no_grad():
-        return torch.cat([net[:upto](one[None].clone()) for one in pictures])
+        return torch.cat([net[:upto](one[None].clone()) for one in inputs])
 
 
 def slowly(maps: Tensor, k: int) -> list[list[tuple[float, int, int, int]]]:
@@ -61,16 +61,16 @@ def listed(top: TopActivations, layer: str) -> list[list[tuple[float, int, int, 
     coarse=st.booleans(),
 )
 def test_against_a_sort_of_everything(count: int, size: int, k: int, seed: int, coarse: bool) -> None:
-    """Coarse pictures and weights make many equal activations."""
-    net, pictures = small_net(seed).double(), images(count, seed=seed).double()
+    """Coarse images and weights make many equal activations."""
+    net, inputs = small_net(seed).double(), images(count, seed=seed).double()
     if coarse:
-        pictures = pictures.sign()
+        inputs = inputs.sign()
         for parameter in net.parameters():
             parameter.data = parameter.data.sign()
-    top = top_activations(net, pictures.split(size), LAYERS, k, progress=False)
+    top = top_activations(net, inputs.split(size), LAYERS, k, progress=False)
     assert top.seen == count
     for layer in LAYERS:
-        found, expected = listed(top, layer), slowly(every_map(net, layer, pictures), k)
+        found, expected = listed(top, layer), slowly(every_map(net, layer, inputs), k)
         assert [[e[1:] for e in row] for row in found] == [[e[1:] for e in row] for row in expected]
         values = [torch.tensor([[e[0] for e in row] for row in rows]) for rows in (found, expected)]
         torch.testing.assert_close(*values)
@@ -78,26 +78,26 @@ def test_against_a_sort_of_everything(count: int, size: int, k: int, seed: int, 
 
 def test_recomputing_gives_the_values_back() -> None:
     net = convnet("zfnet", 4, 64, init="he").double()
-    pictures = images(12, 64).double()
+    inputs = images(12, 64).double()
     layers = ["conv1", "conv3", "conv5", "conv5.pool", "fc7", "fc8"]
-    top = top_activations(net, pictures.split(5), layers, k=3, progress=False)
+    top = top_activations(net, inputs.split(5), layers, k=3, progress=False)
     deconv = Deconvnet(net)
     for layer in layers:
         for map in (0, 3):
             columns = [part[map].tolist() for part in (top[layer].images, top[layer].y, top[layer].x)]
             units = [Unit(image, map, y, x) for image, y, x in zip(*columns, strict=True)]
-            values = deconv.patches(pictures, layer, units).values
+            values = deconv.patches(inputs, layer, units).values
             torch.testing.assert_close(values, top[layer].values[map].clamp(min=0))
 
 
 @given(order=st.permutations(range(11)), world=st.integers(1, 4), cut=st.integers(0, 10))
 def test_order_processes_and_interruptions_do_not_matter(order: list[int], world: int, cut: int) -> None:
-    net, pictures = small_net().double(), images(11).double().sign()  # signs: many ties
-    whole = top_activations(net, [pictures], LAYERS, k=4, progress=False)
+    net, inputs = small_net().double(), images(11).double().sign()  # signs: many ties
+    whole = top_activations(net, [inputs], LAYERS, k=4, progress=False)
     shares = []
     for rank in range(world):
         mine = torch.tensor(order[rank::world], dtype=torch.long)
-        batches = [ImageBatch(pictures[ids], ids) for ids in mine.split(3) if len(ids)]
+        batches = [ImageBatch(inputs[ids], ids) for ids in mine.split(3) if len(ids)]
         first = TopActivations(LAYERS, 4)
         if batches[:cut]:
             top_activations(net, batches[:cut], LAYERS, 4, first, progress=False)
@@ -114,32 +114,32 @@ def test_order_processes_and_interruptions_do_not_matter(order: list[int], world
 
 def test_an_id_that_comes_back_is_an_error() -> None:
     """In one batch, in another, and after a search was resumed; an image that two processes had counts once."""
-    net, pictures = small_net().double(), images(6).double()
-    again = [ImageBatch(pictures, torch.arange(6)), ImageBatch(pictures[:2], torch.tensor([9, 4]))]
+    net, inputs = small_net().double(), images(6).double()
+    again = [ImageBatch(inputs, torch.arange(6)), ImageBatch(inputs[:2], torch.tensor([9, 4]))]
     with pytest.raises(InputError, match="id 4 comes a second time"):
         top_activations(net, again, LAYERS, k=4, progress=False)
     with pytest.raises(InputError, match="id 3 comes a second time"):
-        top_activations(net, [ImageBatch(pictures[:2], [3, 3])], LAYERS, progress=False)
-    once = top_activations(net, [pictures], LAYERS, k=4, progress=False)
+        top_activations(net, [ImageBatch(inputs[:2], [3, 3])], LAYERS, progress=False)
+    once = top_activations(net, [inputs], LAYERS, k=4, progress=False)
     resumed = TopActivations(LAYERS, 4)
     resumed.load_state_dict(once.state_dict())
     with pytest.raises(InputError, match="id 5 comes a second time"):
-        top_activations(net, [ImageBatch(pictures[:1], [5])], LAYERS, 4, resumed, progress=False)
+        top_activations(net, [ImageBatch(inputs[:1], [5])], LAYERS, 4, resumed, progress=False)
     assert resumed.seen == 6
     merged = once.merge(once)
     assert listed(merged, "1") == listed(once, "1")
     with pytest.raises(InputError, match="id 0 comes a second time"):
-        top_activations(net, [ImageBatch(pictures[:1], [0])], LAYERS, 4, merged, progress=False)
+        top_activations(net, [ImageBatch(inputs[:1], [0])], LAYERS, 4, merged, progress=False)
 
 
 def test_a_search_that_was_saved_without_ids_goes_on() -> None:
-    net, pictures = small_net().double(), images(6).double()
-    state = top_activations(net, [pictures[:4]], LAYERS, k=4, progress=False).state_dict()
+    net, inputs = small_net().double(), images(6).double()
+    state = top_activations(net, [inputs[:4]], LAYERS, k=4, progress=False).state_dict()
     del state["ids"]
     resumed = TopActivations(LAYERS, 4)
     resumed.load_state_dict(state)
-    top_activations(net, [pictures[4:]], LAYERS, 4, resumed, progress=False)
-    assert listed(resumed, "2") == listed(top_activations(net, [pictures], LAYERS, k=4, progress=False), "2")
+    top_activations(net, [inputs[4:]], LAYERS, 4, resumed, progress=False)
+    assert listed(resumed, "2") == listed(top_activations(net, [inputs], LAYERS, k=4, progress=False), "2")
 
 
 @given(st.lists(st.lists(st.integers(-4, 12), max_size=5), max_size=6))
@@ -159,26 +159,26 @@ def test_ids_are_a_set(batches: list[list[int]]) -> None:
 
 def test_batches_as_loaders_give_them() -> None:
     """Alone in a list; with labels, which are no ids; with ids that are named as such."""
-    net, pictures = small_net().double(), images(6).double()
-    expected = listed(top_activations(net, [pictures], LAYERS, k=4, progress=False), "1")
+    net, inputs = small_net().double(), images(6).double()
+    expected = listed(top_activations(net, [inputs], LAYERS, k=4, progress=False), "1")
     for batches in (
-        torch.utils.data.DataLoader(torch.utils.data.TensorDataset(pictures), batch_size=4),
+        torch.utils.data.DataLoader(torch.utils.data.TensorDataset(inputs), batch_size=4),
         torch.utils.data.DataLoader(
-            torch.utils.data.TensorDataset(pictures, torch.arange(6) % 2), batch_size=1
+            torch.utils.data.TensorDataset(inputs, torch.arange(6) % 2), batch_size=1
         ),
-        [(pictures[:4], [0, 0, 1, 1]), [pictures[4:], torch.rand(2), "anything"]],
-        [{"images": pictures[:5], "labels": torch.zeros(5)}, {"images": pictures[5:]}],
+        [(inputs[:4], [0, 0, 1, 1]), [inputs[4:], torch.rand(2), "anything"]],
+        [{"images": inputs[:5], "labels": torch.zeros(5)}, {"images": inputs[5:]}],
         [
-            ImageBatch(pictures[:4], [0, 1, 2, 3]),
-            ImageBatch(pictures[4:], torch.tensor([4, 5], dtype=torch.int32)),
+            ImageBatch(inputs[:4], [0, 1, 2, 3]),
+            ImageBatch(inputs[4:], torch.tensor([4, 5], dtype=torch.int32)),
         ],
-        [{"images": pictures[3:], "ids": [3, 4, 5]}, {"images": pictures[:3], "ids": torch.arange(3)}],
+        [{"images": inputs[3:], "ids": [3, 4, 5]}, {"images": inputs[:3], "ids": torch.arange(3)}],
     ):
         assert listed(top_activations(net, batches, LAYERS, k=4, progress=False), "1") == expected
     for ids in (torch.rand(6), torch.arange(5), torch.ones(6, dtype=torch.bool)):
-        with pytest.raises(InputError, match="one whole number for each of 6 images"):
-            top_activations(net, [ImageBatch(pictures, ids)], LAYERS, progress=False)
-    for batch in ({"image": pictures, "label": 1}, (), [1, 2], "pictures"):
+        with pytest.raises(InputError, match="one integer for each of 6 images"):
+            top_activations(net, [ImageBatch(inputs, ids)], LAYERS, progress=False)
+    for batch in ({"image": inputs, "label": 1}, (), [1, 2], "images"):
         with pytest.raises(InputError, match=r"a batch is a .*ImageBatch\(images, ids\)"):
             top_activations(net, [batch], LAYERS, progress=False)
 
@@ -290,14 +290,14 @@ def gathering(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[TopActivations]
 
 
 def test_gathered_is_the_search_of_all_processes(gathering: Callable[[list[TopActivations]], None]) -> None:
-    net, pictures = small_net().double(), images(9).double()
+    net, inputs = small_net().double(), images(9).double()
     shares = [
         top_activations(
-            net, [ImageBatch(pictures[rank::3], torch.arange(9)[rank::3])], LAYERS, k=4, progress=False
+            net, [ImageBatch(inputs[rank::3], torch.arange(9)[rank::3])], LAYERS, k=4, progress=False
         )
         for rank in range(3)
     ]
-    whole = top_activations(net, [pictures], LAYERS, k=4, progress=False)
+    whole = top_activations(net, [inputs], LAYERS, k=4, progress=False)
     assert shares[0].gathered() is shares[0]
     gathering(shares[1:])
     assert listed(shares[0].gathered(), "2") == listed(whole, "2")

@@ -1,4 +1,4 @@
-"""The options by their definitions: guided, gradient, overwrite, centre, normalisation, seeds one and forced."""
+"""The options by their definitions: guided, gradient, overwrite, centre, normalization, seeds one and forced."""
 
 from collections.abc import Callable
 from itertools import product
@@ -22,12 +22,12 @@ from tests.deconv.common import (
     noise,
     same,
 )
-from tests.reference.deconvnet import Variant, described, doubtful, map_picture, unit_picture
+from tests.reference.deconvnet import Variant, channel_projection, described, doubtful, unit_projection
 from tests.reference.nets import Chain, chains, layers_of, seeded, units_of
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.models import ContrastNormalization
 
-VARIANTS = list(product(["deconv", "guided", "gradient"], ["sum", "overwrite", "centre"]))
+VARIANTS = list(product(["deconv", "guided", "gradient"], ["sum", "overwrite", "center"]))
 
 
 @settings(max_examples=50, report_multiple_bugs=False)
@@ -38,21 +38,21 @@ def test_random_chains(chain: Chain, variant: tuple[str, str], data: st.DataObje
     layer = data.draw(layers_of(chain))
     unit = Unit(*data.draw(units_of(chain, layer)))
     image = images[unit.image]
-    picture = unit_picture(layers, image, layer, unit.channel, unit.y, unit.x, Variant(*variant))
-    whole = map_picture(layers, image, layer, unit.channel, Variant(*variant))
+    projection = unit_projection(layers, image, layer, unit.channel, unit.y, unit.x, Variant(*variant))
+    whole = channel_projection(layers, image, layer, unit.channel, Variant(*variant))
     assume(chain.exact or not doubtful(layers))
     deconv = Deconvnet(chain.net, relu=variant[0], unpool=variant[1])
-    same(both(deconv, images, layer, [unit]), torch.from_numpy(picture)[None])
+    same(both(deconv, images, layer, [unit]), torch.from_numpy(projection)[None])
     same(deconv.project_channel(image[None], layer, unit.channel), torch.from_numpy(whole)[None])
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("name", ["zfnet", "alexnet"])
 def test_all_gradients_together_are_autograds(name: str, layer: str) -> None:
-    """relu="gradient", normalisation="gradient": what `backward` gives, times the activation."""
+    """relu="gradient", normalization="gradient": what `backward` gives, times the activation."""
     net, images = narrow(name), noise()
     units = lively(net, images, layer)
-    deconv = Deconvnet(net, relu="gradient", normalisation="gradient")
+    deconv = Deconvnet(net, relu="gradient", normalization="gradient")
     same(both(deconv, images, layer, units), gradients(net, images, layer, units))
 
 
@@ -65,23 +65,23 @@ def test_all_gradients_together_are_autograds(name: str, layer: str) -> None:
 )
 def test_the_gradient_of_general_nets(build: Callable[[], nn.Module], layers: list[str]) -> None:
     net, images = seeded(build), noise(2, 48)
-    deconv = Deconvnet(net, relu="gradient", normalisation="gradient")
+    deconv = Deconvnet(net, relu="gradient", normalization="gradient")
     for layer in layers:
         units = lively(net, images, layer)[:2]
         same(both(deconv, images, layer, units), gradients(net, images, layer, units))
 
 
-@pytest.mark.parametrize("options", [{"relu": "guided"}, {"unpool": "overwrite"}, {"unpool": "centre"}, {}])
+@pytest.mark.parametrize("options", [{"relu": "guided"}, {"unpool": "overwrite"}, {"unpool": "center"}, {}])
 @pytest.mark.parametrize("layer", LAYERS)
 def test_both_paths_agree(layer: str, options: dict[str, str]) -> None:
     net, images = narrow(), noise()
     units = lively(net, images, layer)
     both(Deconvnet(net, **options), images, layer, units)
-    both(Deconvnet(net, **options, normalisation="gradient"), images, layer, units)
+    both(Deconvnet(net, **options, normalization="gradient"), images, layer, units)
 
 
 class Functional(nn.Module):
-    """conv, ReLU, normalisation as a function, conv."""
+    """conv, ReLU, normalization as a function, conv."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,20 +92,20 @@ class Functional(nn.Module):
         return F.relu(self.second(x))
 
 
-@pytest.mark.parametrize("normalisation", ["identity", "gradient"])
-def test_torchs_normalisation_is_ours(normalisation: str) -> None:
-    """nn.LocalResponseNorm and its function; identity, if chosen, from a unit of the normalisation itself too."""
+@pytest.mark.parametrize("normalization", ["identity", "gradient"])
+def test_torchs_normalization_is_ours(normalization: str) -> None:
+    """nn.LocalResponseNorm and its function; identity, if chosen, from a unit of the normalization itself too."""
     functional, images = seeded(Functional), noise(2, 11)
     first, second = functional.first, functional.second
     ours = nn.Sequential(first, nn.ReLU(), ContrastNormalization(5, 1e-2), second, nn.ReLU())
     torchs = nn.Sequential(first, nn.ReLU(), nn.LocalResponseNorm(5, 5e-2, 0.75, 2.0), second, nn.ReLU())
     units = lively(ours, images, "3")
-    pictures = both(Deconvnet(ours, normalisation=normalisation), images, "4", units)
-    same(both(Deconvnet(torchs, normalisation=normalisation), images, "4", units), pictures)
-    same(both(Deconvnet(functional, normalisation=normalisation), images, "second", units), pictures)
-    with_gradient = both(Deconvnet(ours, normalisation="gradient"), images, "4", units)
-    assert torch.equal(pictures, with_gradient) == (normalisation == "gradient")
-    if normalisation == "identity":
+    projections = both(Deconvnet(ours, normalization=normalization), images, "4", units)
+    same(both(Deconvnet(torchs, normalization=normalization), images, "4", units), projections)
+    same(both(Deconvnet(functional, normalization=normalization), images, "second", units), projections)
+    with_gradient = both(Deconvnet(ours, normalization="gradient"), images, "4", units)
+    assert torch.equal(projections, with_gradient) == (normalization == "gradient")
+    if normalization == "identity":
         units = lively(ours, images, "2")
         values = activations(ours, images, "2", units) / activations(ours, images, "1", units)
         below = both(Deconvnet(ours), images, "1", units)
@@ -114,7 +114,7 @@ def test_torchs_normalisation_is_ours(normalisation: str) -> None:
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_seed_one(layer: str) -> None:
-    """The picture of an active unit without its activation."""
+    """The projection of an active unit without its activation."""
     net, images = narrow(), noise()
     units = lively(net, images, layer)
     values = activations(net, images, layer, units)
@@ -146,13 +146,13 @@ def test_a_map_of_ones() -> None:
 
 
 def test_options_differ() -> None:
-    """On overlapping windows and rectifiers below, every variant is a picture of its own."""
+    """On overlapping windows and rectifiers below, every variant is a projection of its own."""
     net, images = narrow(), noise(1)
     units = lively(net, images, "conv3")
-    pictures = [
-        Deconvnet(net, relu=relu, unpool=unpool, normalisation=normalisation).project(images, "conv3", units)
-        for (relu, unpool), normalisation in product(VARIANTS, ["identity", "gradient"])
+    projections = [
+        Deconvnet(net, relu=relu, unpool=unpool, normalization=normalization).project(images, "conv3", units)
+        for (relu, unpool), normalization in product(VARIANTS, ["identity", "gradient"])
     ]
-    for number, picture in enumerate(pictures):
-        for other in pictures[:number]:
-            assert not torch.allclose(picture, other)
+    for number, projection in enumerate(projections):
+        for other in projections[:number]:
+            assert not torch.allclose(projection, other)

@@ -1,4 +1,4 @@
-"""A unit's window is its receptive field: nothing of its picture lies outside, and patches are cut there."""
+"""A unit's window is its receptive field: nothing of its projection lies outside, and patches are cut there."""
 
 from collections.abc import Callable
 
@@ -32,21 +32,21 @@ def corners(window: object) -> tuple[int, int, int, int]:
     return tuple(getattr(window, side) for side in ("top", "left", "bottom", "right"))
 
 
-def outside(picture: Tensor, window: object) -> Tensor:
-    """The picture (3, H, W) with 0 inside the window."""
+def outside(projection: Tensor, window: object) -> Tensor:
+    """The projection (3, H, W) with 0 inside the window."""
     top, left, bottom, right = (max(0, side) for side in corners(window))
-    rest = picture.clone()
+    rest = projection.clone()
     rest[:, top:bottom, left:right] = 0
     return rest
 
 
-def cut(picture: Tensor, window: object) -> Tensor:
+def cut(projection: Tensor, window: object) -> Tensor:
     """What a window shows of (3, H, W), pixel by pixel, 0 beyond the border."""
     top, left, bottom, right = corners(window)
-    result = picture.new_zeros(3, bottom - top, right - left)
-    for y in range(max(top, 0), min(bottom, picture.shape[1])):
-        for x in range(max(left, 0), min(right, picture.shape[2])):
-            result[:, y - top, x - left] = picture[:, y, x]
+    result = projection.new_zeros(3, bottom - top, right - left)
+    for y in range(max(top, 0), min(bottom, projection.shape[1])):
+        for x in range(max(left, 0), min(right, projection.shape[2])):
+            result[:, y - top, x - left] = projection[:, y, x]
     return result
 
 
@@ -66,9 +66,9 @@ def test_windows_of_random_chains(chain: Chain, data: st.DataObject) -> None:
     layer = data.draw(layers_of(chain))
     unit = Unit(*data.draw(units_of(chain, layer)))
     deconv = Deconvnet(chain.net)
-    (picture,) = both(deconv, images, layer, [unit])
+    (projection,) = both(deconv, images, layer, [unit])
     window = deconv.window(layer, unit, size=images.shape[2:])
-    assert not outside(picture, window).any()
+    assert not outside(projection, window).any()
     before = list(layers.values())[: int(layer) + 1]
     if not any(isinstance(part, Flatten) for part in before):
         assert corners(window) == field(layers, layer, unit.y, unit.x)
@@ -92,8 +92,8 @@ def test_nothing_outside(name: str, layer: str) -> None:
     """(d) Exactly 0."""
     net, images = narrow(name, size=95), noise(size=95)
     deconv, units = Deconvnet(net), lively(net, images, layer)
-    for unit, picture in zip(units, both(deconv, images, layer, units), strict=True):
-        assert not outside(picture, deconv.window(layer, unit)).any()
+    for unit, projection in zip(units, both(deconv, images, layer, units), strict=True):
+        assert not outside(projection, deconv.window(layer, unit)).any()
 
 
 GENERAL: list[tuple[Callable[[], nn.Module], dict[str, tuple[int, int, int]]]] = [
@@ -132,18 +132,18 @@ def test_windows_of_general_nets(
     deconv = Deconvnet(net)
     for layer, (size, jump, start) in layers.items():
         units = lively(net, images, layer)
-        for unit, picture in zip(units, deconv.project(images, layer, units), strict=True):
+        for unit, projection in zip(units, deconv.project(images, layer, units), strict=True):
             window = deconv.window(layer, unit)
             top, left = start + jump * unit.y, start + jump * unit.x
             assert corners(window) == (top, left, top + size, left + size)
-            assert picture.any()
-            assert not outside(picture, window).any()
+            assert projection.any()
+            assert not outside(projection, window).any()
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv2.pool", "conv3", "conv5.pool"])
 @pytest.mark.parametrize("name", TABLES)
 def test_patches(name: str, layer: str) -> None:
-    """Picture and image cut at the unit's window; activations beside them, 0 for a unit that is not active."""
+    """Projection and image cropped at the unit's window; activations beside them, 0 for a unit that is not active."""
     net, images = narrow(name), noise()
     deconv = Deconvnet(net)
     units = [*lively(net, images, layer), Unit(1, 0), Unit(0, 1, 1, 1)]
@@ -151,7 +151,7 @@ def test_patches(name: str, layer: str) -> None:
     same(patches.values, activations(net, images, layer, units).clamp(min=0))
     for unit, window in zip(units, patches.windows, strict=True):
         assert corners(window) == within(corners(deconv.window(layer, unit)), SIZE)
-    same(patches.pictures, torch.stack([cut(p, w) for p, w in zip(whole, patches.windows, strict=True)]))
+    same(patches.projections, torch.stack([cut(p, w) for p, w in zip(whole, patches.windows, strict=True)]))
     seen = [cut(images[u.image], w) for u, w in zip(units, patches.windows, strict=True)]
     assert torch.equal(patches.images, torch.stack(seen))
 
@@ -162,7 +162,7 @@ def test_patches_of_a_general_net(layer: str) -> None:
     deconv, units = Deconvnet(net), lively(net, images, layer)[:4]
     whole, patches = deconv.project(images, layer, units), deconv.patches(images, layer, units)
     same(patches.values, activations(net, images, layer, units).clamp(min=0))
-    same(patches.pictures, torch.stack([cut(p, w) for p, w in zip(whole, patches.windows, strict=True)]))
+    same(patches.projections, torch.stack([cut(p, w) for p, w in zip(whole, patches.windows, strict=True)]))
     seen = [cut(images[u.image], w) for u, w in zip(units, patches.windows, strict=True)]
     assert torch.equal(patches.images, torch.stack(seen))
 
@@ -176,7 +176,7 @@ def test_a_fully_connected_unit_sees_the_image(layer: str) -> None:
     assert min(bottom, right) >= SIZE
     patches = deconv.patches(images, layer, units)
     cuts = [cut(p, w) for p, w in zip(deconv.project(images, layer, units), patches.windows, strict=True)]
-    same(patches.pictures, torch.stack(cuts))
+    same(patches.projections, torch.stack(cuts))
 
 
 def test_the_size_of_the_last_images() -> None:

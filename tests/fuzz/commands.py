@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-EDITS = [*(f"conv{i}:{{maps:4}}" for i in range(1, 6)), "fc6:{units:8}", "fc7:{units:8}"]
+EDITS = [*(f"conv{i}:{{channels:4}}" for i in range(1, 6)), "fc6:{units:8}", "fc7:{units:8}"]
 NARROW = f"model.edit={{{','.join(EDITS)}}}"
 DATA = ["data.source.train=32", "data.source.val=16", "data.image_size=48", "data.batch_size=8"]
 FIT = ["trainer.max_epochs=1", "trainer.precision=32-true", "test=false"]
@@ -101,15 +101,20 @@ GRAMMAR = [
         "~recipe.lr",
     ),
     *("~nothing", "~seed", "~model._target_", "~data.source", "@data=creatures", "data@x=creatures"),
-    *("model.edit={conv9:null}", "model.edit={conv1:3}", "model.edit={conv1:{maps:abc}}", "model.edit=[]"),
-    *("model.edit={conv1:{maps:-5}}", "model.edit={conv1:{mops:5}}", "model.edit={fc6:{units:-5}}"),
+    *(
+        "model.edit={conv9:null}",
+        "model.edit={conv1:3}",
+        "model.edit={conv1:{channels:abc}}",
+        "model.edit=[]",
+    ),
+    *("model.edit={conv1:{channels:-5}}", "model.edit={conv1:{mops:5}}", "model.edit={fc6:{units:-5}}"),
     *("model.edit={fc8:null}", "model.edit={fc8:{units:3}}", "model.edit={fc6:{dropout:2}}"),
     *(
         "model.edit={fc6:{dropout:abc}}",
         "model.edit={conv1:{pool:3}}",
         "model.edit={conv1:{pool:{kernel:x}}}",
     ),
-    *("model.edit={conv2:{groups:3}}", "model.edit={conv1:{normalise:abc}}", "model.edit={1:null,a:null}"),
+    *("model.edit={conv2:{groups:3}}", "model.edit={conv1:{normalize:abc}}", "model.edit={1:null,a:null}"),
     *("model.edit={conv1:{kernel:999}}", "model.edit={fc6:{units:1.5}}", "model.edit={fc6:{activation:5}}"),
     *(
         "data.image_size=8",

@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.commands import ROOT, Commands, Ended, environment
 from tests.helpers.made_data import write_photos
 
-EDITS = [*(f"conv{i}:{{maps:8}}" for i in range(1, 6)), "fc6:{units:16}", "fc7:{units:16}"]
+EDITS = [*(f"conv{i}:{{channels:8}}" for i in range(1, 6)), "fc6:{units:16}", "fc7:{units:16}"]
 NARROW = f"{{{','.join(EDITS)}}}"
 Start = Callable[..., subprocess.Popen[str]]
 Run = Callable[..., Ended]

@@ -73,7 +73,7 @@ def test_different_names_stay_different(one: str, other: str) -> None:
         (["seed=2", "model=alexnet"], "model-alexnet_seed-2"),
         (["recipe.lr=3e-4"], "recipe.lr-3e-4"),
         (["ablation=fc_2048", "seed=1"], "ablation-fc_2048_seed-1"),
-        (["ablation=no_contrast_normalisation"], "ablation-no_contrast_normalisation"),
+        (["ablation=no_contrast_normalization"], "ablation-no_contrast_normalization"),
         (["+x=1", "hydra.verbose=true", "hydra/launcher=joblib", "++resume=true", "name=null"], "+x-1"),
     ],
 )

@@ -13,7 +13,7 @@ from zfnet.models import ALEXNET, ZFNET, Conv, ConvNet, Linear, Pool, apply_edit
 FC7 = 4096 * 4096 + 4096
 FC8 = 1000 * 4096 + 1000
 
-# maps * (kernel² * maps seen) + biases; a unit of a grouped layer sees half of the maps below
+# channels * (kernel² * input channels) + biases; a unit of a grouped layer sees half of the maps below
 ALEX = {
     "conv1": 96 * (11 * 11 * 3) + 96,
     "conv2": 256 * (5 * 5 * 48) + 256,
@@ -59,7 +59,7 @@ TABLE_3 = [
     ("alexnet", "fc_2048", ALEX | FC_2048),
     ("alexnet", "fc_8192", ALEX | FC_8192),
     ("alexnet", "dense", ALEX | DENSE),
-    ("alexnet", "no_contrast_normalisation", ALEX),
+    ("alexnet", "no_contrast_normalization", ALEX),
     ("zfnet", "none", ZF),
     ("zfnet", "fc_2048", ZF | FC_2048),
     ("zfnet", "fc_8192", ZF | FC_8192),
@@ -93,9 +93,9 @@ def test_totals() -> None:
 
 
 def test_figure_3_beside_the_convolutions() -> None:
-    """Contrast normalisation in layers 1 and 2, pooling in 1, 2 and 5, dropout in 6 and 7 (both nets)."""
+    """Contrast normalization in layers 1 and 2, pooling in 1, 2 and 5, dropout in 6 and 7 (both nets)."""
     for table in (ALEXNET, ZFNET):
-        assert [name for name, row in table.items() if isinstance(row, Conv) and row.normalise] == [
+        assert [name for name, row in table.items() if isinstance(row, Conv) and row.normalize] == [
             "conv1",
             "conv2",
         ]
@@ -121,7 +121,7 @@ def test_edits() -> None:
     )
     assert list(result) == ["conv1", "conv2", "conv4", "conv5", "fc6", "fc7", "fc8"]
     assert result["conv5"] == Conv(256, kernel=3, padding=1)
-    assert result["conv2"] == Conv(256, kernel=5, stride=2, pool=Pool(2, 2), normalise=True)
+    assert result["conv2"] == Conv(256, kernel=5, stride=2, pool=Pool(2, 2), normalize=True)
     assert result["conv4"] is ZFNET["conv4"]
     assert "conv3" in ZFNET  # the table itself stays
 
@@ -130,10 +130,10 @@ def test_edits() -> None:
     ("edit", "words"),
     [
         ({"conv9": None}, ["conv9", "conv1, conv2"]),
-        ({"conv3": {"map": 3}}, ["conv3", "map", "'maps'"]),
+        ({"conv3": {"map": 3}}, ["conv3", "map", "'channels'"]),
         ({"fc6": {"kernel": 3}}, ["fc6", "kernel", "'units'"]),
         ({"fc6": 2048}, ["fc6=2048", "null removes"]),
-        ({"fc8": None}, ["fc8", "leave it"]),
+        ({"fc8": None}, ["fc8", "keep it"]),
     ],
 )
 def test_wrong_edits_say_what_is_wrong(edit: dict, words: list[str]) -> None:
@@ -150,7 +150,7 @@ def test_wrong_edits_say_what_is_wrong(edit: dict, words: list[str]) -> None:
         {"conv1": {"pool": 3}},
         {"conv1": {"pool": {"kernel": 2, "strid": 2}}},
         {"conv1": {"stride": 0}},
-        {"conv1": {"maps": 0}},
+        {"conv1": {"channels": 0}},
         {"conv1": {"kernel": "seven"}},
     ],
     ids=lambda edit: str(edit["conv1"]),
@@ -162,12 +162,12 @@ def test_impossible_values_are_input_errors(edit: dict) -> None:
 
 def test_groups_must_divide() -> None:
     with (
-        pytest.raises(InputError, match="conv2: 95 → 256 maps do not split into 2 groups"),
+        pytest.raises(InputError, match="conv2: 95 → 256 channels are not divisible by 2 groups"),
         torch.device("meta"),
     ):
-        convnet("alexnet", edit={"conv1": {"maps": 95}})
+        convnet("alexnet", edit={"conv1": {"channels": 95}})
     with pytest.raises(InputError, match="conv4"), torch.device("meta"):
-        convnet("alexnet", edit={"conv4": {"maps": 383}})
+        convnet("alexnet", edit={"conv4": {"channels": 383}})
 
 
 def test_unknown_names() -> None:

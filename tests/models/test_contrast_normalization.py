@@ -1,4 +1,4 @@
-"""Contrast normalisation is Krizhevsky's formula, to rounding, in every format that training uses."""
+"""Contrast normalization is Krizhevsky's formula, to rounding, in every format that training uses."""
 
 import pytest
 import torch

@@ -7,7 +7,7 @@ from torch import nn
 from zfnet.models import ZFNET, Conv, ConvNet, Linear, Pool
 
 SMALL = {
-    "conv1": Conv(96, kernel=7, stride=2, padding=1, pool=Pool(3, 2), normalise=True),
+    "conv1": Conv(96, kernel=7, stride=2, padding=1, pool=Pool(3, 2), normalize=True),
     "conv2": Conv(64, kernel=5, groups=2),
     "fc3": Linear(256, dropout=0.5),
     "fc4": Linear(activation=False),

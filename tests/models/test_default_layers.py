@@ -251,7 +251,7 @@ def test_images_of_other_channels_sizes_and_types() -> None:
         "1"
     ]
     only_57 = nn.Sequential(conv(3, 4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 57 * 57, 2))
-    with pytest.raises(InputError, match=r"takes no image of a usual size \(224 x 224: .*mat1"):
+    with pytest.raises(InputError, match=r"accepts no image of a usual size \(224 x 224: .*mat1"):
         default_layers(only_57)
     assert default_layers(only_57, torch.zeros(1, 3, 57, 57)) == ["1"]
 

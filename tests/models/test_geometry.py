@@ -12,7 +12,7 @@ from zfnet.models import ALEXNET, ZFNET, Conv, ConvNet, Linear, Pool, apply_edit
 pools = st.none() | st.builds(Pool, kernel=st.integers(1, 4), stride=st.integers(1, 4))
 rows = st.builds(
     Conv,
-    maps=st.just(1),
+    channels=st.just(1),
     kernel=st.integers(1, 5),
     stride=st.integers(1, 3),
     padding=st.integers(0, 2),
@@ -23,15 +23,15 @@ tables = st.lists(rows, min_size=1, max_size=3).map(
 )
 
 
-def linear_outputs(net: ConvNet, picture: torch.Tensor) -> dict[str, torch.Tensor]:
+def linear_outputs(net: ConvNet, image: torch.Tensor) -> dict[str, torch.Tensor]:
     """Outputs by geometry's names, with all weights 1, average pooling and no ReLU: every path counts."""
     outputs: dict[str, torch.Tensor] = {}
     for name, stage in net[:-1].named_children():
         nn.init.ones_(stage.conv.weight)
-        picture = outputs[name] = stage.conv(picture)
+        image = outputs[name] = stage.conv(image)
         if hasattr(stage, "pool"):
             average = nn.AvgPool2d(stage.pool.kernel_size, stage.pool.stride, ceil_mode=stage.pool.ceil_mode)
-            picture = outputs[f"{name}.pool"] = average(picture)
+            image = outputs[f"{name}.pool"] = average(image)
     return outputs
 
 
@@ -69,11 +69,11 @@ def test_fields_are_the_support_of_the_gradient(table: dict, size: int, data: st
     assume(size >= smallest_image(table))
     expected = geometry(table, size)
     net = ConvNet(table, num_classes=1, image_size=size, channels=1).double()
-    picture = torch.ones(1, 1, size, size, dtype=torch.float64, requires_grad=True)
-    outputs = linear_outputs(net, picture)
+    image = torch.ones(1, 1, size, size, dtype=torch.float64, requires_grad=True)
+    outputs = linear_outputs(net, image)
     name = data.draw(st.sampled_from(sorted(expected)))
     index = data.draw(st.integers(0, expected[name].size - 1))
-    (gradient,) = torch.autograd.grad(outputs[name][0, 0, index, index], picture)
+    (gradient,) = torch.autograd.grad(outputs[name][0, 0, index, index], image)
     seen = gradient[0, 0].sum(0).nonzero().flatten().tolist()
     pixels = expected[name].pixels(index)
     assert set(seen) <= set(pixels)

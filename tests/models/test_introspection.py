@@ -78,14 +78,14 @@ def test_threads_share_a_net() -> None:
     model, x = net(), images(4).split(1)
     unit = [Unit(0, 3, 5, 5)]
     searched = [top_activations(model, [each], ["4"], k=1, progress=False)["4"].values for each in x]
-    projected = [Deconvnet(model, unpool="centre").project(each, "3", unit) for each in x]
+    projected = [Deconvnet(model, unpool="center").project(each, "3", unit) for each in x]
     plain = [model(each).detach() for each in x]
     wrong: list[object] = []
 
     def work(i: int) -> None:
         calls: list[tuple[Callable[[], Tensor], Tensor]] = [
             (lambda: top_activations(model, [x[i]], ["4"], k=1, progress=False)["4"].values, searched[i]),
-            (lambda: Deconvnet(model, unpool="centre").project(x[i], "3", unit), projected[i]),
+            (lambda: Deconvnet(model, unpool="center").project(x[i], "3", unit), projected[i]),
             (lambda: model(x[i]).detach(), plain[i]),
         ]
         try:
@@ -136,8 +136,8 @@ def test_compiled_nets(how: str) -> None:
     for layers in (["3", "4"], ["_orig_mod.3", "_orig_mod.4"]):
         top = top_activations(compiled, batches, layers, k=9, progress=False)
         assert top.seen == 23
-        for layer, plainly in zip(layers, ("3", "4"), strict=True):
-            assert torch.equal(top[layer].images, expected[plainly].images)
+        for layer, inner in zip(layers, ("3", "4"), strict=True):
+            assert torch.equal(top[layer].images, expected[inner].images)
     units = [Unit(0, m, 2, 2) for m in range(6)]
     assert torch.equal(
         Deconvnet(compiled).project(batches[0], "4", units), Deconvnet(plain).project(batches[0], "4", units)
@@ -169,7 +169,7 @@ def test_gradient_checkpointing(reentrant: bool, layer: str) -> None:
     """Steps aside for the pass, in this thread, and trains as before afterwards."""
     x, units = images(2, 16), [Unit(0, 1, 1, 1), Unit(1, 2, 3, 3)]
     own = dict(vars(torch.utils.checkpoint))
-    for unpool in ("sum", "centre"):
+    for unpool in ("sum", "center"):
         expected = Deconvnet(Checkpointed(None), unpool=unpool).project(x, layer, units)
         assert torch.equal(
             Deconvnet(Checkpointed(reentrant), unpool=unpool).project(x, layer, units), expected
@@ -182,7 +182,7 @@ def test_gradient_checkpointing(reentrant: bool, layer: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
-@pytest.mark.parametrize("unpool", ["sum", "centre"])
+@pytest.mark.parametrize("unpool", ["sum", "center"])
 def test_nets_made_in_inference_mode(unpool: str) -> None:
     with torch.inference_mode():
         inside, x = net(), images(2)
@@ -196,4 +196,4 @@ def test_nets_made_in_inference_mode(unpool: str) -> None:
     assert torch.allclose(
         deconv.project(x, "1", [Unit(0, 0)]), 4 * Deconvnet(net()).project(x, "1", [Unit(0, 0)])
     )
-    assert doctor(inside, ["4"])[0].maps == 6
+    assert doctor(inside, ["4"])[0].channels == 6

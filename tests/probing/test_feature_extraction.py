@@ -20,7 +20,7 @@ from zfnet.probing.feature_extraction import cached_features
 
 STORED, CROP = 12, 8
 TABLE = {
-    "conv1": Conv(4, kernel=3, normalise=True),
+    "conv1": Conv(4, kernel=3, normalize=True),
     "conv2": Conv(5, kernel=3, padding=1, pool=Pool(3, 2)),
     "fc3": Linear(8, dropout=0.5),
     "fc4": Linear(activation=False),

@@ -1,14 +1,14 @@
-"""The deconvnet, slowly: one picture, loops over windows and filters, float64 numpy, no torch in the sums.
+"""The deconvnet, slowly: one image, loops over windows and filters, float64 numpy, no torch in the sums.
 
 Each layer goes up (`up`, which remembers its input) and comes down (`down`) as the definition says:
 
-    normalisation   identity
+    normalization   identity
     max pooling     R(v) = Σ of R(u) over the windows u whose first maximum in row-major order is v
     ReLU            max(R, 0), without the mask of the way up
     convolution     R times the filter, added at every window's place; no bias; cropped to the input
 
     layers = described(net)
-    picture = unit_picture(layers, image, "conv2", map=1, y=3, x=0)
+    projection = unit_projection(layers, image, "conv2", map=1, y=3, x=0)
 """
 
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ class Conv(Layer):
     groups: int
 
     def places(self, shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, int, int], Any]]:
-        """Every unit (map, y, x) with the part of the padded input that its filter covers."""
+        """Every unit (channel, y, x) with the part of the padded input that its filter covers."""
         (maps, inputs, *kernel), sides = self.weight.shape, []
         for n, k, s, p, d in zip(shape[1:], kernel, self.stride, self.padding, self.dilation, strict=True):
             count = (n + 2 * p - d * (k - 1) - 1) // s + 1
@@ -180,8 +180,8 @@ class AveragePool(Layer):
 
 
 @dataclass
-class Normalisation(Layer):
-    """Krizhevsky's contrast normalisation on the way up, nothing on the way down."""
+class Normalization(Layer):
+    """Krizhevsky's contrast normalization on the way up, nothing on the way down."""
 
     size: int
     alpha: float
@@ -270,7 +270,7 @@ def layer(module: nn.Module) -> Layer:
             scale = array(module.weight) / np.sqrt(array(module.running_var) + module.eps)
             return Scale(scale, array(module.bias) - array(module.running_mean) * scale)
         case ContrastNormalization():
-            return Normalisation(module.size, module.alpha, module.k)
+            return Normalization(module.size, module.alpha, module.k)
         case nn.Flatten():
             return Flatten()
         case nn.Dropout():
@@ -308,28 +308,30 @@ def down(layers: dict[str, Layer], name: str, seed: Array, variant: Variant = PA
     return R
 
 
-def unit_picture(
+def unit_projection(
     layers: dict[str, Layer],
     image: Any,
     name: str,
-    map: int,
+    channel: int,
     y: int = 0,
     x: int = 0,
     variant: Variant = PAPER,
 ) -> Array:
     """One unit keeps its activation, all others of its layer are 0."""
     values = outputs(layers, image)[name]
-    unit = (map, y, x)[: values.ndim]
+    unit = (channel, y, x)[: values.ndim]
     seed = np.zeros(values.shape)
     seed[unit] = values[unit]
     return down(layers, name, seed, variant)
 
 
-def map_picture(layers: dict[str, Layer], image: Any, name: str, map: int, variant: Variant = PAPER) -> Array:
+def channel_projection(
+    layers: dict[str, Layer], image: Any, name: str, channel: int, variant: Variant = PAPER
+) -> Array:
     """One whole map keeps its activations, all others are 0."""
     values = outputs(layers, image)[name]
     seed = np.zeros(values.shape)
-    seed[map] = values[map]
+    seed[channel] = values[channel]
     return down(layers, name, seed, variant)
 
 

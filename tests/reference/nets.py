@@ -2,7 +2,7 @@
 
 `chains()` draws with hypothesis. Half of its nets hold small whole numbers and nothing that rounds: float64 is
 exact there, so shared maxima and zeros are frequent and equal on every machine. The others hold normal
-numbers, with contrast normalisation, batch norm and 3x3 averages.
+numbers, with contrast normalization, batch norm and 3x3 averages.
 """
 
 from collections.abc import Callable

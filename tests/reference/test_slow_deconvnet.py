@@ -10,14 +10,14 @@ from tests.reference.deconvnet import (
     AveragePool,
     Conv,
     MaxPool,
-    Normalisation,
+    Normalization,
     Relu,
     Variant,
     described,
     doubtful,
     field,
     outputs,
-    unit_picture,
+    unit_projection,
 )
 from tests.reference.nets import Chain, chains, units_of
 from zfnet.models import ZFNET, ConvNet
@@ -29,7 +29,7 @@ from zfnet.models.architectures import apply_edit
     [
         ("sum", [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 10, 0], [0, 0, 0, 0]]),
         ("overwrite", [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 4, 0], [0, 0, 0, 0]]),
-        ("centre", [[0, 0, 0, 0], [0, 1, 0, 2], [0, 0, 0, 0], [0, 3, 0, 4]]),
+        ("center", [[0, 0, 0, 0], [0, 1, 0, 2], [0, 0, 0, 0], [0, 3, 0, 4]]),
     ],
 )
 def test_a_maximum_that_four_windows_share(unpool: str, expected: list[list[int]]) -> None:
@@ -88,10 +88,10 @@ def test_an_average_spreads() -> None:
 @settings(max_examples=40, report_multiple_bugs=False)
 @given(chains(), st.data())
 def test_up_is_torchs_and_the_adjoints_are_autograds(chain: Chain, data: st.DataObject) -> None:
-    """With the gradient's ReLU the picture is the activation times its gradient; exact nets: to the last bit."""
+    """With the gradient's ReLU the projection is the activation times its gradient; exact nets: to the last bit."""
     net, images, exact = chain.net, chain.images, chain.exact
     layers = described(net)
-    image, map, y, x = data.draw(units_of(chain, str(len(net) - 1)))
+    image, channel, y, x = data.draw(units_of(chain, str(len(net) - 1)))
     pixels = images.clone().requires_grad_()
     values = net(pixels.clone())
     expected = outputs(layers, images[image])[str(len(net) - 1)]
@@ -99,17 +99,19 @@ def test_up_is_torchs_and_the_adjoints_are_autograds(chain: Chain, data: st.Data
     np.testing.assert_allclose(values[image].detach().numpy(), expected, rtol=0, atol=tolerance)
 
     assume(exact or not doubtful(layers))
-    assume(not any(isinstance(part, Normalisation) for part in layers.values()))
-    unit = values[image, map] if values.ndim == 2 else values[image, map, y, x]
+    assume(not any(isinstance(part, Normalization) for part in layers.values()))
+    unit = values[image, channel] if values.ndim == 2 else values[image, channel, y, x]
     (gradient,) = torch.autograd.grad(unit, pixels)
-    picture = unit_picture(layers, images[image], str(len(net) - 1), map, y, x, Variant(relu="gradient"))
+    projection = unit_projection(
+        layers, images[image], str(len(net) - 1), channel, y, x, Variant(relu="gradient")
+    )
     wanted = unit.clamp(min=0).item() * gradient[image].numpy()
-    np.testing.assert_allclose(picture, wanted, rtol=0, atol=0 if exact else 1e-12 * abs(wanted).max())
+    np.testing.assert_allclose(projection, wanted, rtol=0, atol=0 if exact else 1e-12 * abs(wanted).max())
 
 
 def test_fields_are_the_papers() -> None:
     """7, 27, 75, 107 and 139 pixels of ZFNet's layers, 11, 43 and 171 behind its pools; conv1 at 2 y - 1."""
-    narrow = {name: {"maps": 1} for name in ("conv1", "conv2", "conv3", "conv4", "conv5")}
+    narrow = {name: {"channels": 1} for name in ("conv1", "conv2", "conv3", "conv4", "conv5")}
     net = ConvNet(apply_edit(ZFNET, {**narrow, "fc6": None, "fc7": None}), num_classes=1)
     layers = described(net)
     sizes = {"conv1": 7, "conv2": 27, "conv3": 75, "conv4": 107, "conv5": 139}

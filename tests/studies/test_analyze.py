@@ -132,7 +132,7 @@ def test_the_doctor_writes_what_it_says(
     found = json.loads((tmp_path / "doctor.json").read_text())
     assert [each["layer"] for each in found] == ["conv1", "conv2", "conv3", "conv4", "conv5"]
     assert [p["name"] for p in found[4]["poolings"]] == ["conv2.pool", "conv1.pool"]
-    assert "conv5: 8 maps, units see 139 x 139 pixels" in caplog.text
+    assert "conv5: 8 channels, units see 139 x 139 pixels" in caplog.text
 
 
 @pytest.fixture

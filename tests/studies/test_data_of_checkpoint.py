@@ -20,7 +20,7 @@ from zfnet.training.checkpoint import build
 from zfnet.training.data_config import describe_data
 
 Compose = Callable[..., DictConfig]
-SMALL = {f"conv{i}": {"maps": 4} for i in range(1, 6)} | {"fc6": {"units": 8}, "fc7": {"units": 8}}
+SMALL = {f"conv{i}": {"channels": 4} for i in range(1, 6)} | {"fc6": {"units": 8}, "fc7": {"units": 8}}
 MODEL = {
     "_target_": "zfnet.models.convnet",
     "architecture": "zfnet",

@@ -23,7 +23,7 @@ from zfnet.studies.inputs import load_models
 from zfnet.training.checkpoint import build
 
 Compose = Callable[..., DictConfig]
-NARROW = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
+NARROW = {**{f"conv{i}": {"channels": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
 
 
 def saved(path: Path, seed: int, size: int = 48, classes: Sequence[str] = Creatures.classes) -> str:

@@ -20,7 +20,7 @@ from zfnet.studies.layers import first_two_convolutions
 from zfnet.training.checkpoint import build
 
 SIDE = 64
-EDIT = {**{f"conv{i}": {"maps": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
+EDIT = {**{f"conv{i}": {"channels": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
 Compose = Callable[..., DictConfig]
 
 

@@ -9,7 +9,8 @@ import torch
 from omegaconf import DictConfig
 
 from zfnet.errors import InputError
-from zfnet.model_on_data import ModelOnData, net_fingerprint
+from zfnet.model_on_data import ModelOnData
+from zfnet.models.snapshot import net_fingerprint
 from zfnet.studies import layer_probe, overlap, progress_file, top_activations
 from zfnet.studies.inputs import load_data, load_model
 from zfnet.studies.progress_file import ProgressFile

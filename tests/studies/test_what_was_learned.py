@@ -17,7 +17,7 @@ from zfnet.studies.annotations import object_of
 from zfnet.training.checkpoint import build
 
 SIDE = 64
-CONV = {f"conv{i}": {"maps": maps} for i, maps in enumerate((24, 48, 64, 64, 64), start=1)}
+CONV = {f"conv{i}": {"channels": channels} for i, channels in enumerate((24, 48, 64, 64, 64), start=1)}
 EDIT = {**CONV, "fc6": {"units": 128, "dropout": 0}, "fc7": {"units": 128, "dropout": 0}}
 
 

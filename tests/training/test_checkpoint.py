@@ -13,7 +13,7 @@ from zfnet.errors import InputError
 from zfnet.training import build
 from zfnet.training.checkpoint import Card, build_net, check_card, read_checkpoint
 
-NARROW = {f"conv{i}": {"maps": 4, "groups": 1} for i in (1, 2, 3, 4, 5)} | {
+NARROW = {f"conv{i}": {"channels": 4, "groups": 1} for i in (1, 2, 3, 4, 5)} | {
     "fc6": {"units": 6},
     "fc7": {"units": 5},
 }
@@ -298,7 +298,7 @@ def test_an_odd_card_is_one_line(tmp_path: Path, changes: dict[str, object], wor
         {"edit": "conv3"},
         {"edit": {"conv3": 5}},
         {"edit": {"conv3": {"maps": "many"}}},
-        {"edit": {"conv3": {"maps": 10**9}}},
+        {"edit": {"conv3": {"channels": 10**9}}},
         {"edit": {"conv3": {"maps": -1}}},
         {"edit": {"fc6": {"units": 10**15}}},
         {"edit": {5: None}},

@@ -15,7 +15,9 @@ from zfnet.training.fit import train
 
 EXPERIMENTS = sorted(path.stem for path in (config_folder() / "experiment").glob("*.yaml"))
 NARROW = (
-    "model.edit={" + ",".join(f"conv{i}:{{maps:4}}" for i in range(1, 6)) + ",fc6:{units:8},fc7:{units:8}}"
+    "model.edit={"
+    + ",".join(f"conv{i}:{{channels:4}}" for i in range(1, 6))
+    + ",fc6:{units:8},fc7:{units:8}}"
 )
 CREATURES = ["data.source.train=32", "data.source.val=8"]
 SMALL = ["data.image_size=48", "data.batch_size=4", "trainer=cpu", "+trainer.fast_dev_run=true"]

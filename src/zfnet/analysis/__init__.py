@@ -1,7 +1,7 @@
-"""What is measured: plain functions, one file per figure or table of the paper."""
+"""The paper's measurements as plain functions, one module for each figure or table."""
 
 from zfnet.analysis.correspondence import SignChange, correspondence, random_places
-from zfnet.analysis.filters import aliasing, dead_maps, dominance, frequency_content, rms
+from zfnet.analysis.filters import aliasing, dead_channels, dominance, frequency_content, rms
 from zfnet.analysis.invariance import Response, invariance
 from zfnet.analysis.localization import METHODS, energy_inside, pointing
 from zfnet.analysis.occlusion import Sweep, occlusion_sweep
@@ -16,7 +16,7 @@ __all__ = [
     "aliasing",
     "cascade",
     "correspondence",
-    "dead_maps",
+    "dead_channels",
     "dominance",
     "energy_inside",
     "frequency_content",

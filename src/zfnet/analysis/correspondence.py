@@ -1,22 +1,25 @@
 """Figure 8 and Table 1: does masking the same part change the same features in different images?
 
-A part (an eye, the nose) is covered by a grey square in each of N images. At a layer, with f its features,
+A part (an eye, the nose) is covered by a gray square in each of N images. With f the features of a
+layer,
 
-    eps_i = f(x_i) - f(x_i masked)                                    what the part contributes in image i
-    Delta = mean over pairs i < j of H(sign eps_i, sign eps_j)        H: the share of dimensions that disagree
+    eps_i = f(x_i) - f(x_i masked)                          what the part contributes in image i
+    Delta = mean over pairs i < j of H(sign eps_i, sign eps_j)      H: share of dimensions that disagree
 
-A small Delta: the same features rise and fall in all images, so the net knows the part as such. The control
-covers random squares away from the parts. They also lie more scattered than eyes do and look less alike, which
-alone makes their Delta larger: parts differ from them in an untrained net too, where p is small as well. What
-was learned is how far the two lie apart, compared with an untrained net.
+A small Delta means that the same features rise and fall in all images: the network knows the part
+as such. The control masks random squares away from the parts. These squares are also more scattered
+than the parts and look less alike, which alone makes their Delta larger. Parts therefore differ
+from the control in an untrained network too, with a small p. What was learned is the size of the
+difference, compared with an untrained network.
 
-sign(0) = 0, a third sign that agrees with 0 only: H counts sign_i != sign_j over all dimensions. So rectified
-features that neither square touches agree, as they must for the paper's 0.07 (signs by chance would give 0.5 or
-more). But then a square that changes little has a small Delta too, whatever it changes: `of_changed` divides by the
-dimensions that changed in either image instead. A change below 1e-5 of the image's strongest feature is
-rounding, and 0. Where no square changes anything, as in a dead layer, there is no sign to compare, and no number.
+sign(0) = 0 is a third sign that only agrees with 0: H counts sign_i != sign_j over all dimensions.
+Rectified features that neither square touches therefore agree, as they must for the paper's 0.07
+(random signs would give at least 0.5). But then a square that changes little also has a small
+Delta. `mean_of_changed` divides by the number of dimensions that changed in either image instead. A
+change below 1e-5 of the image's largest feature is rounding error and counts as 0. Where no square
+changes anything, as in a dead layer, there are no signs to compare, and the result is None.
 
-    control = random_places(parts, 224, side=45, draws=10)            # {"nose": (N, 2), ...} → (10, N, 2)
+    control = random_places(parts, 224, side=45, draws=10)    # {"nose": (N, 2), ...} → (10, N, 2)
     found = correspondence(net, images, parts, control, ["conv5", "fc7"], side=45)
     found["conv5"]["nose"].mean, found["conv5"]["random"].mean
 """
@@ -30,7 +33,7 @@ from torch import Tensor, nn
 from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules
 
-ROUNDING = 1e-5  # of the strongest feature
+ROUNDING = 1e-5  # of the largest feature
 RANDOM = "random"
 AT_ONCE = 1 << 16  # dimensions compared at a time
 TESTED_AT_ONCE = 500  # permutations
@@ -38,13 +41,22 @@ TESTED_AT_ONCE = 500  # permutations
 
 @dataclass(frozen=True)
 class SignChange:
-    """Hamming distances over the pairs of images; of "random", over the pairs of all draws. None: nothing changed."""
+    """Hamming distances over all pairs of images; for "random", over the pairs of all draws.
+
+    Attributes:
+        mean: Delta; None if no square changes anything.
+        std: standard deviation over the pairs.
+        mean_of_changed: the same over the dimensions that changed in either image.
+        std_of_changed: its standard deviation.
+        p: probability that random squares give a mean as small; None for "random".
+        p_of_changed: the same for `mean_of_changed`.
+    """
 
     mean: float | None = None
     std: float | None = None
-    mean_of_changed: float | None = None  # over the dimensions that changed in either image
+    mean_of_changed: float | None = None
     std_of_changed: float | None = None
-    p: float | None = None  # that random squares give so small a mean; None for "random"
+    p: float | None = None
     p_of_changed: float | None = None
 
 
@@ -59,21 +71,37 @@ def correspondence(
     seed: int = 0,
     fill: float = 0.0,
 ) -> dict[str, dict[str, SignChange]]:
-    """For each layer the sign change of each part, and of the control as "random".
+    """Measures the sign change of each part and of the control.
 
-    images (N, 3, H, W), at least two, on the model's device; parts (N, 2) and control (draws, N, 2) are the squares'
-    centres (x, y) in pixels. A part's p is a permutation test: were its square one more random one, then any
-    square of an image could be called the part; p is the share of such relabellings whose mean is no larger.
+    A part's p is from a permutation test. If its square were just another random one, any square of
+    an image could be the part; p is the share of such relabelings whose mean is no larger.
+
+    Args:
+        model: any model.
+        images: (N, C, H, W), at least two, on the model's device.
+        parts: name → (N, 2), the centers (x, y) of a part's squares, in pixels.
+        control: (draws, N, 2), the centers of random squares.
+        layers: names of layers.
+        side: of the squares, in pixels.
+        permutations: number of relabelings.
+        seed: of the permutations.
+        fill: value of the squares; 0 is mean gray.
+
+    Returns:
+        layer → part, or "random" for the control → `SignChange`.
+
+    Raises:
+        InputError: an argument is out of range, or a layer is unknown or not finite.
     """
     if RANDOM in parts:
         raise InputError(f"a part cannot be called {RANDOM!r}: that is the control")
     if len(images) < 2:
-        raise InputError(f"correspondence is between images: two at least, not {len(images)}")
+        raise InputError(f"correspondence compares images: at least two are needed, not {len(images)}")
     if permutations < 1:
-        raise InputError(f"permutations={permutations}: the test needs one at least")
+        raise InputError(f"permutations={permutations}: the test needs at least one")
     if control.dim() != 3 or not len(control):
         raise InputError(
-            f"control is (draws, {len(images)}, 2), one draw at least, not {tuple(control.shape)}"
+            f"control is (draws, {len(images)}, 2), at least one draw, not {tuple(control.shape)}"
         )
     for each in [*parts.values(), *control]:
         _check(images, each, side)
@@ -87,7 +115,7 @@ def correspondence(
         )
         whole, changed = (each.unflatten(2, signs.shape[:2]) for each in (whole, changed))
         draws = range(len(parts), len(places))
-        moved = signs.any(2).any(1).tolist()  # whether a place's squares change anything in any image
+        moved = signs.any(2).any(1).tolist()  # whether a row's squares change anything in any image
         result[layer] = {
             name: SignChange(
                 *_over_pairs(whole, [row]),
@@ -105,7 +133,14 @@ def correspondence(
 
 
 def mask_square(images: Tensor, places: Tensor, side: int, fill: float = 0.0) -> Tensor:
-    """A copy of images (N, C, H, W) with a square of `side` pixels around each place (N, 2), cut at the border."""
+    """Returns a copy of the images with a square in each, cut off at the border.
+
+    Args:
+        images: (N, C, H, W).
+        places: (N, 2), the centers (x, y) of the squares, in pixels.
+        side: of the squares, in pixels.
+        fill: value of the squares.
+    """
     _check(images, places, side)
     covered = images.clone()
     height, width = images.shape[-2:]
@@ -115,7 +150,10 @@ def mask_square(images: Tensor, places: Tensor, side: int, fill: float = 0.0) ->
 
 
 def corners(places: Tensor, side: int) -> Tensor:
-    """The left and top pixel of a square around (x, y), int64; pixel (x, y) has its centre at (x, y)."""
+    """Returns the left and top pixel of squares around centers (..., 2), int64.
+
+    The center of pixel (x, y) is at (x, y).
+    """
     return (places.double() - (side - 1) / 2 + 0.5).floor().long()
 
 
@@ -123,7 +161,10 @@ def corners(places: Tensor, side: int) -> Tensor:
 def sign_changes(
     model: nn.Module, images: Tensor, places: Tensor, layers: Sequence[str], side: int, fill: float = 0.0
 ) -> dict[str, Tensor]:
-    """sign(eps) of each layer: int8 (places, images, dimensions), for places (places, images, 2)."""
+    """Computes sign(eps) of each layer, int8 (places, images, dimensions).
+
+    `places` are centers (places, images, 2) of squares.
+    """
     for each in places:
         _check(images, each, side)
     modules = find_modules(model, layers)
@@ -149,8 +190,20 @@ def sign_changes(
 
 
 def normalized_hamming(signs: Tensor) -> tuple[Tensor, Tensor]:
-    """The normalised Hamming distances between the rows of signs (M, D), two (M, M) float64: over all
-    dimensions, and over those where either row is not 0 (0 where there are none)."""
+    """Computes the normalized Hamming distances between rows.
+
+    Args:
+        signs: (M, D), of -1, 0 and 1.
+
+    Returns:
+        Two float64 (M, M): over all dimensions, and over those where either row is not 0 (0 if
+        there are none).
+
+    Example:
+        >>> normalized_hamming(torch.tensor([[1, 0, -1, 0], [1, 0, 1, 0]]))[0]
+        tensor([[0.0000, 0.2500],
+                [0.2500, 0.0000]], dtype=torch.float64)
+    """
     agree, still = (torch.zeros(len(signs), len(signs), dtype=torch.float64) for _ in range(2))
     for part in signs.split(AT_ONCE, dim=1):  # counts below 2^24 are exact in float32
         up, down, zero = ((part == sign).float() for sign in (1, -1, 0))
@@ -163,7 +216,18 @@ def normalized_hamming(signs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def free_places(parts: Tensor, height: int, width: int, side: int) -> Tensor:
-    """Of a square's upper left pixels, bool (rows, columns), those where it overlaps no part's (P, 2) square."""
+    """Returns where a square does not overlap those of the parts.
+
+    Args:
+        parts: (P, 2), the centers (x, y) of the parts' squares.
+        height: of the image.
+        width: of the image.
+        side: of all squares.
+
+    Returns:
+        bool (height - side + 1, width - side + 1), for each position of the square's upper left
+        pixel.
+    """
     left, top = corners(parts, side).T[:, :, None, None]  # (P, 1, 1) each
     rows, columns = torch.arange(height - side + 1), torch.arange(width - side + 1)
     beside = ((rows[:, None] - top).abs() >= side) | ((columns - left).abs() >= side)  # (P, rows, columns)
@@ -178,14 +242,27 @@ def random_places(
     seed: int = 0,
     allowed: Tensor | None = None,
 ) -> Tensor:
-    """Centres of squares inside images of `size` pixels that overlap no part's: (draws, N, 2).
+    """Draws random squares inside the images that do not overlap those of the parts.
 
-    allowed, bool (N, size, size): where their centres may lie, as an object's mask.
+    Args:
+        parts: name → (N, 2), the centers (x, y) of a part's squares.
+        size: of the images, in pixels.
+        side: of the squares, in pixels.
+        draws: number of squares for each image.
+        seed: of the random numbers.
+        allowed: bool (N, size, size), where the centers may lie, such as an object's mask; None:
+            anywhere.
+
+    Returns:
+        (draws, N, 2), the centers (x, y).
+
+    Raises:
+        InputError: there is no room for a square.
     """
     if not 1 <= side <= size:
         raise InputError(f"a patch of {side} pixels does not fit an image of {size}")
     if draws < 1:
-        raise InputError(f"draws={draws}: the control needs at least one random patch an image")
+        raise InputError(f"draws={draws}: the control needs at least one random patch for each image")
     generator, half = torch.Generator().manual_seed(seed), (side - 1) // 2
     images = []
     for n, own in enumerate(torch.stack(list(parts.values()), 1)):  # (P, 2)
@@ -201,14 +278,14 @@ def random_places(
 
 
 def _over_pairs(distances: Tensor, rows: Sequence[int]) -> tuple[float, float]:
-    """Mean and standard deviation over the pairs of images within each row of distances (P, N, P, N)."""
+    """Returns mean and deviation over the pairs of images in some rows of distances (P, N, P, N)."""
     first, second = torch.triu_indices(distances.shape[1], distances.shape[1], 1)
     pairs = torch.cat([distances[row, first, row, second] for row in rows])
     return pairs.mean().item(), pairs.std(correction=0).item()
 
 
 def _p(distances: Tensor, rows: list[int], choices: Tensor) -> float:
-    """choices (permutations, N), each a position in rows, whose first is the part."""
+    """Returns p of the first of `rows`; `choices` (permutations, N) are indices into `rows`."""
     images = torch.arange(distances.shape[1])
 
     def total(chosen: Tensor) -> Tensor:
@@ -231,5 +308,6 @@ def _check(images: Tensor, places: Tensor, side: int) -> None:
     limit = torch.tensor([width, height]) - 0.5
     if places.shape != (len(images), 2) or not ((places >= -0.5) & (places < limit)).all():
         raise InputError(
-            f"a part for each of {len(images)} images, inside {width} x {height} pixels: not {places.tolist()}"
+            f"parts are (x, y) for each of {len(images)} images, inside {width} x {height} pixels, not "
+            f"{places.tolist()}"
         )

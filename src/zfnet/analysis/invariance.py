@@ -1,16 +1,25 @@
-"""Figure 5: how far the features of an image move, and what becomes of P(true class), as the image is transformed.
+"""Figure 5: how features and P(true class) change when the image is transformed.
 
-An image x is moved up and down, enlarged, or turned about its centre, by an amount t: x_t, bilinear, with
-`fill` where nothing of x is left (0 in prepared inputs, the mean grey). At each layer l, for each image,
+An image x is translated vertically, scaled, or rotated about its center by an amount t, with
+bilinear interpolation and `fill` beyond the border (0 in prepared inputs is mean gray). For each
+layer l and image,
 
-    distance    d_l(t) = |f_l(x_t) - f_l(x)|          Euclidean, over all units of the layer, as in the figure
-    normalised  d_l(t) / |f_l(x)|                     what makes layers of different size and scale comparable
+    distance     d_l(t) = |f_l(x_t) - f_l(x)|     Euclidean, over all units of the layer, as in the figure
+    normalized   d_l(t) / |f_l(x)|                makes layers of different size and scale comparable
 
-Where t is the identity (0 pixels, factor 1, 0 degrees) nothing is sampled nor computed again: exactly 0. Section 4.2:
-small transformations have a dramatic effect in the first layer and a lesser one at the top.
+If t is the identity (0 pixels, factor 1, 0 degrees), the distance is exactly 0. The paper (section
+4.2) finds that small transformations have a dramatic effect in the first layer and a lesser one at
+the top.
 
-    found = invariance(net, images, ["conv1", "fc7"], targets, shifts=[-8, 0, 8], scales=[1, 1.8], angles=[0, 90])
-    found["rotation"].distances                       # (layers, amounts, images)
+    >>> import torch
+    >>> from zfnet.analysis import invariance
+    >>> from zfnet.models import ZFNET, ConvNet
+    >>> net, images = ConvNet(ZFNET, num_classes=10, image_size=64), torch.randn(2, 3, 64, 64)
+    >>> found = invariance(
+    ...     net, images, ["conv1", "fc7"], torch.tensor([3, 5]), shifts=[-8, 0, 8], scales=[1, 1.8], angles=[0, 90]
+    ... )
+    >>> found["translation"].distances.shape  # (layers, amounts, images)
+    torch.Size([2, 3, 2])
 """
 
 import math
@@ -24,25 +33,35 @@ from torch.nn import functional as F
 from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules
 from zfnet.models.outputs import ClassOutputs, class_outputs
+from zfnet.versions import renamed
 
 KINDS = ("translation", "scale", "rotation")
 IDENTITY = {"translation": 0.0, "scale": 1.0, "rotation": 0.0}
-AT_ONCE = 40  # images in a forward pass, the original among them
+AT_ONCE = 40  # images in a forward pass, including the original
 
 
+@renamed(normalised="normalized")
 @dataclass(frozen=True)
 class Response:
-    """How a net answers one kind of transformation."""
+    """The response of a model to one kind of transformation.
 
-    amounts: list[float]  # pixels downwards, factors or degrees counter-clockwise
-    distances: Tensor  # (layers, amounts, images)
-    norms: Tensor  # (layers, images), of the untransformed images' features
-    probabilities: Tensor  # (amounts, images), of the target classes
-    dead: Tensor  # bool (layers,): the features are 0, or the same whatever is done to an image
+    Attributes:
+        amounts: pixels downwards, factors, or degrees counterclockwise.
+        distances: (layers, amounts, images).
+        norms: (layers, images), of the features of the original images.
+        probabilities: (amounts, images), of the target classes.
+        dead: bool (layers,): the features are 0, or do not change under any transformation.
+    """
+
+    amounts: list[float]
+    distances: Tensor
+    norms: Tensor
+    probabilities: Tensor
+    dead: Tensor
 
     @property
-    def normalised(self) -> Tensor:
-        """Distances over the norm of the untransformed image's features; NaN where those are all 0, or dead."""
+    def normalized(self) -> Tensor:
+        """Distances divided by norms, (layers, amounts, images); NaN for a norm of 0 or a dead layer."""
         norms = self.norms[:, None]
         alive = (norms > 0) & ~self.dead[:, None, None]
         return torch.where(alive, self.distances / norms, torch.nan)
@@ -59,9 +78,23 @@ def invariance(
     angles: Sequence[float],
     fill: float = 0.0,
 ) -> dict[str, Response]:
-    """The answers to "translation", "scale" and "rotation"; results on the CPU.
+    """Measures the response to translation, scaling and rotation.
 
-    images (N, 3, H, W) as the net takes them, on its device; targets int64 (N,), a class for each image.
+    Args:
+        model: a classifier.
+        images: (N, C, H, W), on the model's device.
+        layers: names of layers.
+        targets: int64 (N,), the class of each image.
+        shifts: translations downwards, in pixels.
+        scales: factors.
+        angles: rotations counterclockwise, in degrees.
+        fill: value beyond the border.
+
+    Returns:
+        "translation", "scale" and "rotation" → `Response`, on the CPU.
+
+    Raises:
+        InputError: an argument is out of range, or a layer is unknown or not finite.
     """
     _check(images, layers, targets, [*shifts, *scales, *angles])
     if any(scale <= 0 for scale in scales):
@@ -83,29 +116,37 @@ def invariance(
 
 
 def transform(images: Tensor, kind: str, amounts: Sequence[float], fill: float = 0.0) -> Tensor:
-    """images (N, C, H, W), each by its own one of N amounts: translated downwards by pixels, enlarged by a
-    factor, or turned counter-clockwise by degrees. Bilinear; the identity gives the very same pixels."""
+    """Transforms each image by its own amount, with bilinear interpolation.
+
+    The identity returns exactly the same pixels.
+
+    Args:
+        images: (N, C, H, W).
+        kind: "translation", "scale" or "rotation".
+        amounts: N amounts: pixels downwards, factors, or degrees counterclockwise.
+        fill: value beyond the border.
+    """
     if not len(images):
         return images
-    back = _back(kind, torch.tensor(amounts, dtype=torch.float64), *images.shape[-2:]).to(images)
-    grid = F.affine_grid(back, list(images.shape), align_corners=False)
+    inverse = _inverse(kind, torch.tensor(amounts, dtype=torch.float64), *images.shape[-2:]).to(images)
+    grid = F.affine_grid(inverse, list(images.shape), align_corners=False)
     moved = F.grid_sample(images - fill, grid, align_corners=False) + fill
     same = torch.tensor([_is_identity(kind, amount) for amount in amounts], device=images.device)
     return torch.where(same[:, None, None, None], images, moved)
 
 
-def _back(kind: str, amounts: Tensor, height: int, width: int) -> Tensor:
-    """From places of the transformed image to places of the image, (N, 2, 3), both sides of an image at -1 and 1."""
-    back = torch.eye(2, 3, dtype=torch.float64).repeat(len(amounts), 1, 1)
+def _inverse(kind: str, amounts: Tensor, height: int, width: int) -> Tensor:
+    """Returns the matrices (N, 2, 3) from the transformed to the original image, in [-1, 1]."""
+    inverse = torch.eye(2, 3, dtype=torch.float64).repeat(len(amounts), 1, 1)
     if kind == "translation":
-        back[:, 1, 2] = -2 * amounts / height
+        inverse[:, 1, 2] = -2 * amounts / height
     elif kind == "scale":
-        back[:, :2, :2] /= amounts[:, None, None]
+        inverse[:, :2, :2] /= amounts[:, None, None]
     else:
         sine, cosine = amounts.deg2rad().sin(), amounts.deg2rad().cos()
-        back[:, 0, 0] = back[:, 1, 1] = cosine
-        back[:, 0, 1], back[:, 1, 0] = -sine * height / width, sine * width / height
-    return back
+        inverse[:, 0, 0] = inverse[:, 1, 1] = cosine
+        inverse[:, 0, 1], inverse[:, 1, 0] = -sine * height / width, sine * width / height
+    return inverse
 
 
 def _response(
@@ -150,7 +191,7 @@ def _is_identity(kind: str, amount: float) -> bool:
 
 def _check(images: Tensor, layers: Sequence[str], targets: Tensor, amounts: Sequence[float]) -> None:
     if images.dim() != 4 or not len(images):
-        raise InputError(f"images are (N, 3, H, W), at least one, not {tuple(images.shape)}")
+        raise InputError(f"images are (N, C, H, W), at least one, not {tuple(images.shape)}")
     if not images.isfinite().all():
         raise InputError("the images hold NaN or infinite numbers: nothing can be measured on them")
     if targets.shape != images.shape[:1] or targets.dtype != torch.int64:

@@ -1,21 +1,24 @@
-"""What a projection can and cannot claim: sanity checks by randomisation.
+"""Sanity checks of projections: what do they say about the network, and what about the image?
 
-Adebayo et al., "Sanity Checks for Saliency Maps" (2018): a picture that stays when the net's weights are thrown
-away says nothing about what the net has learned. Four pictures of one unit (map, place) are compared with its own:
+Adebayo et al., "Sanity Checks for Saliency Maps" (2018): a projection that stays the same when the
+weights are randomized says nothing about what the network has learned. Each unit's projection is
+compared with four others:
 
-    cascade       weights shuffled within each tensor (same values, no structure), layer after layer from the
-                  unit's own down to conv1. Layers above it are not in the picture: shuffling them changes no bit
-    other map     another map's unit at the same place: what is common is the image's (switches), not the unit's
-    other image   the unit with another image's switches: what is common is the unit's (filters)
-    both          another map in another image: chance, for only the place and the method are common
+    cascade       weights are shuffled within each tensor (same values, no structure), layer by layer from the
+                  unit's own down to conv1. Layers above do not take part: shuffling them changes no
+                  bit
+    other map     a unit of another channel at the same place: what is common comes from the image (switches)
+    other image   the unit with the switches of another image: what is common comes from the unit (filters)
+    both          another channel in another image: chance, only place and method are common
 
-A picture's scale is the activation's, and a shuffled net need not excite the unit: all start with R = 1 at the unit
-(seed="forced"), and similarities do not see scale: the cosine of the signed pictures, whose chance is about 0, and
-Spearman's rank correlation of their magnitudes |R| = sqrt(Σ over colours R²) per pixel, whose chance is far from it:
-all projections fade towards the rim of what the unit sees.
+The scale of a projection is that of the activation, and a shuffled network need not activate the
+unit. All projections therefore start with R = 1 at the unit (seed="forced") and are compared by
+measures that ignore scale: the cosine of the signed projections, about 0 by chance; and Spearman's
+rank correlation of their magnitudes |R| = sqrt(Σ over channels R²) per pixel, which is far from 0
+by chance, because all projections fade towards the border of the receptive field.
 
-    pictures = sanity_checks(model, images, others, "conv5", units, maps)
-    similarity(pictures["original"], pictures["conv4.conv"])
+    projections = sanity_checks(model, images, others, "conv5", units, channels)
+    cosine, rank_correlation = similarity(projections["original"], projections["conv4.conv"])
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,46 +31,78 @@ from torch import Tensor, nn
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs, eval_mode, find_modules
+from zfnet.versions import renamed
 
 
 def force_activation(model: nn.Module, images: Tensor, relu: str = "deconv") -> Deconvnet:
-    """A deconvnet that starts with 1 at each unit, whatever its activation; InputError for images with NaN, which
-    would not show in its pictures."""
+    """Returns a deconvnet that starts with 1 at each unit, whatever its activation.
+
+    Args:
+        model: any convnet.
+        images: (B, C, H, W), the images to be projected.
+        relu: backward rule of the ReLU, see `Rules`.
+
+    Raises:
+        InputError: an image is not finite, which would not show in the projections.
+    """
     if bad := (~images.isfinite()).flatten(1).any(1).nonzero().flatten().tolist():
         raise InputError(f"image {bad[0]} of {len(images)} holds a value that is no finite number")
     return Deconvnet(model, relu=relu, seed="forced")
 
 
+@renamed(maps="channels")
 def sanity_checks(
     model: nn.Module,
     images: Tensor,
     others: Tensor,
     layer: str,
     units: Sequence[Unit],
-    maps: Sequence[int],
+    channels: Sequence[int],
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    """Pictures (N, 3, h, w), cut to what the units see: "original", one by each shuffled layer's name, "other map"
-    (`maps`, one for each unit), "other image" (`others`, as many as `images`) and "both"."""
+    """Projects units in the original network and image, and with each of the changes above.
+
+    Args:
+        model: any convnet.
+        images: (B, C, H, W).
+        others: (B, C, H, W), the other images.
+        layer: name of a layer.
+        units: N units of the layer.
+        channels: the other channel for each unit.
+        seed: of the shuffling.
+
+    Returns:
+        Projections (N, C, h, w) cropped to what the units see: "original", one for each shuffled
+        layer by its name, "other map", "other image" and "both".
+
+    Raises:
+        InputError: an image or a projection is not finite.
+    """
     deconv = force_activation(model, images)
-    elsewhere = [replace(unit, channel=channel) for unit, channel in zip(units, maps, strict=True)]
-    result = {"original": deconv.patches(images, layer, units).pictures}
+    elsewhere = [replace(unit, channel=channel) for unit, channel in zip(units, channels, strict=True)]
+    result = {"original": deconv.patches(images, layer, units).projections}
     for name, shuffled in cascade(model, layer, images, seed):
-        result[name] = force_activation(shuffled, images).patches(images, layer, units).pictures
-    result["other map"] = deconv.patches(images, layer, elsewhere).pictures
+        result[name] = force_activation(shuffled, images).patches(images, layer, units).projections
+    result["other map"] = deconv.patches(images, layer, elsewhere).projections
     deconv = force_activation(model, others)
-    result["other image"] = deconv.patches(others, layer, units).pictures
-    result["both"] = deconv.patches(others, layer, elsewhere).pictures
-    for name, pictures in result.items():
-        if not pictures.isfinite().all():
+    result["other image"] = deconv.patches(others, layer, units).projections
+    result["both"] = deconv.patches(others, layer, elsewhere).projections
+    for name, projections in result.items():
+        if not projections.isfinite().all():
             raise InputError(
-                f"the pictures of layer {layer!r} ({name}) are not finite: nothing can be compared"
+                f"the projections of layer {layer!r} ({name}) are not finite: they cannot be compared"
             )
-    return {name: pictures.cpu() for name, pictures in result.items()}
+    return {name: projections.cpu() for name, projections in result.items()}
 
 
-def below(model: nn.Module, layer: str, image: Tensor) -> list[str]:
-    """The modules with weights of their own that run before `layer` does, itself included: the last one first."""
+def layers_below(model: nn.Module, layer: str, image: Tensor) -> list[str]:
+    """Returns the modules with weights that run up to `layer`, in reverse order of execution.
+
+    Args:
+        model: any model.
+        layer: name of a layer.
+        image: (B, C, H, W); the first one is run.
+    """
     target = find_modules(model, [layer])[layer]
     own = {
         name: each for name, each in model.named_modules() if next(each.parameters(False), None) is not None
@@ -85,10 +120,17 @@ def below(model: nn.Module, layer: str, image: Tensor) -> list[str]:
 
 
 def cascade(model: nn.Module, layer: str, image: Tensor, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
-    """Copies of the model with one layer more shuffled each time, from `layer` down; the model is left alone."""
+    """Yields layers from `layer` down, and a copy of the model with the weights so far shuffled.
+
+    Args:
+        model: any model; it is left unchanged.
+        layer: name of the layer to start with.
+        image: (B, C, H, W); the first one determines the order of the layers.
+        seed: of the shuffling.
+    """
     copy, generator = deepcopy(model), torch.Generator().manual_seed(seed)
     modules = dict(copy.named_modules())
-    for name in below(model, layer, image):
+    for name in layers_below(model, layer, image):
         with torch.no_grad():
             for weights in modules[name].parameters(False):
                 order = torch.randperm(weights.numel(), generator=generator).to(weights.device)
@@ -96,20 +138,35 @@ def cascade(model: nn.Module, layer: str, image: Tensor, seed: int = 0) -> Itera
         yield name, copy
 
 
-def magnitude(pictures: Tensor) -> Tensor:
-    """|R| per pixel (N, H, W) of pictures (N, 3, H, W)."""
-    return pictures.square().sum(1).sqrt()
+def magnitude(projections: Tensor) -> Tensor:
+    """Returns |R| per pixel: (N, C, H, W) → (N, H, W)."""
+    return projections.square().sum(1).sqrt()
 
 
-def similarity(pictures: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine of signed pictures (N, 3, H, W), and Spearman's rank correlation of magnitudes: (N,) each.
+def similarity(projections: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Compares pairs of projections.
 
-    NaN where one of a pair is 0 everywhere.
+    Args:
+        projections: (N, C, H, W), signed.
+        others: (N, C, H, W).
+
+    Returns:
+        The cosine (N,) of the signed projections and Spearman's rank correlation (N,) of their
+        magnitudes; NaN where one of a pair is 0 everywhere.
+
+    Example:
+        >>> projections = torch.randn(1, 3, 8, 8)
+        >>> cosine, rank_correlation = similarity(projections, -2 * projections)
+        >>> round(cosine.item(), 6), round(rank_correlation.item(), 6)
+        (-1.0, 1.0)
+
+    Raises:
+        InputError: the shapes differ.
     """
-    if pictures.shape != others.shape:
-        raise InputError(f"pictures {tuple(pictures.shape)} and {tuple(others.shape)} are not alike in shape")
-    ranks = (_centred(_ranks(magnitude(each).flatten(1))) for each in (pictures, others))
-    return _cosine(pictures.flatten(1), others.flatten(1)), _cosine(*ranks)
+    if projections.shape != others.shape:
+        raise InputError(f"projections {tuple(projections.shape)} and {tuple(others.shape)} differ in shape")
+    ranks = (_center(_ranks(magnitude(each).flatten(1))) for each in (projections, others))
+    return _cosine(projections.flatten(1), others.flatten(1)), _cosine(*ranks)
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
@@ -117,12 +174,12 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
 
 
-def _centred(values: Tensor) -> Tensor:
+def _center(values: Tensor) -> Tensor:
     return values - values.mean(1, keepdim=True)
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """Ranks within each row (N, P); equal values share the mean of theirs."""
+    """Returns the ranks within each row (N, P); equal values share the mean of their ranks."""
     result = torch.empty(values.shape, dtype=torch.float64)
     for row, out in zip(values.cpu(), result, strict=True):
         _, which, counts = row.unique(return_inverse=True, return_counts=True)

@@ -6,7 +6,7 @@ many processes share it. The crop of a picture is drawn from (seed, epoch) at th
 are no worker processes: rows of a memory map are read in place, and pictures decoded on the fly come from
 threads ahead.
 
-    batches = Batches(store, batch_size=128, augmentation=Augmentation(256, 224), seed=1)
+    batches = Batches(store, crop=224, batch_size=128, augmentation=Augmentation(256, 224), seed=1)
     for batch in batches: ...                        # Batch
 """
 

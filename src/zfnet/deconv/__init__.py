@@ -1,4 +1,4 @@
-"""How a convnet is read back: the deconvnet, for any model."""
+"""The deconvnet: projects the activations of any convnet back to the pixels."""
 
 from zfnet.deconv.doctor import Diagnosis, doctor
 from zfnet.deconv.projection import Deconvnet, Patches

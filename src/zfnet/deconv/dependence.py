@@ -1,14 +1,18 @@
-"""What depends on the pixels, whether autograd knows it or not.
+"""Finds values that depend on the pixels although autograd treats them as constants.
 
-A gate that was detached, a mask from a comparison, an index from an argmax: they multiply or choose, and depend on
-the image, but autograd takes them for constants. `Dependence` sees every operation of a pass below autograd and
-follows the memory that the pixels reach. Where such a value meets one that autograd follows, the node of the meeting
-is marked, and graph.py refuses the way through it by name. What is drawn at random is treated alike.
+A detached gate, a mask from a comparison and an index from an argmax depend on the image, but have
+no gradient. `Dependence` sees every operation of a forward pass below autograd and follows the
+memory that the pixels reach. Where such a value meets one that autograd follows, the node of that
+operation is marked, and graph.py reports it by name. Random values are treated in the same way.
 
-    with Dependence(pixels) as dependence:
-        output = model(pixels)
-    dependence.mark()
-    node.metadata["gate"]                       # "mul with a value that depends on the pixels ..."
+    >>> import torch
+    >>> from zfnet.deconv.dependence import Dependence
+    >>> pixels = torch.ones(2, requires_grad=True)
+    >>> with Dependence(pixels) as dependence:
+    ...     output = pixels * pixels.detach().sigmoid()
+    >>> dependence.mark()
+    >>> output.grad_fn.metadata["gate"]
+    'mul with a value that depends on the pixels and has no gradient'
 """
 
 from collections.abc import Iterator
@@ -21,7 +25,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-SHAPE_ONLY = {  # these ask a tensor for its shape, not for its values
+SHAPE_ONLY = {  # these use the shape of a tensor, not its values
     *("empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "randint_like"),
     *("new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided"),
 }
@@ -30,21 +34,20 @@ RANDOM = "a random value"
 
 
 class Dependence(TorchDispatchMode):
-    """Inside, all that is computed from `pixels` is followed through its memory."""
+    """Follows everything that is computed from `pixels` inside the block."""
 
     def __init__(self, pixels: Tensor) -> None:
         super().__init__()
-        self._memory: dict[
-            int, tuple[StorageWeakRef, str]
-        ] = {}  # a weak reference keeps an address from its reuse
+        # Storage address → a weak reference, which prevents reuse of the address, and a reason.
+        self._memory: dict[int, tuple[StorageWeakRef, str]] = {}
         self._pending: list[tuple[Tensor, str]] = []
-        self._control = ""  # a number of the image that Python has read: what follows may depend on it
+        self._control = ""  # a value that Python has read: later operations may depend on it
         self._trusted = False
         self._follow(pixels, "")
 
     @contextmanager
-    def rule(self) -> Iterator[None]:
-        """Inside, one of the deconvnet's own rules runs: what it does without autograd is right."""
+    def trusted(self) -> Iterator[None]:
+        """Runs one of the deconvnet's own rules: operations without a gradient are intended."""
         before, self._trusted = self._trusted, True
         try:
             yield
@@ -52,19 +55,21 @@ class Dependence(TorchDispatchMode):
             self._trusted = before
 
     def depends(self, tensor: Tensor) -> bool:
+        """Whether a tensor depends on the pixels, or is random."""
         return _address(tensor) in self._memory
 
     def hidden(self, tensor: Tensor) -> str:
-        """Why autograd does not say all of what `tensor` owes to the image; "" if it does."""
+        """Returns why autograd does not know how a tensor depends on the pixels, or ""."""
         if (known := self._memory.get(_address(tensor))) is None:
             return ""
         return known[1] or ("" if tensor.requires_grad else HIDDEN)
 
     def read_by_python(self, what: str) -> None:
-        self._control = self._control or f"{what}: a number of the image that Python has read"
+        """Notes that the function `what` has made values of the image available to Python."""
+        self._control = self._control or f"{what}: a value of the image that Python has read"
 
     def mark(self) -> None:
-        """Leaves what was found on autograd's nodes, which exist only when an operation has returned."""
+        """Marks autograd's nodes, which exist only after an operation has returned."""
         for tensor, reason in self._pending:
             node: Any = tensor.grad_fn
             if node is not None:
@@ -115,7 +120,7 @@ def _address(tensor: Tensor) -> int:
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
-    """The arguments that an operation writes to."""
+    """Returns the tensors that an operation writes to."""
     found: list[Tensor] = []
     for place, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:

@@ -1,12 +1,18 @@
-"""What would make a layer's pictures misleading, found before anybody looks at them.
+"""A diagnosis of each layer: what could make its projections misleading.
 
-    for diagnosis in doctor(model, ["features.6", "features.10"], images):
-        print(diagnosis)
+    >>> import torch
+    >>> from zfnet.deconv import doctor
+    >>> from zfnet.models import ZFNET, ConvNet
+    >>> _ = torch.manual_seed(0)
+    >>> net = ConvNet(ZFNET, num_classes=10, image_size=64)
+    >>> print(doctor(net, ["conv1"], torch.randn(2, 3, 64, 64))[0])
+    conv1: 96 channels, units see 7 x 7 pixels
 
-A pooling window without an active unit has no true switch: torch takes its first cell, whatever the picture.
-Windows that overlap may share their maximum, and add up there; max_unpool2d would keep one of them. A map that
-nothing excites has no picture. Contrast normalisation is passed as if it were not there. And some operations
-have no deconvnet at all.
+- A pooling window without an active unit has no true switch: torch takes its first cell.
+- Overlapping windows may share their maximum. Their signals add up there.
+- A channel that no image activates has no projection.
+- Contrast normalization is ignored in the backward pass.
+- Some operations have no deconvnet at all.
 """
 
 from collections.abc import Sequence
@@ -17,50 +23,68 @@ import torch
 from torch import Tensor, nn
 
 from zfnet.deconv.graph import kind, trace_graph
+from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.rules import Rules
-from zfnet.deconv.swapping import DeconvMode
 from zfnet.deconv.tracing import Traced
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
 from zfnet.models.introspection import input_channels, user_module
+from zfnet.versions import renamed
 
 NOISE, SIDE = 8, 224  # images, and their side, where none are given
 
 
 @dataclass(frozen=True)
 class Pooling:
-    """A max pooling on the way: shares of its windows."""
+    """A max pooling between a layer and the pixels.
+
+    Attributes:
+        name: of the module.
+        dead: share of the windows without an active unit, whose switch is arbitrary.
+        shared: share of the other windows whose maximum is another window's too.
+    """
 
     name: str
-    dead: float  # without an active unit: the switch is arbitrary
-    shared: float  # of the others, those whose maximum is another window's too
+    dead: float
+    shared: float
 
 
+@renamed(maps="channels", dead_maps="dead_channels", normalisations="normalizations")
 @dataclass(frozen=True)
 class Diagnosis:
-    """One layer; str() says it in a few lines."""
+    """The diagnosis of a layer. `str()` gives a few lines of text.
+
+    Attributes:
+        layer: its name.
+        field: height and width in pixels of what a unit sees; None for the whole image.
+        channels: their number.
+        dead_channels: those that no image activates.
+        poolings: max poolings, from the layer down.
+        normalizations: names of contrast normalizations.
+        unsupported: what has no deconvnet.
+    """
 
     layer: str
-    field: tuple[int, int] | None  # pixels that a unit sees, vertically and horizontally; None: all
-    maps: int
-    dead_maps: list[int]  # no image excites them
-    poolings: list[Pooling]  # from the layer down
-    normalisations: list[str]
+    field: tuple[int, int] | None
+    channels: int
+    dead_channels: list[int]
+    poolings: list[Pooling]
+    normalizations: list[str]
     unsupported: list[str]
 
     def __str__(self) -> str:
         field = "the whole image" if self.field is None else f"{self.field[0]} x {self.field[1]} pixels"
-        lines = [f"{self.layer}: {self.maps} maps, units see {field}"]
-        if self.dead_maps:
-            lines.append(f"{len(self.dead_maps)} maps are never active: {_some(self.dead_maps)}")
+        lines = [f"{self.layer}: {self.channels} channels, units see {field}"]
+        if self.dead_channels:
+            lines.append(f"{len(self.dead_channels)} channels are never active: {_some(self.dead_channels)}")
         for pooling in self.poolings:
             lines.append(
                 f"{pooling.name}: {pooling.dead:.0%} of the windows are dead (their switches are arbitrary), "
                 f"{pooling.shared:.0%} of the others share their maximum"
             )
-        if self.normalisations:
+        if self.normalizations:
             lines.append(
-                f"contrast normalisation, passed as if it were not there: {', '.join(self.normalisations)}"
+                f"contrast normalization, ignored in the backward pass: {', '.join(self.normalizations)}"
             )
         lines += [f"no deconvnet: {trouble}" for trouble in self.unsupported]
         return "\n    ".join(lines)
@@ -70,21 +94,21 @@ def _some(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers[:12])) + (", ..." if len(numbers) > 12 else "")
 
 
-class _Watching(DeconvMode):
-    """Leaves the share of dead windows, and of shared maxima, on each pooling's node."""
+class _PoolingStatistics(DeconvMode):
+    """Stores the shares of dead windows and shared maxima on the node of each pooling."""
 
     def _max_pool(self, *args: Any, **kwargs: Any) -> Any:
         out = super()._max_pool(*args, **kwargs)
         values = out[0] if isinstance(out, tuple) else out
-        if (node := values.grad_fn) is None:  # nothing that autograd follows comes in
+        if (node := values.grad_fn) is None:  # its input does not depend on the pixels
             return out
-        with self.own():
+        with self.trusted():
             node.metadata["windows"] = _shares(values, node)
         return out
 
 
 def _shares(values: Tensor, node: Any) -> tuple[float, float]:
-    """The shares of dead windows of a pooling's output, and of shared maxima among the others."""
+    """Returns the shares of dead windows, and of shared maxima among the others."""
     dead = values.detach() <= 0
     switches = torch.where(dead, -1, node.switches).flatten(2)
     counts = torch.zeros(*switches.shape[:2], node.shape[2] * node.shape[3] + 1, device=values.device)
@@ -95,27 +119,36 @@ def _shares(values: Tensor, node: Any) -> tuple[float, float]:
 
 
 def doctor(model: nn.Module, layers: Sequence[str], images: Tensor | None = None) -> list[Diagnosis]:
-    """Examines each of `layers` on `images` (B, C, H, W); without any, on seeded noise, which says less."""
+    """Diagnoses layers of a model.
+
+    Args:
+        model: any convnet.
+        layers: names of layers.
+        images: (B, C, H, W); None for seeded noise, which says less than real images.
+
+    Raises:
+        InputError: a layer does not exist or is not finite, or the size of the images is unknown.
+    """
     model = user_module(model)
     if images is None:
         side = model.image_size if isinstance(model, ConvNet) else SIDE
         if (channels := input_channels(model)) is None:
             raise InputError(
-                f"how many channels the images of {type(model).__name__} have is not known, as it has no "
-                "convolution: give images (B, C, H, W)"
+                f"{type(model).__name__} has no convolution, so the number of channels of its images is "
+                "unknown: give images (B, C, H, W)"
             )
         weight = next(model.parameters(), torch.empty(0))
         images = torch.randn(NOISE, channels, side, side, generator=torch.Generator().manual_seed(0)).to(
             weight
         )
-    passed = Traced(model, _Watching(Rules(others="gradient")), images, list(layers))
+    passed = Traced(model, _PoolingStatistics(Rules(others="gradient")), images, list(layers))
     return [_diagnosis(passed, layer) for layer in layers]
 
 
 def _diagnosis(passed: Traced, layer: str) -> Diagnosis:
     nodes, values = passed.nodes[layer], passed.values[layer]
     if not values.isfinite().all():
-        raise InputError(f"layer {layer!r} is not finite: nothing can be said about its maps")
+        raise InputError(f"layer {layer!r} is not finite: its channels cannot be examined")
     vertical, horizontal = trace_graph(nodes).fields
     strongest = values.flatten(2).amax((0, 2)) if values.dim() == 4 else values.amax(0)
     poolings = [
@@ -130,9 +163,9 @@ def _diagnosis(passed: Traced, layer: str) -> Diagnosis:
         (strongest <= 0).nonzero()[:, 0].tolist(),
         poolings,
         [
-            passed.name(node) or "contrast normalisation"
+            passed.name(node) or "contrast normalization"
             for node, _ in nodes
-            if kind(node) == "_Normalisation"
+            if kind(node) == "_Normalization"
         ],
         passed.troubles(layer),
     )

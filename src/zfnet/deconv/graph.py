@@ -1,16 +1,19 @@
-"""What autograd's graph of a swapped forward pass says: is there a deconvnet, what does a unit see, is it a chain.
+"""Analyzes autograd's graph of a forward pass: is there a deconvnet, and what does a unit see?
 
-A deconvnet exists where everything between the pixels and a layer is one of the rules or linear in the
-values that depend on the pixels. Receptive fields grow on the way back, along one axis: units of a layer
-that see cells `start + jump·i ... + field - 1` of a map see, below a window of kernel k, stride s, padding p,
+A deconvnet exists if every operation between the pixels and a layer has a rule, or is linear in the
+values that depend on the pixels. Receptive fields are computed from the layer down, along each
+axis: if the units of the layer see the cells start + jump·i ... start + jump·i + field - 1 of a map
+above a window with kernel k, stride s and padding p, then below it
 
     jump' = jump·s      start' = start·s - p      field' = (field - 1)·s + k
 
-and the union where branches meet. What mixes all positions (a mean, a linear layer) sees the whole map.
+Where branches meet, the field is their union. Operations that mix all positions (a mean, a linear
+layer) see the whole map.
 
-    nodes = on_path(output.grad_fn, leaf)
-    [find_trouble(node, inputs) for node, inputs in nodes]       # names, or None, of what has no deconvnet
-    trace_graph(nodes).fields, trace_graph(nodes).chain
+    >>> from zfnet.deconv.graph import Field
+    >>> pooled = Field().below(kernel=3, stride=1, padding=1)  # a convolution
+    >>> pooled.below(kernel=3, stride=2, padding=0)  # a pooling below it
+    Field(jump=2, start=-2, field=7, whole=False)
 """
 
 from collections.abc import Callable
@@ -20,84 +23,41 @@ from typing import Any
 from torch import Tensor
 
 from zfnet.deconv.dependence import HIDDEN
-from zfnet.deconv.swapping import Step
+from zfnet.deconv.steps import Step
 from zfnet.errors import InputError
 
-# Nodes of autograd's graph, without "Backward0": linear in their one input that depends on the pixels ...
-POINTWISE = {
-    "Add",
-    "Sub",
-    "Neg",
-    "NativeBatchNorm",
-    "CudnnBatchNorm",
-    "MiopenBatchNorm",
-    "Clone",
-    "ToCopy",
-    "Alias",
-}
-FACTORS = {  # where the two factors stand among a node's inputs: linear while only one depends on the pixels
+# Nodes of autograd's graph, without "Backward0".
+BATCH_NORM = {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}  # linear in their first input
+POINTWISE = BATCH_NORM | {"Add", "Sub", "Neg", "Clone", "ToCopy", "Alias"}
+FACTORS = {  # positions of two factors: linear if only one of them depends on the pixels
     **dict.fromkeys(("Mul", "Div", "Mm", "Bmm", "Mv", "Dot", "Linear", "MkldnnLinear"), (0, 1)),
     **dict.fromkeys(("Convolution", "ConvolutionOverrideable", "MkldnnConvolution"), (0, 1)),
     **dict.fromkeys(("Addmm", "Addbmm", "Baddbmm", "Addmv"), (1, 2)),
 }
-BATCH_NORM = {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}  # input, γ, β: linear in the first
 ELEMENTWISE = {"Mul", "Div"}
-MIXING = {
-    *(
-        "Addmm",
-        "Addbmm",
-        "Baddbmm",
-        "Addmv",
-        "Mm",
-        "Bmm",
-        "Mv",
-        "Dot",
-        "Linear",
-        "MkldnnLinear",
-        "View",
-        "UnsafeView",
-        "ReshapeAlias",
-        "Expand",
-    ),
-    *("Permute", "Transpose", "T", "Stack", "Unbind", "Slice", "Select", "Split", "SplitWithSizes", "Index"),
-    *(
-        "Narrow",
-        "Squeeze",
-        "Unsqueeze",
-        "Mean",
-        "Sum",
-        "AvgPool2D",
-        "AdaptiveAvgPool2D",
-        "MkldnnAdaptiveAvgPool2D",
-    ),
-    *(
-        "Convolution",
-        "ConvolutionOverrideable",
-        "MkldnnConvolution",
-        "ConstantPadNd",
-        "ReflectionPad2D",
-        "ReplicationPad2D",
-        "AsStrided",
-    ),
-    *(
-        "UpsampleNearest2D",
-        "UpsampleBilinear2D",
-        "PixelShuffle",
-        "PixelUnshuffle",
-        "Repeat",
-        "Roll",
-        "Flip",
-        "Cat",
-    ),
-}
-RULES = {"_Relu", "_MaxPool", "_Normalisation"}
-CHANNELWISE = {"Cat", "Slice", "Split", "Select", "Unsqueeze"}  # where they act on axis 1: maps
+MIXING = {  # they move or mix positions
+    "View", "UnsafeView", "ReshapeAlias", "Expand", "Permute", "Transpose", "T", "Stack", "Unbind",
+    "Slice", "Select", "Split", "SplitWithSizes", "Index", "Narrow", "Squeeze", "Unsqueeze", "Mean",
+    "Sum", "AvgPool2D", "AdaptiveAvgPool2D", "MkldnnAdaptiveAvgPool2D", "ConstantPadNd",
+    "ReflectionPad2D", "ReplicationPad2D", "AsStrided", "UpsampleNearest2D", "UpsampleBilinear2D",
+    "PixelShuffle", "PixelUnshuffle", "Repeat", "Roll", "Flip", "Cat",
+}  # fmt: skip
+RULES = {"_Relu", "_MaxPool", "_Normalization"}
+SUPPORTED = POINTWISE | set(FACTORS) | MIXING | RULES
+CHANNELWISE = {"Cat", "Slice", "Split", "Select", "Unsqueeze"}  # on axis 1 positions stay
 CHAIN = {"conv", "relu", "pool", "norm", "scale"}
 
 
 @dataclass(frozen=True)
 class Field:
-    """What the units of a layer see of a map below, along one axis; `whole`: all of it."""
+    """The cells of a lower map that the units of a layer see, along one axis.
+
+    Attributes:
+        jump: cells between the fields of neighboring units.
+        start: first cell that unit 0 sees.
+        field: number of cells that a unit sees.
+        whole: whether every unit sees the whole map.
+    """
 
     jump: int = 1
     start: int = 0
@@ -105,39 +65,46 @@ class Field:
     whole: bool = False
 
     def below(self, kernel: int, stride: int, padding: int, dilation: int = 1) -> "Field":
+        """Returns the field below one more sliding window."""
         if self.whole:
             return self
         field = (self.field - 1) * stride + (kernel - 1) * dilation + 1
         return Field(self.jump * stride, self.start * stride - padding, field)
 
-    def joined(self, other: "Field") -> "Field":
+    def union(self, other: "Field") -> "Field":
+        """Returns the field of units that see both fields."""
         if self.whole or other.whole or self.jump != other.jump:
             return Field(whole=True)
         start = min(self.start, other.start)
         return Field(self.jump, start, max(self.start + self.field, other.start + other.field) - start)
 
     def cells(self, index: int, size: int) -> range:
-        """What unit `index` sees, beyond the border too."""
+        """Returns the cells that unit `index` sees, including those beyond the border."""
         first = self.start + index * self.jump
         return range(size) if self.whole else range(first, first + self.field)
 
 
 @dataclass(frozen=True)
 class Path:
-    """The way from a layer to the pixels: fields (vertical, horizontal), and its steps from the pixels up if
-    it is a chain of convolutions, rectifiers, poolings and normalisations."""
+    """The path from a layer to the pixels.
+
+    Attributes:
+        fields: what its units see of the image, (vertical, horizontal).
+        chain: the steps from the pixels up, if the path is a chain of convolutions, ReLUs, poolings
+            and normalizations; otherwise None.
+    """
 
     fields: tuple[Field, Field]
     chain: list[Step] | None
 
 
 def kind(node: Any) -> str:
-    """The operation of a node: MulBackward0 → Mul, _ReluBackward → _Relu."""
+    """Returns the operation of a node: MulBackward0 → Mul, _ReluBackward → _Relu."""
     return node.name().split("::")[-1].rstrip("0123456789").removesuffix("Backward")
 
 
-def _ordered(root: Any) -> list[Any]:
-    """All nodes behind `root`, each after those that feed on it."""
+def _topological_order(root: Any) -> list[Any]:
+    """Returns all nodes that `root` depends on, each after the nodes that depend on it."""
     order, seen, stack = [], set(), [(root, False)]
     while stack:
         node, finished = stack.pop()
@@ -150,15 +117,24 @@ def _ordered(root: Any) -> list[Any]:
     return order[::-1]
 
 
-def on_path(
+def nodes_on_path(
     root: Any, pixels: Tensor, hidden: Callable[[Tensor], bool] = lambda _: False
 ) -> list[tuple[Any, list[Any]]]:
-    """The nodes between `root` and the leaf `pixels`, which comes last, each with those that it reads there.
+    """Finds the nodes between `root` and the leaf `pixels`, in topological order.
 
-    `hidden(leaf)` says whether another leaf depends on the pixels, or is random, without autograd knowing it; a node
-    on the path that reads what was made of it is marked. InputError when `root` does not depend on the pixels.
+    Args:
+        root: the node of a layer's output.
+        pixels: a leaf of the graph.
+        hidden: whether another leaf depends on the pixels, or is random, unknown to autograd. Nodes
+            on the path that use such values are marked.
+
+    Returns:
+        Pairs of a node and its inputs on the path. The leaf comes last.
+
+    Raises:
+        InputError: `root` does not depend on the pixels.
     """
-    order = _ordered(root)
+    order = _topological_order(root)
     depends: dict[Any, bool] = {}
     gates: dict[Any, str] = {}
     for node in reversed(order):
@@ -170,7 +146,7 @@ def on_path(
         elif inherited := [gates[each] for each in below if each in gates and not depends[each]]:
             gates[node] = inherited[0]
             if depends[node]:
-                node.metadata.setdefault("gate", f"{_called(node)} with {HIDDEN} ({inherited[0]})")
+                node.metadata.setdefault("gate", f"{_call_name(node)} with {HIDDEN} ({inherited[0]})")
         if not depends[node] and (gate := node.metadata.get("gate")):
             gates[node] = gate
     if not depends[root]:
@@ -183,7 +159,7 @@ def on_path(
 
 
 def trace_graph(nodes: list[tuple[Any, list[Any]]]) -> Path:
-    """The fields and the chain of the nodes on a path."""
+    """Computes the fields and the chain of a path from `nodes_on_path`."""
     fields: dict[Any, tuple[Field, Field]] = {nodes[0][0]: (Field(), Field())}
     chain: list[Step] | None = []
     for node, inputs in nodes[:-1]:
@@ -191,7 +167,7 @@ def trace_graph(nodes: list[tuple[Any, list[Any]]]) -> Path:
         below = _fields_below(node, step, fields[node])
         for other in inputs:
             known = fields.get(other)
-            fields[other] = below if known is None else (known[0].joined(below[0]), known[1].joined(below[1]))
+            fields[other] = below if known is None else (known[0].union(below[0]), known[1].union(below[1]))
         if len(inputs) > 1 or (step.kind not in CHAIN if step else kind(node) not in ("Clone", "Alias")):
             chain = None
         elif chain is not None and step is not None:
@@ -200,23 +176,28 @@ def trace_graph(nodes: list[tuple[Any, list[Any]]]) -> Path:
 
 
 def find_trouble(node: Any, inputs: list[Any]) -> str | None:
-    """The name of an operation that has no deconvnet, of a node and what it reads on the path."""
+    """Returns why a node has no deconvnet, or None if it has one.
+
+    Args:
+        node: a node of autograd's graph.
+        inputs: its inputs on the path.
+    """
     name = kind(node)
     if gate := node.metadata.get("gate"):
         return gate
     places = [place for place, (below, _) in enumerate(node.next_functions) if below in inputs]
     if name in BATCH_NORM and inputs and getattr(node, "_saved_training", False):
-        return "batch normalisation by the batch itself"
+        return "batch normalization by the statistics of the batch"
     together = name in FACTORS and all(place in places for place in FACTORS[name])
     if together or (name == "Div" and 1 in places) or (name in BATCH_NORM and 1 in places):
-        return f"{_called(node)} of two values that both depend on the pixels"
-    if name in RULES or name in MIXING or name in POINTWISE or name in FACTORS or not inputs:
+        return f"{_call_name(node)} of two values that both depend on the pixels"
+    if name in SUPPORTED or not inputs:
         return None
     return node.metadata.get("call", name.lower())
 
 
-def _called(node: Any) -> str:
-    """The function that made a node, as the caller spelt it."""
+def _call_name(node: Any) -> str:
+    """Returns the name of the function that made a node, as the model called it."""
     return node.metadata.get("call") or kind(node).lower()
 
 

@@ -1,18 +1,26 @@
-"""The deconvnet (section 2.1): what in the pixels excites a unit, for any convnet.
+"""The deconvnet (section 2.1): projects a unit's activation back to the pixels, for any convnet.
 
-    deconv = Deconvnet(model)
-    pictures = deconv.project(images, "features.6", [Unit(image=0, channel=12, y=6, x=7)])    # (1, 3, H, W)
+    >>> import torch
+    >>> from zfnet.deconv import Deconvnet, Unit
+    >>> from zfnet.models import ZFNET, ConvNet
+    >>> deconv = Deconvnet(ConvNet(ZFNET, num_classes=10, image_size=64))
+    >>> images = torch.randn(2, 3, 64, 64)
+    >>> deconv.project(images, "conv3", [Unit(image=1, channel=12, y=1, x=2)]).shape
+    torch.Size([1, 3, 64, 64])
 
-A unit of a layer keeps its activation a (a ≤ 0 projects to 0) and everything else there is 0. From there down
-to the pixels: unpool to the switches, rectify, filter with the transposed weights (rules.py). The picture is
-signed and in the units of the model's input.
+A unit keeps its activation a (a ≤ 0 projects to 0), and all other units of its layer are set to 0.
+From there the signal passes down to the pixels: unpooling with the switches, rectification, and
+filtering with the transposed weights (rules.py). A projection is signed, in the units of the
+model's input.
 
-Two ways to the same picture. Where the net is a chain of convolutions, rectifiers, poolings and
-normalisations, only the window that each unit sees is computed, many units at once (windows.py). Any other
-net runs once under a TorchFunctionMode that swaps the rules in (swapping.py), and autograd goes back.
-The model is used in eval mode and left as it was. It may be changed between two calls: how a layer is computed
-is traced again, with one image, unless the net consists of torch's, torchvision's, timm's or our own modules
-and none of them was exchanged or set otherwise.
+If the network up to the layer is a chain of convolutions, ReLUs, poolings and normalizations, only
+the receptive field of each unit is computed, for many units at once (windows.py). Any other network
+runs once under a `TorchFunctionMode` that replaces its operations by the rules (mode.py), and
+autograd computes the projection. Both ways give the same result.
+
+The model runs in eval mode and is left unchanged. It may be modified between calls: its layers are
+traced again, with one image, unless it consists of modules from torch, torchvision, timm or zfnet,
+and none of them was replaced or reconfigured.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,117 +31,176 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.rules import Pair, Rules
-from zfnet.deconv.swapping import DeconvMode
-from zfnet.deconv.tracing import Plan, plan_of, traced_forward
+from zfnet.deconv.tracing import Plan, make_plan, traced_forward
 from zfnet.deconv.units import Unit, Window
 from zfnet.deconv.windows import Chain, cut
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
 from zfnet.models.introspection import find_modules, input_channels, user_module
 from zfnet.models.snapshot import snapshot
+from zfnet.versions import renamed
 
-AT_ONCE = 16  # pictures that one pass of the general way holds
+AT_ONCE = 16  # projections that autograd computes together
 Size = int | Pair | tuple[int, int, int]  # of images: a side, (H, W) or (C, H, W)
 
 
+@renamed(pictures="projections", of="crop")
 @dataclass(frozen=True)
 class Patches:
-    """Projections of N units, cut to their receptive fields, beside the image at the same place.
+    """Projections of N units and the images, cropped to the units' receptive fields.
 
-    A field that is no smaller than the image is cut to the image.
+    A field that is larger than the image is cropped to the image.
+
+    Attributes:
+        projections: (N, C, h, w), signed; 0 beyond the border of the image.
+        images: (N, C, h, w), the images at the same places.
+        windows: the places.
+        values: (N,), the units' activations, at least 0.
     """
 
-    pictures: Tensor  # (N, C, h, w), signed; 0 beyond the image's border
-    images: Tensor  # (N, C, h, w)
+    projections: Tensor
+    images: Tensor
     windows: list[Window]
-    values: Tensor  # (N,) the units' activations, at least 0
+    values: Tensor
 
-    def of(self, images: Tensor, units: Sequence[Unit], fill: float = 0.0) -> Tensor:
-        """The same places of other versions of the images (B, C, H, W), `fill` beyond the border: (N, C, h, w)."""
+    def crop(self, images: Tensor, units: Sequence[Unit], fill: float = 0.0) -> Tensor:
+        """Crops other versions of the images to the same places.
+
+        Args:
+            images: (B, C, H, W).
+            units: the N units.
+            fill: value beyond the border.
+
+        Returns:
+            (N, C, h, w).
+        """
         which = torch.tensor([unit.image for unit in units], dtype=torch.long)
-        return cut(images, which, *_placed(self.windows, self.pictures.shape), fill)
+        return cut(images, which, *_starts_and_shape(self.windows, self.projections.shape), fill)
 
 
+@renamed(normalisation="normalization")
 class Deconvnet:
-    """Projects units of `model`, any convnet, back to its input; the options are those of `Rules`."""
+    """Projects units of a model back to its input.
+
+    Args:
+        model: any convnet.
+        relu: backward rule of the ReLU: "deconv", "guided" or "gradient".
+        unpool: backward rule of max pooling: "sum", "overwrite" or "center".
+        normalization: backward rule of contrast normalization: "identity" or "gradient".
+        seed: value of a unit at the start: its "activation", "one" or "forced".
+        others: what to do with other nonlinear operations: "refuse" or "gradient".
+
+    The options are described in `zfnet.deconv.rules`. The defaults are the paper's deconvnet.
+
+    Raises:
+        InputError: an option is unknown. The methods raise it for a layer that the model does not
+            have or that has no deconvnet, and for units and images of the wrong shape.
+    """
 
     def __init__(
         self,
         model: nn.Module,
         relu: str = "deconv",
         unpool: str = "sum",
-        normalisation: str = "identity",
+        normalization: str = "identity",
         seed: str = "activation",
         others: str = "refuse",
     ) -> None:
         self.model = user_module(model)
-        self.rules = Rules(relu, unpool, normalisation, seed, others)
-        self._known: tuple[Any, Plan] | None = None  # the last plan, and what it holds for
-        self._shape: tuple[int, int, int] | None = None  # of the last images
+        self.rules = Rules(relu, unpool, normalization, seed, others)
+        self._known: tuple[Any, Plan] | None = None  # the last plan, and its key
+        self._shape: tuple[int, int, int] | None = None  # (C, H, W) of the last images
         if isinstance(self.model, ConvNet):
             self._shape = (input_channels(self.model) or 3, *(self.model.image_size,) * 2)
 
     def project(self, images: Tensor, layer: str, units: Sequence[Unit]) -> Tensor:
-        """Units of `layer`, for images (B, C, H, W), as pictures (N, C, H, W)."""
-        plan = self._planned(images, layer)
+        """Projects units of a layer.
+
+        Args:
+            images: (B, C, H, W).
+            layer: name of a layer, such as "conv5" or "features.10".
+            units: N units of the layer.
+
+        Returns:
+            (N, C, H, W), signed.
+        """
+        plan = self._plan(images, layer)
         _check(units, len(images), plan)
         if not (chain := self._chain(plan)):
             return self._general(images, layer, units)[0]
-        pictures = images.new_zeros(len(units), *images.shape[1:])
+        projections = images.new_zeros(len(units), *images.shape[1:])
         _, small = chain.project(images, units)
-        for picture, part, unit in zip(pictures, small, units, strict=True):
+        for projection, part, unit in zip(projections, small, units, strict=True):
             seen = plan.window(unit)
             top, left = max(seen.top, 0), max(seen.left, 0)
             bottom, right = min(seen.bottom, plan.size[0]), min(seen.right, plan.size[1])
             if top < bottom and left < right:  # a unit may see nothing but padding
-                rows, columns = (
-                    slice(top - seen.top, bottom - seen.top),
-                    slice(left - seen.left, right - seen.left),
-                )
-                picture[:, top:bottom, left:right] = part[:, rows, columns]
-        return pictures
+                rows = slice(top - seen.top, bottom - seen.top)
+                columns = slice(left - seen.left, right - seen.left)
+                projection[:, top:bottom, left:right] = part[:, rows, columns]
+        return projections
 
     def project_channel(self, images: Tensor, layer: str, channel: int) -> Tensor:
-        """One whole channel of `layer` for each image (B, C, H, W), projected at once: (B, C, H, W)."""
-        plan = self._planned(images, layer)
+        """Projects all units of one channel together.
+
+        Args:
+            images: (B, C, H, W).
+            layer: name of a layer.
+            channel: index of the channel.
+
+        Returns:
+            (B, C, H, W), signed.
+        """
+        plan = self._plan(images, layer)
         _check([Unit(0, channel)], len(images), plan)
 
         def seed(values: Tensor, _: slice) -> Tensor:
             kept = torch.zeros_like(values)
-            kept[:, channel] = self.rules.seeded(values[:, channel])
+            kept[:, channel] = self.rules.initial_signal(values[:, channel])
             return kept
 
         return torch.cat([self._back(images[part], layer, seed, part) for part in _parts(len(images))])
 
     def patches(self, images: Tensor, layer: str, units: Sequence[Unit]) -> Patches:
-        """The same pictures, cut to the window that each unit sees, and the image there."""
-        plan = self._planned(images, layer)
+        """Projects units, and crops the projections and the images to what the units see.
+
+        Args:
+            images: (B, C, H, W).
+            layer: name of a layer.
+            units: N units of the layer.
+        """
+        plan = self._plan(images, layer)
         _check(units, len(images), plan)
         windows = [plan.patch(unit) for unit in units]
         if chain := self._chain(plan):
-            values, pictures = chain.project(images, units)
+            values, projections = chain.project(images, units)
         else:
             whole, values = self._general(images, layer, units)
             first = plan.patch(Unit(0, 0))
             shape = (first.bottom - first.top, first.right - first.left)
-            pictures = cut(whole, torch.arange(len(units)), *_placed(windows, shape))
-        patches = Patches(pictures, images, windows, values.clamp(min=0))
-        return replace(patches, images=patches.of(images.detach(), units))
+            projections = cut(whole, torch.arange(len(units)), *_starts_and_shape(windows, shape))
+        patches = Patches(projections, images, windows, values.clamp(min=0))
+        return replace(patches, images=patches.crop(images.detach(), units))
 
     def filters(self, layer: str, size: Size | None = None) -> Tensor | None:
-        """The filters (maps, C, kh, kw) of a layer that convolves the pixels themselves.
+        """Returns the filters of a layer that convolves the pixels themselves.
 
-        None for others: where anything but the identity stands between the pixels and the convolution, or where
-        another convolution or a pooling follows. With groups, a map's filter is 0 in the channels that it does
-        not see.
+        Args:
+            layer: name of a layer.
+            size: of the images, see `window`.
+
+        Returns:
+            (channels, C, kh, kw), or None for other layers: if anything but the identity comes
+            before the convolution, or another convolution or a pooling after it. With groups, a
+            filter is 0 in the channels that it does not see.
         """
-        chain = self._planned(self._blank(size), layer).path.chain or []
+        chain = self._plan(self._blank(size), layer).path.chain or []
         kinds = [step.kind for step in chain]
         if kinds[:1] != ["conv"] or "conv" in kinds[1:] or "pool" in kinds:
             return None
-        weight, groups = chain[0].weight, chain[0].groups
-        assert weight is not None
+        (_, weight), groups = chain[0].filters, chain[0].groups
         if groups == 1:
             return weight
         whole = weight.new_zeros(groups, len(weight) // groups, groups, *weight.shape[1:])
@@ -142,21 +209,30 @@ class Deconvnet:
         return whole.flatten(2, 3).flatten(0, 1)
 
     def units(self, layer: str, size: Size | None = None) -> tuple[int, int, int]:
-        """How many maps, rows and columns of units a layer has for images of `size`, (H, W) or (C, H, W)."""
-        return self._planned(self._blank(size), layer).units
+        """Returns the number of channels, rows and columns of a layer.
+
+        Args:
+            layer: name of a layer.
+            size: of the images, see `window`.
+        """
+        return self._plan(self._blank(size), layer).units
 
     def window(self, layer: str, unit: Unit, size: Size | None = None) -> Window:
-        """The pixels that a unit of `layer` sees in images of `size`, (H, W) or (C, H, W).
+        """Returns the pixels that a unit sees.
 
-        `size` need not be given for a ConvNet, or after images have been projected. C is that of the images
-        projected before, or of the net's first convolution, where it is not given.
+        Args:
+            layer: name of a layer.
+            unit: a unit of the layer.
+            size: of the images: a side, (H, W) or (C, H, W). It may be omitted for a `ConvNet` and
+                after images have been projected. C defaults to that of these images, or of the
+                first convolution.
         """
-        plan = self._planned(self._blank(size), layer)
+        plan = self._plan(self._blank(size), layer)
         _check([unit], unit.image + 1, plan)
         return plan.window(unit)
 
     def _blank(self, size: Size | None) -> Tensor:
-        """An image of `size`, to trace the model with."""
+        """Returns a black image of `size`, to trace the model with."""
         known = self._shape
         given = (size, size) if isinstance(size, int) else tuple(size or (known or ())[1:])
         if len(given) not in (2, 3):
@@ -164,74 +240,70 @@ class Deconvnet:
         channels = given[0] if len(given) == 3 else known[0] if known else input_channels(self.model)
         if channels is None:
             raise InputError(
-                f"how many channels the images of {type(self.model).__name__} have is not known, as it has no "
-                "convolution: give size=(C, H, W)"
+                f"{type(self.model).__name__} has no convolution, so the number of channels of its images is "
+                "unknown: give size=(C, H, W)"
             )
         weight = next(self.model.parameters(), torch.empty(0))
         return torch.zeros(1, channels, *given[-2:], dtype=weight.dtype, device=weight.device)
 
     def _chain(self, plan: Plan) -> Chain | None:
-        """The windowed way, where it is one and a window is smaller than the image."""
+        """Returns the layer's chain, if there is one and its windows are smaller than the image."""
         steps = plan.path.chain
         smaller = all(f.field < side for f, side in zip(plan.path.fields, plan.size, strict=True))
-        if steps is None or not smaller or self.rules.unpool != "sum" or not Chain.takes(steps):
-            return None  # poolings outside the unit's field may overwrite what is inside
+        if steps is None or not smaller or self.rules.unpool != "sum" or not Chain.supports(steps):
+            return None  # otherwise windows outside the field may overwrite cells inside
         return Chain([step.now() for step in steps], self.rules)
 
-    def _planned(self, images: Tensor, layer: str) -> Plan:
+    def _plan(self, images: Tensor, layer: str) -> Plan:
         if images.dim() != 4 or not images.is_floating_point() or not len(images):
             raise InputError(
                 f"images are {images.dtype} of shape {tuple(images.shape)}: floating-point (B, C, H, W) are needed"
             )
-        size = (images.shape[2], images.shape[3])
-        self._shape = (images.shape[1], *size)
+        self._shape = (images.shape[1], images.shape[2], images.shape[3])
         state = snapshot(self.model)
         key = (layer, self._shape, self.rules, state)
         known = self._known
         if known is not None and state is not None and known[0] == key:
             return known[1]
-        plan = plan_of(self.model, self.rules, images[:1], layer)
-        self._known = (key, plan) if self._is_own(plan) else None
+        plan = make_plan(self.model, self.rules, images[:1], layer)
+        self._known = (key, plan) if self._shares_memory(plan) else None
         return plan
 
-    def _is_own(self, plan: Plan) -> bool:
-        """Whether all weights of a chain are the model's own memory, so that they are never out of date."""
-        own = {_memory(tensor) for tensor in [*self.model.parameters(), *self.model.buffers()]}
+    def _shares_memory(self, plan: Plan) -> bool:
+        """Whether the chain uses the memory of the model's weights, so that it stays up to date."""
+        own = {_address(tensor) for tensor in [*self.model.parameters(), *self.model.buffers()]}
         used = [
             tensor
             for step in plan.path.chain or []
             if step.kind == "conv"
             for tensor in (step.weight, step.bias)
         ]
-        return all(tensor is None or _memory(tensor) in own for tensor in used)
+        return all(tensor is None or _address(tensor) in own for tensor in used)
 
     def _general(self, images: Tensor, layer: str, units: Sequence[Unit]) -> tuple[Tensor, Tensor]:
-        """Pictures (N, C, H, W) and activations (N,) by autograd, for any net."""
-        image, map, y, x = (
-            torch.tensor([(u.image, u.channel, u.y, u.x) for u in units], dtype=torch.long)
-            .view(-1, 4)
-            .unbind(1)
-        )
+        """Returns projections (N, C, H, W) and activations (N,) by autograd, for any network."""
+        places = torch.tensor([(u.image, u.channel, u.y, u.x) for u in units], dtype=torch.long)
+        image, channel, y, x = places.view(-1, 4).unbind(1)
         activations = []
 
         def seed(values: Tensor, part: slice) -> Tensor:
-            units_of_map = values.flatten(1) if values.dim() == 2 else values
-            where = (torch.arange(len(values)), map[part]) + ((y[part], x[part]) if values.dim() == 4 else ())
-            activation = units_of_map[where]
+            position = (y[part], x[part]) if values.dim() == 4 else ()
+            where = (torch.arange(len(values)), channel[part], *position)
+            activation = values[where]
             activations.append(activation)
             kept = torch.zeros_like(values)
-            kept[where] = self.rules.seeded(activation)
+            kept[where] = self.rules.initial_signal(activation)
             return kept
 
-        pictures = [self._back(images[image[part]], layer, seed, part) for part in _parts(len(units))]
-        if not pictures:
+        projections = [self._back(images[image[part]], layer, seed, part) for part in _parts(len(units))]
+        if not projections:
             return images.new_zeros(0, *images.shape[1:]), images.new_zeros(0)
-        return torch.cat(pictures), torch.cat(activations)
+        return torch.cat(projections), torch.cat(activations)
 
     def _back(
         self, images: Tensor, layer: str, seed: Callable[[Tensor, slice], Tensor], part: slice
     ) -> Tensor:
-        """Runs up to the layer, and back from `seed(values, part)`."""
+        """Runs the model up to the layer, and back from `seed(values, part)`."""
         modules = find_modules(self.model, [layer])
         reached: list[tuple[GradientEdge, Tensor]] = []
 
@@ -245,13 +317,13 @@ class Deconvnet:
         return torch.autograd.grad(edge, pixels, start)[0]
 
 
-def _placed(windows: Sequence[Window], shape: Sequence[int]) -> tuple[Tensor, Pair]:
-    """Where windows start, (N, 2), and the size that they share, the last two of `shape`."""
+def _starts_and_shape(windows: Sequence[Window], shape: Sequence[int]) -> tuple[Tensor, Pair]:
+    """Returns the starts (N, 2) of windows and their common size, the last two of `shape`."""
     starts = torch.tensor([(window.top, window.left) for window in windows], dtype=torch.long).view(-1, 2)
     return starts, (shape[-2], shape[-1])
 
 
-def _memory(tensor: Tensor) -> int:
+def _address(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 

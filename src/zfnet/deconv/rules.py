@@ -1,21 +1,27 @@
-"""The deconvnet's rules on the way down, for one layer each, with their variants as named options.
+"""The rules of the backward pass, one for each kind of layer, and their variants.
 
-relu            deconv    max(R, 0), not masked by the forward pass               (the paper, section 2.1)
-                guided    max(R, 0) where the unit was active                     (Springenberg et al. 2015)
-                gradient  R where the unit was active                             (Simonyan et al. 2014)
-unpool          sum       the exact transpose: windows that share a maximum add up
-                overwrite of those windows the last, in rows, wins                (as max_unpool2d does)
-                centre    the middle of the window, whatever the switch           (what the switches add)
-normalisation   identity  contrast normalisation is undone by nothing
-                gradient  its gradient
-seed            activation, or one: what a unit that is active starts with, any other with 0
-                forced    every chosen unit starts with its map's value 1, active or not
-others          refuse    an operation without a deconvnet is an error; gradient lets its gradient through
+relu            deconv     max(R, 0), independent of the forward pass     (the paper, section 2.1)
+                guided     max(R, 0) where the unit was active            (Springenberg et al. 2015)
+                gradient   R where the unit was active                    (Simonyan et al. 2014)
+unpool          sum        the exact transpose: windows that share a maximum add up
+                overwrite  the last of these windows wins, as in `max_unpool2d`
+                center     the middle of the window, whatever the switch
+normalization   identity   contrast normalization is ignored
+                gradient   its gradient
+seed            activation the unit's activation, if it is positive, otherwise 0
+                one        1 if the unit is active, otherwise 0
+                forced     1, whether or not the unit is active
+others          refuse     an operation without a rule is an error
+                gradient   its gradient
 
-rules = Rules(relu="guided")
-rules.rectified(R, active), rules.unpooled(R, switches, shape, window)
+>>> import torch
+>>> from zfnet.deconv.rules import Rules
+>>> signal, active = torch.tensor([-1.0, 2.0]), torch.tensor([True, False])
+>>> Rules(relu="guided").backward_relu(signal, active)
+tensor([0., 0.])
 """
 
+import warnings
 from dataclasses import dataclass, fields
 
 import torch
@@ -25,8 +31,8 @@ from zfnet.errors import InputError
 
 CHOICES = {
     "relu": ("deconv", "guided", "gradient"),
-    "unpool": ("sum", "overwrite", "centre"),
-    "normalisation": ("identity", "gradient"),
+    "unpool": ("sum", "overwrite", "center"),
+    "normalization": ("identity", "gradient"),
     "seed": ("activation", "one", "forced"),
     "others": ("refuse", "gradient"),
 }
@@ -35,30 +41,37 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class WindowSpec:
-    """A window that slides over a map: (vertical, horizontal) each."""
+    """A sliding window: kernel, stride, padding and dilation, (vertical, horizontal) each."""
 
     kernel: Pair
     stride: Pair = (1, 1)
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
-    ceil: bool = False  # pooling: the last window may hang over the edge
+    ceil: bool = False  # pooling: the last window may reach beyond the border
 
     def reach(self, axis: int) -> int:
-        """Cells from the first to the last that one window touches."""
+        """Returns the number of cells from the first to the last one in a window."""
         return (self.kernel[axis] - 1) * self.dilation[axis] + 1
 
 
 @dataclass(frozen=True)
 class Rules:
-    """One choice for each rule; InputError names a choice that does not exist."""
+    """One choice for each rule.
+
+    Raises:
+        InputError: a choice does not exist.
+    """
 
     relu: str = "deconv"
     unpool: str = "sum"
-    normalisation: str = "identity"
+    normalization: str = "identity"
     seed: str = "activation"
     others: str = "refuse"
 
     def __post_init__(self) -> None:
+        if self.unpool == "centre":  # as version 0.1 spelled it
+            warnings.warn('unpool="centre" is called "center" now', DeprecationWarning, stacklevel=4)
+            object.__setattr__(self, "unpool", "center")
         for field in fields(self):
             if (choice := getattr(self, field.name)) not in CHOICES[field.name]:
                 known = ", ".join(CHOICES[field.name])
@@ -66,27 +79,40 @@ class Rules:
                     f"{field.name}={choice!r} is no rule of the deconvnet: choose one of {known}"
                 )
 
-    def seeded(self, activation: Tensor) -> Tensor:
-        """What units of these activations start with."""
+    def initial_signal(self, activation: Tensor) -> Tensor:
+        """Returns the signal R at units with these activations."""
         if self.seed == "forced":
             return torch.ones_like(activation)
         return activation.clamp(min=0) if self.seed == "activation" else (activation > 0).to(activation.dtype)
 
-    def rectified(self, r: Tensor, active: Tensor | None) -> Tensor:
-        """R below a rectifier; `active` says where its output was above 0 (None: the rule does not ask)."""
+    @property
+    def needs_active(self) -> bool:
+        """Whether `backward_relu` needs to know which units were active."""
+        return self.relu != "deconv"
+
+    def backward_relu(self, r: Tensor, active: Tensor | None) -> Tensor:
+        """Passes R through a ReLU.
+
+        Args:
+            r: R above the ReLU.
+            active: where its output was positive; None if `needs_active` is false.
+        """
         if self.relu != "gradient":
             r = r.clamp(min=0)
         return r if active is None else r * active
 
-    @property
-    def asks_for_active(self) -> bool:
-        return self.relu != "deconv"
+    def backward_max_pool(self, r: Tensor, switches: Tensor, shape: torch.Size, window: WindowSpec) -> Tensor:
+        """Passes R through a max pooling.
 
-    def unpooled(self, r: Tensor, switches: Tensor, shape: torch.Size, window: WindowSpec) -> Tensor:
-        """R (B, C, h, w) above a pooling → below it, `shape` (B, C, H, W); switches are positions in H * W."""
+        Args:
+            r: R (B, C, h, w) above the pooling.
+            switches: int64 (B, C, h, w), the positions of the maxima in H * W.
+            shape: (B, C, H, W) below the pooling.
+            window: its window.
+        """
         height, width = shape[-2:]
         if self.unpool == "sum":
-            layout = torch.contiguous_format  # a GPU adds in no fixed order where channels come last
+            layout = torch.contiguous_format  # with channels last, a GPU adds in no fixed order
             if not r.is_cuda and r.is_contiguous(memory_format=torch.channels_last):
                 layout = torch.channels_last
             below = torch.empty(shape, dtype=r.dtype, device=r.device, memory_format=layout)
@@ -98,8 +124,8 @@ class Rules:
                 switches.contiguous(memory_format=layout),
             )
         flat = r.flatten(2)
-        if self.unpool == "centre":
-            y, x = (_centres(window, axis, r.shape[axis - 2], shape[axis - 2]) for axis in (0, 1))
+        if self.unpool == "center":
+            y, x = (_centers(window, axis, r.shape[axis - 2], shape[axis - 2]) for axis in (0, 1))
             middle = (y[:, None] * width + x).flatten().to(r.device).expand_as(flat)
             return flat.new_zeros(*shape[:2], height * width).scatter_add(2, middle, flat).view(shape)
         order = torch.arange(flat.shape[2], device=r.device).expand_as(flat)
@@ -108,7 +134,7 @@ class Rules:
         return torch.where(last >= 0, flat.gather(2, last.clamp(min=0)), 0).view(shape)
 
 
-def _centres(window: WindowSpec, axis: int, count: int, size: int) -> Tensor:
-    """The middle cell of each window along one axis, within the map."""
+def _centers(window: WindowSpec, axis: int, count: int, size: int) -> Tensor:
+    """Returns the middle cell of each window along one axis, clamped to the map."""
     middle = (window.kernel[axis] - 1) // 2 * window.dilation[axis] - window.padding[axis]
     return (torch.arange(count) * window.stride[axis] + middle).clamp(0, size - 1)

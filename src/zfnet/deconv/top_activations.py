@@ -1,20 +1,25 @@
-"""The images that excite each feature map most, for all layers in one streaming pass (Figure 2's top nine).
+"""Finds the images that activate each channel most (the top nine of Figure 2).
 
-    top = top_activations(model, batches, layers=["conv3", "conv5"], k=9)
-    top["conv5"].values, .images, .y, .x                    # (maps, k) each, best first
+    >>> import torch
+    >>> from zfnet.deconv import top_activations
+    >>> from zfnet.models import ZFNET, ConvNet
+    >>> net = ConvNet(ZFNET, num_classes=10, image_size=64)
+    >>> batches = [torch.randn(4, 3, 64, 64) for _ in range(3)]
+    >>> top = top_activations(net, batches, layers=["conv3", "conv5"], k=9, progress=False)
+    >>> top["conv5"].values.shape  # best first; .images, .y and .x have the same shape
+    torch.Size([256, 9])
 
-A batch is a tensor of images, or a tuple that begins with one, as loaders of (image, label) give it. Images are
-numbered in the order in which they come, unless `ImageBatch(images, ids)` says their ids.
+For each channel, the largest activation of every image counts once. Of equal activations the one
+with the smaller image id comes first, so that the result depends neither on the order of the
+images, nor on the batches, nor on the number of processes that share them. Modules after the last
+layer do not run.
 
-Per map, the largest activation of every image counts once; equal ones go by the smaller image id, so that
-the result depends neither on the order nor on the batches nor on how many processes share them. Of each map
-only its largest value and where it stands are kept, and nothing behind the last layer runs.
-`TopActivations` is the state between batches:
+`TopActivations` is the state of a search. It can be saved, resumed and merged:
 
     top = TopActivations(layers)
-    top.load_state_dict(torch.load("search.pt"))            # top.seen images have been searched
-    top_activations(model, the_rest, layers, top=top)
-    top.gathered()                                          # of all processes of torch.distributed
+    top.load_state_dict(torch.load("search.pt"))    # the first top.seen images are done
+    top_activations(model, other_batches, layers, top=top)
+    top.gathered()                                  # combines all processes
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
@@ -36,32 +41,41 @@ from zfnet.models.introspection import (
     user_module,
 )
 from zfnet.progress import progress_bar
+from zfnet.versions import renamed
 
 
 class ImageBatch(NamedTuple):
-    """Images (B, C, H, W) and their ids (B,), whole numbers that no other image of the search has."""
+    """Images (B, C, H, W) and their ids (B,), which must be unique integers."""
 
     images: Tensor
     ids: Tensor | Sequence[int]
 
 
+@renamed(beside="concatenate", of="select")
 @dataclass(frozen=True)
 class Top:
-    """The k best of each map of a layer, best first; (maps, k) each. Places without an image hold -inf and -1."""
+    """The k largest activations of each channel of a layer, largest first.
+
+    Attributes:
+        values: (channels, k), the activations; -inf where there are fewer than k images.
+        images: int64 (channels, k), the ids of the images; -1 where there is none.
+        y: int64 (channels, k), rows of the feature map.
+        x: int64 (channels, k), columns.
+    """
 
     values: Tensor
-    images: Tensor  # ids, int64
-    y: Tensor  # int64, rows of the map
+    images: Tensor
+    y: Tensor
     x: Tensor
 
     def best(self, k: int) -> "Top":
-        """The k best, each image once, equal values by the smaller id."""
+        """Returns the k largest, each image once, and of equal values the smaller id first."""
         order = self.values.argsort(dim=1, descending=True, stable=True)
         by_id = order.gather(1, self.images.gather(1, order).argsort(dim=1, stable=True))
         values, images = self.values.gather(1, by_id), self.images.gather(1, by_id)
-        again = torch.zeros_like(images, dtype=torch.bool)
-        again[:, 1:] = images[:, 1:] == images[:, :-1]
-        values = values.masked_fill(again, -torch.inf)
+        duplicate = torch.zeros_like(images, dtype=torch.bool)
+        duplicate[:, 1:] = images[:, 1:] == images[:, :-1]
+        values = values.masked_fill(duplicate, -torch.inf)
         first = values.argsort(dim=1, descending=True, stable=True)[:, :k]
         chosen = by_id.gather(1, first)
         empty = values.gather(1, first) == -torch.inf
@@ -70,16 +84,25 @@ class Top:
         )
         return Top(values.gather(1, first), images, y, x)
 
-    def beside(self, other: "Top") -> "Top":
-        """Both together, (maps, k + k')."""
+    def concatenate(self, other: "Top") -> "Top":
+        """Returns the entries of both, (channels, k + k')."""
         return Top(*(torch.cat(pair, dim=1) for pair in _parts(self, other)))
 
-    def of(self, maps: Tensor) -> "Top":
-        return Top(*(part[maps] for part in vars(self).values()))
+    def select(self, channels: Tensor) -> "Top":
+        """Returns the entries of some channels, given by an index or a mask."""
+        return Top(*(part[channels] for part in vars(self).values()))
 
 
 class TopActivations:
-    """What a search has found so far: `top[layer]` is a Top, `top.seen` the number of images searched."""
+    """The state of a search: `top[layer]` is a `Top`, and `top.seen` the number of images searched.
+
+    Args:
+        layers: names of layers.
+        k: number of images for each channel.
+
+    Raises:
+        InputError: k is below 1, or there are no layers.
+    """
 
     def __init__(self, layers: Sequence[str], k: int = 9) -> None:
         if k < 1 or not layers:
@@ -95,25 +118,35 @@ class TopActivations:
 
     @property
     def layers(self) -> list[str]:
+        """The names of the layers."""
         return list(self._tops)
 
     def check_new(self, ids: Tensor) -> None:
-        """Raises InputError for an id that was searched before, or is twice among `ids` (B,)."""
-        if len(again := self._ids.repeated(ids)):
+        """Raises InputError for an id (B,) that was searched before, or occurs twice."""
+        if len(repeated := self._ids.repeated(ids)):
             raise InputError(
-                f"id {int(again[0])} comes a second time in this search: each image has an id of its own, and once"
+                f"id {int(repeated[0])} comes a second time in this search: each image needs a unique id"
             )
 
     def count(self, ids: Tensor) -> None:
-        """Takes down that the images `ids` (B,) were searched."""
+        """Counts the images with these ids (B,) as searched."""
         self._ids = self._ids.union(Ids.of(ids))
         self.seen += len(ids)
 
     def update(self, layer: str, maps: Tensor, ids: Tensor) -> None:
-        """Takes a batch's feature maps of `layer`, (B, C, H, W) or (B, C), of images `ids` (B,)."""
+        """Adds the activations of one batch.
+
+        Args:
+            layer: name of the layer.
+            maps: its output, (B, C, H, W) or (B, C).
+            ids: int64 (B,), of the images.
+
+        Raises:
+            InputError: a value is not finite, or the shape is another one.
+        """
         if maps.dim() not in (2, 4):
             raise InputError(
-                f"layer {layer!r} gives values of shape {tuple(maps.shape)}: units are (B, maps, H, W)"
+                f"layer {layer!r} gives values of shape {tuple(maps.shape)}: units are (B, C, H, W)"
             )
         maps = maps if maps.dim() == 4 else maps[:, :, None, None]
         peaks, places = (
@@ -131,23 +164,23 @@ class TopActivations:
         last, last_id = top.values[:, -1:], top.images[:, -1:]
         enters = (peaks > last) | ((peaks == last) & (ids < last_id))
         changed = enters.any(dim=1).nonzero()[:, 0]
-        best = top.of(changed).beside(batch.of(changed)).best(self.k)
+        best = top.select(changed).concatenate(batch.select(changed)).best(self.k)
         top = Top(*(old.index_copy(0, changed, new) for old, new in _parts(top, best)))
         self._tops[layer] = top
 
     def merge(self, *others: "TopActivations") -> "TopActivations":
-        """This search and others of other images, as one."""
+        """Returns the result of this search and of others on other images."""
         merged = TopActivations(self.layers, self.k)
         merged.seen = self.seen + sum(other.seen for other in others)
         merged._ids = reduce(Ids.union, [other._ids for other in others], self._ids)
         for layer, top in self._tops.items():
             tops = [top, *(other._tops[layer] for other in others)]
             known = [part for part in tops if part is not None]
-            merged._tops[layer] = reduce(Top.beside, known).best(self.k) if known else None
+            merged._tops[layer] = reduce(Top.concatenate, known).best(self.k) if known else None
         return merged
 
     def gathered(self) -> "TopActivations":
-        """The searches of all processes of torch.distributed as one; every process must call it."""
+        """Returns the result of all processes of torch.distributed. Every process must call it."""
         if not torch.distributed.is_initialized():
             return self
         states: list[Any] = [None] * torch.distributed.get_world_size()
@@ -159,18 +192,19 @@ class TopActivations:
         return searches[0].merge(*searches[1:])
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain containers and tensors."""
+        """Returns plain containers and tensors, for `torch.save`."""
         tops = {layer: dict(vars(top)) for layer, top in self._tops.items() if top is not None}
         return {"k": self.k, "seen": self.seen, "ids": self._ids.ranges, "tops": tops}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores a state; raises InputError if it is of another k or of other layers."""
         if state["k"] != self.k or not set(state["tops"]) <= set(self._tops):
             raise InputError(
                 f"the search that was saved is of k={state['k']} and {', '.join(state['tops'])}, "
                 f"this one of k={self.k} and {', '.join(self._tops)}"
             )
         self.seen = state["seen"]
-        self._ids = Ids(state["ids"]) if "ids" in state else Ids()  # older searches did not keep them
+        self._ids = Ids(state["ids"]) if "ids" in state else Ids()  # absent in early versions
         self._tops.update({layer: Top(**parts) for layer, parts in state["tops"].items()})
 
 
@@ -187,25 +221,26 @@ def top_activations(
     progress: bool = True,
     total: int | None = None,
 ) -> TopActivations:
-    """One pass of `model` over `batches`, for all `layers`.
+    """Finds the images with the largest activation of each channel, in one pass for all layers.
 
     Args:
-        model: any net; images are taken to its device.
-        batches: of images (B, C, H, W), each a tensor, a tuple or list that begins with one (what follows, a label
-            say, is ignored), an `ImageBatch`, or a mapping with "images" and, if they have them, "ids". Without
-            ids, images are numbered from 0, or from the images searched before.
-        layers: names of modules whose channels are searched.
-        k: how many images to keep for each channel.
-        top: a search to go on with.
-        progress: whether to show a bar.
-        total: the number of images for the bar, if `batches` has no length.
+        model: any convnet. Images are moved to its device.
+        batches: batches of images (B, C, H, W). Each is a tensor, a tuple or list whose first item
+            is one (as from a loader of images and labels), an `ImageBatch`, or a mapping with
+            "images" and optionally "ids". Without ids, images are numbered in their order, after
+            those searched before.
+        layers: names of layers.
+        k: number of images for each channel.
+        top: a search to continue.
+        progress: whether to show a progress bar.
+        total: number of images for the progress bar, if `batches` has no length.
 
     Returns:
-        The search; `top["conv5"]` is a layer's `Top`.
+        The search; `top["conv5"]` is the `Top` of a layer.
 
     Raises:
-        InputError: a layer that does not run once in every batch, or whose channels are not on axis 1; an id that
-            returns; values that are not numbers.
+        InputError: a layer does not run exactly once in every batch, its channels are not on axis
+            1, an id occurs twice, or a value is not finite.
     """
     modules = find_modules(model, layers)
     model = user_module(model)
@@ -227,7 +262,7 @@ def top_activations(
 
 
 def _images_and_ids(batch: Any, seen: int) -> tuple[Tensor, Tensor]:
-    """A batch's images, and its ids: where they are named as such, or counted from the images seen."""
+    """Returns the images of a batch and their ids, counted from `seen` if it has none."""
     images: Any
     given: Any = None
     if isinstance(batch, ImageBatch):
@@ -238,18 +273,18 @@ def _images_and_ids(batch: Any, seen: int) -> tuple[Tensor, Tensor]:
         images = batch[0] if isinstance(batch, tuple | list) and batch else batch
     if not isinstance(images, Tensor) or images.dim() < 2:
         raise InputError(
-            f"a batch is {_shown(batch)}: a tensor of images (B, C, H, W), a tuple that begins with one, "
+            f"a batch is {_describe(batch)}: a tensor of images (B, C, H, W), a tuple that begins with one, "
             'ImageBatch(images, ids) or {"images": ..., "ids": ...} is needed'
         )
     ids = torch.arange(seen, seen + len(images)) if given is None else torch.as_tensor(given).cpu()
     if ids.shape != images.shape[:1] or ids.is_floating_point() or ids.dtype == torch.bool:
         raise InputError(
-            f"ids of shape {tuple(ids.shape)}, {ids.dtype}: one whole number for each of {len(images)} images"
+            f"ids of shape {tuple(ids.shape)}, {ids.dtype}: one integer for each of {len(images)} images is needed"
         )
     return images, ids.long()
 
 
-def _shown(batch: Any) -> str:
+def _describe(batch: Any) -> str:
     if isinstance(batch, Tensor):
         return f"a tensor of shape {tuple(batch.shape)}"
     return (

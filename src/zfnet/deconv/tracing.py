@@ -1,8 +1,15 @@
-"""One forward pass with the rules swapped in, and what it says about a layer.
+"""Analyzes a layer by a traced forward pass: its window, its chain, and what has no deconvnet.
 
-with traced_forward(model, DeconvMode(rules), images, modules, read) as (pixels, inputs):
-    model(inputs)
-plan_of(model, rules, image, "conv3").window(unit)
+>>> import torch
+>>> from zfnet.deconv import Unit
+>>> from zfnet.deconv.rules import Rules
+>>> from zfnet.deconv.tracing import make_plan
+>>> from zfnet.models import ZFNET, ConvNet
+>>> plan = make_plan(ConvNet(ZFNET, 10, 64), Rules(), torch.zeros(1, 3, 64, 64), "conv2")
+>>> plan.units
+(256, 6, 6)
+>>> plan.window(Unit(image=0, channel=0, y=1, x=1))
+Window(top=7, left=7, bottom=34, right=34)
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -15,12 +22,12 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from zfnet.deconv.dependence import Dependence
-from zfnet.deconv.graph import Path, find_trouble, on_path, trace_graph
+from zfnet.deconv.graph import Path, find_trouble, nodes_on_path, trace_graph
+from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.rules import Pair, Rules
-from zfnet.deconv.swapping import DeconvMode
 from zfnet.deconv.units import Unit, Window
 from zfnet.errors import InputError, one_line
-from zfnet.models.eager import not_checkpointed
+from zfnet.models.eager import disable_checkpointing
 from zfnet.models.introspection import capture_outputs, eval_mode, find_modules, plain_name, user_module
 from zfnet.models.layout import Layout
 
@@ -34,30 +41,50 @@ def traced_forward(
     read: Callable[[str, Tensor], bool | None],
     needed: Collection[str] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Everything set for one pass: a leaf of autograd's graph, and its copy, which the model may overwrite.
+    """Prepares a forward pass under `mode`, which the block runs.
 
-    What `read` gets has a `mode.dependence` that knows all of it.
+    Args:
+        model: any model.
+        mode: receives the pass's `dependence`.
+        images: (B, C, H, W).
+        modules: layer name → module.
+        read: see `capture_outputs`.
+        needed: see `capture_outputs`.
+
+    Yields:
+        A leaf of autograd's graph, and a copy of it as input of the model, which may overwrite it.
     """
-    with torch.inference_mode(False), torch.enable_grad(), eval_mode(model), not_checkpointed():
+    with torch.inference_mode(False), torch.enable_grad(), eval_mode(model), disable_checkpointing():
         pixels = images.detach().clone().requires_grad_()
         mode.dependence = dependence = Dependence(pixels)
 
-        def informed(layer: str, output: Tensor) -> bool | None:
+        def mark_and_read(layer: str, output: Tensor) -> bool | None:
             dependence.mark()
             node: Any = output.grad_fn
             if node is not None and (reason := dependence.hidden(output)):
                 node.metadata.setdefault("gate", reason)
             return read(layer, output)
 
-        with capture_outputs(modules, informed, needed), mode, dependence:
+        with capture_outputs(modules, mark_and_read, needed), mode, dependence:
             yield pixels, pixels.clone()
             dependence.mark()
 
 
 class Traced:
-    """A pass through the whole model, read at some layers: `nodes[layer]`, `values[layer]`, `name(node)`.
+    """One forward pass of the whole model.
 
-    InputError for a layer that does not run exactly once, or that has no units.
+    Args:
+        model: any model.
+        mode: the rules.
+        images: (B, C, H, W).
+        layers: names of layers.
+
+    Attributes:
+        values: the output of each layer, (B, C, H, W) or (B, C).
+        nodes: the nodes between each layer and the pixels, see `nodes_on_path`.
+
+    Raises:
+        InputError: a layer does not run exactly once, or has no units.
     """
 
     def __init__(self, model: nn.Module, mode: DeconvMode, images: Tensor, layers: list[str]) -> None:
@@ -66,19 +93,19 @@ class Traced:
         names = {module: name for name, module in self.modules.items()}
         targets = {layer: names[module] for layer, module in find_modules(model, layers).items()}
         self.values: dict[str, Tensor] = {}
-        self._places: dict[Any, str] = {}
+        self._names: dict[Any, str] = {}
         edges: dict[str, list[Any]] = {layer: [] for layer in layers}
         layout: list[Layout] = []
 
         def read(name: str, output: Tensor) -> None:
             if output.grad_fn is not None:
-                self._places.setdefault(output.grad_fn, name)
+                self._names.setdefault(output.grad_fn, name)
             for layer in (layer for layer, target in targets.items() if target == name):
                 layout[0].check(layer, output)
                 if len(output) != len(images):
                     raise InputError(
                         f"layer {layer!r} gives values of shape {tuple(output.shape)} for {len(images)} images: "
-                        "units are (B, maps, H, W)"
+                        "units are (B, C, H, W)"
                     )
                 edges[layer].append(get_gradient_edge(output).node if output.requires_grad else None)
                 self.values[layer] = output.detach().clone()
@@ -92,8 +119,11 @@ class Traced:
                     layout.append(axes)
                     model(inputs)
             except RuntimeError as error:
-                if not all(edges.values()):  # what comes behind the layers need not fit this size of image
-                    raise _unfit(model, images, error) from error
+                if not all(edges.values()):  # later modules need not accept this image size
+                    raise InputError(
+                        f"{type(model).__name__} does not take images of shape {tuple(images.shape)}: "
+                        f"{one_line(error)}"
+                    ) from error
         dependence = mode.dependence
         assert dependence is not None
         self.nodes = {layer: self._path(layer, found, pixels, dependence) for layer, found in edges.items()}
@@ -106,42 +136,46 @@ class Traced:
                 f"layer {layer!r} runs {len(found)} times in one pass: name a module that runs once"
             )
         if (shape := self.values[layer].shape) and len(shape) not in (2, 4):
-            raise InputError(
-                f"layer {layer!r} gives values of shape {tuple(shape)}: units are (B, maps, H, W)"
-            )
+            raise InputError(f"layer {layer!r} gives values of shape {tuple(shape)}: units are (B, C, H, W)")
         if found[0] is None:
             raise InputError(
                 f"layer {layer!r} does not depend on the pixels by a gradient: it has no deconvnet"
             )
-        return on_path(found[0], pixels, dependence.depends)
+        return nodes_on_path(found[0], pixels, dependence.depends)
 
     def name(self, node: Any) -> str:
-        """The module whose output a node made, or "" inside of one."""
-        return self._places.get(node, "")
+        """Returns the module whose output a node computed, or "" inside a module."""
+        return self._names.get(node, "")
 
     def troubles(self, layer: str) -> list[str]:
-        """What has no deconvnet between a layer and the pixels: "features.1 (GELU): gelu"."""
+        """Lists what has no deconvnet below a layer, such as "features.1 (GELU): gelu"."""
         result = []
         for node, inputs in self.nodes[layer]:
             if what := find_trouble(node, inputs):
                 name = self.name(node)
-                shown = plain_name(name)
-                result.append(
-                    f"{shown} ({type(self.modules[name]).__name__}): {what}" if name else f"{layer}: {what}"
-                )
+                where = f"{plain_name(name)} ({type(self.modules[name]).__name__})" if name else layer
+                result.append(f"{where}: {what}")
         return result
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A layer of the model as it is, for images of one size."""
+    """How a layer is projected, for images of one size.
+
+    Attributes:
+        layer: its name.
+        size: (H, W) of the images.
+        path: from the layer to the pixels.
+        units: channels, rows and columns of its units.
+    """
 
     layer: str
     size: Pair
     path: Path
-    units: tuple[int, int, int]  # maps, rows, columns
+    units: tuple[int, int, int]
 
     def window(self, unit: Unit) -> Window:
+        """Returns the pixels that a unit sees."""
         rows, columns = (
             field.cells(index, size)
             for field, index, size in zip(self.path.fields, (unit.y, unit.x), self.size, strict=True)
@@ -149,7 +183,7 @@ class Plan:
         return Window(rows.start, columns.start, rows.stop, columns.stop)
 
     def patch(self, unit: Unit) -> Window:
-        """Its window, and the whole side of the image where the window is no smaller."""
+        """Returns the window of a unit, or the whole image along axes where that is not larger."""
         window = self.window(unit)
         if self.path.fields[0].field >= self.size[0]:
             window = window._replace(top=0, bottom=self.size[0])
@@ -158,20 +192,24 @@ class Plan:
         return window
 
 
-def plan_of(model: nn.Module, rules: Rules, image: Tensor, layer: str) -> Plan:
-    """The plan of a layer for images like `image` (1, C, H, W); InputError when it has no deconvnet."""
+def make_plan(model: nn.Module, rules: Rules, image: Tensor, layer: str) -> Plan:
+    """Plans the projection of a layer.
+
+    Args:
+        model: any model.
+        rules: of the backward pass.
+        image: (1, C, H, W).
+        layer: name of a layer.
+
+    Raises:
+        InputError: the layer has no deconvnet.
+    """
     passed = Traced(model, DeconvMode(rules), image, [layer])
     if rules.others == "refuse" and (troubles := passed.troubles(layer)):
         raise InputError(
-            f"{troubles[0]} has no deconvnet, which knows ReLU, max pooling, contrast normalisation and what is "
-            "linear; others='gradient' lets its gradient through"
+            f"{troubles[0]} has no deconvnet, which knows ReLU, max pooling, contrast normalization and linear "
+            "operations; others='gradient' uses its gradient instead"
         )
-    maps, *rest = passed.values[layer].shape[1:]
+    channels, *rest = passed.values[layer].shape[1:]
     size = (image.shape[2], image.shape[3])
-    return Plan(layer, size, trace_graph(passed.nodes[layer]), (maps, *(rest or (1, 1))))
-
-
-def _unfit(model: nn.Module, images: Tensor, error: RuntimeError) -> InputError:
-    return InputError(
-        f"{type(model).__name__} does not take images of shape {tuple(images.shape)}: {one_line(error)}"
-    )
+    return Plan(layer, size, trace_graph(passed.nodes[layer]), (channels, *(rest or (1, 1))))

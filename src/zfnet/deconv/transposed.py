@@ -1,11 +1,18 @@
-"""The transposed convolution, fast where it ends in pixels.
+"""The transposed convolution, faster than torch's for few output channels.
 
-Of a filter that moved by s pixels, only every s-th weight meets a given pixel: the transposed convolution is
-s² convolutions of stride 1, one for each pixel of an s x s cell, woven together. With three maps below, that
-is 3 times as fast on a CPU as torch's own (ZFNet's first layer: 37 against 103 ms for 16 windows of 139 pixels,
-one thread), which wins where there are many.
+With stride s, each output pixel meets only every s-th weight of a filter. The transposed
+convolution is therefore s² convolutions with stride 1, one for each pixel of an s x s cell,
+followed by a pixel shuffle. With three output channels this is 3 times as fast on a CPU as torch's
+own (ZFNet's first layer: 37 against 103 ms for 16 windows of 139 pixels, one thread). With many
+channels torch's own is faster.
 
-    below = transpose_convolution(r, weight, window, groups)       # (N, out, h, w) → (N, in, ...), no padding cut off
+    >>> import torch
+    >>> from zfnet.deconv.rules import WindowSpec
+    >>> from zfnet.deconv.transposed import transpose_convolution
+    >>> r, weight = torch.randn(1, 8, 5, 5), torch.randn(8, 3, 7, 7)
+    >>> below = transpose_convolution(r, weight, WindowSpec((7, 7), (2, 2)), groups=1)
+    >>> torch.allclose(below, torch.conv_transpose2d(r, weight, stride=2), atol=1e-5)
+    True
 """
 
 from torch import Tensor
@@ -13,11 +20,21 @@ from torch.nn import functional as F
 
 from zfnet.deconv.rules import WindowSpec
 
-FEW = 4  # maps below
+FEW = 4  # output channels
 
 
 def transpose_convolution(r: Tensor, weight: Tensor, window: WindowSpec, groups: int) -> Tensor:
-    """R (N, out, h, w) above a convolution with `weight` (out, in / groups, kh, kw) → below it, unpadded."""
+    """Passes R through a convolution, from its output to its input.
+
+    Args:
+        r: R (N, out, h, w) above the convolution.
+        weight: (out, in / groups, kh, kw).
+        window: its stride and dilation. Its padding is not cut off.
+        groups: groups of channels.
+
+    Returns:
+        R (N, in, H, W) below the convolution, including the padding.
+    """
     stride = window.stride[0]
     few = groups == 1 and weight.shape[1] <= FEW and stride > 1
     if not few or window.stride != (stride, stride) or window.dilation != (1, 1):
@@ -26,6 +43,6 @@ def transpose_convolution(r: Tensor, weight: Tensor, window: WindowSpec, groups:
     rows, columns = -(-height // stride), -(-width // stride)
     padded = F.pad(weight, (0, columns * stride - width, 0, rows * stride - height))
     phases = padded.view(out, below, rows, stride, columns, stride).permute(1, 3, 5, 0, 2, 4).flip(4, 5)
-    woven = F.conv2d(r, phases.reshape(-1, out, rows, columns), padding=(rows - 1, columns - 1))
+    cells = F.conv2d(r, phases.reshape(-1, out, rows, columns), padding=(rows - 1, columns - 1))
     sides = [(side - 1) * stride + kernel for side, kernel in zip(r.shape[2:], (height, width), strict=True)]
-    return F.pixel_shuffle(woven, stride)[:, :, : sides[0], : sides[1]]
+    return F.pixel_shuffle(cells, stride)[:, :, : sides[0], : sides[1]]

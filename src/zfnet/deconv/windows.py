@@ -1,12 +1,13 @@
-"""The windowed way through a chain: a unit sees only its receptive field, so only that is computed.
+"""Projects units of a chain of layers, computing only what lies in their receptive fields.
 
-For each unit the window of every layer is known by arithmetic, and has the same size for all units of a
-layer: many units go through as one batch. Cells of a window that lie beyond the border of their map do not
-exist: they are 0 for a convolution (its zero padding), -∞ for a pooling, and 0 on the way down. The last
-convolution, and what follows it, is computed for the unit's own map only.
+The window of a unit in every lower layer follows from arithmetic. All units of a layer have windows
+of the same size, so that many units are computed as one batch. Cells of a window beyond the border
+of a map do not exist: they are 0 for a convolution (its zero padding), -∞ for a pooling, and 0 in
+the backward pass. The last convolution, and what follows it, is computed for the unit's own channel
+only.
 
-    chain = Chain(steps, rules)                             # steps: from the pixels up to the layer
-    activations, pictures = chain.project(images, units)    # (N,), (N, 3, h, w)
+    chain = Chain(steps, rules)                              # steps from the pixels up to the layer
+    activations, projections = chain.project(images, units)  # (N,), (N, C, h, w)
 """
 
 import math
@@ -19,23 +20,34 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zfnet.deconv.rules import Pair, Rules
-from zfnet.deconv.swapping import Step
+from zfnet.deconv.steps import Step, convolve
 from zfnet.deconv.transposed import transpose_convolution
 from zfnet.deconv.units import Unit
 
-MEMORY = 2**25  # floats that the windows of one batch of units fill: 128 MB
+MEMORY = 2**25  # floats in the windows of one batch of units: 128 MB
 
 
 def cut(images: Tensor, which: Tensor, starts: Tensor, shape: Sequence[int], fill: float = 0.0) -> Tensor:
-    """Windows of `shape` at `starts` (N, 2) from images[which]: (N, C, h, w), `fill` beyond the border."""
+    """Cuts windows out of images.
+
+    Args:
+        images: (B, C, H, W).
+        which: int64 (N,), the image of each window.
+        starts: int64 (N, 2), the first row and column of each window.
+        shape: (h, w) of the windows.
+        fill: value beyond the border.
+
+    Returns:
+        (N, C, h, w).
+    """
     windows = gather_windows(images, which, starts, shape)
     outside = beyond_border(starts, shape, (images.shape[2], images.shape[3]), windows.device)
-    # in place: a masked_fill by a mask of one channel gives another memory format
+    # in place, because masked_fill with a mask of one channel changes the memory format
     return windows if outside is None else windows.masked_fill_(outside, fill)
 
 
 def gather_windows(images: Tensor, which: Tensor, starts: Tensor, shape: Sequence[int]) -> Tensor:
-    """Windows as `cut` gives them, with the nearest cell beyond the border."""
+    """Cuts windows like `cut`, but repeats the nearest cell beyond the border."""
     height, width = images.shape[2:]
     y = starts[:, 0, None] + torch.arange(shape[0])  # (N, h)
     x = starts[:, 1, None] + torch.arange(shape[1])  # (N, w)
@@ -44,7 +56,7 @@ def gather_windows(images: Tensor, which: Tensor, starts: Tensor, shape: Sequenc
 
 
 def beyond_border(starts: Tensor, shape: Sequence[int], size: Pair, device: torch.device) -> Tensor | None:
-    """Cells of windows that a map of `size` does not have, (N, 1, h, w); None when it has them all."""
+    """Returns which cells lie beyond a map of `size`, bool (N, 1, h, w); None if none does."""
     ends = starts + torch.tensor(shape)
     if not len(starts) or (int(starts.min()) >= 0 and bool((ends <= torch.tensor(size)).all())):
         return None
@@ -57,20 +69,33 @@ def beyond_border(starts: Tensor, shape: Sequence[int], size: Pair, device: torc
 
 
 class Chain:
-    """The steps from the pixels up to a layer, and back."""
+    """A chain of layers, forward and backward.
+
+    Args:
+        steps: from the pixels up to the layer.
+        rules: of the backward pass.
+    """
 
     def __init__(self, steps: list[Step], rules: Rules) -> None:
         self.steps, self.rules = steps, rules
         self.last = max(i for i, step in enumerate(steps) if step.kind == "conv")
 
     @staticmethod
-    def takes(steps: list[Step]) -> bool:
-        """Whether each map has a way of its own behind the last convolution: no normalisation across maps there."""
+    def supports(steps: list[Step]) -> bool:
+        """Whether there is a convolution, and no contrast normalization after the last one."""
         kinds = [step.kind for step in steps]
         return "conv" in kinds and "norm" not in kinds[len(kinds) - kinds[::-1].index("conv") :]
 
     def project(self, images: Tensor, units: Sequence[Unit]) -> tuple[Tensor, Tensor]:
-        """Activations (N,) and pictures (N, 3, h, w) of units of the last step."""
+        """Projects units of the last step.
+
+        Args:
+            images: (B, C, H, W).
+            units: N units.
+
+        Returns:
+            Their activations (N,) and projections (N, C, h, w).
+        """
         shapes = self._shapes()
         count = max(1, MEMORY // self._floats(shapes, images.shape[1]))
         with torch.inference_mode():
@@ -80,11 +105,11 @@ class Chain:
             ]
         if not parts:
             return images.new_zeros(0), images.new_zeros(0, images.shape[1], *shapes[0])
-        activations, pictures = zip(*parts, strict=True)
-        return torch.cat(activations), torch.cat(pictures)
+        activations, projections = zip(*parts, strict=True)
+        return torch.cat(activations), torch.cat(projections)
 
     def _floats(self, shapes: list[Pair], channels: int) -> int:
-        """What the windows of one unit hold, all that come into a step."""
+        """Returns the number of floats in all windows of one unit."""
         floats = 0
         for step, shape in zip(self.steps, shapes, strict=False):
             floats += channels * math.prod(shape)
@@ -93,7 +118,7 @@ class Chain:
         return floats
 
     def _shapes(self) -> list[Pair]:
-        """Rows and columns of the window that comes into each step, and out of the last."""
+        """Returns (h, w) of the window before each step, and after the last."""
         shapes: list[Pair] = [(1, 1)]
         for step in reversed(self.steps):
             above = shapes[0]
@@ -103,7 +128,7 @@ class Chain:
         return shapes
 
     def _starts(self, units: Sequence[Unit]) -> list[Tensor]:
-        """Where the window that comes into each step starts, (N, 2), and where the unit is."""
+        """Returns the starts (N, 2) of the windows before each step, and after the last."""
         starts = [torch.tensor([(unit.y, unit.x) for unit in units])]
         for step in reversed(self.steps):
             above = starts[0]
@@ -113,7 +138,7 @@ class Chain:
         return starts
 
     def _project(self, images: Tensor, units: Sequence[Unit], shapes: list[Pair]) -> tuple[Tensor, Tensor]:
-        starts, maps = self._starts(units), torch.tensor([unit.channel for unit in units])
+        starts, channels = self._starts(units), torch.tensor([unit.channel for unit in units])
         values = cut(images, torch.tensor([unit.image for unit in units]), starts[0], shapes[0])
         kept: list[Any] = []
         for i, step in enumerate(self.steps):
@@ -124,7 +149,10 @@ class Chain:
                 if missing is not None and i > 0:
                     values = values.masked_fill_(missing, 0)
                 kept.append((values.shape, missing))
-                values = _one_map(step, values, maps) if i == self.last else _convolved(step, values)
+                if i == self.last:
+                    values = _convolve_own_channel(step, values, channels)
+                else:
+                    values = convolve(step, values, bias=step.bias)
             elif step.kind == "pool":
                 if missing is not None:
                     values = values.masked_fill_(missing, -math.inf)
@@ -135,89 +163,79 @@ class Chain:
                 kept.append((shape, missing, switches))
             elif step.kind == "relu":
                 values = values.clamp(min=0)
-                kept.append(values > 0 if self.rules.asks_for_active else None)
+                kept.append(values > 0 if self.rules.needs_active else None)
             elif step.kind == "scale":
-                kept.append(_of(step.weight, i > self.last, maps))
-                values = values * kept[-1] + _of(step.bias, i > self.last, maps)
+                kept.append(_per_channel(step.weight, i > self.last, channels))
+                values = values * kept[-1] + _per_channel(step.bias, i > self.last, channels)
             else:
-                assert step.again is not None
-                kept.append((values, step.again))
-                values = step.again(values)
+                assert step.op is not None
+                kept.append(values)
+                values = step.op(values)
         activations = values.flatten()
-        r = self.rules.seeded(activations).view(-1, 1, 1, 1)
+        r = self.rules.initial_signal(activations).view(-1, 1, 1, 1)
         for i in reversed(range(len(self.steps))):
-            r = self._down(i, r, kept[i], maps)
+            r = self._backward(i, r, kept[i], channels)
         return activations, r
 
-    def _down(self, i: int, r: Tensor, kept: Any, maps: Tensor) -> Tensor:
-        """R below step i from R above it."""
+    def _backward(self, i: int, r: Tensor, kept: Any, channels: Tensor) -> Tensor:
+        """Passes R through step i, from its output to its input."""
         step = self.steps[i]
         if step.kind == "relu":
-            return self.rules.rectified(r, kept)
+            return self.rules.backward_relu(r, kept)
         if step.kind == "scale":
             return r * kept
         if step.kind == "norm":
-            if self.rules.normalisation == "identity":
+            if self.rules.normalization == "identity":
                 return r
-            values, again = kept
+            assert step.op is not None
             with torch.inference_mode(False), torch.enable_grad():
-                inputs = values.clone().requires_grad_()
-                return torch.autograd.grad(again(inputs), inputs, r.clone())[0]
+                inputs = kept.clone().requires_grad_()
+                return torch.autograd.grad(step.op(inputs), inputs, r.clone())[0]
         shape, missing = kept[:2]
         if step.kind == "pool":
             assert step.window is not None
-            r = self.rules.unpooled(r, kept[2], shape, replace(step.window, padding=(0, 0), ceil=False))
+            r = self.rules.backward_max_pool(
+                r, kept[2], shape, replace(step.window, padding=(0, 0), ceil=False)
+            )
         elif i == self.last:
-            r = _one_map_back(step, r, maps, shape)
+            r = _transpose_own_channel(step, r, channels, shape)
         else:
-            w = step.window
-            assert w is not None
-            assert step.weight is not None
-            r = transpose_convolution(r, step.weight, w, step.groups)
+            window, weight = step.filters
+            r = transpose_convolution(r, weight, window, step.groups)
         return r if missing is None else r.masked_fill_(missing, 0)
 
 
-def _convolved(step: Step, values: Tensor) -> Tensor:
-    assert step.window is not None
-    assert step.weight is not None
-    return F.conv2d(values, step.weight, step.bias, step.window.stride, 0, step.window.dilation, step.groups)
-
-
-def _of(numbers: Tensor | None, one_map: bool, maps: Tensor) -> Tensor:
-    """Numbers of all maps (1, C, 1, 1), or of each unit's own (N, 1, 1, 1)."""
+def _per_channel(numbers: Tensor | None, own: bool, channels: Tensor) -> Tensor:
+    """Returns numbers (C,) of all channels (1, C, 1, 1), or each unit's own (N, 1, 1, 1)."""
     assert numbers is not None
-    return numbers[maps].view(-1, 1, 1, 1) if one_map else numbers.view(1, -1, 1, 1)
+    return numbers[channels].view(-1, 1, 1, 1) if own else numbers.view(1, -1, 1, 1)
 
 
-def _groups(step: Step, maps: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Which units, and which group of the maps that come in (N, groups, C / groups, ...) each unit sees."""
-    assert step.weight is not None
-    return torch.arange(len(maps)), maps.to(values.device) // (step.weight.shape[0] // step.groups)
+def _groups(step: Step, channels: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Indexes the group that each unit sees in values (N, groups, C / groups, ...)."""
+    group_size = len(step.filters[1]) // step.groups
+    return torch.arange(len(channels)), channels.to(values.device) // group_size
 
 
-def _one_map(step: Step, values: Tensor, maps: Tensor) -> Tensor:
-    """The convolution for one map of each unit: (N, C, h, w) → (N, 1, h', w')."""
-    w = step.window
-    assert w is not None
-    assert step.weight is not None
+def _convolve_own_channel(step: Step, values: Tensor, channels: Tensor) -> Tensor:
+    """Computes a convolution for each unit's own channel only: (N, C, h, w) → (N, 1, h', w')."""
+    w, weight = step.filters
     if step.groups > 1:
-        values = values.unflatten(1, (step.groups, -1))[_groups(step, maps, values)]
+        values = values.unflatten(1, (step.groups, -1))[_groups(step, channels, values)]
     columns = F.unfold(values, w.kernel, w.dilation, 0, w.stride)  # (N, C / groups * kh * kw, cells)
-    filters = step.weight[maps].flatten(1)[:, None]  # (N, 1, C / groups * kh * kw)
+    filters = weight[channels].flatten(1)[:, None]  # (N, 1, C / groups * kh * kw)
     rows = (values.shape[2] - w.reach(0)) // w.stride[0] + 1
-    out = (filters @ columns).view(len(maps), 1, rows, -1)
-    return out if step.bias is None else out + step.bias[maps].view(-1, 1, 1, 1)
+    out = (filters @ columns).view(len(channels), 1, rows, -1)
+    return out if step.bias is None else out + step.bias[channels].view(-1, 1, 1, 1)
 
 
-def _one_map_back(step: Step, r: Tensor, maps: Tensor, shape: torch.Size) -> Tensor:
-    """R (N, 1, h', w') of one map of each unit → below the convolution, `shape` (N, C, h, w)."""
-    w = step.window
-    assert w is not None
-    assert step.weight is not None
-    filters = step.weight[maps].flatten(1)[:, :, None]  # (N, C / groups * kh * kw, 1)
+def _transpose_own_channel(step: Step, r: Tensor, channels: Tensor, shape: torch.Size) -> Tensor:
+    """Passes R (N, 1, h', w') of each unit's own channel through a convolution, to `shape`."""
+    w, weight = step.filters
+    filters = weight[channels].flatten(1)[:, :, None]  # (N, C / groups * kh * kw, 1)
     below = F.fold(filters * r.flatten(2), shape[2:], w.kernel, w.dilation, 0, w.stride)
     if step.groups == 1:
         return below
     whole = below.new_zeros(shape).unflatten(1, (step.groups, -1))
-    whole[_groups(step, maps, below)] = below
+    whole[_groups(step, channels, below)] = below
     return whole.flatten(1, 2)

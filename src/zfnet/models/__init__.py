@@ -1,4 +1,4 @@
-"""What a network is: rows of a table, the tables, the net, its geometry; and torchvision's nets."""
+"""Convolutional networks: the paper's architectures, pretrained ones, and introspection."""
 
 from zfnet.models.architectures import ALEXNET, ZFNET, apply_edit
 from zfnet.models.convnet import ConvNet, convnet

@@ -1,9 +1,11 @@
-"""ALEXNET and ZFNET as tables, and the edits that make every row of the paper's Table 3.
+"""AlexNet and ZFNet as tables, and the edits that give the variants of the paper's Table 3.
 
-    apply_edit(ZFNET, {"conv3": None, "fc6": {"units": 2048}})
+    >>> from zfnet.models import ZFNET, apply_edit
+    >>> list(apply_edit(ZFNET, {"conv3": None, "fc6": {"units": 2048}}))
+    ['conv1', 'conv2', 'conv4', 'conv5', 'fc6', 'fc7', 'fc8']
 
-An edit is keyed by layer name: None removes the layer, a mapping changes its fields. A layer takes its
-pooling, normalisation and dropout with it when it goes.
+An edit maps layer names to changes: None removes the layer together with its pooling,
+normalization and dropout; a mapping changes some of its fields.
 """
 
 from collections.abc import Mapping
@@ -11,7 +13,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from zfnet.errors import InputError
-from zfnet.models.layers import Conv, Layer, Linear, Pool
+from zfnet.models.layers import OLD_FIELDS, Conv, Layer, Linear, Pool
 from zfnet.validation import check, declared_types
 
 Table = dict[str, Layer]
@@ -19,11 +21,12 @@ Edit = Mapping[str, Mapping[str, Any] | None]
 
 OVERLAPPING = Pool(kernel=3, stride=2)
 
-# Krizhevsky et al. 2012 as Zeiler & Fergus replicate it: 224 → 55 → 27 → 27 → 13 → 13 → 13 → 13 → 6;
-# conv2, conv4 and conv5 see half of the maps each (two GPUs then, two groups here).
+# Krizhevsky et al. 2012, as Zeiler & Fergus replicate it: 224 → 55 → 27 → 27 → 13 → 13 → 13 → 13
+# → 6. conv2, conv4 and conv5 connect to half of the channels each (two GPUs then, two groups here).
+# Krizhevsky et al. normalize before pooling; here normalization follows pooling, as in ZFNet.
 ALEXNET: Table = {
-    "conv1": Conv(96, kernel=11, stride=4, padding=2, pool=OVERLAPPING, normalise=True),
-    "conv2": Conv(256, kernel=5, padding=2, groups=2, pool=OVERLAPPING, normalise=True),
+    "conv1": Conv(96, kernel=11, stride=4, padding=2, pool=OVERLAPPING, normalize=True),
+    "conv2": Conv(256, kernel=5, padding=2, groups=2, pool=OVERLAPPING, normalize=True),
     "conv3": Conv(384, kernel=3, padding=1),
     "conv4": Conv(384, kernel=3, padding=1, groups=2),
     "conv5": Conv(256, kernel=3, padding=1, groups=2, pool=OVERLAPPING),
@@ -32,11 +35,11 @@ ALEXNET: Table = {
     "fc8": Linear(activation=False),
 }
 
-# Zeiler & Fergus 2013, Figure 3: 224 → 110 → 55 → 26 → 13 → 13 → 13 → 13 → 6; dense connections,
-# layer 1 at 7x7/2 instead of 11x11/4.
+# Zeiler & Fergus 2013, Figure 3: 224 → 110 → 55 → 26 → 13 → 13 → 13 → 13 → 6. Connections are
+# dense, and layer 1 has 7x7 filters with stride 2 instead of 11x11 with stride 4.
 ZFNET: Table = {
-    "conv1": Conv(96, kernel=7, stride=2, padding=1, pool=OVERLAPPING, normalise=True),
-    "conv2": Conv(256, kernel=5, stride=2, pool=OVERLAPPING, normalise=True),
+    "conv1": Conv(96, kernel=7, stride=2, padding=1, pool=OVERLAPPING, normalize=True),
+    "conv2": Conv(256, kernel=5, stride=2, pool=OVERLAPPING, normalize=True),
     "conv3": Conv(384, kernel=3, padding=1),
     "conv4": Conv(384, kernel=3, padding=1),
     "conv5": Conv(256, kernel=3, padding=1, pool=OVERLAPPING),
@@ -49,7 +52,16 @@ ARCHITECTURES: dict[str, Table] = {"alexnet": ALEXNET, "zfnet": ZFNET}
 
 
 def apply_edit(table: Table, edit: Edit) -> Table:
-    """`table` with `edit` applied; unknown layers or fields and a missing classifier raise InputError."""
+    """Returns a copy of `table` with `edit` applied.
+
+    Args:
+        table: layer names → `Conv` or `Linear`; the last layer is the classifier.
+        edit: layer names → None to remove the layer, or {field: value} to change it.
+
+    Raises:
+        InputError: a layer, field or value is invalid, or the edit removes or resizes the
+            classifier.
+    """
     if unknown := sorted(set(edit) - set(table)):
         raise InputError(f"model.edit names unknown layers {unknown}: this net has {', '.join(table)}")
     result: Table = {}
@@ -64,19 +76,22 @@ def apply_edit(table: Table, edit: Edit) -> Table:
             raise InputError(
                 f"model.edit.{name}={changes!r}: null removes a layer, {{field: value}} changes it"
             )
+        changes = {OLD_FIELDS.get(field, field): value for field, value in changes.items()}
         known = {field.name for field in fields(row)}
         if unknown := sorted(set(changes) - known):
             raise InputError(f"model.edit.{name} has unknown fields {unknown}: a layer has {sorted(known)}")
-        result[name] = _changed(name, row, changes)
+        result[name] = _change(name, row, changes)
     last = list(table)[-1]
     if last not in result:
-        raise InputError(f"model.edit removes {last}, which holds the classes: leave it in")
+        raise InputError(f"model.edit removes {last}, the classifier: keep it")
     if isinstance(row := result[last], Linear) and row.units is not None:
-        raise InputError(f"model.edit.{last}.units={row.units}: the data set says how many classes there are")
+        raise InputError(
+            f"model.edit.{last}.units={row.units}: the data set determines the number of classes"
+        )
     return result
 
 
-def _changed(name: str, row: Layer, changes: Mapping[str, Any]) -> Layer:
+def _change(name: str, row: Layer, changes: Mapping[str, Any]) -> Layer:
     kinds = {**declared_types(type(row)), "pool": Mapping[str, int] | None}
     check(changes, kinds, f"model.edit.{name}.")
     try:

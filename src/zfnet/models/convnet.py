@@ -1,12 +1,14 @@
-"""One convnet for every row of Table 3: named stages from a table.
+"""A convnet built from a table: one named stage per layer.
 
-    net = ConvNet(ZFNET, num_classes=1000)              # 224x224 images
-    logits = net(images)                                # (B, 3, 224, 224) → (B, 1000)
-    layer2 = net[:2](images)                            # (B, 256, 13, 13): stages are a Sequential
-    net.conv3.conv.weight                               # (384, 256, 3, 3)
-
-`init="paper"` draws weights from N(0, 0.01²) (section 3) for inputs in about [-128, 128]; `init="he"`
-draws from N(0, 2 / fan-in) (He et al. 2015) for inputs of unit scale. Biases start at 0.
+>>> import torch
+>>> from zfnet.models import ZFNET, ConvNet
+>>> net = ConvNet(ZFNET, num_classes=10, image_size=64)
+>>> net(torch.zeros(1, 3, 64, 64)).shape
+torch.Size([1, 10])
+>>> net[:2](torch.zeros(1, 3, 64, 64)).shape  # the first two stages
+torch.Size([1, 256, 3, 3])
+>>> net.conv3.conv.weight.shape
+torch.Size([384, 256, 3, 3])
 """
 
 from collections import OrderedDict
@@ -24,10 +26,20 @@ INITS = ("paper", "he")
 
 
 class ConvNet(nn.Sequential):
-    """(B, channels, image_size, image_size) → logits (B, num_classes).
+    """A convnet: images (B, channels, image_size, image_size) → logits (B, num_classes).
 
-    Raises InputError when `image_size` leaves less than 1x1 after a layer, or a width does not divide into
-    a layer's groups.
+    Args:
+        table: the layers, such as `ZFNET` (see `zfnet.models.architectures`).
+        num_classes: number of outputs.
+        image_size: height and width of the images, in pixels.
+        channels: channels of the images.
+        init: "paper" draws weights from N(0, 0.01²) (section 3), for inputs in about [-128, 128];
+            "he" draws from N(0, 2 / fan-in) (He et al. 2015), for inputs of unit scale. Biases are
+            0.
+
+    Raises:
+        InputError: `image_size` leaves less than 1x1 after a layer, or the channels of a layer are
+            not divisible by its groups.
     """
 
     def __init__(
@@ -47,12 +59,12 @@ class ConvNet(nn.Sequential):
         inputs, flat = channels, False
         for name, row in table.items():
             if isinstance(row, Conv):
-                if inputs % row.groups or row.maps % row.groups:
+                if inputs % row.groups or row.channels % row.groups:
                     raise InputError(
-                        f"{name}: {inputs} → {row.maps} maps do not split into {row.groups} groups"
+                        f"{name}: {inputs} → {row.channels} channels are not divisible by {row.groups} groups"
                     )
                 self.add_module(name, stage(row, inputs))
-                inputs = row.maps
+                inputs = row.channels
             else:
                 row = row if row.units else replace(row, units=num_classes)
                 self.add_module(name, stage(row, inputs if flat else inputs * side**2, flatten=not flat))
@@ -60,18 +72,18 @@ class ConvNet(nn.Sequential):
         self.reset_parameters(init)
 
     def units(self, layer: str) -> str:
-        """The module whose output are a stage's units: conv3 → conv3.relu, fc8 → fc8.linear."""
+        """Returns the module that outputs a stage's units: conv3 → conv3.relu, fc8 → fc8.linear."""
         stage = getattr(self, layer)
         return f"{layer}.{'relu' if hasattr(stage, 'relu') else 'linear'}"
 
     def __getitem__(self, index: Any) -> Any:
-        """One stage, or the stages of a slice as a plain Sequential that shares their weights."""
+        """Returns a stage, or for a slice an `nn.Sequential` of stages that shares their weights."""
         if isinstance(index, slice):
             return nn.Sequential(OrderedDict(list(self.named_children())[index]))
         return super().__getitem__(index)
 
     def reset_parameters(self, init: str) -> None:
-        """Draws all weights again from torch's global generator; biases become 0."""
+        """Draws all weights again from torch's global generator and sets biases to 0."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 if init == "paper":
@@ -88,7 +100,18 @@ def convnet(
     edit: Edit | None = None,
     init: str = "paper",
 ) -> ConvNet:
-    """A net by name, edited: what `model=zfnet`, `model=alexnet` and `ablation=` of the command line build."""
+    """Builds a convnet by name, as `model=zfnet` and `ablation=` do on the command line.
+
+    Args:
+        architecture: "zfnet" or "alexnet".
+        num_classes: number of outputs.
+        image_size: height and width of the images, in pixels.
+        edit: changes to the architecture, see `apply_edit`.
+        init: "paper" or "he", see `ConvNet`.
+
+    Raises:
+        InputError: the architecture, the edit or the init is unknown, or the images are too small.
+    """
     if architecture not in ARCHITECTURES:
         raise InputError(f"model.architecture={architecture!r} is unknown: choose {', '.join(ARCHITECTURES)}")
     return ConvNet(apply_edit(ARCHITECTURES[architecture], edit or {}), num_classes, image_size, init=init)

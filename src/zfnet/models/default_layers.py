@@ -1,11 +1,13 @@
-"""Which layers a net is looked at when none are named: the activations of its convolutions, on every architecture.
+"""Chooses the layers that are analyzed by default: the activations of the convolutions.
 
-    default_layers(torchvision.models.alexnet())    # ["features.1", "features.4", ..., "features.11"]
-    default_layers(torchvision.models.resnet18())   # ["relu", "layer1.1", "layer2.1", "layer3.1", "layer4.1"]
-    top_layer(net, image)                           # the last layer before the classifier
+    >>> import torchvision
+    >>> from zfnet.models.default_layers import default_layers
+    >>> default_layers(torchvision.models.squeezenet1_1())
+    ['features.1', 'features.4.expand3x3_activation', ..., 'features.12.expand3x3_activation']
 
-A layer is never the signed sums that an activation sees. Where the activation is a function inside a module, or a
-module that runs several times, it is the module around it whose output is the activation.
+A default layer is always the output of an activation function, never its input. Where the
+activation is a function inside a module, or a module that runs several times, the layer is the
+enclosing module whose output is the activation.
 """
 
 import torch
@@ -16,13 +18,16 @@ from zfnet.models.convnet import ConvNet
 from zfnet.models.introspection import input_channels, user_module
 from zfnet.models.tracing import Trace, trace
 
-SHOWN = 5  # layers of a net that is no ConvNet
-SIDES = (224, 299, 256, 384, 192, 128, 112, 96, 64, 48, 32, 28)  # of images to try where none is given
+SHOWN = 5  # layers of a model that is not a ConvNet
+SIDES = (224, 299, 256, 384, 192, 128, 112, 96, 64, 48, 32, 28)  # image sizes to try
 
 
 def convolutions(model: nn.Module, image: Tensor | None = None) -> list[str]:
-    """A ConvNet's convolutional stages; of any other net up to five of `activated_convolutions`, evenly spread over
-    its depth, the first and the last among them."""
+    """Returns the convolutional stages of a `ConvNet`, or up to five layers of another model.
+
+    These are activated convolutions, evenly spaced, including the first and the last. See
+    `default_layers` for the arguments.
+    """
     model = user_module(model)
     if isinstance(model, ConvNet):
         return [name for name in model.geometry if "." not in name]
@@ -32,43 +37,46 @@ def convolutions(model: nn.Module, image: Tensor | None = None) -> list[str]:
 
 
 def default_layers(model: nn.Module, image: Tensor | None = None) -> list[str]:
-    """`convolutions`, of which there must be some.
+    """Returns the names of the layers that are analyzed when none are given, in order of execution.
 
     Args:
-        model: any net.
-        image: (1, C, H, W) as the net takes it; None: noise of a size that it takes.
+        model: any model.
+        image: an input (1, C, H, W); None for noise of a size that the model accepts.
 
     Raises:
-        InputError: where no module gives the activation of a convolution.
+        InputError: no module's output is the activation of a convolution.
     """
     if names := convolutions(model, image):
         return names
     raise InputError(
-        f"{type(model).__name__}: no module gives the activation of a convolution (F.relu needs a module around it), "
-        "so that there are no default layers: name the layers"
+        f"{type(model).__name__}: no module gives the activation of a convolution (F.relu must be the last call "
+        "of a module), so there are no default layers: name the layers"
     )
 
 
 def activated_convolutions(model: nn.Module, image: Tensor | None = None) -> list[str]:
-    """Every module that runs once and whose output is the activation of a convolution, in the order in which they
-    run. Of a net without any activation, the convolutions."""
+    """Returns all modules whose output is the activation of a convolution, in order.
+
+    Each runs once. For a model without any activation function, returns its convolutions.
+    """
     if not any(isinstance(module, nn.Conv2d) for module in model.modules()) and image is None:
         return []
     return (trace_noise(model) if image is None else trace(model, image)).activated()
 
 
 def top_layer(model: nn.Module, image: Tensor) -> str:
-    """The last layer before the classifier.
+    """Returns the last layer before the classifier.
 
-    Of a ConvNet its last stage but one. Of any other net the module that runs last before the last one with weights;
-    where the classifier sees activations, the last module that gives activations, or a pooling of such.
+    For a `ConvNet` this is the second-to-last stage. For other models it is the last module before
+    the last operation with weights; if that operation sees activations, the last module that
+    returns activations, possibly pooled.
 
     Args:
-        model: any net.
-        image: (1, C, H, W) as the net takes it.
+        model: any model.
+        image: an input (1, C, H, W).
 
     Raises:
-        InputError: where there is none.
+        InputError: there is no such layer.
     """
     model = user_module(model)
     if isinstance(model, ConvNet):
@@ -81,17 +89,20 @@ def top_layer(model: nn.Module, image: Tensor) -> str:
 
 
 def trace_noise(model: nn.Module) -> Trace:
-    """The trace of seeded noise (1, C, S, S): the first convolution's channels, and a size that the net takes."""
+    """Traces a forward pass of seeded noise (1, C, S, S), of a size S that the model accepts.
+
+    Raises:
+        InputError: the model accepts none of the usual sizes.
+    """
     weight = next(model.parameters(), torch.empty(0))
     channels = input_channels(model) or 3
-    troubles: list[str] = []
+    errors: list[str] = []
     for side in SIDES:
         noise = torch.randn(1, channels, side, side, generator=torch.Generator().manual_seed(0)).to(weight)
         try:
             return trace(model, noise)
         except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-            troubles.append(f"{side} x {side}: {one_line(error)}")
+            errors.append(f"{side} x {side}: {one_line(error)}")
     raise InputError(
-        f"{type(model).__name__} takes no image of a usual size ({troubles[0]}): give an image, or name the "
-        "layers"
+        f"{type(model).__name__} accepts no image of a usual size ({errors[0]}): give an image, or name the layers"
     )

@@ -1,14 +1,15 @@
-"""Sizes and receptive fields by arithmetic, nothing is run (design: 224 → 110 → 55 → 26 → 13 → 13 → 6).
+"""Sizes and receptive fields of a table's layers, computed without running the network.
 
-One axis of a convolution or pooling with kernel k, stride s, padding p:
+Along one axis of a convolution or pooling with kernel k, stride s and padding p:
 
-    size    n' = ⌊(n + 2p - k) / s⌋ + 1    (pooling in ceil mode: ⌈ ⌉, and the last window starts inside)
+    size    n' = ⌊(n + 2p - k) / s⌋ + 1    (ceil mode: ⌈ ⌉, and the last window starts inside the input)
     field   r' = r + (k - 1) j             jump  j' = j s             start  o' = o - p j
 
-A unit at position i of a layer sees the pixels o + i j ... o + i j + r - 1 of the input.
+The unit at position i of a layer sees the pixels o + i j ... o + i j + r - 1 of the image.
 
-    >>> [g.size for g in geometry(ZFNET, 224).values()][:2]     # conv1, conv1.pool
-    [110, 55]
+    >>> from zfnet.models import ZFNET, geometry
+    >>> geometry(ZFNET, 224)["conv5"]
+    Geometry(size=13, field=139, jump=16, start=-49)
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,14 @@ from zfnet.models.layers import Conv
 
 @dataclass(frozen=True)
 class Geometry:
-    """One axis of a layer's output: `size` units, each seeing `field` pixels, `jump` apart from `start`."""
+    """One axis of a layer's output.
+
+    Attributes:
+        size: number of units.
+        field: pixels that a unit sees (its receptive field).
+        jump: pixels between the fields of neighboring units.
+        start: first pixel that unit 0 sees; negative where it lies in the padding.
+    """
 
     size: int
     field: int
@@ -28,7 +36,7 @@ class Geometry:
     start: int
 
     def window(self, kernel: int, stride: int, padding: int = 0, ceil: bool = False) -> "Geometry":
-        """The geometry behind one more sliding window; a size below 1 means that it does not fit."""
+        """Returns the geometry after one more window; its size is below 1 if it does not fit."""
         reach = self.size + 2 * padding - kernel
         size = (reach + (stride - 1 if ceil else 0)) // stride + 1
         if ceil and (size - 1) * stride >= self.size + padding:
@@ -38,13 +46,21 @@ class Geometry:
         )
 
     def pixels(self, index: int) -> range:
-        """The pixels of the input, beyond its border too, that unit `index` sees."""
+        """Returns the pixels that unit `index` sees, including those beyond the border."""
         first = self.start + index * self.jump
         return range(first, first + self.field)
 
 
 def geometry(table: Table, image_size: int) -> dict[str, Geometry]:
-    """`conv1`, `conv1.pool`, `conv2`, ... → Geometry; InputError when the picture is too small for a layer."""
+    """Computes the geometry of every convolution and pooling: "conv1", "conv1.pool", "conv2", ...
+
+    Args:
+        table: the layers, such as `ZFNET`.
+        image_size: height and width of the images, in pixels.
+
+    Raises:
+        InputError: the image is too small for a layer.
+    """
     here = Geometry(image_size, field=1, jump=1, start=0)
     result: dict[str, Geometry] = {}
     for name, row in table.items():
@@ -62,7 +78,7 @@ def geometry(table: Table, image_size: int) -> dict[str, Geometry]:
 
 
 def smallest_image(table: Table) -> int:
-    """The smallest image side that leaves 1x1 after the last convolutional layer."""
+    """Returns the smallest image side, in pixels, that leaves 1x1 after the last `Conv`."""
     size = 1
     for row in reversed([row for row in table.values() if isinstance(row, Conv)]):
         if row.pool:

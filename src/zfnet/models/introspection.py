@@ -1,9 +1,16 @@
-"""Finding a model's layers, and reading them while it runs, without a trace left on it.
+"""Finds a model's layers by name and reads their outputs, without leaving anything on the model.
 
-    with eval_mode(model), capture_outputs({"features.6": module}, read):
-        model(images)                       # read("features.6", output) as soon as that module has run
+    >>> import torch
+    >>> from torch import nn
+    >>> from zfnet.models.introspection import capture_outputs, eval_mode, find_modules
+    >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    >>> with eval_mode(model), capture_outputs(
+    ...     find_modules(model, ["1"]), lambda layer, output: print(layer, tuple(output.shape))
+    ... ):
+    ...     _ = model(torch.zeros(2, 3, 8, 8))
+    1 (2, 4, 6, 6)
 
-`read` returns True when the model need not run on. Threads may share a model: a hook acts for its own thread only.
+Several threads may share a model: a hook only acts in the thread that set it.
 """
 
 import threading
@@ -16,23 +23,31 @@ from torch import Tensor, nn
 
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
-from zfnet.models.eager import uncompiled
+from zfnet.models.eager import force_eager
 from zfnet.models.layout import Layout
 
-COMPILED = "_orig_mod"  # what torch.compile puts into the names of a net's modules
+COMPILED = "_orig_mod"  # torch.compile adds it to the names of modules
 
 _lock = threading.Lock()
-_evaluated: dict[nn.Module, int] = {}  # modules in eval mode for so many users, in training mode otherwise
+_users: dict[nn.Module, int] = {}  # modules that eval_mode switched, with their number of users
 
 
-class _Enough(Exception):
-    """Ends a forward pass that has given all that was asked for."""
+class _Stop(Exception):
+    """Ends a forward pass early."""
 
 
 def find_modules(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]:
-    """The module of each layer by name; a ConvNet's stages (conv3, fc6) are their units. InputError if unknown.
+    """Finds the module of each layer.
 
-    Names of a compiled net are known with and without `_orig_mod.`.
+    A stage of a `ConvNet` ("conv3", "fc6") stands for the module whose output are its units. The
+    names of a compiled model may be given with or without `_orig_mod.`.
+
+    Args:
+        model: any model.
+        layers: names of modules, or of a `ConvNet`'s stages.
+
+    Raises:
+        InputError: a name is unknown.
     """
     model = user_module(model)
     modules = dict(model.named_modules(remove_duplicate=False))
@@ -50,18 +65,18 @@ def find_modules(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module
 
 
 def user_module(model: nn.Module) -> nn.Module:
-    """The net that a compiled one was made from; any other is itself."""
+    """Returns the model that was compiled, or `model` itself if it was not compiled."""
     original = getattr(model, COMPILED, None)
     return original if isinstance(original, nn.Module) else model
 
 
 def plain_name(name: str) -> str:
-    """The name that a module of a compiled net has in the net itself."""
+    """Returns a module's name without the parts that torch.compile adds."""
     return ".".join(part for part in name.split(".") if part != COMPILED)
 
 
 def input_channels(model: nn.Module) -> int | None:
-    """How many channels a net's images have, as its first convolution says; None where there is none."""
+    """Returns the input channels of the first convolution, or None without a convolution."""
     for module in model.modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
             return module.in_channels
@@ -69,14 +84,19 @@ def input_channels(model: nn.Module) -> int | None:
 
 
 def _examples(model: nn.Module) -> list[str]:
-    """Up to 12 names, of convolutions and linear layers first."""
+    """Returns up to 12 names for a message, of convolutions and linear layers if there are any."""
     with_weights = [n for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     names = with_weights or [name for name, _ in model.named_modules() if name]
     return names if len(names) <= 12 else [*names[:6], "...", *names[-5:]]
 
 
 def run_order(model: nn.Module, image: Tensor) -> list[str]:
-    """The names of the modules without parts, in the order in which one image (1, 3, H, W) runs them."""
+    """Returns the names of modules without children, in the order in which they run.
+
+    Args:
+        model: any model.
+        image: (1, C, H, W).
+    """
     leaves = {name: module for name, module in model.named_modules() if name and not list(module.children())}
     order: list[str] = []
     with (
@@ -89,33 +109,44 @@ def run_order(model: nn.Module, image: Tensor) -> list[str]:
 
 
 def random_subset(total: int, count: int) -> Tensor:
-    """`count` of `total` numbers, the same in every run and smaller counts within larger ones: sorted, int64."""
+    """Draws `count` of `total` numbers without replacement, seeded and sorted.
+
+    A smaller subset is always part of a larger one.
+
+    Returns:
+        int64 (min(count, total),).
+
+    Example:
+        >>> random_subset(10, 3)
+        tensor([1, 4, 7])
+    """
     order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
     return order[:count].sort().values
 
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside, and what is compiled runs as it was written; every module's own mode again afterwards.
+    """Puts all modules in eval mode inside the block, and runs compiled modules eagerly.
 
-    A module that is in eval mode already is not touched. Of several threads the last one restores the modes.
+    Every module's own mode is restored afterwards. If several threads use a model, the last one
+    restores it.
     """
     entered = []
     with _lock:
         for module in model.modules():
-            if module.training or module in _evaluated:
-                _evaluated[module] = _evaluated.get(module, 0) + 1
+            if module.training or module in _users:
+                _users[module] = _users.get(module, 0) + 1
                 module.training = False
                 entered.append(module)
     try:
-        with uncompiled():
+        with force_eager():
             yield
     finally:
         with _lock:
             for module in entered:
-                _evaluated[module] -= 1
-                if not _evaluated[module]:
-                    del _evaluated[module]
+                _users[module] -= 1
+                if not _users[module]:
+                    del _users[module]
                     module.training = True
 
 
@@ -126,19 +157,21 @@ def capture_outputs(
     needed: Collection[str] | None = None,
     within: str = "one pass",
 ) -> Iterator[None]:
-    """Calls `read(layer, output)` when a module of `modules` has run; ends the block when it returns True.
+    """Calls `read(layer, output)` each time a module has run.
 
-    The hooks are the last ones of their modules, so that what a hook of the user's own gives is what is read. They
-    act in this thread only and are gone when the block ends. A compiled net runs as it was written.
+    The hooks run after the user's own hooks, act in this thread only, and are removed when the
+    block ends. Compiled modules run eagerly.
 
     Args:
-        modules: the layers by name.
-        read: called with a layer's name and its output, a tensor.
-        needed: layers that must run and give a tensor, None for all. What else gives no tensor is passed over.
-        within: what the block is, for the message about a layer that does not run: "batch 3".
+        modules: layer name → module.
+        read: receives a layer's name and its output tensor. If it returns True, the block ends
+            early.
+        needed: layers that must run and return a tensor; None for all. Other layers are skipped if
+            they do not return a tensor.
+        within: what the block does, for error messages, such as "batch 3".
 
     Raises:
-        InputError: a needed layer gives no tensor, or the block ends before it has run.
+        InputError: a needed layer does not return a tensor, or does not run.
     """
     names: dict[nn.Module, list[str]] = {}
     for layer, module in modules.items():
@@ -152,20 +185,17 @@ def capture_outputs(
         for layer in names[module]:
             missing.discard(layer)
             if isinstance(output, Tensor):
-                enough = read(layer, output)
+                if read(layer, output):
+                    raise _Stop
             elif layer in needed:
                 raise InputError(f"layer {layer!r} gives a {type(output).__name__}, not one tensor of units")
-            else:
-                enough = False
-            if enough:
-                raise _Enough
 
     handles = []
     try:
-        with _lock:  # torch numbers hooks without one
+        with _lock:  # torch's numbering of hooks is not thread-safe
             for module in names:
                 handles.append(module.register_forward_hook(hook))
-        with uncompiled(), suppress(_Enough):
+        with force_eager(), suppress(_Stop):
             yield
             if missing:
                 layer = next(layer for layer in modules if layer in missing)
@@ -179,16 +209,16 @@ def capture_outputs(
 def check_called_once(
     model: nn.Module, modules: dict[str, nn.Module], image: Tensor, maps: bool = False
 ) -> None:
-    """Runs one image (1, C, H, W) to the end.
+    """Runs one image to check that each layer runs exactly once.
 
     Args:
-        model: in eval mode.
-        modules: the layers by name.
-        image: one image.
-        maps: whether the layers' units are read by channel and place.
+        model: a model in eval mode.
+        modules: layer name → module.
+        image: (1, C, H, W).
+        maps: whether to check too that the layers' channels are on axis 1.
 
     Raises:
-        InputError: a layer runs more than once, or never; or, with `maps`, its channels are not on axis 1.
+        InputError: a layer runs more than once or never, or its channels are not on axis 1.
     """
     calls = dict.fromkeys(modules, 0)
     with torch.inference_mode(torch.is_inference_mode_enabled() and not maps), torch.no_grad():
@@ -204,7 +234,7 @@ def check_called_once(
             with capture_outputs(modules, read), layout if maps else nullcontext():
                 model(image)
         except RuntimeError:
-            if not all(calls.values()):  # what comes behind the layers need not fit this size of image
+            if not all(calls.values()):  # modules after the layers need not accept this image size
                 raise
     for layer, count in calls.items():
         if count > 1:

@@ -1,13 +1,13 @@
-"""The rows of an architecture's table, and the stages that they become.
+"""The layers of an architecture table, and the PyTorch modules that they become.
 
-A row says what the paper's Figure 3 writes beside a layer; `stage` turns it into named PyTorch modules:
+    >>> from zfnet.models.layers import Conv, Linear, Pool, stage
+    >>> conv = Conv(96, kernel=7, stride=2, padding=1, pool=Pool(3, 2), normalize=True)
+    >>> [name for name, _ in stage(conv, inputs=3).named_children()]
+    ['conv', 'relu', 'pool', 'norm']
+    >>> [name for name, _ in stage(Linear(4096, dropout=0.5), inputs=9216).named_children()]
+    ['linear', 'relu', 'dropout']
 
-    Conv(96, kernel=7, stride=2, padding=1, pool=Pool(3, 2), normalise=True)
-        conv → relu → pool → norm
-    Linear(4096, dropout=0.5)
-        (flatten →) linear → relu → dropout
-
-The last row of a table is the classifier: `Linear(activation=False)`, whose units are the classes.
+The last layer of a table is the classifier, `Linear(activation=False)`. Its units are the classes.
 """
 
 from collections import OrderedDict
@@ -18,11 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-LARGEST = 10**9  # maps, units or pixels
+from zfnet.versions import renamed
+
+OLD_FIELDS = {"maps": "channels", "normalise": "normalize"}  # as version 0.1 called them
+LARGEST = 10**9  # channels, units or pixels
 
 
 def _check_counts(row: object, **least: int) -> None:
-    """ValueError unless each named field is a whole number of at least so much."""
+    """Raises ValueError unless each named field is a whole number of at least the given value."""
     for field, smallest in least.items():
         value = getattr(row, field)
         if not isinstance(value, int) or not smallest <= value <= LARGEST:
@@ -31,7 +34,7 @@ def _check_counts(row: object, **least: int) -> None:
 
 @dataclass(frozen=True)
 class Pool:
-    """Max pooling over `kernel` x `kernel` windows; the last window may hang over the edge (ceil mode)."""
+    """Max pooling over `kernel` x `kernel` windows, in ceil mode."""
 
     kernel: int
     stride: int
@@ -40,27 +43,44 @@ class Pool:
         _check_counts(self, kernel=1, stride=1)
 
 
+@renamed(**OLD_FIELDS)
 @dataclass(frozen=True)
 class Conv:
-    """A convolutional layer; `maps` is the paper's number of feature maps, `normalise` follows the pooling."""
+    """A convolutional layer (Figure 3): convolution, ReLU, pooling and contrast normalization.
 
-    maps: int
+    Attributes:
+        channels: number of output channels (the paper's feature maps).
+        kernel: height and width of the filters.
+        stride: step of the filters, in both directions.
+        padding: zeros added on each side.
+        groups: groups of channels that are convolved separately.
+        pool: max pooling after the ReLU.
+        normalize: whether contrast normalization follows the pooling.
+    """
+
+    channels: int
     kernel: int
     stride: int = 1
     padding: int = 0
     groups: int = 1
     pool: Pool | None = None
-    normalise: bool = False
+    normalize: bool = False
 
     def __post_init__(self) -> None:
-        _check_counts(self, maps=1, kernel=1, stride=1, padding=0, groups=1)
+        _check_counts(self, channels=1, kernel=1, stride=1, padding=0, groups=1)
 
 
 @dataclass(frozen=True)
 class Linear:
-    """A fully connected layer; `dropout` acts on its output, which is the next layer's input."""
+    """A fully connected layer: linear map, optional ReLU and dropout.
 
-    units: int | None = None  # None: as many as there are classes
+    Attributes:
+        units: number of outputs; None for the number of classes.
+        dropout: probability that an output is dropped in training.
+        activation: whether a ReLU follows.
+    """
+
+    units: int | None = None
     dropout: float = 0.0
     activation: bool = True
 
@@ -75,14 +95,20 @@ Layer = Conv | Linear
 
 
 def contrast_normalization(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
-    """y_c = x_c / (k + α Σ_{|j-c| ≤ size/2} x_j²)^¾ (Krizhevsky et al. 2012, section 3.3), (B, C, H, W).
+    """Computes y_c = x_c / (k + α Σ_{|j-c| ≤ size/2} x_j²)^¾ (Krizhevsky et al. 2012, section 3.3).
 
-    One call to a TorchFunctionMode, as torch's own functions are.
+    A `TorchFunctionMode` sees it as a single call, like torch's own functions.
+
+    Args:
+        x: feature maps (B, C, H, W).
+        size: number of neighboring channels in the sum.
+        alpha: α, for each element of the sum.
+        k: constant in the denominator.
     """
     if has_torch_function_unary(x):
         return handle_torch_function(contrast_normalization, (x,), x, size, alpha, k)
-    maps = torch.arange(x.shape[1], device=x.device)
-    near = (maps[:, None] - maps[None, :]).abs() <= size // 2  # (C, C)
+    channels = torch.arange(x.shape[1], device=x.device)
+    near = (channels[:, None] - channels[None, :]).abs() <= size // 2  # (C, C)
     with torch.autocast(x.device.type, enabled=False):
         x = x if x.dtype == torch.float64 else x.float()
         band = alpha * near.to(x.dtype)[:, :, None, None]  # (C, C, 1, 1)
@@ -91,11 +117,17 @@ def contrast_normalization(x: Tensor, size: int, alpha: float, k: float) -> Tens
 
 
 class ContrastNormalization(nn.Module):
-    """Normalisation across neighbouring maps, equal to `nn.LocalResponseNorm(n, n * alpha, 0.75, k)`.
+    """Normalization across neighboring channels.
 
-    The sum over neighbouring maps is a product with a banded (C, C) matrix and the power ¾ two square roots:
-    on a CPU 4 times as fast as torch's, forward and backward (30 against 126 ms for 32 x 96 x 27 x 27, one
-    thread).
+    It equals `nn.LocalResponseNorm(size, size * alpha, 0.75, k)`. The sum over neighboring channels
+    is a product with a banded (C, C) matrix, and the power ¾ is two square roots. On a CPU this is
+    4 times as fast as torch's module, forward and backward (30 against 126 ms for 32 x 96 x 27 x
+    27, one thread).
+
+    Args:
+        size: number of neighboring channels in the sum.
+        alpha: weight of each squared neighbor.
+        k: constant in the denominator.
     """
 
     def __init__(self, size: int = 5, alpha: float = 1e-4, k: float = 2.0) -> None:
@@ -110,18 +142,29 @@ class ContrastNormalization(nn.Module):
 
 
 def stage(row: Layer, inputs: int, flatten: bool = False) -> nn.Sequential:
-    """The modules of one table row; `inputs` is the number of maps (or units) that come in."""
+    """Builds the modules of one layer.
+
+    Args:
+        row: the layer.
+        inputs: number of input channels, or of input units for a `Linear`.
+        flatten: whether a `Linear` starts with `nn.Flatten`.
+
+    Raises:
+        ValueError: a `Linear` has no number of units.
+    """
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     if isinstance(row, Conv):
-        modules["conv"] = nn.Conv2d(inputs, row.maps, row.kernel, row.stride, row.padding, groups=row.groups)
+        modules["conv"] = nn.Conv2d(
+            inputs, row.channels, row.kernel, row.stride, row.padding, groups=row.groups
+        )
         modules["relu"] = nn.ReLU(inplace=True)
         if row.pool:
             modules["pool"] = nn.MaxPool2d(row.pool.kernel, row.pool.stride, ceil_mode=True)
-        if row.normalise:
+        if row.normalize:
             modules["norm"] = ContrastNormalization()
         return nn.Sequential(modules)
     if row.units is None:
-        raise ValueError("the number of classes is not filled in")
+        raise ValueError("the classifier has no number of classes yet")
     if flatten:
         modules["flatten"] = nn.Flatten()
     modules["linear"] = nn.Linear(inputs, row.units)

@@ -1,7 +1,11 @@
-"""State dicts as other software writes them: below a key of a checkpoint, their names behind prefixes.
+"""Reads state dicts of other software: nested under a key, or with prefixed names.
 
-state = find_state_dict(torch.load("resnet.pt"), "resnet.pt")     # {"epoch": 3, "model": {...}} → the tensors
-state = strip_prefixes(state, net.state_dict(), "resnet.pt")      # module.conv1.weight → conv1.weight
+>>> import torch
+>>> from zfnet.models.state_dicts import find_state_dict, strip_prefixes
+>>> checkpoint = {"epoch": 3, "model": {"module.fc.bias": torch.zeros(1)}}
+>>> state = find_state_dict(checkpoint, "resnet.pt")
+>>> strip_prefixes(state, ["fc.bias"], "resnet.pt")
+{'fc.bias': tensor([0.])}
 """
 
 import logging
@@ -14,16 +18,20 @@ from zfnet.errors import InputError
 
 log = logging.getLogger(__name__)
 
-KEYS = ("state_dict", "model_state_dict", "model", "net")  # of checkpoints, in the order of preference
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.")  # of DataParallel, torch.compile, Lightning
+KEYS = ("state_dict", "model_state_dict", "model", "net")  # in order of preference
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.")  # from DataParallel, torch.compile, Lightning
 SHOWN = 8  # keys in a message
 
 
 def find_state_dict(content: Any, source: object) -> dict[str, Tensor]:
-    """The state dict that a file holds, itself or below one of KEYS, also one below another.
+    """Finds the state dict in a checkpoint, at the top level or nested under KEYS.
+
+    Args:
+        content: what `torch.load` returned.
+        source: the file, for messages.
 
     Raises:
-        InputError: there is none; the message names the keys that were found.
+        InputError: there is none. The message names the keys that were found.
     """
     found, path = content, ""
     while not _is_state_dict(found):
@@ -45,8 +53,13 @@ def find_state_dict(content: Any, source: object) -> dict[str, Tensor]:
 
 
 def strip_prefixes(state: dict[str, Tensor], own: Collection[str], source: object) -> dict[str, Tensor]:
-    """`state` with names as the net has them, `own`: PREFIXES that all of its names share are removed, while none
-    of them is a name of the net."""
+    """Removes PREFIXES that all names share, until one of them is a name of the model.
+
+    Args:
+        state: parameter name → tensor.
+        own: the model's own names.
+        source: the file, for the log.
+    """
     removed = ""
     while state and not set(state) & set(own):
         prefix = next((each for each in PREFIXES if all(name.startswith(each) for name in state)), None)

@@ -1,12 +1,19 @@
-"""One forward pass of any net, watched: which modules give the activations of its convolutions.
+"""Traces a forward pass to find the modules that return activations of convolutions.
 
-    passed = trace(model, image)            # image (1, C, H, W)
-    passed.activated()                      # ["features.1", "features.4", ...] in the order in which they run
-    passed.before_classifier()              # "classifier.5"
+    >>> import torch
+    >>> from torch import nn
+    >>> from zfnet.models.tracing import trace
+    >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    >>> passed = trace(model, torch.zeros(1, 3, 8, 8))
+    >>> passed.activated()
+    ['1']
+    >>> passed.before_classifier()
+    '2'
 
-A `TorchFunctionMode` follows the tensors from operation to operation, because an activation may be a module, a
-function inside another module, one module that is called several times, or a product such as x * sigmoid(x). A tensor
-is known by its identity and version: an activation in place returns the convolution's own tensor.
+A `TorchFunctionMode` follows the tensors from operation to operation, because an activation may be
+a module, a function inside another module, a module that is called several times, or a product such
+as x * sigmoid(x). A tensor is identified together with its version, because an in-place activation
+returns the convolution's own tensor.
 """
 
 from collections import Counter
@@ -26,60 +33,45 @@ WEIGHTED = CONVOLUTIONS | {
     "linear", "bilinear", "matmul", "bmm", "mm", "addmm", "baddbmm", "einsum", "conv1d", "conv3d",
     "scaled_dot_product_attention", "multi_head_attention_forward",
 }  # fmt: skip
-ACTIVATIONS = {
-    "relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish",
-    "hardtanh", "hardsigmoid", "hardshrink", "softshrink", "tanhshrink", "softplus", "softsign", "threshold", "glu",
-    "sigmoid", "tanh", "logsigmoid", "clamp", "clamp_min", "clamp_max", "clip", "maximum", "minimum",
-    "gt", "ge", "lt", "le",
+# Gates: as a factor of a product they only scale another value.
+GATES = {"sigmoid", "hardsigmoid", "tanh", "gt", "ge", "lt", "le"}
+ACTIVATIONS = GATES | {
+    "relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish",
+    "hardswish", "hardtanh", "hardshrink", "softshrink", "tanhshrink", "softplus", "softsign",
+    "threshold", "glu", "logsigmoid", "clamp", "clamp_min", "clamp_max", "clip", "maximum",
+    "minimum",
 }  # fmt: skip
-GATES = {
-    "sigmoid",
-    "hardsigmoid",
-    "tanh",
-    "gt",
-    "ge",
-    "lt",
-    "le",
-}  # of a product: what is multiplied is the value
 COPIES = {"clone", "contiguous", "detach", "alias", "to", "type", "float", "half", "double", "bfloat16"}
 SHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "getitem", "expand", "view_as"}
 MOVES = {"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis"}
 POOLINGS = {
-    "max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d",
-    "lp_pool2d", "mean", "amax", "sum", "boolean_dispatch",
+    "max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "adaptive_avg_pool2d",
+    "adaptive_max_pool2d", "lp_pool2d", "mean", "amax", "sum", "boolean_dispatch",
 }  # fmt: skip
-WHOLE = {"adaptive_avg_pool2d", "adaptive_max_pool2d", "mean", "amax", "sum"}  # may pool the whole map
+GLOBAL_POOLINGS = {"adaptive_avg_pool2d", "adaptive_max_pool2d", "mean", "amax", "sum"}
 JOINS = {
-    "cat",
-    "concat",
-    "concatenate",
-    "stack",
-    "add",
-    "chunk",
-    "split",
-    "dropout",
-    "dropout2d",
+    "cat", "concat", "concatenate", "stack", "add", "chunk", "split", "dropout", "dropout2d",
     "feature_dropout",
-}
+}  # fmt: skip
 WITH_NUMBERS = {"add", "sub", "rsub", "mul", "div", "true_divide", "multiply"}
 PRIMES = (2, 3, 5, 7, 11, 13)
 
 
 @dataclass(frozen=True)
 class Value:
-    """What a tensor is: how it came from the last operations with weights."""
+    """How a tensor was computed from the last operations with weights."""
 
-    roots: frozenset[int]  # those operations, by number
+    roots: frozenset[int]  # indices of those operations
     convolved: bool  # one of them is a convolution
-    op: str  # what made it, changes of shape aside
-    event: int | None = None  # the activation, or the convolution, whose output it is, unchanged
-    activated: bool = False  # an activation's output, or a mean, maximum or another part of such
-    pooled: bool = False  # over the whole image: inside a gate
-    axis: int = 1  # of the channels
+    op: str  # the operation that made it, ignoring changes of shape
+    event: int | None = None  # the activation or convolution whose output it is, unchanged
+    activated: bool = False  # the output of an activation, or a mean, maximum or part of one
+    pooled: bool = False  # pooled over the whole image, as inside a gate
+    axis: int = 1  # the axis of the channels
 
 
 @dataclass(frozen=True)
-class Weighted:
+class WeightedOp:
     """An operation with weights."""
 
     op: str
@@ -88,8 +80,8 @@ class Weighted:
 
 
 @dataclass(frozen=True)
-class Ran:
-    """A module's output, when so many operations with weights had run."""
+class ModuleOutput:
+    """A module's output, and the number of operations with weights that had run before."""
 
     name: str
     value: Value | None
@@ -99,38 +91,43 @@ class Ran:
 
 
 class Trace(TorchFunctionMode):
-    """What a forward pass has shown."""
+    """The record of one forward pass.
+
+    Args:
+        linear: whether a model without recorded activations may be treated as linear.
+    """
 
     def __init__(self, linear: bool) -> None:
         super().__init__()
-        self.linear = linear  # as far as what shows no operations goes
-        self.weighted: list[Weighted] = []
-        self.events: list[str] = []  # operations, by number
+        self.linear = linear
+        self.weighted: list[WeightedOp] = []
+        self.events: list[str] = []  # activations and convolutions
         self.gates: set[int] = set()  # events that only scale another value
-        self.ran: list[Ran] = []
+        self.ran: list[ModuleOutput] = []
         self.counts: Counter[str] = Counter()
         self.output: Any = None
         self._values = WeakTensorKeyDictionary()
 
-    def note(self, name: str, module: nn.Module, output: Tensor) -> None:
-        """Takes a module's output."""
+    def record(self, name: str, module: nn.Module, output: Tensor) -> None:
+        """Records a module's output."""
         self.counts[name] += 1
         leaf = not list(module.children())
-        self.ran.append(Ran(name, self.value(output), len(self.weighted), output.dim() == 4, leaf))
+        self.ran.append(ModuleOutput(name, self.value(output), len(self.weighted), output.dim() == 4, leaf))
 
     def value(self, tensor: Any) -> Value | None:
-        """What is known of a tensor, if it is as it was."""
+        """Returns what is known of a tensor, or None if it was changed since."""
         if not isinstance(tensor, Tensor):
             return None
         value, version = self._values.get(tensor, (None, None))
         return value if version == _version(tensor) else None
 
     def activated(self) -> list[str]:
-        """The modules that run once and give the activation of a convolution, in the order of the activations.
+        """Returns the modules that run once and return the activation of a convolution, in order.
 
-        Of several that give the same, the innermost. Gates (squeeze and excitation) are left out, and so is the
-        classifier of a net that ends in a 1x1 convolution and a global pooling. In a net without any activation
-        a convolution's own output is a layer.
+        If several modules return the same activation, the innermost counts. Gates
+        (squeeze-and-excitation) are left out, and so is the classifier of a model that ends with a
+        1x1 convolution and global pooling. In a model without any activation, the convolutions
+        themselves count.
         """
         ops = set(self.events) | {each.op for each in self.weighted}
         linear = self.linear and ops <= CONVOLUTIONS | {"linear"}
@@ -142,13 +139,15 @@ class Trace(TorchFunctionMode):
             wanted = value.activated or linear
             if wanted and value.convolved and not value.pooled and value.axis == 1:
                 names.setdefault(value.event, ran.name)
-        ours = [name for event, name in sorted(names.items()) if event not in self.gates]
-        classifiers = {name for event, name in names.items() if self._classifies(event, name)}
-        return [name for name in ours if name not in classifiers] or ours
+        found = [name for event, name in sorted(names.items()) if event not in self.gates]
+        classifiers = {name for name in names.values() if self._is_classifier(name)}
+        return [name for name in found if name not in classifiers] or found
 
     def before_classifier(self) -> str | None:
-        """The last module that runs before the last operation with weights does; where that sees activations, the
-        last that gives such."""
+        """Returns the last module before the last operation with weights, or None.
+
+        If that operation sees activations, the module must return activations.
+        """
         if len(self.weighted) < 2:
             return None
         last = len(self.weighted) - 1
@@ -165,12 +164,12 @@ class Trace(TorchFunctionMode):
         same = [ran for ran in before if ran.value is before[-1].value]
         return next((ran.name for ran in reversed(same) if ran.leaf), same[-1].name) if same else None
 
-    def _is_named(self, ran: Ran) -> bool:
-        """Whether a module is known by a name, and has run once."""
+    def _is_named(self, ran: ModuleOutput) -> bool:
+        """Whether a module has a name and has run once."""
         return bool(ran.name) and self.counts[ran.name] == 1
 
-    def _classifies(self, event: int, name: str) -> bool:
-        """Whether an activation is that of the classifier: of a last convolution, 1x1 and with a bias."""
+    def _is_classifier(self, name: str) -> bool:
+        """Whether a module returns the output of a final 1x1 convolution with a bias."""
         value = next(ran.value for ran in self.ran if ran.name == name)
         ends = isinstance(self.output, Tensor) and self.output.dim() == 2 and self.weighted[-1].pointwise
         return ends and value is not None and value.roots == {len(self.weighted) - 1}
@@ -191,15 +190,15 @@ class Trace(TorchFunctionMode):
             results[0] is each and value is not None and self.value(each) == value for each, value in before
         ):
             return out  # dropout in eval mode, or a copy that was not needed
-        value = self._made(name, before, results[0])
+        value = self._infer(name, before, results[0])
         if name in MOVES and tensors[0].dim() <= len(PRIMES):
-            value = replace(value, axis=_moved(func, args, kwargs, tensors[0].dim(), value.axis))
+            value = replace(value, axis=_permuted_axis(func, args, kwargs, tensors[0].dim(), value.axis))
         for each in results:
             self._values[each] = (value, _version(each))
         return out
 
-    def _made(self, name: str, inputs: Sequence[tuple[Tensor, Value | None]], result: Tensor) -> Value:
-        """The value of an operation's result."""
+    def _infer(self, name: str, inputs: Sequence[tuple[Tensor, Value | None]], result: Tensor) -> Value:
+        """Infers the value of an operation's result."""
         known = [value for _, value in inputs if value is not None]
         if name in WEIGHTED:
             return self._weighted(name, inputs)
@@ -211,7 +210,7 @@ class Trace(TorchFunctionMode):
             roots,
             any(each.convolved for each in known),
             first.op if name in SHAPES | MOVES | COPIES else name,
-            pooled=small and (all(each.pooled for each in known) or (name in WHOLE and channels)),
+            pooled=small and (all(each.pooled for each in known) or (name in GLOBAL_POOLINGS and channels)),
             axis=1 if name in SHAPES else first.axis,
         )
         if name in ACTIVATIONS:
@@ -227,17 +226,17 @@ class Trace(TorchFunctionMode):
     def _weighted(self, name: str, inputs: Sequence[tuple[Tensor, Value | None]]) -> Value:
         seen, convolution = inputs[0][1], name in CONVOLUTIONS
         pointwise = convolution and len(inputs) > 2 and inputs[1][0].shape[-2:] == (1, 1)
-        self.weighted.append(Weighted(name, pointwise, seen))
+        self.weighted.append(WeightedOp(name, pointwise, seen))
         event = self._event(name) if convolution else None
         number, pooled = len(self.weighted) - 1, seen is not None and seen.pooled
         return Value(frozenset({number}), convolution, name, event, pooled=pooled)
 
     def _activation(self, name: str, value: Value) -> Value:
-        """The value of an activation's output."""
+        """Returns the value of an activation's output."""
         return replace(value, op=name, event=self._event(name), activated=True)
 
     def _product(self, value: Value, factors: Sequence[Value]) -> Value:
-        """x * sigmoid(x), of the same sums, is an activation; another product is its gated factor."""
+        """Infers the value of a product: x * sigmoid(x) is an activation, others are gates."""
         gates = [each for each in factors if each.activated and each.event is not None]
         sums = [each for each in factors if not each.activated]
         own = [
@@ -256,19 +255,24 @@ class Trace(TorchFunctionMode):
 
 
 def trace(model: nn.Module, image: Tensor) -> Trace:
-    """Runs `model` in eval mode on an image (1, C, H, W), and leaves no trace on it."""
+    """Traces a forward pass in eval mode. The model is left unchanged.
+
+    Args:
+        model: any model.
+        image: an input (1, C, H, W).
+    """
     model = user_module(model)
     modules = hookable(model)
     passed = Trace(linear=len(modules) == len(list(model.modules())))
 
-    def note(name: str, output: Tensor) -> None:
-        passed.note(plain_name(name), modules[name], output)
+    def read(name: str, output: Tensor) -> None:
+        passed.record(plain_name(name), modules[name], output)
 
     with (
         torch.inference_mode(False),
         torch.no_grad(),
         eval_mode(model),
-        capture_outputs(modules, note, needed=()),
+        capture_outputs(modules, read, needed=()),
     ):
         image = image.clone()
         with passed:
@@ -277,14 +281,14 @@ def trace(model: nn.Module, image: Tensor) -> Trace:
 
 
 def hookable(model: nn.Module) -> dict[str, nn.Module]:
-    """All modules by name, but for scripted ones: they take no hooks, and show no operations."""
+    """Returns all modules by name, except scripted ones, which accept no hooks."""
     return {
         name: each for name, each in model.named_modules() if not isinstance(each, torch.jit.ScriptModule)
     }
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
-    """The tensors in arguments, lists and mappings."""
+    """Yields the tensors in nested arguments, lists and mappings."""
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, list | tuple):
@@ -298,7 +302,7 @@ def _version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-def _moved(func: Any, args: Any, kwargs: Any, dims: int, axis: int) -> int:
-    """Where an axis goes."""
+def _permuted_axis(func: Any, args: Any, kwargs: Any, dims: int, axis: int) -> int:
+    """Returns the position of an axis after a permutation."""
     shape = func(torch.empty(PRIMES[:dims], device="meta"), *args[1:], **kwargs).shape
     return list(shape).index(PRIMES[axis])

@@ -12,8 +12,6 @@ picture's features, which are computed anyway: they are kept beside the file and
 """
 
 import errno
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -33,9 +31,10 @@ from zfnet.data.image_store import ImageDataset
 from zfnet.data.preprocessing import Preprocessing, centre_crop, ten_crops
 from zfnet.data.store_files import lock_folder
 from zfnet.errors import InputError
+from zfnet.fingerprint import digest
 from zfnet.io import pwrite
 from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules, run_order
-from zfnet.models.snapshot import attributes, digest
+from zfnet.models.snapshot import attributes
 from zfnet.probing.feature_cache import FeatureCache, check_disk_space
 from zfnet.progress import progress_bar
 
@@ -233,5 +232,5 @@ class _Trunk:
                 {name: set_on(name) for name in modules if not f"{name}.".startswith(behind)},
             ]
             about = [type(self.net).__qualname__, layer, pool[layer], trunk, weights, *seen]
-            keys[layer] = hashlib.sha256(json.dumps(about).encode(errors="surrogateescape")).hexdigest()[:16]
+            keys[layer] = digest(about)
         return keys

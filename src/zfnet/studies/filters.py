@@ -104,7 +104,7 @@ def examine(model: ModelOnData, name: str) -> FilterReport:
     bands = torch.tensor(measures.BANDS, dtype=torch.float64)
     peaks = torch.bucketize(measures.peak_frequency(weights), bands, right=True)
     size = projections.shape[-2:]
-    periods = [p for p in sorted({stride, pooled}) if p > 1 and measures.resolved_layers(p, *size)]
+    periods = [p for p in sorted({stride, pooled}) if p > 1 and measures.can_resolve(p, *size)]
     numbers = {
         "layers": [first, second],
         "filters": [len(weights), *weights.shape[-2:]],
@@ -114,7 +114,7 @@ def examine(model: ModelOnData, name: str) -> FilterReport:
         "bands": _by_band(measures.frequency_content(weights).nanmean(0)),
         "peaks": _by_band(peaks.bincount(minlength=3)),
         "beyond_stride": measures.beyond_stride(weights, stride).nanmean().item(),
-        "dead": {layer: measures.dead_maps(top[layer]) for layer in (first, second)},
+        "dead": {layer: measures.dead_channels(top[layer]) for layer in (first, second)},
         "maps": {layer: len(top[layer].values) for layer in (first, second)},
         "aliasing": [_aliasing(projections, patches, period) for period in periods],
     }
@@ -138,7 +138,7 @@ def _project(model: ModelOnData, deconv: Deconvnet, layer: str, top: Top) -> tup
         channels = order[start : start + model.batch_size]
         units = [Unit(i, c, int(top.y[c, 0]), int(top.x[c, 0])) for i, c in enumerate(channels)]
         patches = deconv.patches(model.inputs(top.images[channels, 0].tolist()), layer, units)
-        projections.append(patches.pictures.cpu())
+        projections.append(patches.projections.cpu())
         images.append(patches.images.cpu())
     return torch.cat(projections), torch.cat(images)
 

@@ -95,7 +95,7 @@ class Invariance(Analysis):
             result[kind] = {
                 "amounts": amounts[kind],
                 "distances": dict(zip(layers, each.distances.tolist(), strict=True)),
-                "normalised": dict(zip(layers, each.normalised.tolist(), strict=True)),
+                "normalised": dict(zip(layers, each.normalized.tolist(), strict=True)),
                 "probabilities": each.probabilities.tolist(),
             }
         write_json(result, folder / "invariance.json")
@@ -136,7 +136,7 @@ def summarize(
         ]
         for amount, at in [*choices, ("all", sizes != IDENTITY[kind])]:
             if at.any():
-                distances = each.normalised[:, at].nanmean((1, 2)).tolist()
+                distances = each.normalized[:, at].nanmean((1, 2)).tolist()
                 line = {
                     "kind": kind,
                     "amount": amount,

@@ -79,7 +79,7 @@ class Occlusion(Analysis):
             probability, best = sweep.probability[i].cpu(), sweep.best[i].cpu()
             rows.append(
                 Row(
-                    *(pixels[i], size, *sweep.centres, activity.cpu(), probability, best),
+                    *(pixels[i], size, *sweep.centers, activity.cpu(), probability, best),
                     *(projections, channel, name, model.classes),
                 )
             )

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zfnet.analysis.overlap import SIDE, Pairs, join_groups, near_duplicates, shrink
+from zfnet.analysis.overlap import SIDE, Pairs, concatenate_pairs, near_duplicates, shrink
 from zfnet.data import Batches, ImageData, ImageDataset
 from zfnet.data.datasets import photos
 from zfnet.data.exclusion import read_exclusion, write_exclusion
@@ -216,7 +216,7 @@ def search(part: Part, folder: Path, threshold: float, fingerprint: dict[str, An
     second = None if part.others is None else shrink_all(part.others, folder / "with.small")
     file = ProgressFile(folder / f"search_{part.split}.pt", fingerprint)
     counts = len(first), len(first if second is None else second)
-    start, before = file.load(partial(_found, *counts)) or (0, join_groups([]))
+    start, before = file.load(partial(_found, *counts)) or (0, concatenate_pairs([]))
     parts = [before]
     with progress_bar() as bar:
         task = bar.add_task("", total=len(first), completed=start)
@@ -224,8 +224,8 @@ def search(part: Part, folder: Path, threshold: float, fingerprint: dict[str, An
             parts.append(pairs)
             bar.update(task, completed=done)
             if file.is_due:
-                file.save([done, *join_groups(parts)])
-    return join_groups(parts)
+                file.save([done, *concatenate_pairs(parts)])
+    return concatenate_pairs(parts)
 
 
 def _found(first: int, second: int, state: Any) -> tuple[int, Pairs]:
@@ -233,7 +233,7 @@ def _found(first: int, second: int, state: Any) -> tuple[int, Pairs]:
     done, pairs = state[0], Pairs(*state[1:])
     if type(done) is not int or not 0 < done <= first:
         raise ValueError(f"{done} of {first} images")
-    for each, like in zip(pairs, join_groups([]), strict=True):
+    for each, like in zip(pairs, concatenate_pairs([]), strict=True):
         if each.dim() != 1 or len(each) != len(pairs.first) or each.dtype != like.dtype:
             raise ValueError(f"pairs of {each.dtype}, {tuple(each.shape)}")
     for rows, count in ((pairs.first, done), (pairs.second, second)):

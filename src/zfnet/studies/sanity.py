@@ -101,7 +101,7 @@ class Sanity(Analysis):
         channels = [others[unit.channel] for unit in units]
         projections = sanity_checks(model.net, images, elsewhere, layer, units, channels, self.seed)
         patches = Deconvnet(model.net).patches(images, layer, units)
-        return Checked(units, patches.of(model.pixels(indices), units, fill=0.5), projections)
+        return Checked(units, patches.crop(model.pixels(indices), units, fill=0.5), projections)
 
 
 def _another(indices: list[int], i: int, count: int) -> int:

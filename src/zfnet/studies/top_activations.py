@@ -163,8 +163,8 @@ def _panels(model: ModelOnData, deconv: Deconvnet, layer: str, found: list[TopPa
     return [
         FeaturePanel(
             each.channel,
-            each.patches.pictures.cpu(),
-            each.patches.of(model.pixels(each.images), each.units, fill=0.5),
+            each.patches.projections.cpu(),
+            each.patches.crop(model.pixels(each.images), each.units, fill=0.5),
             each.patches.values.cpu(),
             None if filters is None else filters[each.channel],
         )
@@ -192,7 +192,7 @@ def _energy_on_objects(
     """The mean share of the projections' energy on the objects, and of the same moved to random units."""
     units = [unit for each in found for unit in each.units]
     masks = torch.stack([object_of(model, image).mask for each in found for image in each.images])
-    projections = torch.cat([each.patches.pictures for each in found]).cpu()
+    projections = torch.cat([each.patches.projections for each in found]).cpu()
     starts = torch.tensor([window[:2] for each in found for window in each.patches.windows])
     _, rows, columns = deconv.units(layer, model.crop)
     corners = torch.tensor(

@@ -25,7 +25,7 @@ SIDE = 47  # the smallest that both nets take
 
 
 def close(found: Tensor, expected: Tensor, clean: Tensor) -> None:
-    """Equal to 1e-12 of the largest magnitude, of the clean picture's values too: they may all sink to 0."""
+    """Equal to 1e-12 of the largest magnitude, of the clean image's values too: they may all sink to 0."""
     assert found.shape == expected.shape
     assert found.dtype == expected.dtype
     largest = max(expected.abs().max().item(), clean.abs().max().item())
@@ -36,8 +36,8 @@ def close(found: Tensor, expected: Tensor, clean: Tensor) -> None:
 def agree(model: nn.Module, images: Tensor, size: int, stride: int, **more: Any) -> Sweep:
     """The sweep, once the plain one has given the same."""
     before = images.clone()
-    fast = occlusion_sweep(model, images, None, size, stride, plainly=False, **more)
-    slow = occlusion_sweep(model, images, None, size, stride, plainly=True, **more)
+    fast = occlusion_sweep(model, images, None, size, stride, exhaustive=False, **more)
+    slow = occlusion_sweep(model, images, None, size, stride, exhaustive=True, **more)
     assert torch.equal(images, before)
     assert torch.equal(fast.clean_logits, slow.clean_logits)
     assert torch.equal(fast.target, slow.target)
@@ -77,8 +77,8 @@ def convnets(draw: Callable[..., Any]) -> tuple[ConvNet, Tensor]:
     """ZFNet or AlexNet, narrow, edited as in Table 3, for small images of an odd side."""
     table = draw(st.sampled_from([ZFNET, ALEXNET]))
     edit: dict[str, Any] = {f"conv{i}": {"maps": draw(st.sampled_from([4, 6, 8]))} for i in range(1, 6)}
-    normalise = draw(st.booleans())
-    edit |= {name: {**edit[name], "normalise": normalise} for name in ("conv1", "conv2")}
+    normalize = draw(st.booleans())
+    edit |= {name: {**edit[name], "normalize": normalize} for name in ("conv1", "conv2")}
     edit |= {name: {"units": draw(st.integers(8, 16))} for name in ("fc6", "fc7")}
     edit |= dict.fromkeys(draw(REMOVED), None)
     side, seed = 2 * draw(st.integers(23, 43)) + 1, draw(st.integers(0, 99))
@@ -90,7 +90,7 @@ def convnets(draw: Callable[..., Any]) -> tuple[ConvNet, Tensor]:
 @settings(max_examples=30, report_multiple_bugs=False)
 @given(convnets(), st.data())
 def test_convnets(drawn: tuple[ConvNet, Tensor], data: st.DataObject) -> None:
-    """Any table, layer, square and picture."""
+    """Any table, layer, square and image."""
     net, images = drawn
     parts = [name for name, module in net.named_modules() if name and not list(module.children())]
     layer = data.draw(st.sampled_from([None, *net.table, *net.table, *parts]))
@@ -115,7 +115,7 @@ LAYERS = [
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("name", ["zfnet", "alexnet"])
 def test_every_layer(name: str, layer: str | None) -> None:
-    """Two pictures; the last squares are cut; the layer's sums on the clean picture are the module's."""
+    """Two images; the last squares are cut; the layer's sums on the clean image are the module's."""
     net, images = narrow(name), noise(2)
     sweep = agree(net, images, 21, 13, fill=(0.5, -1.0, 0.0), layer=layer)
     assert sweep.tops.tolist() == sweep.lefts.tolist() == [0, 13, 26, 39, 52, 65]
@@ -149,7 +149,7 @@ def gapless(draw: Callable[..., Any], reaches: list[int], largest: int) -> tuple
 
 @st.composite
 def trunks(draw: Callable[..., Any]) -> tuple[nn.Sequential, Tensor]:
-    """Convolutions, batch norms, rectifiers, poolings and normalisations that can be swept, and a picture."""
+    """Convolutions, batch norms, rectifiers, poolings and normalizations that can be swept, and a image."""
     seed, small = draw(st.integers(0, 999)), st.integers(1, 3)
     x = noise(1, 24, seed)[:, :, : draw(st.integers(12, 24)), : draw(st.integers(12, 24))]
     net, image = nn.Sequential(), x
@@ -251,7 +251,7 @@ CHAINS: dict[str, Callable[[], list[nn.Module]]] = {
 @pytest.mark.parametrize("sides", [(14, 17), (15, 12)])
 @pytest.mark.parametrize("chain", CHAINS)
 def test_hand_made_chains(chain: str, sides: tuple[int, int]) -> None:
-    """Read at every layer, by squares of 1 pixel, of 5 and of the whole picture."""
+    """Read at every layer, by squares of 1 pixel, of 5 and of the whole image."""
     body = seeded(lambda: nn.Sequential(*CHAINS[chain]()))
     images = noise(2, 17)[:, :, : sides[0], : sides[1]]
     flat = body(images.clone()).flatten(1).shape[1]
@@ -344,7 +344,7 @@ def test_torchvisions_nets(name: str) -> None:
 
 def test_whole_pictures_are_faster_on_small_nets_and_images() -> None:
     """For 64 pixels and few maps the calls of many windows take longer; for ZFNet's 224 they are a small part."""
-    few = {f"conv{i}": {"maps": 24} for i in range(1, 6)} | {"fc6": {"units": 8}, "fc7": {"units": 8}}
+    few = {f"conv{i}": {"channels": 24} for i in range(1, 6)} | {"fc6": {"units": 8}, "fc7": {"units": 8}}
     for side, edit, stride, faster in ((64, few, 2, False), (64, few, 5, False), (224, {}, 8, True)):
         head = {"fc6": {"units": 8}, "fc7": {"units": 8}}
         net = ConvNet(apply_edit(ZFNET, {**head, **edit}), 5, side, init="he").eval()

@@ -23,12 +23,12 @@ SIDE = 47  # the smallest that ZFNet and AlexNet take
 # By the definition
 
 
-def test_the_logits_are_those_of_the_covered_pictures() -> None:
-    """Every place of two pictures that are not square, one at a time."""
+def test_the_logits_are_those_of_the_covered_images() -> None:
+    """Every place of two images that are not square, one at a time."""
     body = [partial(nn.Conv2d, 3, 4, 3, 2), nn.ReLU, partial(nn.AdaptiveAvgPool2d, 2), nn.Flatten]
     net = seeded(lambda: nn.Sequential(*(build() for build in body), nn.Linear(16, 4)))
     images, fill = noise(2, 17)[:, :, :13], (1.0, -2.0, 0.5)
-    sweep = occlusion_sweep(net, images, [3, 1], 5, 3, fill, layer="1", plainly=False)
+    sweep = occlusion_sweep(net, images, [3, 1], 5, 3, fill, layer="1", exhaustive=False)
     assert (sweep.tops.tolist(), sweep.lefts.tolist()) == ([0, 3, 6, 9], [0, 3, 6, 9, 12])
     assert sweep.logits.shape == (2, 4, 5, 4)
     assert sweep.probability.shape == sweep.best.shape == (2, 4, 5)
@@ -62,11 +62,11 @@ def test_places(height: int, width: int, data: st.DataObject) -> None:
     size = data.draw(st.integers(1, side))
     stride = data.draw(st.integers(max(1, size // 2), side))
     sweep = occlusion_sweep(
-        linear(height, width), noise(1, 20)[:, :, :height, :width], 0, size, stride, plainly=False
+        linear(height, width), noise(1, 20)[:, :, :height, :width], 0, size, stride, exhaustive=False
     )
     for length, starts, centres in (
-        (height, sweep.tops, sweep.centres[0]),
-        (width, sweep.lefts, sweep.centres[1]),
+        (height, sweep.tops, sweep.centers[0]),
+        (width, sweep.lefts, sweep.centers[1]),
     ):
         expected = [0]
         while expected[-1] + size < length and expected[-1] + stride < length:
@@ -94,7 +94,7 @@ def test_a_channel_has_its_own_colour() -> None:
 def test_captums_occlusion(name: str, size: int) -> None:
     """Squares side by side: captum's pixels hold the drop of the class's logit."""
     net, images = narrow(name, 65), noise(2, 65)
-    sweep = occlusion_sweep(net, images, [1, 4], size, size, 0.25, plainly=False)
+    sweep = occlusion_sweep(net, images, [1, 4], size, size, 0.25, exhaustive=False)
     window = (3, size, size)
     with torch.no_grad():
         theirs = Occlusion(net).attribute(images, window, window, baselines=0.25, target=torch.tensor([1, 4]))
@@ -147,9 +147,9 @@ def test_over_pixels_by_hand(
 def test_over_pixels_keeps_what_is_linear(size: int, stride: int, height: int, width: int) -> None:
     """Constant maps stay constant; linear ones are linear between the outer centres, constant beyond."""
     sweep = occlusion_sweep(
-        linear(height, width), noise(2, 25)[:, :, :height, :width], 0, size, stride, plainly=False
+        linear(height, width), noise(2, 25)[:, :, :height, :width], 0, size, stride, exhaustive=False
     )
-    rows, columns = (centres.double() for centres in sweep.centres)
+    rows, columns = (centres.double() for centres in sweep.centers)
     constant = torch.full((2, len(rows), len(columns)), 0.7)
     torch.testing.assert_close(sweep.over_pixels(constant), torch.full((2, height, width), 0.7))
     plane = (2 * rows[:, None] - 3 * columns + 1).expand(2, -1, -1)
@@ -176,9 +176,9 @@ def state_of(net: nn.Module) -> list[Any]:
     return state
 
 
-@pytest.mark.parametrize("plainly", [False, True])
+@pytest.mark.parametrize("exhaustive", [False, True])
 @pytest.mark.parametrize("layer", [None, "layer2.0.conv1", "bn1"])
-def test_the_model_is_untouched(layer: str | None, plainly: bool) -> None:
+def test_the_model_is_untouched(layer: str | None, exhaustive: bool) -> None:
     """A net half in training mode, with a hook of its own and a gradient."""
     net = seeded(torchvision.models.resnet18).train()
     net.layer1.eval()
@@ -186,7 +186,7 @@ def test_the_model_is_untouched(layer: str | None, plainly: bool) -> None:
     net.conv1.weight.requires_grad_(False)
     net.fc.bias.grad = torch.ones(1000, dtype=torch.float64)
     before, images = state_of(net), noise(1, 33).requires_grad_()
-    sweep = occlusion_sweep(net, images, 3, 17, 9, layer=layer, plainly=plainly)
+    sweep = occlusion_sweep(net, images, 3, 17, 9, layer=layer, exhaustive=exhaustive)
     assert state_of(net) == before
     assert images.grad is None
     assert not sweep.logits.requires_grad
@@ -207,33 +207,33 @@ class Fragile(nn.Module):
         return self.fc(self.conv(x).relu().mean((2, 3)))
 
 
-@pytest.mark.parametrize("plainly", [False, True])
+@pytest.mark.parametrize("exhaustive", [False, True])
 @pytest.mark.parametrize("calls", [0, 1, 2, 3])
-def test_the_model_is_untouched_after_an_exception(calls: int, plainly: bool) -> None:
+def test_the_model_is_untouched_after_an_exception(calls: int, exhaustive: bool) -> None:
     net = Fragile(calls).double()
     before = state_of(net)
     with pytest.raises(KeyboardInterrupt):
-        occlusion_sweep(net, noise(2, 15), 0, 5, 4, layer="conv", plainly=plainly)
+        occlusion_sweep(net, noise(2, 15), 0, 5, 4, layer="conv", exhaustive=exhaustive)
     assert state_of(net) == before
 
 
-@pytest.mark.parametrize("plainly", [False, True])
-def test_the_images_are_untouched(plainly: bool) -> None:
+@pytest.mark.parametrize("exhaustive", [False, True])
+def test_the_images_are_untouched(exhaustive: bool) -> None:
     """By a net that begins in place, too."""
     net = seeded(
         lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(400, 3))
     )
     images = noise(2, 12)
     before = images.clone()
-    occlusion_sweep(net, images, 0, 5, 4, plainly=plainly)
+    occlusion_sweep(net, images, 0, 5, 4, exhaustive=exhaustive)
     assert torch.equal(images, before)
 
 
 def test_a_picture_does_not_depend_on_its_companions() -> None:
     net, images = narrow("zfnet", SIDE), noise(3, SIDE)
-    together = occlusion_sweep(net, images, None, 11, 10, layer="conv3", plainly=False)
+    together = occlusion_sweep(net, images, None, 11, 10, layer="conv3", exhaustive=False)
     for i in range(3):
-        alone = occlusion_sweep(net, images[i, None], None, 11, 10, layer="conv3", plainly=False)
+        alone = occlusion_sweep(net, images[i, None], None, 11, 10, layer="conv3", exhaustive=False)
         torch.testing.assert_close(alone.logits[0], together.logits[i])
         assert alone.target[0] == together.target[i]
         assert alone.strongest[0] == together.strongest[i]
@@ -243,28 +243,28 @@ def test_a_picture_does_not_depend_on_its_companions() -> None:
 
 
 def test_targets() -> None:
-    """One for all, one for each, a tensor, or the most probable of each clean picture."""
+    """One for all, one for each, a tensor, or the most probable of each clean image."""
     net, images = narrow("zfnet", SIDE), noise(2, SIDE)
     best = net(images).argmax(1)
     expected: list[tuple[Any, Tensor]] = [(2, torch.tensor([2, 2])), ([4, 0], torch.tensor([4, 0]))]
     expected += [(torch.tensor([1, 3]), torch.tensor([1, 3])), ((0, 4), torch.tensor([0, 4])), (None, best)]
     for target, meant in expected:
-        sweep = occlusion_sweep(net, images, target, 11, 30, plainly=False)
+        sweep = occlusion_sweep(net, images, target, 11, 30, exhaustive=False)
         assert torch.equal(sweep.target, meant)
         for i, label in enumerate(meant.tolist()):
             torch.testing.assert_close(sweep.probability[i], sweep.logits[i].softmax(2)[:, :, label])
 
 
 def test_without_a_layer_no_map_is_strongest() -> None:
-    sweep = occlusion_sweep(narrow("zfnet", SIDE), noise(1, SIDE), 0, SIDE, 8, plainly=False)
-    with pytest.raises(InputError, match="no layer was read"):
+    sweep = occlusion_sweep(narrow("zfnet", SIDE), noise(1, SIDE), 0, SIDE, 8, exhaustive=False)
+    with pytest.raises(InputError, match="no layer was recorded"):
         _ = sweep.strongest
 
 
 NOT_A_NUMBER = noise(1, SIDE).index_fill(3, torch.tensor([7]), math.nan)
 
 
-@pytest.mark.parametrize("plainly", [False, True])
+@pytest.mark.parametrize("exhaustive", [False, True])
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -280,22 +280,22 @@ NOT_A_NUMBER = noise(1, SIDE).index_fill(3, torch.tensor([7]), math.nan)
         ({"target": 1.5}, "by number"),
         ({"target": torch.tensor([[1]])}, "by number"),
         ({"layer": "conv9"}, "conv9"),
-        ({"images": NOT_A_NUMBER}, "no numbers"),
-        ({"images": NOT_A_NUMBER.nan_to_num(math.inf)}, "no numbers"),
+        ({"images": NOT_A_NUMBER}, "not finite"),
+        ({"images": NOT_A_NUMBER.nan_to_num(math.inf)}, "not finite"),
         ({"images": noise(1, SIDE)[0]}, "images"),
         ({"images": noise(1, SIDE)[:0]}, "images"),
         ({"images": noise(1, SIDE).long()}, "images"),
         ({"fill": (0.0, 1.0)}, "fill="),
     ],
 )
-def test_errors(words: dict[str, Any], says: str, plainly: bool) -> None:
+def test_errors(words: dict[str, Any], says: str, exhaustive: bool) -> None:
     """One line each."""
     given = {
         "images": noise(1, SIDE),
         "target": 0,
         "size": 11,
         "stride": 9,
-        "plainly": plainly,
+        "exhaustive": exhaustive,
     } | words
     with pytest.raises(InputError, match=says) as raised:
         occlusion_sweep(narrow("zfnet", SIDE), **given)
@@ -307,12 +307,12 @@ class Pair(nn.Module):
         return x.mean((2, 3)), x
 
 
-@pytest.mark.parametrize("plainly", [False, True])
+@pytest.mark.parametrize("exhaustive", [False, True])
 @pytest.mark.parametrize("net", [nn.Conv2d(3, 4, 3), nn.Sequential(nn.Flatten(0), nn.Identity()), Pair()])
-def test_a_model_without_classes(net: nn.Module, plainly: bool) -> None:
+def test_a_model_without_classes(net: nn.Module, exhaustive: bool) -> None:
     """Maps, one number for all, or two tensors are no (B, classes)."""
     with pytest.raises(InputError, match=r"\(B, classes\)"):
-        occlusion_sweep(net.double(), noise(1, 12), 0, 5, 4, plainly=plainly)
+        occlusion_sweep(net.double(), noise(1, 12), 0, 5, 4, exhaustive=exhaustive)
 
 
 def test_a_layer_that_runs_twice_or_never() -> None:
@@ -330,7 +330,7 @@ def test_a_layer_that_runs_twice_or_never() -> None:
 def test_modes_do_not_matter() -> None:
     """Dropout in training mode does not act in a sweep, nor does `evaluating` outlast it."""
     net, images = narrow("zfnet", SIDE).train(), noise(1, SIDE)
-    first = occlusion_sweep(net, images, 0, 11, 15, plainly=False)
+    first = occlusion_sweep(net, images, 0, 11, 15, exhaustive=False)
     assert net.training
     with eval_mode(net):
-        assert torch.equal(first.logits, occlusion_sweep(net, images, 0, 11, 15, plainly=False).logits)
+        assert torch.equal(first.logits, occlusion_sweep(net, images, 0, 11, 15, exhaustive=False).logits)

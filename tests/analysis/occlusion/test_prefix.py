@@ -39,8 +39,8 @@ STAGE = ["conv", "relu", "pool", "norm"]
 SCALED = ["conv", "scale", "relu"]
 NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[Any], Any], list[str]]] = {
     "zfnet": (narrow, lambda net: net[:5], [*STAGE, *STAGE, *["conv", "relu"] * 3, "pool"]),
-    "zfnet without normalisation": (
-        lambda: narrow(normalise=False),
+    "zfnet without normalization": (
+        lambda: narrow(normalize=False),
         lambda net: net[:5],
         [*STAGE[:3], *STAGE[:3], *["conv", "relu"] * 3, "pool"],
     ),
@@ -63,24 +63,24 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[Any], Any], list[str]]]
 
 @pytest.mark.parametrize("name", NETS)
 def test_steps_and_head(name: str) -> None:
-    """The steps up to the first branch; the head makes of their features what the model makes of pictures."""
+    """The steps up to the first branch; the head makes of their features what the model makes of images."""
     build, bottom, kinds = NETS[name]
     net = seeded(build) if not name.startswith(("zfnet", "our")) else build()
     images = noise(2, 79)
-    trunk = find_prefix(net.eval(), images[:1])
-    assert [step.kind for step in trunk.steps] == kinds
+    prefix = find_prefix(net.eval(), images[:1])
+    assert [step.kind for step in prefix.steps] == kinds
     with torch.no_grad():
         features = bottom(net)(images.clone())
-        torch.testing.assert_close(trunk.head(features.clone()), net(images.clone()))
-        torch.testing.assert_close(Incremental(trunk.steps, images[:1], {}).features, features[:1])
+        torch.testing.assert_close(prefix.head(features.clone()), net(images.clone()))
+        torch.testing.assert_close(Incremental(prefix.steps, images[:1], {}).features, features[:1])
 
 
 def test_where_layers_stand() -> None:
-    """After how many steps; a layer above the trunk, and one that is not asked for, is not in it."""
+    """After how many steps; a layer above the prefix, and one that is not asked for, is not in it."""
     layers = ["conv1.conv", "conv1", "conv1.pool", "conv1.norm", "conv2", "conv5", "conv5.pool", "fc6", "fc8"]
-    trunk = find_prefix(narrow(), noise(1), layers)
+    prefix = find_prefix(narrow(), noise(1), layers)
     places = [1, 2, 3, 4, 6, 14, 15]
-    assert trunk.after == dict(zip(layers[:7], places, strict=True))
+    assert prefix.after == dict(zip(layers[:7], places, strict=True))
     net = seeded(torchvision.models.resnet18)
     assert find_prefix(net, noise(1), ["maxpool", "layer1.0.conv1", "layer1", "fc"]).after == {"maxpool": 4}
 
@@ -103,9 +103,9 @@ def test_a_trunk_may_be_empty() -> None:
         nn.Sequential(nn.GELU(), nn.Flatten()),
     ]
     for net in nets:
-        trunk = find_prefix(net.double(), images)
-        assert trunk.steps == []
-        assert not Incremental.takes(trunk.steps)
+        prefix = find_prefix(net.double(), images)
+        assert prefix.steps == []
+        assert not Incremental.supports(prefix.steps)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_trunk_may_be_empty() -> None:
 def test_what_can_be_swept(modules: list[nn.Module], taken: bool) -> None:
     """A convolution first, and no window that strides over cells."""
     net = seeded(lambda: nn.Sequential(*modules, nn.AdaptiveAvgPool2d(1), nn.Flatten()))
-    assert Incremental.takes(find_prefix(net, noise(1, 12)).steps) == taken
+    assert Incremental.supports(find_prefix(net, noise(1, 12)).steps) == taken
 
 
 def test_modes_are_given_back_and_gradients_are_not_made() -> None:

@@ -1,4 +1,4 @@
-"""Figure 7: what a net loses when a square of the image is covered, computed only where the square touches."""
+"""Figure 7: what a network loses when a square of the image is covered."""
 
 from zfnet.analysis.occlusion.sweep import Sweep, occlusion_sweep
 

@@ -1,17 +1,19 @@
-"""The occluded pictures' features from the clean one's: only what the occluder touches is computed again.
+"""Computes the features of occluded images: only what an occluder changes in the clean image.
 
-An occluder changes the input of a layer by d, which is 0 outside a small window. A block of the trunk, a
-convolution and what follows it up to the next, has on the clean picture the sums P = W*x + b and gives O. Then
+An occluder changes the input of a layer by d, which is 0 outside a small window. A block of the
+prefix (a convolution and what follows it, up to the next convolution) has the sums P = W*x + b and
+the output O on the clean image. The output changes exactly by
 
-    d' = tail(W*d + P[window]) - O[window']             tail: rectify, pool, normalise
+    d' = tail(W*d + P[window]) - O[window']             tail: ReLU, pooling, normalization
 
-exactly, and zero padding around d is right everywhere, because d is 0 there. Where the layers still stride,
-every occluder keeps a window of its own; those whose places agree modulo the stride have windows of one shape and go
-through together. Where the stride is done, the windows overlap so much that occluders near each other share
-a region of the map, cut at its border: a few bands along each axis.
+Zero padding around d is right everywhere, because d is 0 there. In the first blocks, where layers
+have strides, each occluder has a window of its own. Occluders whose positions agree modulo the
+total stride (their phase) have windows of the same shape and are computed together. In later blocks
+the windows overlap so much that neighboring occluders share a region of the map: a few bands along
+each axis.
 
     sweep = Incremental(steps, image, reads={"conv5": 14})
-    features, sums = sweep(tops, lefts, size, fill)     # (ny * nx, C, h, w), {"conv5": (ny * nx, C)}
+    features, sums = sweep(tops, lefts, size, fill)  # (ny * nx, C, h, w), {"conv5": (ny * nx, C)}
 """
 
 from collections.abc import Sequence
@@ -21,18 +23,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zfnet.analysis.occlusion.blocks import Block, Span, apply_op, convolve
+from zfnet.analysis.occlusion.blocks import Block, Span, apply_op
 from zfnet.deconv.rules import Pair
-from zfnet.deconv.swapping import Step
+from zfnet.deconv.steps import Step, convolve
 from zfnet.deconv.windows import beyond_border, gather_windows
 
-BANDS = 8  # along each axis: more make smaller regions, fewer keep the tensors large
-AT_ONCE = 256  # occluders that go through a block together
-CALL = 3 * 10**7  # multiplications that take as long as the calls of a group of occluders in a block
+BANDS = 8  # along each axis: more bands make smaller regions, fewer make larger tensors
+AT_ONCE = 256  # occluders that pass through a block together
+CALL = 3 * 10**7  # multiplications that take as long as the overhead of one group in one block
 
 
 class Change(NamedTuple):
-    """One occluder's change (C, h, w) of a map, and its first row and column."""
+    """The change (C, h, w) of a map by one occluder, and its first row and column."""
 
     d: Tensor
     start: tuple[int, int]
@@ -42,52 +44,53 @@ class Change(NamedTuple):
 
 
 class Incremental:
-    """The trunk on one picture, and on that picture occluded at many places."""
+    """The prefix of a network on one image, and on this image with many occluders.
+
+    Args:
+        steps: of the prefix, see `supports`.
+        image: (1, C, H, W), the clean image.
+        reads: layer → the number of steps after which it stands.
+    """
 
     def __init__(self, steps: list[Step], image: Tensor, reads: dict[str, int]) -> None:
         self.image, self.reads = image, reads
         self.blocks: list[Block] = []
         x = image
-        for i, step in enumerate(_pooled_first(steps, reads)):
+        for i, step in enumerate(_pool_first(steps, reads)):
             if step.kind == "conv":
-                assert step.window is not None
-                x = convolve(step, x, step.window.padding, step.bias)
+                x = convolve(step, x, step.filters[0].padding, step.bias)
                 self.blocks.append(Block(i, [step], x))
             else:
                 x = apply_op(step, x, padded=True)
                 self.blocks[-1].steps.append(step)
                 self.blocks[-1].stages.append(x)
         self.features = x
-        self.coarse = self._coarse()
+        self.coarse = self._first_coarse()
         self.clean = {layer: self._stage(after - 1).sum((2, 3))[0] for layer, after in reads.items()}
 
     @staticmethod
-    def takes(steps: list[Step]) -> bool:
-        """Whether the trunk begins with a convolution, no window strides over cells, and no two poolings follow."""
+    def supports(steps: list[Step]) -> bool:
+        """Whether it starts with a convolution, skips no cells, and no pooling follows a pooling."""
         windows = [step.window for step in steps if step.window is not None]
         gapless = all(w.reach(axis) >= w.stride[axis] for w in windows for axis in (0, 1))
         kinds = [step.kind for step in steps if step.window is not None]
         return bool(steps) and steps[0].kind == "conv" and gapless and ("pool", "pool") not in pairwise(kinds)
 
     def is_faster(self, tops: Sequence[int], lefts: Sequence[int]) -> bool:
-        """Whether the calls of many small windows take less time than whole pictures."""
+        """Estimates whether many small windows take less time than whole images."""
         places = torch.tensor([(top, left) for top in tops for left in lefts])
         regions = min(BANDS**2, len(places))
-        calls = len(self._alike(places)) * self.coarse + regions * (len(self.blocks) - self.coarse)
-        whole = 0
-        for block in self.blocks:
-            weight = block.steps[0].weight
-            assert weight is not None
-            whole += weight.numel() * block.sums.shape[2] * block.sums.shape[3]
+        calls = len(self._group_by_phase(places)) * self.coarse + regions * (len(self.blocks) - self.coarse)
+        whole = sum(block.cost(block.sums.shape[2] * block.sums.shape[3]) for block in self.blocks)
         return calls * CALL < len(places) * whole
 
     def _stage(self, index: int) -> Tensor:
-        """The clean picture after a step of the trunk."""
+        """Returns the output of a step on the clean image."""
         block = next(block for block in reversed(self.blocks) if block.first <= index)
         return block.sums if block.first == index else block.stages[index - block.first - 1]
 
-    def _coarse(self) -> int:
-        """The first block from which on nothing strides but, at the end, a pooling."""
+    def _first_coarse(self) -> int:
+        """Returns the first block after which nothing has a stride except a final pooling."""
         coarse = len(self.blocks)
         while coarse and self.blocks[coarse - 1].window.stride == (1, 1):
             if self.blocks[coarse - 1].pooling and coarse < len(self.blocks):
@@ -98,17 +101,25 @@ class Incremental:
     def __call__(
         self, tops: Sequence[int], lefts: Sequence[int], size: int, fill: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Features (ny * nx, C, h, w) and the read layers' sums over each map (ny * nx, C), row by row.
+        """Computes the features of all occluded images.
 
-        An occluder at (top, left) sets size x size pixels, as far as the picture has them, to `fill` (3,).
+        Args:
+            tops: ny first rows of the occluders.
+            lefts: nx first columns.
+            size: of the occluders, in pixels. They are cut off at the border.
+            fill: (C,), their color.
+
+        Returns:
+            Features (ny * nx, C, h, w), row by row, and for each layer of `reads` the sums of its
+            feature maps (ny * nx, C).
         """
         places = torch.tensor([(top, left) for top in tops for left in lefts])
         sums = {layer: clean.expand(len(places), -1).clone() for layer, clean in self.clean.items()}
         changes = [Change(self.image[0], (0, 0))] * len(places)
-        for members in self._alike(places):
-            d, starts = self._occluded(places[members], size, fill), places[members]
+        for members in self._group_by_phase(places):
+            d, starts = self._pixel_change(places[members], size, fill), places[members]
             for block in self.blocks[: self.coarse]:
-                d, starts = self._through(block, d, starts, members, sums, cut_to_map=False)
+                d, starts = self._propagate(block, d, starts, members, sums, cut_to_map=False)
             for member, one, (y, x) in zip(members.tolist(), d, starts.tolist(), strict=True):
                 changes[member] = Change(one, (y, x))
         features = (
@@ -116,19 +127,19 @@ class Incremental:
             .contiguous(memory_format=torch.channels_last)
             .clone()
         )
-        for members in self._near(changes, len(lefts)):
+        for members in self._group_by_region(changes, len(lefts)):
             d, starts = self._region([changes[member] for member in members.tolist()])
             for block in self.blocks[self.coarse :]:
                 if d.numel():
-                    d, starts = self._through(block, d, starts, members, sums, cut_to_map=True)
+                    d, starts = self._propagate(block, d, starts, members, sums, cut_to_map=True)
             if not d.numel():
-                continue  # these occluders touch nothing that is read
+                continue  # these occluders change nothing that a later layer reads
             (y, x), (height, width) = starts[0].tolist(), d.shape[2:]
             features[members, :, y : y + height, x : x + width] += d
         return features, sums
 
-    def _alike(self, places: Tensor) -> list[Tensor]:
-        """Members whose places agree modulo the stride of the fine blocks."""
+    def _group_by_phase(self, places: Tensor) -> list[Tensor]:
+        """Groups occluders whose positions agree modulo the stride of the fine blocks."""
         stride = [1, 1]
         for block in self.blocks[: self.coarse]:
             for window in (block.window, *([block.pooling] if block.pooling else [])):
@@ -138,14 +149,14 @@ class Incremental:
             groups.setdefault((y % stride[0], x % stride[1]), []).append(member)
         return [part for group in groups.values() for part in torch.tensor(group).split(AT_ONCE)]
 
-    def _occluded(self, places: Tensor, size: int, fill: Tensor) -> Tensor:
-        """The change of the pixels, (N, 3, size, size)."""
+    def _pixel_change(self, places: Tensor, size: int, fill: Tensor) -> Tensor:
+        """Returns the change of the pixels, (N, C, size, size)."""
         shape = (size, size)
         d = fill.view(1, -1, 1, 1) - self._at(self.image, places, shape)
         outside = beyond_border(places, shape, (self.image.shape[2], self.image.shape[3]), d.device)
         return d if outside is None else d.masked_fill_(outside, 0)
 
-    def _through(
+    def _propagate(
         self,
         block: Block,
         d: Tensor,
@@ -154,9 +165,18 @@ class Incremental:
         sums: dict[str, Tensor],
         cut_to_map: bool,
     ) -> tuple[Tensor, Tensor]:
-        """The change (N, C', h', w') of a block's output from that of its input, and where it stands.
+        """Computes the change of a block's output from that of its input.
 
-        `starts` is (N, 2), differing by multiples of the block's stride, or (1, 2) for all.
+        Args:
+            block: the block.
+            d: (N, C, h, w), the changes of its input.
+            starts: their first cells, (N, 2) with equal phases, or (1, 2) for all.
+            members: int64 (N,), the occluders.
+            sums: to which the changes of the read layers are added.
+            cut_to_map: whether windows end at the border.
+
+        Returns:
+            The changes (N, C', h', w') of the output and their first cells.
         """
         changed = [Span(int(starts[0, axis]), d.shape[2 + axis]) for axis in (0, 1)]
         spans = [block.spans(span, axis, cut_to_map)[:2] for axis, span in enumerate(changed)]
@@ -164,7 +184,7 @@ class Incremental:
         if not touched_y.length or not touched_x.length:
             return d[:, :, :0, :0], starts
         w = block.window
-        moved = self._convolved(block.steps[0], d, starts[0].tolist(), (touched_y, touched_x))
+        moved = self._convolve_change(block.steps[0], d, starts[0].tolist(), (touched_y, touched_x))
         shift = (starts - starts[0]) // torch.tensor(w.stride)
         starts = torch.tensor([read_y.start, read_x.start]) + shift
         x = self._at(block.sums, starts, (read_y.length, read_x.length))
@@ -184,17 +204,17 @@ class Incremental:
                 starts = (starts + torch.tensor(window.padding)) // torch.tensor(window.stride)
             x = apply_op(step, x, padded=False)
             self._read(block, number + 1, x, starts, members, sums)
-        return self._change(block.out, x, starts), starts
+        return self._difference(block.out, x, starts), starts
 
     @staticmethod
-    def _convolved(step: Step, d: Tensor, start: list[int], touched: tuple[Span, Span]) -> Tensor:
-        """W*d at the touched cells; the convolution's own padding is the border, where d is 0."""
+    def _convolve_change(step: Step, d: Tensor, start: list[int], touched: tuple[Span, Span]) -> Tensor:
+        """Computes W*d at the touched cells. Padding with zeros stands for cells where d is 0."""
         w = step.window
         assert w is not None
         paddings, kept = [], []
         for axis, span in enumerate(touched):
             s, length = w.stride[axis], d.shape[2 + axis]
-            first = span.start * s - w.padding[axis] - start[axis]  # what the first cell sees first, within d
+            first = span.start * s - w.padding[axis] - start[axis]  # first cell seen, in d
             behind = first + (span.length - 1) * s + w.reach(axis) - length
             padding = max(-first, behind, 0)
             padding += -(padding + first) % s
@@ -204,10 +224,11 @@ class Incremental:
 
     @staticmethod
     def _at(whole: Tensor, starts: Tensor, shape: Pair) -> Tensor:
-        """Windows of a clean map (1, C, H, W); beyond its border anything, that is masked later."""
+        """Cuts windows out of a clean map (1, C, H, W). Cells beyond its border are masked later."""
         return gather_windows(whole, torch.zeros(len(starts), dtype=torch.long), starts, shape)
 
-    def _change(self, clean: Tensor, x: Tensor, starts: Tensor) -> Tensor:
+    def _difference(self, clean: Tensor, x: Tensor, starts: Tensor) -> Tensor:
+        """Subtracts a clean map (1, C, H, W) from windows x (N, C, h, w); 0 beyond the border."""
         shape = (x.shape[2], x.shape[3])
         missing = beyond_border(starts, shape, (clean.shape[2], clean.shape[3]), x.device)
         d = x - self._at(clean, starts, shape)
@@ -216,14 +237,14 @@ class Incremental:
     def _read(
         self, block: Block, number: int, x: Tensor, starts: Tensor, members: Tensor, sums: dict[str, Tensor]
     ) -> None:
-        """Adds a layer's change to its sums, if it stands after this step."""
+        """Adds the change after a step to the sums of the layers that stand there."""
         for layer, after in self.reads.items():
             if after - 1 == block.first + number:
                 clean = block.sums if number == 0 else block.stages[number - 1]
-                sums[layer][members] += self._change(clean, x, starts).sum((2, 3))
+                sums[layer][members] += self._difference(clean, x, starts).sum((2, 3))
 
     def _region(self, changes: list[Change]) -> tuple[Tensor, Tensor]:
-        """Changes of the coarse blocks' input within one region of its map, that holds them all."""
+        """Places changes of the coarse blocks' input in one region that contains them all."""
         (top, height), (left, width) = (
             self._hull([change.span(axis) for change in changes], axis) for axis in (0, 1)
         )
@@ -240,15 +261,15 @@ class Incremental:
 
     @property
     def _before(self) -> Tensor:
-        """What comes into the coarse blocks."""
+        """The input of the coarse blocks on the clean image."""
         return self.image if self.coarse == 0 else self.blocks[self.coarse - 1].out
 
     def _hull(self, spans: list[Span], axis: int) -> Span:
         start, end = min(span.start for span in spans), max(span.end for span in spans)
         return Span(start, end - start).within(self._before.shape[2 + axis])
 
-    def _near(self, changes: list[Change], columns: int) -> list[Tensor]:
-        """Members that share a region: bands of rows crossed with bands of columns."""
+    def _group_by_region(self, changes: list[Change], columns: int) -> list[Tensor]:
+        """Groups occluders that share a region: bands of rows crossed with bands of columns."""
         vertical = self._bands([changes[i].span(0) for i in range(0, len(changes), columns)], 0)
         horizontal = self._bands([changes[i].span(1) for i in range(columns)], 1)
         numbers = torch.arange(len(changes)).view(-1, columns)
@@ -260,15 +281,13 @@ class Incremental:
         ]
 
     def _bands(self, spans: list[Span], axis: int) -> list[slice]:
-        """At most BANDS runs of occluders along an axis, that cost the fewest multiplications."""
+        """Divides the occluders along an axis into at most BANDS runs, with least multiplications."""
 
         def cost(first: int, last: int) -> float:
-            change, total = self._hull(spans[first:last], axis), 0.0
+            change, total = self._hull(spans[first:last], axis), 0
             for block in self.blocks[self.coarse :]:
                 touched, _, change = block.spans(change, axis, cut_to_map=True)
-                weight = block.steps[0].weight
-                assert weight is not None
-                total += weight.numel() * touched.length**2
+                total += block.cost(touched.length**2)
             return (last - first) * total
 
         count = len(spans)
@@ -283,13 +302,14 @@ class Incremental:
                 )
                 for end in range(count + 1)
             ]
-        ends = best[count][1]
-        return [slice(a, b) for a, b in pairwise(ends)]
+        return [slice(start, end) for start, end in pairwise(best[count][1])]
 
 
-def _pooled_first(steps: list[Step], reads: dict[str, int]) -> list[Step]:
-    """A rectifier before a pooling goes behind it, where there are fewer cells: the two commute exactly. Not where
-    a layer is read between them."""
+def _pool_first(steps: list[Step], reads: dict[str, int]) -> list[Step]:
+    """Moves each ReLU after the pooling that follows it, where there are fewer cells.
+
+    The two commute exactly. A ReLU stays where a layer between them is read.
+    """
     steps = list(steps)
     for i in range(len(steps) - 1):
         if [step.kind for step in steps[i : i + 2]] == ["relu", "pool"] and i + 1 not in reads.values():

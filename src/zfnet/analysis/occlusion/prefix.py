@@ -1,9 +1,17 @@
-"""Where a net is a chain: its steps from the pixels up to the first branch or mixture of positions, and the rest.
+"""Finds the prefix of a network that is a chain of layers, and runs the rest on given features.
 
-    trunk = find_prefix(model, image)                  # trunk.steps: convolutions, rectifiers, poolings, ...
-    logits = trunk.head(features)                   # the rest of the model, on what comes out of the trunk
+The chain ends at the first branch or operation that mixes all positions. The rest is the model
+itself, whose first calls are skipped; the last of them returns the features.
 
-The rest is the model itself: its first calls are skipped, and the last of them gives the features.
+    >>> import torch
+    >>> from zfnet.analysis.occlusion.prefix import find_prefix
+    >>> from zfnet.models import ZFNET, ConvNet
+    >>> net = ConvNet(ZFNET, num_classes=10, image_size=64).eval()
+    >>> prefix = find_prefix(net, torch.zeros(1, 3, 64, 64), ["conv5"])
+    >>> [step.kind for step in prefix.steps[:4]], prefix.after
+    (['conv', 'relu', 'pool', 'norm'], {'conv5': 14})
+    >>> prefix.head(torch.zeros(2, 256, 1, 1)).shape
+    torch.Size([2, 10])
 """
 
 from collections.abc import Sequence
@@ -16,16 +24,17 @@ from torch.autograd.graph import get_gradient_edge
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from zfnet.deconv.graph import CHAIN, find_trouble, kind, on_path
+from zfnet.deconv.graph import CHAIN, find_trouble, kind, nodes_on_path
+from zfnet.deconv.mode import CHAIN_CALLS, DeconvMode
 from zfnet.deconv.rules import Rules
-from zfnet.deconv.swapping import DeconvMode, Step, is_step
+from zfnet.deconv.steps import Step
 from zfnet.deconv.tracing import traced_forward
 from zfnet.models.introspection import find_modules
 from zfnet.models.outputs import check_classes
 
 
-class _Injected(TorchFunctionMode):
-    """The steps that follow each other from `blank`, `count` of them, are skipped; the last gives `features`."""
+class _Injection(TorchFunctionMode):
+    """Skips the first `count` steps after `blank`; the last of them returns `features`."""
 
     def __init__(self, count: int, blank: Tensor, features: Tensor) -> None:
         super().__init__()
@@ -33,7 +42,7 @@ class _Injected(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self.left and is_step(func) and (args[0] if args else kwargs.get("input")) is self.current:
+        if self.left and func in CHAIN_CALLS and (args[0] if args else kwargs.get("input")) is self.current:
             self.left -= 1
             self.current = self.current.view_as(self.current) if self.left else self.features
             return self.current
@@ -41,8 +50,10 @@ class _Injected(TorchFunctionMode):
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The linear layer without gradient, in oneDNN's product where torch has it: twice as fast as the default on CPUs
-    that are not Intel's, and equal within rounding."""
+    """Computes a linear layer without gradient by oneDNN's matrix product, if torch has it.
+
+    It is twice as fast as torch's default on CPUs not made by Intel, and equal up to rounding.
+    """
     plain = input.device.type != "cpu" or not input.dtype == weight.dtype == torch.float32
     if plain or torch.is_grad_enabled() or not torch.backends.mkldnn.is_available():
         return F.linear(input, weight, bias)
@@ -51,21 +62,29 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 @dataclass(frozen=True)
 class Prefix:
-    """The steps of the chain, and after how many of them each layer asked for stands, if it is one of them."""
+    """The prefix of a model.
+
+    Attributes:
+        model: the whole model.
+        steps: of the chain, from the pixels up.
+        after: layer → the number of steps after which it stands, for layers in the chain.
+    """
 
     model: nn.Module
     steps: list[Step]
     after: dict[str, int]
 
     def head(self, features: Tensor) -> Tensor:
-        """What the model makes of features (N, C, h, w) of its trunk; run it in eval mode."""
+        """Runs the rest of the model, in eval mode, on features (N, C, h, w) of the prefix."""
         blank = features.new_zeros(1).expand(len(features), 3, 1, 1)
-        with _Injected(len(self.steps), blank, features):
+        with _Injection(len(self.steps), blank, features):
             return self.model(blank)
 
     def holds(self, features: Tensor, logits: Tensor) -> bool:
-        """Whether the head gives on features what the model gives on their images: it may work on its input in ways
-        that no step says."""
+        """Whether the head reproduces the model's logits from features.
+
+        It does not if the model uses its input in other ways than through the chain.
+        """
         try:
             found = self.head(features.clone())
         except (RuntimeError, ValueError, TypeError, AssertionError):
@@ -74,7 +93,16 @@ class Prefix:
 
 
 def find_prefix(model: nn.Module, image: Tensor, layers: Sequence[str] = ()) -> Prefix:
-    """The chain at the bottom of `model`, for images like `image` (1, 3, H, W); it may be empty."""
+    """Finds the chain at the start of a model.
+
+    Args:
+        model: a classifier.
+        image: (1, C, H, W).
+        layers: names of layers to locate in the chain.
+
+    Returns:
+        The prefix, which may be empty.
+    """
     ends: dict[str, Any] = {}
 
     def read(layer: str, output: Tensor) -> None:
@@ -85,7 +113,7 @@ def find_prefix(model: nn.Module, image: Tensor, layers: Sequence[str] = ()) -> 
         out = model(inputs)
     check_classes(type(model).__name__, out, len(image))
     assert mode.dependence is not None
-    nodes = on_path(out.grad_fn, pixels, mode.dependence.depends)
+    nodes = nodes_on_path(out.grad_fn, pixels, mode.dependence.depends)
     readers: dict[Any, int] = {}
     for _, below in nodes:
         for node in below:

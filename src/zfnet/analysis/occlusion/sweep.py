@@ -1,16 +1,23 @@
-"""Figure 7: what changes when a part of the picture is covered.
+"""Figure 7: what changes when a gray square covers a part of the image.
 
-A grey square slides over the picture. Where it covers what matters, the probability of the true class falls, the most
-probable class changes, and so does the activity of a map whose pictures show that part. The value of a map stands at
-the square's centre.
+The square slides over the image. Where it covers what matters, the probability of the true class
+falls, the most probable class changes, and so does the activity of a channel that responds to that
+part. The value of a map belongs to the center of the square. The paper states neither size nor
+stride of the square.
 
-    sweep = occlusion_sweep(model, images, target=labels, size=50, stride=8, layer="conv5")
-    sweep.probability, sweep.best           # (B, ny, nx) of the target, and the most probable class
-    sweep.activity                          # (B, ny, nx, maps): each map of the layer, summed over its positions
-    sweep.over_pixels(sweep.probability)    # (B, H, W), for an overlay
+    >>> import torch
+    >>> from zfnet.analysis import occlusion_sweep
+    >>> from zfnet.models import ZFNET, ConvNet
+    >>> net, images = ConvNet(ZFNET, num_classes=10, image_size=64), torch.randn(1, 3, 64, 64)
+    >>> sweep = occlusion_sweep(net, images, target=3, size=16, stride=16, layer="conv5")
+    >>> sweep.probability.shape, sweep.best.shape, sweep.activity.shape
+    (torch.Size([1, 4, 4]), torch.Size([1, 4, 4]), torch.Size([1, 4, 4, 256]))
+    >>> sweep.over_pixels(sweep.probability).shape  # for an overlay
+    torch.Size([1, 64, 64])
 
-One pass gives all of it. The trunk of the net is swept incrementally (incremental.py), its head on all positions
-at once; `plainly=True` runs every occluded picture through the whole net.
+One pass computes everything. The prefix of the network is computed incrementally (incremental.py)
+and its head for all positions at once; `exhaustive=True` runs every occluded image through the
+whole network.
 """
 
 from collections.abc import Sequence
@@ -25,22 +32,37 @@ from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules
 from zfnet.models.outputs import ClassOutputs, class_outputs
 from zfnet.progress import progress_bar
+from zfnet.versions import renamed
 
-AT_ONCE = 64  # pictures that go through a whole net together, or features through a head
-HEADS = 1024
+AT_ONCE = 64  # images that run through a whole network together
+HEADS = 1024  # features that run through a head together
 
 
+@renamed(centres="centers")
 @dataclass(frozen=True)
 class Sweep:
-    """B pictures, covered at ny x nx places."""
+    """B images with a square at ny x nx positions.
 
-    logits: Tensor  # (B, ny, nx, classes); of a net that gives probabilities their logarithm
-    clean_logits: Tensor  # (B, classes)
-    target: Tensor  # (B,)
-    activity: Tensor | None  # (B, ny, nx, maps), the layer's maps summed over positions
-    clean_activity: Tensor | None  # (B, maps)
-    tops: Tensor  # (ny,) first row of the square
-    lefts: Tensor  # (nx,)
+    Attributes:
+        logits: (B, ny, nx, classes); for a model that returns probabilities, their logarithms.
+        clean_logits: (B, classes), without a square.
+        target: int64 (B,), the class of each image.
+        activity: (B, ny, nx, channels), the layer's feature maps summed over positions; None
+            without a layer.
+        clean_activity: (B, channels), without a square.
+        tops: int64 (ny,), the first row of the square.
+        lefts: int64 (nx,), the first column of the square.
+        size: of the square, in pixels.
+        image_size: (H, W) of the images.
+    """
+
+    logits: Tensor
+    clean_logits: Tensor
+    target: Tensor
+    activity: Tensor | None
+    clean_activity: Tensor | None
+    tops: Tensor
+    lefts: Tensor
     size: int
     image_size: tuple[int, int]
 
@@ -57,24 +79,24 @@ class Sweep:
 
     @property
     def strongest(self) -> Tensor:
-        """The layer's map with the largest summed activity on each clean picture, (B,)."""
+        """The channel of the layer with the largest summed activity on each clean image, (B,)."""
         if self.clean_activity is None:
-            raise InputError("no layer was read: occlusion_sweep(..., layer=NAME)")
+            raise InputError("no layer was recorded: use occlusion_sweep(..., layer=NAME)")
         return self.clean_activity.argmax(1)
 
     @property
-    def centres(self) -> tuple[Tensor, Tensor]:
-        """Rows and columns of the squares' centres, in pixels."""
+    def centers(self) -> tuple[Tensor, Tensor]:
+        """Rows (ny,) and columns (nx,) of the squares' centers, in pixels."""
         half = (self.size - 1) / 2
         return self.tops + half, self.lefts + half
 
     def over_pixels(self, maps: Tensor) -> Tensor:
-        """Maps (B, ny, nx) over places → (B, H, W) over pixels: linear between centres, constant beyond them."""
-        for axis, centres in ((1, self.centres[0]), (2, self.centres[1])):
-            pixels = torch.arange(self.image_size[axis - 1], dtype=centres.dtype)
-            place = torch.searchsorted(centres, pixels).clamp(1, max(len(centres) - 1, 1))
-            last = min(1, len(centres) - 1)
-            low, high = centres[place - 1], centres[place.clamp(max=len(centres) - 1)]
+        """Interpolates (B, ny, nx) to (B, H, W): linearly between the centers, constant beyond."""
+        for axis, centers in ((1, self.centers[0]), (2, self.centers[1])):
+            pixels = torch.arange(self.image_size[axis - 1], dtype=centers.dtype)
+            place = torch.searchsorted(centers, pixels).clamp(1, max(len(centers) - 1, 1))
+            last = min(1, len(centers) - 1)
+            low, high = centers[place - 1], centers[place.clamp(max=len(centers) - 1)]
             weight = ((pixels - low) / (high - low).clamp(min=1)).clamp(0, 1) * last
             shape = [1, -1, 1] if axis == 1 else [1, 1, -1]
             weight = weight.to(maps.dtype).to(maps.device).view(shape)
@@ -84,6 +106,7 @@ class Sweep:
         return maps
 
 
+@renamed(plainly="exhaustive")
 def occlusion_sweep(
     model: nn.Module,
     images: Tensor,
@@ -92,38 +115,51 @@ def occlusion_sweep(
     stride: int = 8,
     fill: float | Sequence[float] = 0.0,
     layer: str | None = None,
-    plainly: bool | None = None,
+    exhaustive: bool | None = None,
     progress: bool = False,
 ) -> Sweep:
-    """Covers images (B, 3, H, W) by squares of `size` at every `stride` pixels, the last ones cut at the border.
+    """Slides a square over images and records what the model makes of the rest.
 
-    `fill` is in the units of the input: 0 is the mean, grey. `target` is the class of all images, of each, or None
-    for the class that is most probable on the clean image. `plainly` is whether every covered image runs
-    through the whole net. False computes only what the square touches, where the model allows it. None is for
-    whichever is faster: on small nets and images whole images are. InputError for what cannot be swept.
+    Args:
+        model: a classifier.
+        images: (B, C, H, W).
+        target: class of all images, or of each; None for the most probable class of each clean
+            image.
+        size: of the square, in pixels.
+        stride: distance between positions, in pixels. The last squares are cut off at the border.
+        fill: value of the square, one or one for each channel. 0 is mean gray in prepared inputs.
+        layer: a layer whose activity is recorded too.
+        exhaustive: True runs every occluded image through the whole network; False computes only
+            what the square changes, if the model allows it; None chooses the faster way.
+        progress: whether to show a progress bar.
+
+    Raises:
+        InputError: an argument is out of range, or the model is not a classifier or not finite.
     """
     _check(images, size, stride)
     modules = find_modules(model, [layer] if layer else [])
-    colour = torch.as_tensor(fill, dtype=images.dtype, device=images.device)
-    if colour.numel() not in (1, images.shape[1]):
+    color = torch.as_tensor(fill, dtype=images.dtype, device=images.device)
+    if color.numel() not in (1, images.shape[1]):
         raise InputError(f"fill={fill}: give one value, or one for each of {images.shape[1]} channels")
-    colour = colour.expand(images.shape[1])
+    color = color.expand(images.shape[1])
     tops, lefts = (torch.arange(0, min(side - size + stride, side), stride) for side in images.shape[2:])
     with eval_mode(model), torch.no_grad():
         check_called_once(model, modules, images[:1].clone(), maps=True)
         outputs = class_outputs(model, images)
-        trunk = None if plainly else find_prefix(model, images[:1], list(modules))
-        if trunk is not None and not _sweepable(trunk, images[:1], tops.tolist(), lefts.tolist(), plainly):
-            trunk = None
+        prefix = None if exhaustive else find_prefix(model, images[:1], list(modules))
+        if prefix is not None and not _sweepable(
+            prefix, images[:1], tops.tolist(), lefts.tolist(), exhaustive
+        ):
+            prefix = None
         rows = []
         with progress_bar(progress) as bar:
             task = bar.add_task("", total=len(images))
             for image in images.split(1):
-                one = _Reader(model, outputs, modules, trunk)
-                clean = one.plain(image)
-                clean_activity = one.taken()
-                logits = one.swept(image, tops.tolist(), lefts.tolist(), size, colour)
-                rows.append((clean, clean_activity, logits, one.taken()))
+                one = _Reader(model, outputs, modules, prefix)
+                clean = one.logits(image)
+                clean_activity = one.take_sums()
+                logits = one.sweep(image, tops.tolist(), lefts.tolist(), size, color)
+                rows.append((clean, clean_activity, logits, one.take_sums()))
                 bar.update(task, advance=1)
     columns = [list(column) for column in zip(*rows, strict=True)]
     clean_logits, grid = torch.cat(columns[0]), (len(tops), len(lefts))
@@ -140,54 +176,60 @@ def occlusion_sweep(
     )
 
 
-def _sweepable(trunk: Prefix, image: Tensor, tops: list[int], lefts: list[int], plainly: bool | None) -> bool:
-    """Whether the trunk can be swept incrementally, faster so where `plainly` is None, and the rest of the model be
-    run on what comes out of it."""
-    if not Incremental.takes(trunk.steps):
+def _sweepable(
+    prefix: Prefix, image: Tensor, tops: list[int], lefts: list[int], exhaustive: bool | None
+) -> bool:
+    """Whether the prefix can be computed incrementally, and the head on its features.
+
+    If `exhaustive` is None, it must be faster too.
+    """
+    if not Incremental.supports(prefix.steps):
         return False
-    one = Incremental(trunk.steps, image, {})
-    if plainly is None and not one.is_faster(tops, lefts):
+    one = Incremental(prefix.steps, image, {})
+    if exhaustive is None and not one.is_faster(tops, lefts):
         return False
-    return trunk.holds(one.features, trunk.model(image.clone()))
+    return prefix.holds(one.features, prefix.model(image.clone()))
 
 
 class _Reader:
-    """Logits of many pictures, while the activity of a layer is summed up."""
+    """Computes logits of many images, while it sums the activity of a layer."""
 
     def __init__(
-        self, model: nn.Module, outputs: ClassOutputs, modules: dict[str, nn.Module], trunk: Prefix | None
+        self, model: nn.Module, outputs: ClassOutputs, modules: dict[str, nn.Module], prefix: Prefix | None
     ) -> None:
-        self.model, self.outputs, self.modules, self.trunk = model, outputs, modules, trunk
+        self.model, self.outputs, self.modules, self.prefix = model, outputs, modules, prefix
         self._sums: list[Tensor] = []
 
-    def taken(self) -> Tensor:
+    def take_sums(self) -> Tensor:
+        """Returns the sums of the layer's feature maps since the last call, (N, channels)."""
         sums, self._sums = torch.cat(self._sums) if self._sums else torch.empty(0), []
         if not sums.isfinite().all():
             raise InputError(f"layer {', '.join(self.modules)} is not finite: nothing can be measured on it")
         return sums
 
-    def plain(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor) -> Tensor:
+        """Returns the logits (N, classes) of images (N, C, H, W)."""
         with capture_outputs(self.modules, self._read):
             outputs = self.model(images.clone())  # it may work in place
         return self.outputs.logits(outputs, len(images))
 
-    def swept(self, image: Tensor, tops: list[int], lefts: list[int], size: int, fill: Tensor) -> Tensor:
-        """Logits (ny * nx, classes) of the covered picture."""
-        if self.trunk is None:
-            covered = _covered(image, tops, lefts, size, fill)
-            return torch.cat([self.plain(torch.cat(part)) for part in _parts(covered)])
-        features, sums = Incremental(self.trunk.steps, image, self.trunk.after)(tops, lefts, size, fill)
+    def sweep(self, image: Tensor, tops: list[int], lefts: list[int], size: int, fill: Tensor) -> Tensor:
+        """Returns the logits (ny * nx, classes) of the occluded image."""
+        if self.prefix is None:
+            covered = _occlude(image, tops, lefts, size, fill)
+            return torch.cat([self.logits(torch.cat(part)) for part in _parts(covered)])
+        features, sums = Incremental(self.prefix.steps, image, self.prefix.after)(tops, lefts, size, fill)
         self._sums += sums.values()
         above = {layer: module for layer, module in self.modules.items() if layer not in sums}
         with capture_outputs(above, self._read):
-            parts = [self.outputs.logits(self.trunk.head(part), len(part)) for part in features.split(HEADS)]
+            parts = [self.outputs.logits(self.prefix.head(part), len(part)) for part in features.split(HEADS)]
         return torch.cat(parts)
 
     def _read(self, _: str, maps: Tensor) -> None:
         self._sums.append(maps.flatten(2).sum(2) if maps.dim() > 2 else maps.clone())
 
 
-def _covered(image: Tensor, tops: list[int], lefts: list[int], size: int, fill: Tensor) -> list[Tensor]:
+def _occlude(image: Tensor, tops: list[int], lefts: list[int], size: int, fill: Tensor) -> list[Tensor]:
     covered = []
     for top in tops:
         for left in lefts:
@@ -204,10 +246,10 @@ def _parts(covered: list[Tensor]) -> list[list[Tensor]]:
 def _check(images: Tensor, size: int, stride: int) -> None:
     if images.dim() != 4 or not images.is_floating_point() or not len(images):
         raise InputError(
-            f"images are {images.dtype} of shape {tuple(images.shape)}: floating-point (B, 3, H, W) are needed"
+            f"images are {images.dtype} of shape {tuple(images.shape)}: floating-point (B, C, H, W) are needed"
         )
     if not images.isfinite().all():
-        raise InputError("the images hold values that are no numbers")
+        raise InputError("the images contain values that are not finite")
     if not 1 <= size <= min(images.shape[2:]):
         raise InputError(
             f"size={size}: the occluder must be between 1 and {min(images.shape[2:])} pixels, the image's side"
@@ -226,5 +268,5 @@ def _targets(target: int | Sequence[int] | Tensor | None, logits: Tensor) -> Ten
         )
     targets = targets.long().expand(len(logits))
     if not ((targets >= 0) & (targets < logits.shape[1])).all():
-        raise InputError(f"target={targets.tolist()}: the net has classes 0 to {logits.shape[1] - 1}")
+        raise InputError(f"target={targets.tolist()}: the network has classes 0 to {logits.shape[1] - 1}")
     return targets
