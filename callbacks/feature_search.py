@@ -99,7 +99,7 @@ def search(
             trouble = str(error)
     trouble = _anyones(trouble)  # a process that gave up alone would leave the others waiting
     if trouble is None:
-        found = found.gathered()
+        found = found.gather()
         infinite = [layer for layer in layers if found[layer].values.isposinf().any()]
         trouble = f"layer {infinite[0]!r} is infinite" if infinite else None
     if trouble and trainer.is_global_zero:

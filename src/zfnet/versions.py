@@ -106,7 +106,7 @@ NAMES: dict[str, dict[str, str]] = {  # of today's modules: the old name, the ne
     },
     "zfnet.deconv.rules": {"Sliding": "WindowSpec"},
     "zfnet.deconv.mode": {"Swapped": "DeconvMode"},
-    "zfnet.deconv.tracing": {"running": "traced_forward", "plan_of": "make_plan"},
+    "zfnet.deconv.tracing": {"running": "traced_forward", "plan_of": "make_plan", "Traced": "ForwardTrace"},
     "zfnet.deconv.transposed": {"transposed": "transpose_convolution"},
     "zfnet.deconv.windows": {"gathered": "gather_windows", "beyond": "beyond_border"},
     "zfnet.launch.processes": {"die_with": "terminate_with_parent"},

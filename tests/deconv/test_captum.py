@@ -23,7 +23,7 @@ from zfnet.deconv import Deconvnet, Unit
 pytestmark = pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU activations:UserWarning")
 
 
-def readable(net: nn.Module) -> nn.Module:
+def with_relu_modules(net: nn.Module) -> nn.Module:
     """A copy with ReLUs as captum needs them; GoogLeNet's functional ones become modules."""
     net = deepcopy(net)
     for path, module in list(net.named_modules()):
@@ -35,7 +35,7 @@ def readable(net: nn.Module) -> nn.Module:
 
 
 def captums(net: nn.Module, images: Tensor, layer: str, units: list[Unit], method: Any) -> Tensor:
-    """captum's attribution of each unit of a readable net times its activation (0 for one that is not active)."""
+    """captum's attribution of each unit of a copy of the net times its activation (0 for one that is not active)."""
     attribution = method(net, net.get_submodule(module_of(net, layer)))
     flat = activations(net, images, layer, units).clamp(min=0).to(images)
     projections = []
@@ -126,7 +126,7 @@ def test_known_networks(name: str) -> None:
     """(a) Random weights, float64 to 1e-12 and float32 to its rounding, by both paths."""
     build, size, layers = NETS[name]
     net, images = seeded(build), noise(2, size)
-    theirs = readable(net)
+    theirs = with_relu_modules(net)
     for layer in layers:
         units = lively(net, images, layer)[1:3]
         assert (activations(net, images, layer, units) > 0).any()
@@ -144,12 +144,12 @@ def test_the_papers_nets(name: str, layer: str) -> None:
     """(a) ConvNet without contrast normalization; with it, under the option that takes its gradient."""
     images, plain, whole = noise(), narrow(name, normalize=False), narrow(name)
     units = lively(plain, images, layer)
-    expected = captums(readable(plain), images, layer, units, NeuronDeconvolution)
+    expected = captums(with_relu_modules(plain), images, layer, units, NeuronDeconvolution)
     same(both(Deconvnet(plain), images, layer, units), expected)
     units = lively(whole, images, layer)
-    expected = captums(readable(whole), images, layer, units, NeuronDeconvolution)
+    expected = captums(with_relu_modules(whole), images, layer, units, NeuronDeconvolution)
     same(both(Deconvnet(whole, normalization="gradient"), images, layer, units), expected)
-    same_in_float32(plain.float(), readable(plain), images[1:].float(), layer)
+    same_in_float32(plain.float(), with_relu_modules(plain), images[1:].float(), layer)
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv2.pool", "conv3.conv", "conv5", "fc8"])
@@ -157,13 +157,13 @@ def test_guided(layer: str) -> None:
     """Guided backpropagation (Springenberg et al. 2015), on a chain."""
     images, net = noise(), narrow(normalize=False)
     units = lively(net, images, layer)
-    expected = captums(readable(net), images, layer, units, NeuronGuidedBackprop)
+    expected = captums(with_relu_modules(net), images, layer, units, NeuronGuidedBackprop)
     same(both(Deconvnet(net, relu="guided"), images, layer, units), expected)
 
 
 def test_guided_in_a_residual_net() -> None:
     images, net = noise(2, 48), seeded(torchvision.models.resnet18)
-    theirs = readable(net)
+    theirs = with_relu_modules(net)
     for layer in ("layer1", "layer3"):
         units = lively(net, images, layer)[1:3]
         expected = captums(theirs, images, layer, units, NeuronGuidedBackprop)

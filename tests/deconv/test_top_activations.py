@@ -298,7 +298,7 @@ def test_gathered_is_the_search_of_all_processes(gathering: Callable[[list[TopAc
         for rank in range(3)
     ]
     whole = top_activations(net, [inputs], LAYERS, k=4, progress=False)
-    assert shares[0].gathered() is shares[0]
+    assert shares[0].gather() is shares[0]
     gathering(shares[1:])
-    assert listed(shares[0].gathered(), "2") == listed(whole, "2")
-    assert shares[0].gathered().seen == 9
+    assert listed(shares[0].gather(), "2") == listed(whole, "2")
+    assert shares[0].gather().seen == 9

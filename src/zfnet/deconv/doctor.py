@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from zfnet.deconv.graph import kind, trace_graph
 from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.rules import Rules
-from zfnet.deconv.tracing import Traced
+from zfnet.deconv.tracing import ForwardTrace
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
 from zfnet.models.introspection import input_channels, user_module
@@ -141,11 +141,11 @@ def doctor(model: nn.Module, layers: Sequence[str], images: Tensor | None = None
         images = torch.randn(NOISE, channels, side, side, generator=torch.Generator().manual_seed(0)).to(
             weight
         )
-    passed = Traced(model, _PoolingStatistics(Rules(others="gradient")), images, list(layers))
+    passed = ForwardTrace(model, _PoolingStatistics(Rules(others="gradient")), images, list(layers))
     return [_diagnosis(passed, layer) for layer in layers]
 
 
-def _diagnosis(passed: Traced, layer: str) -> Diagnosis:
+def _diagnosis(passed: ForwardTrace, layer: str) -> Diagnosis:
     nodes, values = passed.nodes[layer], passed.values[layer]
     if not values.isfinite().all():
         raise InputError(f"layer {layer!r} is not finite: its channels cannot be examined")

@@ -80,7 +80,7 @@ class Patches:
         return cut(images, which, *_starts_and_shape(self.windows, self.projections.shape), fill)
 
 
-@renamed(normalisation="normalization")
+@renamed(normalisation="normalization", project_map="project_channel")
 class Deconvnet:
     """Projects units of a model back to its input.
 

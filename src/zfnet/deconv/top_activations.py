@@ -19,7 +19,7 @@ layer do not run.
     top = TopActivations(layers)
     top.load_state_dict(torch.load("search.pt"))    # the first top.seen images are done
     top_activations(model, other_batches, layers, top=top)
-    top.gathered()                                  # combines all processes
+    top.gather()                                  # combines all processes
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
@@ -93,6 +93,7 @@ class Top:
         return Top(*(part[channels] for part in vars(self).values()))
 
 
+@renamed(gathered="gather")
 class TopActivations:
     """The state of a search: `top[layer]` is a `Top`, and `top.seen` the number of images searched.
 
@@ -179,7 +180,7 @@ class TopActivations:
             merged._tops[layer] = reduce(Top.concatenate, known).best(self.k) if known else None
         return merged
 
-    def gathered(self) -> "TopActivations":
+    def gather(self) -> "TopActivations":
         """Returns the result of all processes of torch.distributed. Every process must call it."""
         if not torch.distributed.is_initialized():
             return self

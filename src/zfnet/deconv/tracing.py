@@ -70,7 +70,7 @@ def traced_forward(
             dependence.mark()
 
 
-class Traced:
+class ForwardTrace:
     """One forward pass of the whole model.
 
     Args:
@@ -204,7 +204,7 @@ def make_plan(model: nn.Module, rules: Rules, image: Tensor, layer: str) -> Plan
     Raises:
         InputError: the layer has no deconvnet.
     """
-    passed = Traced(model, DeconvMode(rules), image, [layer])
+    passed = ForwardTrace(model, DeconvMode(rules), image, [layer])
     if rules.others == "refuse" and (troubles := passed.troubles(layer)):
         raise InputError(
             f"{troubles[0]} has no deconvnet, which knows ReLU, max pooling, contrast normalization and linear "

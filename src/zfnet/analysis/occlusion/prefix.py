@@ -80,7 +80,7 @@ class Prefix:
         with _Injection(len(self.steps), blank, features):
             return self.model(blank)
 
-    def holds(self, features: Tensor, logits: Tensor) -> bool:
+    def reproduces(self, features: Tensor, logits: Tensor) -> bool:
         """Whether the head reproduces the model's logits from features.
 
         It does not if the model uses its input in other ways than through the chain.

@@ -188,7 +188,7 @@ def _sweepable(
     one = Incremental(prefix.steps, image, {})
     if exhaustive is None and not one.is_faster(tops, lefts):
         return False
-    return prefix.holds(one.features, prefix.model(image.clone()))
+    return prefix.reproduces(one.features, prefix.model(image.clone()))
 
 
 class _Reader:
