@@ -28,22 +28,13 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class ModelOnData:
-    """A network in eval mode and the images it is shown, cut to their centre.
-
-    Args:
-        net: The network.
-        prepare: Turns stored images into its input.
-        images: The split.
-        source: Where the images are from. Has masks and parts where the data set has them.
-        classes: What the network's outputs are called.
-        batch_size: How many images it is given at once.
-    """
+    """A network in eval mode and the images it is shown, cut to their center."""
 
     net: nn.Module
-    prepare: Preprocessing
+    prepare: Preprocessing  # turns stored images into the network's input
     images: ImageDataset
-    source: Source
-    classes: list[str]
+    source: Source  # of the images; has masks and parts where the data set has them
+    classes: list[str]  # of the network's outputs
     batch_size: int
     _told: bool = field(default=False, init=False, repr=False)
 

@@ -144,7 +144,6 @@ NAMES: dict[str, dict[str, str]] = {  # of today's modules: the old name, the ne
         "together": "combine",
         "lines": "table_lines",
         "member": "load_member",
-        "row": "measure",
     },
     "zfnet.studies.filters": {"Examined": "FilterReport", "examined": "examine"},
     "zfnet.studies.invariance": {"summarised": "summarize", "true_classes": "target_classes"},

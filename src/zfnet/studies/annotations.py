@@ -39,32 +39,20 @@ Places = dict[str, tuple[float, float]]
 
 @dataclass(frozen=True)
 class Object:
-    """What the center crop shows of an object.
+    """What the center crop shows of an object."""
 
-    Args:
-        mask: bool (crop, crop).
-        parts: The centers (x, y) of those of its parts that lie inside the crop.
-    """
-
-    mask: Tensor
-    parts: Places
+    mask: Tensor  # bool (crop, crop)
+    parts: Places  # centers (x, y) of the parts inside the crop
 
 
 @dataclass(frozen=True)
 class ImagesWithParts:
-    """N images whose parts are known.
+    """N images whose parts are known."""
 
-    Args:
-        images: Their indices.
-        places: The centers of each part, (N, 2).
-        masks: bool (N, crop, crop); None where the data set does not know them.
-        left_out: How many images lack a part, or room for a random square.
-    """
-
-    images: list[int]
-    places: dict[str, Tensor]
-    masks: Tensor | None
-    left_out: int
+    images: list[int]  # indices
+    places: dict[str, Tensor]  # centers of each part, (N, 2)
+    masks: Tensor | None  # bool (N, crop, crop); None where the data set does not know them
+    left_out: int  # images that lack a part, or room for a random square
 
 
 def has_annotations(model: ModelOnData) -> bool:
@@ -219,13 +207,14 @@ def images_with_parts(
         if len(images) == count:
             break
         shown = object_of(model, index) if known is None else None
-        parts, mask = (shown.parts, shown.mask) if shown else ((known or {})[index], None)
-        if not set(names) <= set(parts) or not _has_room(parts, names, mask, model.crop, side):
+        parts = shown.parts if shown else (known or {})[index]
+        own = [parts[name] for name in names if name in parts]
+        if len(own) < len(names) or not _has_room(own, shown, model.crop, side):
             left_out += 1
             continue
         images.append(index)
-        places.append([parts[name] for name in names])
-        masks += [] if mask is None else [mask]
+        places.append(own)
+        masks += [shown.mask] if shown else []
     log.info("%d images; %d left out, without all of %s", len(images), left_out, ", ".join(names))
     if len(images) < 2:
         raise InputError(
@@ -251,12 +240,12 @@ def _candidates(
             yield index
 
 
-def _has_room(parts: Places, names: Sequence[str], mask: Tensor | None, crop: int, side: int) -> bool:
+def _has_room(parts: list[tuple[float, float]], shown: Object | None, crop: int, side: int) -> bool:
     """Whether there is a place for a random square."""
-    free = free_places(torch.tensor([parts[name] for name in names]), crop, crop, side)
+    free = free_places(torch.tensor(parts), crop, crop, side)
     half = (side - 1) // 2
     inside = slice(half, half + len(free))
-    return bool((free if mask is None else free & mask[inside, inside]).any())
+    return bool((free & shown.mask[inside, inside] if shown else free).any())
 
 
 def localization_scores(

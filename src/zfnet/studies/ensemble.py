@@ -39,37 +39,18 @@ CHUNK = 256  # images whose outputs are averaged at once
 
 @dataclass
 class Member:
-    """A network by the name of its run, and its outputs.
-
-    Args:
-        name: Of the run.
-        ckpt: Its checkpoint.
-        config: Its model's config. Members with the same one are a group.
-        outputs: For all images and crops, (N, 10, C), a memory map.
-        given: What the outputs are.
-    """
+    """A network by the name of its run, and its outputs."""
 
     name: str
     ckpt: str
-    config: Card
-    outputs: Tensor
-    given: ClassOutputs
+    config: Card  # of its model; members with the same one are a group
+    outputs: Tensor  # (N, 10, C) for all images and crops, a memory map
+    given: ClassOutputs  # what the outputs are
 
     def logits(self, chosen: slice) -> Tensor:
         """The logits (B, 10, C) of some images."""
         outputs = self.outputs[chosen]
         return self.given.logits(outputs.flatten(0, 1)).view_as(outputs)
-
-
-@dataclass
-class Row:
-    """A row of the table: the errors of some networks together."""
-
-    name: str
-    nets: list[str]
-    crops: int
-    top1_error: float
-    top5_error: float | None
 
 
 @dataclass
@@ -94,18 +75,20 @@ class Ensemble(Analysis):
         labels = models[0].images.labels
         title = f"Error (%) on {len(labels):,} images of {models[0].source.name}"
         log.info("%s", title)
-        rows = []
+        rows, ours = [], []
         for name, group, crops in table_lines(members):
-            rows.append(row := measure(name, group, crops, labels))
-            top5 = "" if row.top5_error is None else f", top-5 {row.top5_error:.1%}"
-            log.info("%s, %s: top-1 %.1f%%%s", name, CROPS[crops], 100 * row.top1_error, top5)
-        ours = [ErrorRow(row.name, row.crops, row.top1_error, row.top5_error) for row in rows]
+            top1, top5 = measure(group, crops, labels)
+            row = {"name": name, "nets": [each.ckpt for each in group], "crops": crops}
+            rows.append(row | {"top1_error": top1, "top5_error": top5})
+            ours.append(ErrorRow(name, crops, top1, top5))
+            and_top5 = "" if top5 is None else f", top-5 {top5:.1%}"
+            log.info("%s, %s: top-1 %.1f%%%s", name, CROPS[crops], 100 * top1, and_top5)
         papers = [
             ErrorRow(f"paper, ImageNet: {of.name}", None, of.val_top1 / 100, of.val_top5 / 100)
             for of in IMAGENET.values()
         ]
         save_png(errors_table(title, [*ours, None, *papers]), folder / "ensemble.png")
-        write_json({"rows": [vars(row) for row in rows]}, folder / "ensemble.json", indent=1)
+        write_json({"rows": rows}, folder / "ensemble.json", indent=1)
 
 
 def check(models: Sequence[ModelOnData], paths: Sequence[str]) -> None:
@@ -145,13 +128,8 @@ def table_lines(members: Sequence[Member]) -> Iterator[tuple[str, list[Member], 
     for crops in (1, 10):
         for each in members:
             yield each.name, [each], crops
-    groups: list[list[Member]] = []
-    for each in members:
-        own = next((group for group in groups if group[0].config == each.config), None)
-        if own is None:
-            groups.append([each])
-        else:
-            own.append(each)
+    first = [each for i, each in enumerate(members) if each.config not in [m.config for m in members[:i]]]
+    groups = [[each for each in members if each.config == one.config] for one in first]
     for group in groups:
         if len(group) > 1:
             yield f"{len(group)} nets like {group[0].name}", group, 10
@@ -159,14 +137,14 @@ def table_lines(members: Sequence[Member]) -> Iterator[tuple[str, list[Member], 
         yield f"all {len(members)} nets", list(members), 10
 
 
-def measure(name: str, group: Sequence[Member], crops: int, labels: Tensor) -> Row:
-    """The errors of some networks together."""
+def measure(group: Sequence[Member], crops: int, labels: Tensor) -> tuple[float, float | None]:
+    """The top-1 and top-5 error of some networks together; None where there are fewer than six classes."""
     errors = error_metrics(group[0].outputs.shape[2], "")
     for start in range(0, len(labels), CHUNK):
         chosen = slice(start, start + CHUNK)
         errors.update(combine([each.logits(chosen) for each in group], crops), labels[chosen])
     found = {key: value.item() for key, value in errors.compute().items()}
-    return Row(name, [each.ckpt for each in group], crops, found["top1_error"], found.get("top5_error"))
+    return found["top1_error"], found.get("top5_error")
 
 
 def combine(logits: Sequence[Tensor], crops: int) -> Tensor:

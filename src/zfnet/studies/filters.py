@@ -37,17 +37,11 @@ RINGS = tuple(i / 32 for i in range(1, 17))  # cycles per pixel, up to Nyquist
 
 @dataclass
 class FilterReport:
-    """A network's first layer, the projections of layer 2, and the numbers.
-
-    Args:
-        filters: (N, 3, kh, kw).
-        projections: (M, 3, h, w), of the strongest channels first.
-        numbers: What filters.json has.
-    """
+    """A network's first layer, the projections of layer 2, and the numbers."""
 
     name: str
-    filters: Tensor
-    projections: Tensor
+    filters: Tensor  # (N, 3, kh, kw)
+    projections: Tensor  # (M, 3, h, w), those of the strongest channels first
     numbers: dict[str, Any]
 
 

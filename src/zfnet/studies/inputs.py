@@ -129,7 +129,12 @@ def complete_data(cfg: DictConfig) -> bool:
             )
     else:
         described = checked_data(described, paths[0], listed(cfg.trust))
-        _check_root(described, given, paths[0])
+        root = described.get("root")
+        if root is not None and "root" not in given and not Path(root).is_dir():
+            raise InputError(
+                f"{paths[0]} was trained on the images in {root}, which is not a folder here: give "
+                "data.root=FOLDER, where they are now, or data= for another data set"
+            )
         data = _compose_data("images")
         data.merge_with(linked_data(described))
         name = described["source"]["_target_"].rpartition(".")[2]
@@ -153,12 +158,3 @@ def _compose_data(choice: str) -> DictConfig:
     """What `data=` gives, not resolved."""
     composed = compose("analyze", [f"data={choice}"]).data
     return OmegaConf.create(OmegaConf.to_container(composed, resolve=False))  # type: ignore[return-value]
-
-
-def _check_root(described: dict[str, Any], given: dict[str, Any], path: str) -> None:
-    root = described.get("root")
-    if root is not None and "root" not in given and not Path(root).is_dir():
-        raise InputError(
-            f"{path} was trained on the images in {root}, which is not a folder here: give data.root=FOLDER, "
-            "where they are now, or data= for another data set"
-        )

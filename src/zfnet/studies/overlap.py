@@ -46,19 +46,12 @@ BEGUN = "search.json"  # in the folder of an unfinished search: what it is of
 
 @dataclass
 class Part:
-    """Images of one split, and those they are compared with.
-
-    Args:
-        split: Its name.
-        images: Its images.
-        name: Of the others.
-        others: None: `images` are compared with one another.
-    """
+    """Images of one split, and those they are compared with."""
 
     split: str
     images: ImageDataset
-    name: str
-    others: ImageDataset | None
+    name: str  # of the others
+    others: ImageDataset | None  # None: the images are compared with one another
 
     @property
     def second(self) -> ImageDataset:
