@@ -11,7 +11,7 @@ from tests.studies.report.conftest import RunFolders
 from tests.studies.report.written import COMMAND, SEEDS, agreement, errors, grid, page, report, table
 from zfnet.errors import InputError
 from zfnet.studies.inputs import run_folders
-from zfnet.studies.report import RunReport
+from zfnet.studies.report import Report
 
 
 def test_a_failed_job_and_a_missing_half(runs: RunFolders, tmp_path: Path) -> None:
@@ -85,9 +85,9 @@ def test_damaged_json_is_a_row(runs: RunFolders, tmp_path: Path, damage: str) ->
 @pytest.mark.usefixtures("runs")
 def test_where_nothing_is_found(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="runs=outputs: no run of train"):
-        RunReport().run(["outputs"], tmp_path)
+        Report().run(["outputs"], tmp_path)
     with pytest.raises(InputError, match="runs=elsewhere: there is no such folder"):
-        RunReport().run(["outputs", "elsewhere"], tmp_path)
+        Report().run(["outputs", "elsewhere"], tmp_path)
     assert not (tmp_path / "report.html").exists()
 
 
@@ -109,7 +109,7 @@ def test_folders_count_once_and_reports_do_not(runs: RunFolders, tmp_path: Path)
 
 
 def test_it_is_shown_no_net(composed: Callable[..., DictConfig]) -> None:
-    assert RunReport.takes == "runs"
+    assert Report.takes == "runs"
     assert run_folders(composed("analysis=report", "runs=a", root="analyze")) == ["a"]
     assert run_folders(composed("analysis=report", "runs=[a,b]", root="analyze")) == ["a", "b"]
     assert run_folders(composed("analysis=report", root="analyze"))[0].endswith("/outputs")

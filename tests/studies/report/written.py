@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.studies.report.conftest import RunFolders
 from zfnet.studies.reference_results import ABLATIONS
-from zfnet.studies.report import RunReport
+from zfnet.studies.report import Report
 
 SEEDS = (1, 2, 3)
 COMMAND = "python train.py experiment=table3_alexnet seed=1,2,3 --multirun"
@@ -63,7 +63,7 @@ def few(runs: RunFolders, data: str, how: str, k: int, fold: int, accuracy: floa
 def report(folder: Path, *runs: str) -> str:
     """The Markdown; the page beside it is looked at by `page`."""
     folder.mkdir()
-    RunReport().run(list(runs) or ["outputs"], folder)
+    Report().run(list(runs) or ["outputs"], folder)
     return (folder / "report.md").read_text()
 
 

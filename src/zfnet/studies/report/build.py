@@ -68,7 +68,7 @@ class Document:
 
 
 @dataclass
-class RunReport(Analysis):
+class Report(Analysis):
     """Writes report.html, report.md and their images."""
 
     takes = "runs"
