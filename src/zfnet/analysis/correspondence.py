@@ -196,7 +196,7 @@ def normalized_hamming(signs: Tensor) -> tuple[Tensor, Tensor]:
         signs: (M, D), of -1, 0 and 1.
 
     Returns:
-        Two float64 (M, M): over all dimensions, and over those where either row is not 0 (0 if
+        Two float64 (M, M), over all dimensions and over those where either row is not 0 (0 if
         there are none).
 
     Example:

@@ -192,9 +192,9 @@ class Deconvnet:
             size: of the images, see `window`.
 
         Returns:
-            (channels, C, kh, kw), or None for other layers: if anything but the identity comes
-            before the convolution, or another convolution or a pooling after it. With groups, a
-            filter is 0 in the channels that it does not see.
+            Filters (channels, C, kh, kw). With groups, a filter is 0 in the channels that it does not
+            see. None for other layers, where something comes before the convolution, or another
+            convolution or a pooling after it.
         """
         chain = self._plan(self._blank(size), layer).path.chain or []
         kinds = [step.kind for step in chain]
