@@ -63,7 +63,7 @@ def from_store(folder: Path) -> Callable[[], float]:
     """Seconds of an epoch as training reads it, on memory that is kept as training keeps it."""
     keep_freed_memory()
     store = ImageStore.open(folder)
-    batches = Batches(store, CROP, BATCH, Augmentation(STORED, CROP, anywhere=True))
+    batches = Batches(store, CROP, BATCH, Augmentation(STORED, CROP, random=True))
     prepare = Preprocessing(STORED, CROP)
     prepare.set_mean(store.mean)
 

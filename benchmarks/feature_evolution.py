@@ -23,7 +23,7 @@ from benchmarks.photos import in_memory
 from callbacks import FeatureEvolution
 from zfnet.data import ImageData
 from zfnet.data.datasets import Arrays
-from zfnet.data.image_data import stored_size
+from zfnet.data.preprocessing import stored_size
 from zfnet.launch.malloc import keep_freed_memory
 from zfnet.training.checkpoint import build
 from zfnet.training.fit import fast_precision

@@ -1,6 +1,6 @@
 """Filter renormalization after every step, as a share of ZFNet's training step: batch 32 at 224 pixels.
 
-The share is what the callback's `renormalize` takes of the processor time of the step before it, on the five
+The share is what `renormalize_filters` takes of the processor time of the step before it, on the five
 convolutions' weights in channels_last and with the caches as that step leaves them.
 
 The limit is memory: 3.7 M weights, 15 MB, are read for the norms, and read and written again for the layers
@@ -18,9 +18,9 @@ from torch import nn
 
 from benchmarks.handwritten import training_step, zfnet
 from benchmarks.measuring import TINY, Row, Worker, seconds_of, sized
-from callbacks.filter_renormalization import renormalize
 from zfnet.launch.malloc import keep_freed_memory
 from zfnet.training.fit import fast_precision
+from zfnet.training.renormalization import renormalize_filters
 
 BATCH, SIZE, STEPS = sized(32, 2), sized(224, 64), sized(5, 1)
 PAPER, EVERY_FILTER = 0.1, 0.01  # radii
@@ -64,7 +64,7 @@ def step_and_renormalization(bf16: bool, radius: float) -> Callable[[], tuple[fl
 
     def measure() -> tuple[float, float, float]:
         seconds = seconds_of(lambda: step(images, torch.arange(BATCH)))
-        ours = seconds_of(lambda: renormalize(weights, radius))
+        ours = seconds_of(lambda: renormalize_filters(weights, radius))
         step(images, torch.arange(BATCH))
         return seconds, ours, seconds_of(read)
 

@@ -42,7 +42,7 @@ def data() -> tuple[Tensor, Tensor, Tensor]:
 def ours() -> Tensor:
     train, test, labels = data()
     few = GramFeatures(train)
-    return fit_linear_probe(few.train, labels, "svm", 1.0).scores(few.of(test)).argmax(1)
+    return fit_linear_probe(few.train, labels, "svm", 1.0).scores(few.transform(test)).argmax(1)
 
 
 def peer() -> Tensor:

@@ -37,9 +37,8 @@ from benchmarks.measuring import Row, Worker, alternate, seconds_of, sized
 from benchmarks.photos import in_memory
 from zfnet.data.batches import Augmentation, Batches
 from zfnet.data.datasets import Arrays
-from zfnet.data.image_data import stored_size
 from zfnet.data.image_store import ImageStore, build_store
-from zfnet.data.preprocessing import Preprocessing
+from zfnet.data.preprocessing import Preprocessing, stored_size
 from zfnet.launch.malloc import keep_freed_memory
 from zfnet.launch.run_dirs import config_folder
 from zfnet.models import convnet
@@ -148,7 +147,7 @@ def by_hand(store: Path, zfnet: bool) -> Callable[[], float]:
     net = convnet("zfnet", CLASSES, SIZE) if zfnet else Feather(CLASSES)
     step = training_step(net.to(memory_format=torch.channels_last), fast_precision() == "bf16-mixed")
     images = ImageStore.open(store)
-    batches = Batches(images, SIZE, BATCH, Augmentation(stored_size(SIZE), SIZE, anywhere=True))
+    batches = Batches(images, SIZE, BATCH, Augmentation(stored_size(SIZE), SIZE, random=True))
     prepare = Preprocessing(stored_size(SIZE), SIZE)
     prepare.set_mean(images.mean)
     steps = REAL_STEPS if zfnet else STEPS - 1

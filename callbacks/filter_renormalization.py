@@ -1,11 +1,6 @@
-"""No first-layer filter may dominate (section 3): each filter whose rms exceeds a radius is set back to it.
+"""Keeps the filters of every trained convolution within a radius (zfnet.training.renormalization).
 
-    rms(w) = sqrt(mean(w²)) over (in, kh, kw);    rms > radius  →  w ·= radius / rms
-
-    Trainer(callbacks=[FilterRenormalization(radius=0.1)])
-
-Acts once after each optimizer step, also under gradient accumulation, on the weights' device without waiting
-for it. Logs `clipped_filters/<layer>`: how many of the layer's filters a step clips, mean over the epoch.
+Trainer(callbacks=[FilterRenormalization(radius=0.1)])
 """
 
 from typing import Any
@@ -15,24 +10,20 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from zfnet.errors import InputError
-
-
-@torch.no_grad()
-def renormalize(weights: list[Tensor], radius: float) -> list[Tensor]:
-    """Scales filters (out, in, kh, kw) in place to rms ≤ radius; returns how many of each weight it clipped."""
-    clipped = []
-    for weight in weights:
-        norm = torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True)
-        limit = radius * weight[0].numel() ** 0.5
-        above = norm > limit
-        clipped.append(above.sum())
-        if weight.device.type != "cpu" or above.any():  # asking a GPU would mean waiting for it
-            weight.mul_((limit / norm).clamp_(max=1))
-    return clipped
+from zfnet.training.renormalization import renormalize_filters
 
 
 class FilterRenormalization(Callback):
-    """Keeps the filters of every convolution that is trained within `radius` (rms; the paper's 0.1)."""
+    """Renormalizes filters once after each optimizer step, also under gradient accumulation.
+
+    Logs `clipped_filters/<layer>`, the number of a layer's filters that a step clips, averaged over the epoch.
+
+    Args:
+        radius: the largest rms of a filter; the paper's is 0.1.
+
+    Raises:
+        InputError: the radius is not above 0.
+    """
 
     def __init__(self, radius: float = 0.1) -> None:
         if not radius > 0:
@@ -44,7 +35,7 @@ class FilterRenormalization(Callback):
 
     @property
     def fingerprint(self) -> dict[str, float]:
-        """What training depends on; a run that goes on must have the same."""
+        """What training depends on; a resumed run must have the same."""
         return {"radius": self.radius}
 
     def state_dict(self) -> dict[str, Any]:
@@ -69,7 +60,7 @@ class FilterRenormalization(Callback):
         if trainer.global_step == self._last_step or not self.layers:
             return  # gradients are still being accumulated
         self._last_step = trainer.global_step
-        clipped = renormalize([layer.weight for layer in self.layers.values()], self.radius)
+        clipped = renormalize_filters([layer.weight for layer in self.layers.values()], self.radius)
         if self._steps:
             torch._foreach_add_(self._clipped, clipped)
         else:

@@ -1,8 +1,6 @@
-"""Loss and errors by epoch: a line in the log, `history.json` and `curves.png` in the run's folder.
+"""Loss and errors by epoch, as numbers and as curves.
 
-    Trainer(callbacks=[LearningCurves("outputs/run")])
-
-The history travels in the checkpoint, so that a resumed run draws the whole curve.
+Trainer(callbacks=[LearningCurves("outputs/run")])
 """
 
 import logging
@@ -19,7 +17,14 @@ log = logging.getLogger(__name__)
 
 
 class LearningCurves(Callback):
-    """Keeps every epoch-level value of `train/` and `val/`."""
+    """Logs a line per epoch, and writes `history.json` and `curves.png`.
+
+    The history is every epoch-level metric of `train/` and `val/`. It is part of the checkpoint, so that a resumed
+    run draws the whole curve.
+
+    Args:
+        folder: where the files are written.
+    """
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)

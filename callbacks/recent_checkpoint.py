@@ -1,9 +1,6 @@
-"""A checkpoint every few minutes within long epochs, from which a run goes on exactly.
+"""A checkpoint every few minutes within long epochs, from which a run resumes exactly.
 
-    Trainer(callbacks=[RecentCheckpoint(dirpath, filename="recent", train_time_interval=timedelta(minutes=10))])
-
-Between two optimizer steps the gradients so far would be lost, and after an epoch's last step its validation: there
-Lightning's own ModelCheckpoint writes, too, and this one waits.
+Trainer(callbacks=[RecentCheckpoint(dirpath, filename="recent", train_time_interval=timedelta(minutes=10))])
 """
 
 from typing import Any
@@ -13,7 +10,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 class RecentCheckpoint(ModelCheckpoint):
-    """ModelCheckpoint, by time or by steps, after whole optimizer steps within an epoch."""
+    """A ModelCheckpoint that saves only between whole optimizer steps within an epoch.
+
+    Lightning's own also saves between two accumulated batches, where gradients would be lost, and after the last step
+    of an epoch, where its validation would be lost.
+    """
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

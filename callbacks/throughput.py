@@ -1,9 +1,6 @@
-"""Images per second: beside the progress bar, and per epoch in TensorBoard as `images_per_second`.
+"""Images per second, beside the progress bar and in the log.
 
-    Trainer(callbacks=[Throughput()])
-
-Counts the pictures of all processes between the first and the last batch of an epoch, so that validation and
-checkpoints do not enter.
+Trainer(callbacks=[Throughput()])
 """
 
 import time
@@ -13,14 +10,17 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class Throughput(Callback):
-    """Wall-clock rate of training; on a GPU the queue is not waited for, which evens out over an epoch."""
+    """Logs `images_per_second`: the images of all processes since the first batch of the epoch.
+
+    Validation and checkpoints do not count. On a GPU the queue is not waited for, which evens out over an epoch.
+    """
 
     def __init__(self) -> None:
         self._start = 0.0
         self._images = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A run may go on in the middle of an epoch."""
+        """A run may resume in the middle of an epoch."""
         self._start = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

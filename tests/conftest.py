@@ -16,6 +16,7 @@ from tests.helpers.commands import Commands
 from tests.helpers.train_command import command, common_words, photos, start  # noqa: F401
 from zfnet.data import Creatures
 from zfnet.data.batches import Augmentation, Batches
+from zfnet.data.datasets import Arrays
 from zfnet.data.image_store import ImageStore
 from zfnet.launch.run_dirs import config_folder
 from zfnet.models import Conv, ConvNet, Linear, Pool
@@ -61,10 +62,14 @@ class TinyData(LightningDataModule):
             "train": memory_images(12, classes=classes),
             "val": memory_images(7, classes=classes, seed=1),
         }
+        self.sources = {
+            split: Arrays("noise", store.classes, store.ids, store.labels.tolist(), store.images.numpy())
+            for split, store in self.images.items()
+        }
         self.batch_size = batch_size
 
     def train_dataloader(self) -> Batches:
-        return Batches(self.images["train"], CROP, self.batch_size, Augmentation(STORED, CROP, anywhere=True))
+        return Batches(self.images["train"], CROP, self.batch_size, Augmentation(STORED, CROP, random=True))
 
     def val_dataloader(self) -> Batches:
         return self.ordered("val")

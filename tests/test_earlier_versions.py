@@ -29,7 +29,7 @@ def lab(tmp_path: Path) -> Path:
 
 def test_names_are_translated_at_any_depth() -> None:
     old = {"a": ["zfnet.data.sources.folder", {"b": "zfnet.data.embedded.creatures"}], "c": 3}
-    new = {"a": ["zfnet.data.datasets.folder", {"b": "zfnet.data.embedded_datasets.creatures"}], "c": 3}
+    new = {"a": ["zfnet.data.datasets.folder", {"b": "zfnet.data.datasets.creatures"}], "c": 3}
     assert translate(old) == new == translate(new)
 
 

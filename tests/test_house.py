@@ -59,7 +59,7 @@ KNOWS = {
         *("config", "models", "data", "viz", "deconv", "analysis"),
         *("model_on_data", "probing", "training", "launch"),
     },
-    "callbacks": {"models", "viz", "deconv"},
+    "callbacks": {"models", "data", "viz", "deconv", "analysis", "model_on_data", "training"},
 }
 KNOWS_LIGHTNING = {"metrics", "data", "launch", "training", "studies", "callbacks"}
 KNOW_HYDRA = {

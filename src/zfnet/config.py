@@ -90,7 +90,7 @@ class Transfer(TypedDict):
     layer: str | None
     pool: Count | None
     head: str
-    strengths: Annotated[Sequence[Positive], Field(min_length=1)]
+    C: Annotated[Sequence[Positive], Field(min_length=1)]
     crops: str
 
 

@@ -1,8 +1,9 @@
-"""The one exception for what a user can mend: `train.py` prints its line and exits with 1, no traceback."""
+"""The one exception for what a user can fix: `train.py` prints its line and exits with 1, without a traceback."""
 
 import re
+from collections.abc import Collection
 
-# Line breaks and other control characters, and the bytes of file names that are no UTF-8.
+# Line breaks and other control characters, and the bytes of file names that are not UTF-8.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -13,17 +14,36 @@ class InputError(ValueError):
         return printable(super().__str__())
 
 
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Raises InputError unless `value`, of the key `name`, is one of `choices`.
+
+    >>> check_choice("data.crops", "five", ("ten", "random"))
+    Traceback (most recent call last):
+    zfnet.errors.InputError: data.crops='five' is unknown: choose one of ten, random
+    """
+    if value not in choices:
+        raise InputError(f"{name}={value!r} is unknown: choose one of {', '.join(choices)}")
+
+
 def one_line(reason: object) -> str:
-    """What another library says, on one line."""
+    """An error message of another library, on one line.
+
+    >>> one_line("bad\\n  value")
+    'bad value'
+    """
     return " ".join(str(reason).split()) or type(reason).__name__
 
 
 def printable(text: object) -> str:
-    """Text that every terminal, log, font and protocol takes, on one line: what does not print is escaped."""
+    """Text for terminals, logs, fonts and protocols: on one line, with unprintable characters escaped.
+
+    >>> printable("a\\tb")
+    'a\\\\tb'
+    """
     return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
-def cannot_be_had(what: str, place: object, reason: BaseException) -> InputError:
-    """A data set that is not where it belongs, or not whole, and that could not be downloaded."""
+def download_error(what: str, place: object, reason: BaseException) -> InputError:
+    """The error for a data set that is missing or incomplete and cannot be downloaded."""
     remedy = "put it there, or say where it is by data.root="
-    return InputError(f"{place}: {what} cannot be had: {one_line(reason)}; {remedy}")
+    return InputError(f"{place}: {what} cannot be downloaded: {one_line(reason)}; {remedy}")

@@ -1,9 +1,9 @@
-"""What a kept file depends on, compared before the file is used again.
+"""Fingerprints: what a file depends on, compared before the file is used again.
 
     save_json(path, {"fingerprint": asked, "found": ...})
-    check_fingerprint(path, kept["fingerprint"], asked, "give the same settings, or another name= for a new run")
+    check_fingerprint(path, saved["fingerprint"], asked, "give the same settings, or another name= for a new run")
 
-A fingerprint is a mapping of plain values, nested as deep as one likes.
+A fingerprint is a nested mapping of plain values.
 """
 
 import hashlib
@@ -21,21 +21,25 @@ MISSING = "(not set)"
 
 
 def check_fingerprint(where: object, found: Mapping[str, Any], asked: Mapping[str, Any], remedy: str) -> None:
-    """Compares what a file was made with and what is asked for now.
+    """Compares the fingerprint of a file with the one of this run.
+
+    >>> check_fingerprint("run", {"seed": 0}, {"seed": 1}, "use another name=")
+    Traceback (most recent call last):
+    zfnet.errors.InputError: run was made with seed=0, and this run has seed=1; use another name=
 
     Args:
         where: the file or folder, for the message.
-        found: the fingerprint that it carries.
-        asked: that of this run.
+        found: the fingerprint of the file.
+        asked: the fingerprint of this run.
         remedy: what the user can do, an imperative.
 
     Raises:
-        InputError: "WHERE was made with KEY=OLD, and this run has KEY=NEW (and 2 more differ); REMEDY".
+        InputError: a value differs.
     """
     old, new = flat(found), flat(asked)
     different = [key for key in old.keys() | new.keys() if old.get(key, MISSING) != new.get(key, MISSING)]
     if different:
-        key = min(different, key=lambda key: (key.count("."), key))  # a setting before those that follow it
+        key = min(different, key=lambda key: (key.count("."), key))  # the least nested key
         more = f" (and {len(different) - 1} more differ)" if different[1:] else ""
         raise InputError(
             f"{where} was made with {key}={_short(old.get(key, MISSING))}, and this run has "
@@ -44,7 +48,11 @@ def check_fingerprint(where: object, found: Mapping[str, Any], asked: Mapping[st
 
 
 def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested mappings as one, {"model.edit.conv3": None}; an empty mapping is a value."""
+    """A nested mapping with dotted keys; an empty mapping is a value.
+
+    >>> flat({"model": {"edit": {}, "init": "he"}})
+    {'model.edit': {}, 'model.init': 'he'}
+    """
     result: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
@@ -55,7 +63,7 @@ def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def digest(*values: Any) -> str:
-    """16 hexadecimal digits of tensors and of what JSON can hold: equal values, equal digits."""
+    """A hash of tensors and of values that JSON can hold: 16 hexadecimal digits."""
     hasher = hashlib.sha256()
     for value in values:
         if isinstance(value, Tensor):

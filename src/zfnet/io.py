@@ -1,10 +1,10 @@
-"""Files: written whole or not at all, read back with one clear line when they are damaged, locked by one process.
+"""Files: atomic writes, reads with a clear message for damaged files, and locks between processes.
 
     save_json(folder / "progress.json", {"done": 3})        # the new file or the old one, whatever happens
     read_json(folder / "progress.json", "delete it to start again")
     with file_lock([folder / ".lock"], f"{folder}: in use; waiting") as (_, lock): ...
 
-Every file that the software writes and reads back goes through `read_back`. Nothing that is read runs code.
+Every file that the software writes and reads again is read by `read_back`. Reading never runs code from a file.
 """
 
 import errno
@@ -34,15 +34,18 @@ log = logging.getLogger(__name__)
 
 
 def read_back(path: Path, parse: Callable[[Path], T], remedy: str) -> T:
-    """What `parse` makes of a file.
+    """Reads a file that this software wrote.
 
     Args:
         path: the file.
-        parse: reads and checks it. Whatever it raises means that the file is damaged.
+        parse: reads and checks it. Any exception means that the file is damaged.
         remedy: what the user can do, an imperative.
 
+    Returns:
+        What `parse` returns.
+
     Raises:
-        InputError: "PATH: is damaged (REASON); REMEDY". An InputError of `parse` comes out as it is.
+        InputError: the file is missing or damaged. An InputError of `parse` is passed on.
     """
     try:
         return parse(path)
@@ -50,22 +53,22 @@ def read_back(path: Path, parse: Callable[[Path], T], remedy: str) -> T:
         raise
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; {remedy}") from error
-    except Exception as error:  # a damaged file fails anywhere inside zip, pickle, numpy or json
+    except Exception as error:  # zip, pickle, numpy and json raise almost anything for a damaged file
         reason = one_line(error.strerror if isinstance(error, OSError) and error.strerror else error)
         raise InputError(f"{path}: is damaged ({type(error).__name__}: {reason[:200]}); {remedy}") from error
 
 
 def read_json(path: Path, remedy: str, parse: Callable[[Any], T] = lambda value: value) -> T:
-    """A JSON file, checked by `parse`; errors as in `read_back`."""
+    """Reads a JSON file, checked by `parse`; errors as in `read_back`."""
     return read_back(path, lambda file: parse(json.loads(file.read_text(encoding="utf-8"))), remedy)
 
 
 def read_torch(
     path: Path, remedy: str, parse: Callable[[Any], T] = lambda value: value, mapped: bool = False
 ) -> T:
-    """A torch file of plain containers and tensors on the CPU, checked by `parse`; errors as in `read_back`.
+    """Reads a torch file of plain containers and tensors onto the CPU, checked by `parse`; errors as in `read_back`.
 
-    With `mapped` the tensors are read from the disk when they are touched.
+    If `mapped`, the tensors are memory-mapped.
     """
 
     def load(file: Path) -> T:
@@ -76,11 +79,7 @@ def read_torch(
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns an OSError inside into one line.
-
-    Raises:
-        InputError: the disk is full, or `path` cannot be written.
-    """
+    """Turns an OSError inside into an InputError: the disk is full, or `path` cannot be written."""
     try:
         yield
     except OSError as error:
@@ -92,11 +91,11 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def save(path: Path, data: bytes | Callable[[Any], None]) -> None:
-    """Writes the whole file or leaves the old one, whatever happens.
+    """Writes a file atomically: a temporary file is written, flushed to the disk, and renamed.
 
     Args:
-        path: the file. It is written beside its place, flushed to the disk, and renamed.
-        data: its bytes, or what writes them to an open binary file.
+        path: the file.
+        data: its bytes, or a function that writes them to an open binary file.
 
     Raises:
         InputError: the disk is full, or the folder cannot be written. Nothing is left behind.
@@ -122,19 +121,19 @@ def save(path: Path, data: bytes | Callable[[Any], None]) -> None:
 
 
 def save_json(path: Path, value: Any, indent: int | None = 1) -> None:
-    """A JSON file. NaN and infinity are a ValueError, for JSON has neither."""
+    """Writes a JSON file. Raises ValueError for NaN and infinity, which JSON does not have."""
     save(path, (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode())
 
 
 def save_torch(path: Path, value: Any) -> None:
-    """A torch file. It is made in memory first, because torch hides the reason when a disk is full."""
+    """Writes a torch file, via memory, because torch hides the reason when the disk is full."""
     buffer = io.BytesIO()
     torch.save(value, buffer)
     save(path, lambda file: file.write(buffer.getbuffer()))
 
 
 def save_lines(path: Path, lines: list[str]) -> None:
-    """A text file, one line each; file names that are not UTF-8 keep their bytes."""
+    """Writes a text file of lines; file names that are not UTF-8 keep their bytes."""
     save(path, "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
 
 
@@ -153,7 +152,7 @@ def npz(**arrays: Any) -> bytes:
 
 
 def pwrite(file: int, data: np.ndarray, offset: int) -> None:
-    """Writes all of `data` at `offset`. Never through a memory map, where a full disk kills the process."""
+    """Writes `data` at `offset`. A memory map would kill the process when the disk is full."""
     rest = data.data.cast("B")
     while rest:
         written = os.pwrite(file, rest, offset)
@@ -161,13 +160,14 @@ def pwrite(file: int, data: np.ndarray, offset: int) -> None:
 
 
 def length_of(path: Path) -> int:
-    """Bytes of a file; 0 where there is none."""
+    """The bytes of a file; 0 if there is none."""
     return path.stat().st_size if path.exists() else 0
 
 
 def mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype, remedy: str) -> Tensor:
-    """The file as a tensor, its pages read when touched. Not by torch.from_file, which asks the kernel to set
-    memory aside for the whole file and fails for one larger than the machine's.
+    """A file as a memory-mapped tensor.
+
+    torch.from_file reserves memory for the whole file, and fails for one larger than the machine's memory.
 
     Raises:
         InputError: the file is missing, or has another length.
@@ -181,9 +181,11 @@ def mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype, remedy: str) 
 
 
 def try_lock(path: Path) -> int | None:
-    """A descriptor that holds the lock of `path`; None where another process holds it.
+    """Locks `path`.
 
-    The kernel takes a lock back when the last process that holds it is gone, however it went.
+    Returns:
+        A file descriptor that holds the lock; None if another process holds it. The kernel releases the lock when
+        the last process that has the descriptor ends, in whatever way.
     """
     with writing(path):
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -199,13 +201,18 @@ def try_lock(path: Path) -> int | None:
 def file_lock(
     paths: Sequence[Path], busy: str, given_up: Callable[[], bool] = lambda: False
 ) -> Iterator[tuple[int, int]]:
-    """Holds the first of `paths` that is free, and waits for one, logging `busy` once, until there is.
+    """Holds the lock of the first of `paths` that is free, and waits until there is one.
+
+    Args:
+        paths: the files to lock.
+        busy: logged once, when there is no free one.
+        given_up: whether to stop waiting.
 
     Yields:
-        Its place in `paths`, and a descriptor that a child process may inherit (`pass_fds`).
+        The index of the path, and a file descriptor that a child process may inherit (`pass_fds`).
 
     Raises:
-        InterruptedError: `given_up()`, while there is none.
+        InterruptedError: `given_up()` while waiting.
     """
     waiting = False
     while True:

@@ -1,4 +1,4 @@
-"""The errors and accuracies of the paper's tables, as fractions: top-1 and top-5 error, mean accuracy per class."""
+"""Top-1 and top-5 error and mean accuracy per class, as fractions."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 
 class TopKError(MulticlassAccuracy):
-    """The share of pictures whose true class is not among the k most probable ones."""
+    """The share of images whose true class is not among the k most probable ones."""
 
     def __init__(self, num_classes: int, k: int) -> None:
         super().__init__(num_classes, top_k=k, average="micro", validate_args=False)
@@ -17,7 +17,7 @@ class TopKError(MulticlassAccuracy):
 
 
 class ClassAccuracy(MulticlassAccuracy):
-    """The mean, over the classes that the pictures have, of the share of a class's pictures that is right."""
+    """The mean of the accuracies of the classes, over classes that have images."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes, average="macro", validate_args=False)
@@ -29,13 +29,13 @@ class ClassAccuracy(MulticlassAccuracy):
 
 
 def error_metrics(num_classes: int, prefix: str) -> MetricCollection:
-    """The paper's top-1 error, and top-5 where it says anything."""
+    """Top-1 error, and top-5 error for more than five classes."""
     errors = {f"top{k}_error": TopKError(num_classes, k) for k in (1, 5) if k == 1 or num_classes > k}
     return MetricCollection(errors, prefix=prefix, compute_groups=False)  # type: ignore[arg-type]
 
 
 def evaluation_metrics(num_classes: int, prefix: str) -> MetricCollection:
-    """Errors and class accuracy."""
+    """`error_metrics` and the mean accuracy per class."""
     metrics = error_metrics(num_classes, prefix)
     metrics.add_metrics({"class_accuracy": ClassAccuracy(num_classes)})
     return metrics

@@ -6,18 +6,18 @@ model.inputs([3, 5]), model.pixels([3, 5])
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zfnet.data.batches import Batches
-from zfnet.data.datasets import Source
+from zfnet.data.batches import Batch, Batches
 from zfnet.data.image_store import ImageDataset, Subset
 from zfnet.data.preprocessing import Preprocessing
-from zfnet.deconv import ImageBatch
+from zfnet.data.source import Source
+from zfnet.deconv import Deconvnet, ImageBatch, Patches, Unit
 from zfnet.errors import InputError
 from zfnet.fingerprint import digest
 from zfnet.models.default_layers import default_layers
@@ -45,11 +45,11 @@ class ModelOnData:
 
     def inputs(self, indices: Sequence[int]) -> Tensor:
         """Images as the network takes them, (N, 3, crop, crop) on its device."""
-        return self._prepared(indices).to(self._device())
+        return self.preprocess(self._batch(indices)).to(self._device())
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
         """The same images (N, 3, crop, crop) in [0, 1]."""
-        return self.prepare.undone(self._prepared(indices))
+        return self.prepare.denormalize(self.preprocess(self._batch(indices))).cpu()
 
     def default_layers(self) -> list[str]:
         """The layers that an analysis uses when none are named: the activations of convolutions."""
@@ -86,11 +86,29 @@ class ModelOnData:
         """Rows of the source by id: it counts images that cannot be read, too."""
         return {id_: row for row, id_ in enumerate(self.source.ids)}
 
-    def batches(self, start: int = 0) -> Iterator[ImageBatch]:
-        """Batches of all images from `start` on, with their indices as ids."""
-        for first in range(start, len(self.images), self.batch_size):
-            indices = range(first, min(first + self.batch_size, len(self.images)))
-            yield ImageBatch(self.inputs(indices), torch.tensor(indices))
+    def batches(self, indices: Sequence[int] | None = None) -> Iterator[ImageBatch]:
+        """Batches of images, with their indices as ids; None is all images in order."""
+        chosen = torch.tensor(range(len(self.images)) if indices is None else indices, dtype=torch.long)
+        chunks = [chunk for chunk in chosen.split(self.batch_size) if len(chunk)]
+        for batch in Batches(self.images, self.crop, self.batch_size).batches_of(chunks):
+            yield ImageBatch(self.preprocess(batch).to(self._device()), batch.indices)
+
+    def project(self, deconv: Deconvnet, layer: str, units: Sequence[Unit]) -> tuple[Patches, Tensor]:
+        """Projects units of a layer.
+
+        Args:
+            deconv: Of the network.
+            layer: Its name.
+            units: N units; `image` is the index of an image.
+
+        Returns:
+            The projections, and the pixels at the same places, (N, 3, h, w) in [0, 1] and gray beyond the border.
+        """
+        indices = list(dict.fromkeys(unit.image for unit in units))
+        rows = {index: row for row, index in enumerate(indices)}
+        units = [replace(unit, image=rows[unit.image]) for unit in units]
+        patches = deconv.patches(self.inputs(indices), layer, units)
+        return patches, patches.crop(self.pixels(indices), units, fill=0.5)
 
     def fingerprint(self) -> dict[str, Any]:
         """What results depend on: the network, the images and how they are prepared."""
@@ -113,9 +131,13 @@ class ModelOnData:
                 f"({str(error).splitlines()[0]}): choose another data.image_size"
             ) from error
 
-    def _prepared(self, indices: Sequence[int]) -> Tensor:
-        batch = Batches(self.images, self.crop, self.batch_size).picked(indices)
+    def preprocess(self, batch: Batch) -> Tensor:
+        """A batch as the network takes it, (B, 3, crop, crop), on the device of the preprocessing."""
+        batch = batch.to(self.prepare.mean.device)
         return self.prepare(batch.images, batch.rows, batch.crops)
+
+    def _batch(self, indices: Sequence[int]) -> Batch:
+        return Batches(self.images, self.crop, self.batch_size).batch_of(indices)
 
     def _device(self) -> torch.device:
         return next((p.device for p in self.net.parameters()), torch.device("cpu"))

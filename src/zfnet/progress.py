@@ -18,7 +18,10 @@ class _Rate(ProgressColumn):
 
 
 def progress_bar(show: bool = True) -> Progress:
-    """On stderr, where that is a terminal or a notebook with ipywidgets, without which rich warns."""
+    """A bar on stderr, if that is a terminal or a notebook and `show` is true.
+
+    A notebook needs ipywidgets, without which rich warns.
+    """
     console = Console(stderr=True)
     visible = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
     columns = (BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())

@@ -20,8 +20,11 @@ from typing import Any, TypeVar, cast
 _Target = TypeVar("_Target")
 
 MOVED = {
-    "zfnet.data.embedded.": "zfnet.data.embedded_datasets.",
+    "zfnet.data.caltech.": "zfnet.data.datasets.",
+    "zfnet.data.embedded.": "zfnet.data.datasets.",
+    "zfnet.data.embedded_datasets.": "zfnet.data.datasets.",
     "zfnet.data.sources.": "zfnet.data.datasets.",
+    "zfnet.data.voc.": "zfnet.data.datasets.",
 }  # what files name
 MODULES = {
     "zfnet.analysis.blocks": "zfnet.analysis.occlusion.blocks",
@@ -29,11 +32,14 @@ MODULES = {
     "zfnet.analysis.pointing": "zfnet.analysis.localization",
     "zfnet.analysis.incremental": "zfnet.analysis.occlusion.incremental",
     "zfnet.analysis.trunk": "zfnet.analysis.occlusion.prefix",
+    "zfnet.data.caltech": "zfnet.data.datasets.caltech",
     "zfnet.data.creatures.dice": "zfnet.data.creatures.rng",
-    "zfnet.data.embedded": "zfnet.data.embedded_datasets",
+    "zfnet.data.embedded": "zfnet.data.datasets.embedded",
+    "zfnet.data.embedded_datasets": "zfnet.data.datasets.embedded",
     "zfnet.data.folds": "zfnet.data.splits",
     "zfnet.data.selection": "zfnet.data.subset",
     "zfnet.data.sources": "zfnet.data.datasets",
+    "zfnet.data.voc": "zfnet.data.datasets.voc",
     "zfnet.deconv.swapping": "zfnet.deconv.mode",
     "zfnet.models.net": "zfnet.models.convnet",
     "zfnet.models.reading": "zfnet.models.introspection",
@@ -94,9 +100,11 @@ NAMES: dict[str, dict[str, str]] = {  # of today's modules: the old name, the ne
         "below": "layers_below",
     },
     "zfnet.data": {"Images": "ImageDataset"},
-    "zfnet.data.datasets": {"stamp": "modification_stamp"},
+    "zfnet.data.datasets": {"stamp": "modification_stamp", "ManyLabels": "MultiLabelPhotos"},
+    "zfnet.data.datasets.voc": {"ManyLabels": "MultiLabelPhotos"},
     "zfnet.data.exclusion": {"without": "drop_excluded"},
     "zfnet.data.image_store": {"Chosen": "Subset", "Images": "ImageDataset"},
+    "zfnet.data.preprocessing": {"centre_crop": "center_crop", "CENTRE": "CENTER"},
     "zfnet.data.resizing": {"resized": "resize"},
     "zfnet.deconv": {"lot": "random_subset"},
     "zfnet.deconv.graph": {
@@ -128,7 +136,8 @@ NAMES: dict[str, dict[str, str]] = {  # of today's modules: the old name, the ne
         "Readout": "LinearProbe",
         "Rotated": "GramFeatures",
         "fit_readout": "fit_linear_probe",
-        "chosen_strength": "choose_strength",
+        "choose_strength": "choose_C",
+        "chosen_strength": "choose_C",
     },
     "zfnet.probing.solver": {"minimised": "minimize"},
     "zfnet.probing.transfer": {"truth": "true_labels", "whole": "whole_data_set", "measured": "measure"},

@@ -57,8 +57,8 @@ Runs = Callable[..., tuple[Trainer, Classifier]]
 def test_panels_are_those_of_a_search_by_hand(
     run: Runs, sheets: Sheets, tmp_path: Path, split: str, k: int, count: int
 ) -> None:
-    """The best of 7 validation pictures or 12 for training: a unit of layer 1 projects to itself times its filter."""
-    trainer, model = run(DeconvnetDump(str(tmp_path), maps=3, split=split, k=k))
+    """The best of 7 validation images or 12 for training: a unit of layer 1 projects to itself times its filter."""
+    trainer, model = run(DeconvnetDump(str(tmp_path), channels=3, split=split, k=k))
     ((_, panels, _),) = sheets
     assert [panel.channel for panel in panels] == random_subset(4, 3).tolist()
     images = trainer.datamodule.images[split].images
@@ -71,7 +71,9 @@ def test_panels_are_those_of_a_search_by_hand(
         values, places = own[best].max(1)
         weight = model.net.conv1.conv.weight[panel.channel].detach()
         torch.testing.assert_close(panel.values, values)
-        torch.testing.assert_close(panel.pictures, values[:, None, None, None] * weight, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            panel.projections, values[:, None, None, None] * weight, rtol=1e-4, atol=1e-6
+        )
         assert torch.equal(panel.filter, weight)
         for patch, index, place in zip(panel.patches, best, places.tolist(), strict=True):
             y, x = place // 6 + 2, place % 6 + 2
@@ -98,7 +100,7 @@ def test_every_few_epochs_and_after_the_last(
     dump = DeconvnetDump(str(tmp_path), every_n_epochs=2)
     run(dump, Stop(last if early else 0), logger=logger, max_epochs=9 if early else last)
     assert [title for title, *_ in sheets] == [
-        f"conv1 after epoch {epoch}: top 7 of 7 validation pictures" for epoch in epochs
+        f"conv1 after epoch {epoch}: top 7 of 7 validation images" for epoch in epochs
     ]
     events = EventAccumulator(str(tmp_path), size_guidance={"images": 0})
     events.Reload()
@@ -110,9 +112,9 @@ def test_every_few_epochs_and_after_the_last(
 
 def test_layers_behind_the_convolutions_can_be_shown(run: Runs, sheets: Sheets, tmp_path: Path) -> None:
     """A fully connected unit sees the whole picture, and has no filter on it."""
-    run(DeconvnetDump(str(tmp_path), layers=["fc2"], maps=2, k=1))
+    run(DeconvnetDump(str(tmp_path), layers=["fc2"], channels=2, k=1))
     ((_, panels, _),) = sheets
-    assert all(panel.pictures.shape == (1, 3, 8, 8) for panel in panels)
+    assert all(panel.projections.shape == (1, 3, 8, 8) for panel in panels)
     assert [panel.filter for panel in panels] == [None, None]
 
 
@@ -139,7 +141,7 @@ def test_a_net_that_is_not_finite_has_no_sheets(run: Runs, sheets: Sheets, tmp_p
     ("arguments", "words"),
     [
         ({"layers": []}, "layers is empty"),
-        ({"maps": 0}, "maps=0"),
+        ({"channels": 0}, "channels=0"),
         ({"every_n_epochs": 0}, "every_n_epochs=0"),
         ({"k": 0}, "k=0"),
         ({"split": "test"}, "split='test'.*train, val"),

@@ -19,13 +19,12 @@ from torch import Tensor, nn
 
 import callbacks.feature_evolution
 from callbacks import DeconvnetDump, FeatureEvolution
-from callbacks.feature_evolution import columns
 from tests.helpers.commands import Commands
 from zfnet.data.batches import Batches
 from zfnet.deconv import convolutions, random_subset
 from zfnet.errors import InputError
 from zfnet.training import Classifier
-from zfnet.viz import evolution_sheet
+from zfnet.viz import evolution_sheet, figure_epochs
 
 Runs = Callable[..., tuple[Trainer, Classifier]]
 
@@ -77,7 +76,7 @@ def first_layer(model: Classifier, images: Any) -> Tensor:
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_winners_are_those_of_a_search_by_hand(run: Runs, tmp_path: Path, share: float) -> None:
     """For half of the pictures, half of them by lot; each with its place, its filter and its pixels."""
-    trainer, model = run(FeatureEvolution(str(tmp_path), maps=3, share=share))
+    trainer, model = run(FeatureEvolution(str(tmp_path), channels=3, share=share))
     found = evaluation(tmp_path, 1)["conv1"]
     images = trainer.datamodule.images["train"]
     among = random_subset(12, round(12 * share))
@@ -89,9 +88,11 @@ def test_winners_are_those_of_a_search_by_hand(run: Runs, tmp_path: Path, share:
         assert found["ids"][m] == images.ids[int(among[best])]
         assert (found["y"][m], found["x"][m]) == (place // 6, place % 6)
         torch.testing.assert_close(found["values"][m], units[best, m, place])
-    assert found["maps"].tolist() == random_subset(4, 3).tolist()
-    assert found["pictures"].shape == found["patches"].shape == (3, 1, 3, 3, 3)
-    for m, picture, patch in zip(found["maps"], found["pictures"][:, 0], found["patches"][:, 0], strict=True):
+    assert found["channels"].tolist() == random_subset(4, 3).tolist()
+    assert found["projections"].shape == found["patches"].shape == (3, 1, 3, 3, 3)
+    for m, picture, patch in zip(
+        found["channels"], found["projections"][:, 0], found["patches"][:, 0], strict=True
+    ):
         weight = model.net.conv1.conv.weight[m].detach()
         torch.testing.assert_close(picture.float(), weight / weight.abs().max(), rtol=0, atol=2**-11)
         y, x, pixels = found["y"][m] + 2, found["x"][m] + 2, images.images[int(found["ids"][m])]
@@ -106,7 +107,7 @@ def test_the_search_runs_in_the_trainers_precision_and_the_projection_does_not(
     assert torch.equal(found["values"], found["values"].bfloat16().float())
     weights = model.net.conv1.conv.weight.detach()
     expected = weights / weights.abs().amax((1, 2, 3), keepdim=True)
-    torch.testing.assert_close(found["pictures"][:, 0].float(), expected, rtol=0, atol=2**-11)
+    torch.testing.assert_close(found["projections"][:, 0].float(), expected, rtol=0, atol=2**-11)
 
 
 def test_what_is_logged(run: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +123,7 @@ def test_what_is_logged(run: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     logger = TensorBoardLogger(tmp_path, name="", version="")
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(576, 3))
-    run(FeatureEvolution(str(tmp_path), ["1"], maps=6), net=net, logger=logger, max_epochs=4)
+    run(FeatureEvolution(str(tmp_path), ["1"], channels=6), net=net, logger=logger, max_epochs=4)
     events, winners = logged(tmp_path), [evaluation(tmp_path, epoch)["1"] for epoch in (1, 2, 3, 4)]
     assert [event.step for event in events.Images("evolution/1")] == [3, 6, 9, 12]
     assert [event.step for event in events.Scalars("evolution_seconds")] == [3, 6, 9, 12]
@@ -131,8 +132,8 @@ def test_what_is_logged(run: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for step, before, now in zip((6, 9, 12), winners[:-1], winners[1:], strict=True):
         pairs = list(zip(before["ids"], now["ids"], strict=True))
         changed[step] = sum(a != b for a, b in pairs) / 16
-        frames.append([pairs[m][0] != pairs[m][1] for m in now["maps"].tolist()])
-        jumps = [f"map {m}: {a} → {b}" for m, (a, b) in enumerate(pairs) if a != b and m in now["maps"]]
+        frames.append([pairs[m][0] != pairs[m][1] for m in now["channels"].tolist()])
+        jumps = [f"map {m}: {a} → {b}" for m, (a, b) in enumerate(pairs) if a != b and m in now["channels"]]
         if jumps:
             lines[step] = jumps
     assert {event.step: event.value for event in events.Scalars("evolution_changed/1")} == changed
@@ -148,7 +149,7 @@ def test_what_is_logged(run: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_story_and_the_figure(run: Runs, tmp_path: Path) -> None:
-    run(FeatureEvolution(str(tmp_path), maps=3, epochs=[1, 3, 9]), max_epochs=4)
+    run(FeatureEvolution(str(tmp_path), channels=3, epochs=[1, 3, 9]), max_epochs=4)
     files = {path.name for path in (tmp_path / "evolution").iterdir()}
     assert files == {"epoch_001.pt", "epoch_003.pt", "conv1.png"}
     first, third = (evaluation(tmp_path, epoch)["conv1"] for epoch in (1, 3))
@@ -157,7 +158,7 @@ def test_the_story_and_the_figure(run: Runs, tmp_path: Path) -> None:
     different = [a != b for a, b in zip(first["ids"], third["ids"], strict=True)]
     assert [entry["changed"] for entry in story] == [None, sum(different) / 4]
     for entry, found in zip(story, (first, third), strict=True):
-        assert list(map(int, entry["maps"])) == found["maps"].tolist()
+        assert list(map(int, entry["maps"])) == found["channels"].tolist()
         for m, winner in entry["maps"].items():
             assert winner == {
                 "image": found["ids"][int(m)],
@@ -167,7 +168,7 @@ def test_the_story_and_the_figure(run: Runs, tmp_path: Path) -> None:
                 },
             }
     nothing = torch.zeros(3, 2, 3, 3, 3)
-    title = "conv1: the strongest activation among 12 pictures"
+    title = "conv1: the strongest activation among 12 images"
     size = evolution_sheet(title, [1, 3], [0, 1, 2], nothing, nothing, torch.zeros(3, 2, dtype=torch.bool))
     with Image.open(tmp_path / "evolution" / "conv1.png") as picture:
         assert np.asarray(picture).shape == size.shape
@@ -184,7 +185,7 @@ def test_the_story_and_the_figure(run: Runs, tmp_path: Path) -> None:
     ],
 )
 def test_a_figure_has_at_most_ten_columns(evaluated: range, shown: range) -> None:
-    assert columns(list(evaluated)) == list(shown)
+    assert figure_epochs(evaluated) == list(shown)
 
 
 # Training does not notice
@@ -295,6 +296,22 @@ def test_a_resumed_run_tells_the_same_story(
     assert not list(before.glob("*.tmp"))
 
 
+def test_evaluations_of_version_0_1_are_read(
+    run: Runs, whole: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    folder, _ = whole
+    story = (folder / "evolution.json").read_text()
+    for path in (folder / "evolution").glob("*.pt"):
+        content = torch.load(path, weights_only=True)
+        content["settings"]["maps"] = content["settings"].pop("channels")
+        winners = content["winners"]["conv1"]
+        winners["maps"], winners["pictures"] = winners.pop("channels"), winners.pop("projections")
+        torch.save(content, path)
+    (folder / "evolution.json").unlink()
+    run(FeatureEvolution(str(folder)), max_epochs=4, resume=tmp_path / "4.ckpt")
+    assert (folder / "evolution.json").read_text() == story
+
+
 def test_a_run_that_was_at_its_end_still_gets_its_figure(
     run: Runs, whole: tuple[Path, dict[str, Tensor]], tmp_path: Path
 ) -> None:
@@ -311,7 +328,7 @@ def test_evaluations_of_other_settings_are_not_compared(
     run: Runs, whole: tuple[Path, dict[str, Tensor]], tmp_path: Path
 ) -> None:
     folder, _ = whole
-    run(FeatureEvolution(str(folder), maps=2), max_epochs=4, resume=tmp_path / "2.ckpt")
+    run(FeatureEvolution(str(folder), channels=2), max_epochs=4, resume=tmp_path / "2.ckpt")
     assert [(entry["epoch"], len(entry["maps"])) for entry in told(folder)["conv1"]] == [(3, 2), (4, 2)]
 
 
@@ -365,7 +382,7 @@ def test_an_infinite_activation_is_no_winner(
     run: Runs, tmp_path: Path, warnings: Callable[[], list[str]]
 ) -> None:
     run(FeatureEvolution(str(tmp_path)), Poison(1e38, epoch=1))
-    assert warnings() == ["the features of step 3 are not shown: layer 'conv1' is infinite"]
+    assert warnings() == ["feature_evolution at step 3: nothing is drawn: layer 'conv1' is infinite"]
     assert not (tmp_path / "evolution.json").exists()
 
 
@@ -379,17 +396,17 @@ def test_what_excites_no_map_is_grey(run: Runs, tmp_path: Path) -> None:
     found = evaluation(tmp_path, 2)["conv1"]
     assert found["ids"] == ["0"] * 4  # of equal ones the first
     assert not found["values"].any()
-    assert not found["pictures"].any()
+    assert not found["projections"].any()
     assert (found["patches"] == 128).all()
 
 
 def test_pixels_beyond_the_border_are_grey(run: Runs, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 16, 5, padding=2), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 3))
-    trainer, _ = run(FeatureEvolution(str(tmp_path), layers=["1"], maps=16), net=net)
+    trainer, _ = run(FeatureEvolution(str(tmp_path), layers=["1"], channels=16), net=net)
     found = evaluation(tmp_path, 1)["1"]
     beyond = 0
-    for m, patch in zip(found["maps"], found["patches"][:, 0], strict=True):
+    for m, patch in zip(found["channels"], found["patches"][:, 0], strict=True):
         pixels = trainer.datamodule.images["train"].images[int(found["ids"][m])][2:10, 2:10]
         padded = nn.functional.pad(pixels.permute(2, 0, 1), (2, 2, 2, 2), value=128)
         y, x = found["y"][m], found["x"][m]
@@ -409,7 +426,7 @@ def test_layers_of_other_nets(run: Runs, tmp_path: Path, warnings: Callable[[], 
     net = nn.Sequential(convs[0], nn.ReLU(), convs[1], nn.GELU(), *head)
     run(FeatureEvolution(str(tmp_path)), net=net)
     (line,) = warnings()
-    assert "the features of 3 are not shown" in line
+    assert "layer 3 is left out" in line
     assert "gelu" in line.lower()
     assert list(told(tmp_path)) == ["1"]
     with pytest.raises(InputError, match=r"(?i)gelu"):
@@ -429,7 +446,7 @@ def test_a_net_without_convolutions_has_no_features(
 
 
 class Unordered(LightningDataModule):
-    """Batches, but no way to see every picture once."""
+    """Batches, but no sources."""
 
     def __init__(self, data: Any) -> None:
         super().__init__()
@@ -455,7 +472,7 @@ def test_what_cannot_be_looked_at_is_said_before_training(
 ) -> None:
     with pytest.raises(InputError, match="'conv7' is not in ConvNet: it has conv1, fc2, fc3"):
         run(callback(str(tmp_path), layers=["conv1", "conv7"]), Started())
-    with pytest.raises(InputError, match=r"ordered\(split\)"):
+    with pytest.raises(InputError, match="data module with images, sources and batch_size"):
         run(callback(str(tmp_path)), Started(), data=Unordered(tiny_data()))
     assert not list(tmp_path.iterdir())
 
@@ -464,7 +481,7 @@ def test_what_cannot_be_looked_at_is_said_before_training(
     ("arguments", "words"),
     [
         ({"layers": []}, "layers is empty"),
-        ({"maps": 0}, "maps=0"),
+        ({"channels": 0}, "channels=0"),
         ({"epochs": []}, r"epochs=\[\]"),
         ({"epochs": [0, 1]}, r"epochs=\[0, 1\]"),
         ({"share": 0.0}, "share=0.0"),
@@ -509,7 +526,7 @@ def test_two_processes_find_what_one_finds(commands: Commands, tmp_path: Path) -
     target = f"tests.callbacks.test_feature_evolution.{Poison.__name__}"
     poison = f"_target_:{target},value:nan,epoch:1,layer:conv3,rank:1"
     output = trained(commands, two, tmp_path, "trainer=ddp_cpu", f"+callbacks.poison={{{poison}}}")
-    assert output.count("the features of step 4 are not shown: layer 'conv3' is not a number") == 1
+    assert output.count("feature_evolution at step 4: nothing is drawn: layer 'conv3' is not a number") == 1
     alone, together = told(one), told(two)
     assert list(alone) == list(together) == ["conv1", "conv2", "conv3", "conv4", "conv5"]
     for layer in alone:

@@ -141,4 +141,4 @@ def test_all_callbacks_are_exported() -> None:
         and issubclass(value, Callback)
         and value.__module__ == f"callbacks.{path.stem}"
     }
-    assert found == set(callbacks.__all__)
+    assert found - {"FeatureSearch"} == set(callbacks.__all__)  # a base class

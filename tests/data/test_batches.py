@@ -36,7 +36,7 @@ def store(memory_images: Callable[..., ImageStore]) -> Callable[[int], ImageStor
 
 
 def training(images: object, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1) -> Batches:
-    return Batches(images, CROP, batch_size, Augmentation(SIZE, CROP, anywhere=True), seed, rank, world)
+    return Batches(images, CROP, batch_size, Augmentation(SIZE, CROP, random=True), seed, rank, world)
 
 
 def validation(images: object, batch_size: int, rank: int = 0, world: int = 1) -> Batches:
@@ -210,7 +210,7 @@ def test_picked_pictures_are_those_of_the_pass_in_order(
     images = ReadOnly(store(9)) if fly else store(9)
     prepare = Preprocessing(SIZE, CROP)
     every = torch.cat([prepare(b.images, b.rows, b.crops) for b in validation(images, 4)])
-    picked = validation(images, 4).picked([7, 0, 7])
+    picked = validation(images, 4).batch_of([7, 0, 7])
     assert torch.equal(prepare(picked.images, picked.rows, picked.crops), every[[7, 0, 7]])
     assert picked.indices.tolist() == [7, 0, 7]
     assert torch.equal(picked.labels, images.labels[[7, 0, 7]])

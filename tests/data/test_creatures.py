@@ -178,7 +178,7 @@ def test_bad_arguments_are_named(arguments: dict, word: str) -> None:
 
 @pytest.mark.parametrize("index", [4, -1])
 def test_there_is_nothing_outside(index: int) -> None:
-    with pytest.raises(IndexError, match=f"no picture {index}"):
+    with pytest.raises(IndexError, match=f"no image {index}"):
         Creatures(4, size=32).read(index)
 
 

@@ -73,9 +73,9 @@ def test_cells_are_text(tmp_path: Path) -> None:
         (b'image,x\n"a"b,1\n', "line 2: .*expected after"),
         (b'image,x\n"a,1\n', "line .: unexpected end of data"),
         (b"image,x\n" + b"a" * 200_000 + b",1\n", "line 2: field larger than field limit"),
-        ("image,x\na,1\n".encode("utf-16"), "line 1: this is no text in UTF-8"),
-        (b"image,x\na\0,1\n", "line 2: this is no text in UTF-8"),
-        (bytes(range(256)) * 9, "line 1: this is no text in UTF-8"),
+        ("image,x\na,1\n".encode("utf-16"), "line 1: this is not UTF-8 text"),
+        (b"image,x\na\0,1\n", "line 2: this is not UTF-8 text"),
+        (bytes(range(256)) * 9, "line 1: this is not UTF-8 text"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: bytes, says: str) -> None:

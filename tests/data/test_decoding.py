@@ -114,9 +114,9 @@ def png_bytes(image: Image.Image) -> bytes:
 
 BROKEN = {
     "empty.jpg": (b"", "empty"),
-    "garbage.jpg": (b"this is no picture at all" * 9, "no image"),
+    "garbage.jpg": (b"this is no picture at all" * 9, "not an image"),
     "half.jpg": (jpeg_bytes(photo())[:700], "truncated"),
-    "head.jpg": (jpeg_bytes(photo())[:3], "no image"),
+    "head.jpg": (jpeg_bytes(photo())[:3], "not an image"),
     "half.png": (png_bytes(photo())[:700], ""),
     "one.png": (png_bytes(photo(1, 1)), "1 x 1 pixels is too small"),
     "thin.jpg": (jpeg_bytes(photo(100, 7)), "100 x 7 pixels is too small"),
@@ -156,8 +156,8 @@ def test_pipes_and_devices_are_unreadable_and_nothing_waits_for_them(tmp_path: P
     (tmp_path / "zero.jpg").symlink_to("/dev/zero")
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     for name, reason in (
-        ("pipe", "this is no file"),
-        ("zero", "this is no file"),
+        ("pipe", "this is not a file"),
+        ("zero", "this is not a file"),
         ("loop", "symbolic links"),
     ):
         with pytest.raises(UnreadableImage, match=rf"{name}\.jpg: .*{reason}"):

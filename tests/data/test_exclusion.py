@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zfnet.data.creatures import Creatures
-from zfnet.data.embedded_datasets import creatures, creatures_few
+from zfnet.data.datasets import creatures, creatures_few
 from zfnet.data.exclusion import drop_excluded, read_exclusion, write_exclusion
 from zfnet.data.image_data import ImageData
 from zfnet.data.splits import few_per_class

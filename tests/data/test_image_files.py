@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from zfnet.data import image_files
-from zfnet.data.caltech import caltech101, class_folders
-from zfnet.data.datasets import folder, photos
+from zfnet.data.datasets import caltech101, class_folders, folder, photos
 from zfnet.data.decoding import decode, image_extensions, image_formats
 from zfnet.data.image_files import find_images, subfolders
 from zfnet.errors import InputError
@@ -213,7 +212,7 @@ def test_any_tree_of_folders_and_links_is_walked_once(
     for number in range(data.draw(st.integers(0, 5))):
         at, to = data.draw(st.sampled_from(folders)), data.draw(st.sampled_from(["..", *folders]))
         (base / "root" / at / f"link{number}").symlink_to(base / "root" / to)
-    listed, lot = image_files._entries, random.Random(data.draw(st.integers(0, 9)))
+    listed, lot = image_files.list_entries, random.Random(data.draw(st.integers(0, 9)))
 
     def shuffled(folder: Path | str) -> list[os.DirEntry[str]]:
         entries = listed(folder)
@@ -223,7 +222,7 @@ def test_any_tree_of_folders_and_links_is_walked_once(
     expected = find_images(base / "root").files
     assert sorted(expected) == images
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(image_files, "_entries", shuffled)
+        patch.setattr(image_files, "list_entries", shuffled)
         assert find_images(base / "root").files == expected
     shutil.rmtree(base)
 

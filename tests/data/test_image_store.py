@@ -147,7 +147,8 @@ def test_unreadable_images_are_listed_with_their_reason(tmp_path: Path) -> None:
     assert "bee/003.png" not in images.ids
     line = (tmp_path / "store" / "unreadable.txt").read_text()
     assert (
-        line == f"bee/003.png\t{tmp_path}/photos/bee/003.png: this is no image, or one of an unknown format\n"
+        line
+        == f"bee/003.png\t{tmp_path}/photos/bee/003.png: this is not an image, or one of an unknown format\n"
     )
 
 

@@ -13,7 +13,7 @@ from zfnet.data.preprocessing import (
     IMAGENET_STD,
     PIXELS,
     Preprocessing,
-    centre_crop,
+    center_crop,
     ten_crops,
 )
 from zfnet.errors import InputError
@@ -46,7 +46,7 @@ def test_ten_crops_are_torchvisions(size: int, crop: int) -> None:
     order = [6, 5, 8, 7, 9]  # the top left corner of the mirrored picture is its top right, mirrored
     compared = slice(5 if (size - crop) % 2 == 0 else 4)
     assert torch.equal(ten[5:][compared], theirs[order][compared])
-    assert torch.equal(centre_crop(size, crop), ten_crops(size, crop)[4])
+    assert torch.equal(center_crop(size, crop), ten_crops(size, crop)[4])
 
 
 def test_a_4x4_case_by_hand() -> None:
@@ -90,8 +90,8 @@ def test_both_paths_agree_to_the_bit(data: st.DataObject, size: int, pixels: str
     picks = data.draw(st.lists(st.tuples(row, offset, offset, st.integers(0, 1)), min_size=1, max_size=6))
     table = torch.tensor(picks)
     images, prepare = pictures(4, size, seed), prepared(size, crop, pixels, seed)
-    copied = prepare._copy(images, table[:, 0], table[:, 1:])
-    assert torch.equal(copied, prepare._gather(images, table[:, 0], table[:, 1:]))
+    copied = prepare.crop_on_cpu(images, table[:, 0], table[:, 1:])
+    assert torch.equal(copied, prepare.crop_on_gpu(images, table[:, 0], table[:, 1:]))
 
 
 @pytest.mark.parametrize("pixels", PIXELS)
@@ -109,10 +109,10 @@ def test_inputs_are_float32_channels_last(pixels: str) -> None:
 def test_undone_inputs_are_the_pixels_of_the_centre(pixels: str, size: int, crop: int) -> None:
     """To within an eighth of a pixel's 256 steps, that is: rounding gives back the bytes."""
     images, prepare = pictures(4, size), prepared(size, crop, pixels)
-    y, x, _ = centre_crop(size, crop).tolist()
-    inputs = prepare(images, torch.arange(4), centre_crop(size, crop).expand(4, 3))
+    y, x, _ = center_crop(size, crop).tolist()
+    inputs = prepare(images, torch.arange(4), center_crop(size, crop).expand(4, 3))
     expected = images[:, y : y + crop, x : x + crop].permute(0, 3, 1, 2) / 255
-    torch.testing.assert_close(prepare.undone(inputs), expected, rtol=0, atol=1 / 255 / 8)
+    torch.testing.assert_close(prepare.denormalize(inputs), expected, rtol=0, atol=1 / 255 / 8)
 
 
 def test_mean_and_std_travel_in_the_state() -> None:

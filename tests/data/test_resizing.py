@@ -14,7 +14,8 @@ from torchvision.transforms import functional as T
 
 from zfnet.data import ImageData
 from zfnet.data.datasets import photos
-from zfnet.data.resizing import Resizing, is_drawn
+from zfnet.data.resizing import Resizing
+from zfnet.data.source import AnnotatedSource
 from zfnet.errors import InputError
 from zfnet.studies.inputs import load_model
 
@@ -83,7 +84,7 @@ def test_what_is_drawn_at_its_size_is_not_resized(
         f"data.store_dir={tmp_path}",
     ]
     subject = load_model(composed(*words, "data.image_size=56", root="analyze"))
-    assert is_drawn(subject.source)
+    assert isinstance(subject.source, AnnotatedSource)
     assert (subject.images.size, subject.crop) == (64, 56)
 
 

@@ -93,7 +93,7 @@ def test_a_class_needs_one_more_than_it_trains_on() -> None:
         ({"fold": -1}, "data.fold=-1"),
         ({"images_per_class": 0}, "data.images_per_class=0"),
         ({"test_per_class": 0}, "data.test_per_class=0"),
-        ({"split": "test"}, "split is 'test'"),
+        ({"split": "test"}, "split='test' is unknown"),
     ],
 )
 def test_words_out_of_range(words: dict, line: str) -> None:
@@ -105,6 +105,6 @@ def test_it_draws_itself_again_from_another_whole() -> None:
     source = whole(20, 20)
     first = few_per_class(source, "train", 5, 2, 8)
     rest = Selection(source, [row for row in range(40) if row not in first.rows], "all")
-    again = first.redrawn(rest)
+    again = first.resample(rest)
     assert again.ids == few_per_class(rest, "train", 5, 2, 8).ids
     assert (again.whole, len(again)) == (source, 10)

@@ -72,7 +72,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageDataset, ImageD
     return Subset(stored, rows), Subset(fly, rows), build_store(some, folder / "some", SIZE)
 
 
-@pytest.mark.parametrize("augmentation", [None, Augmentation(SIZE, CROP, anywhere=True)])
+@pytest.mark.parametrize("augmentation", [None, Augmentation(SIZE, CROP, random=True)])
 @pytest.mark.parametrize("world", [1, 2])
 def test_batches_are_those_of_a_store_of_just_these_pictures(
     pair: tuple[ImageDataset, ImageDataset, ImageDataset], augmentation: Augmentation | None, world: int
@@ -101,7 +101,7 @@ def test_batches_of_chosen_pictures_copy_nothing(
     some = pair[0]
     assert isinstance(some, Subset)
     assert isinstance(some.base, ImageStore)
-    picked = Batches(some, CROP, 2).picked([6, 0])
+    picked = Batches(some, CROP, 2).batch_of([6, 0])
     assert picked.images.data_ptr() == some.base.images.data_ptr()
     assert (picked.rows.tolist(), picked.indices.tolist()) == ([19, 1], [6, 0])
 

@@ -95,7 +95,7 @@ class Laboratory:
             patch.setattr(progress_file, "SAVED_EVERY", -1)
             patch.setattr("zfnet.analysis.overlap.ROWS", 8)
             for name, owner, function, after in (
-                ("top_activations", ModelOnData, "inputs", 2),
+                ("top_activations", ModelOnData, "preprocess", 2),
                 ("overlap", overlap, "overlap_sheet", 0),
                 ("layer_probe", layer_probe, "draw_probe", 0),
             ):

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from zfnet.data import Creatures
-from zfnet.data.voc import CLASSES
+from zfnet.data.datasets.voc import CLASSES
 
 
 def paint(path: Path, seed: int = 0, size: tuple[int, int] = (24, 20)) -> None:

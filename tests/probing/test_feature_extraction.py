@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zfnet.data.image_store import ImageStore
-from zfnet.data.preprocessing import Preprocessing, centre_crop, ten_crops
+from zfnet.data.preprocessing import Preprocessing, center_crop, ten_crops
 from zfnet.errors import InputError
 from zfnet.models import Conv, ConvNet, Linear, Pool
 from zfnet.probing import feature_cache, feature_extraction
@@ -64,13 +64,13 @@ def plainly(model: ConvNet, images: ImageStore, layer: str, pool: int | None, cu
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The layers of every pass over the pictures."""
     seen: list[list[str]] = []
-    run = feature_extraction._Trunk.run
+    run = feature_extraction.FeatureExtractor.run
 
     def counting(self: Any, missing: dict[str, Any], batch_size: int) -> None:
         seen.append(list(missing))
         run(self, missing, batch_size)
 
-    monkeypatch.setattr(feature_extraction._Trunk, "run", counting)
+    monkeypatch.setattr(feature_extraction.FeatureExtractor, "run", counting)
     return seen
 
 
@@ -84,12 +84,12 @@ def test_they_are_those_of_a_plain_pass(
     ten: bool,
 ) -> None:
     images, model, folder = memory_images(7), net().train(), tmp_path_factory.mktemp("features")
-    layers, crops = ["fc3", "conv1", "conv2"], "ten" if ten else "centre"
+    layers, crops = ["fc3", "conv1", "conv2"], "ten" if ten else "center"
     kept = cached_features(model, prepared(images), images, layers, folder, pool, crops, batch_size)  # type: ignore[arg-type]
     assert model.training
     assert list(kept) == layers
     for layer in layers:
-        cuts = ten_crops(STORED, CROP) if ten else centre_crop(STORED, CROP)[None]
+        cuts = ten_crops(STORED, CROP) if ten else center_crop(STORED, CROP)[None]
         whole = torch.stack([plainly(model, images, layer, pool, cut) for cut in cuts], 1)
         torch.testing.assert_close(kept[layer], whole if ten else whole[:, 0])
 
@@ -139,7 +139,7 @@ def test_a_pass_that_was_stopped_goes_on(
 ) -> None:
     images = memory_images(22)
     monkeypatch.setattr(feature_extraction, "SAVED_EVERY", -1)
-    write, batches = feature_extraction._Trunk._write, []
+    write, batches = feature_extraction.FeatureExtractor.write, []
 
     def stopping(self: Any, batch: Any, *rest: Any) -> None:
         if len(batches) == stop:
@@ -147,15 +147,15 @@ def test_a_pass_that_was_stopped_goes_on(
         batches.append(batch.indices.tolist())
         write(self, batch, *rest)
 
-    monkeypatch.setattr(feature_extraction._Trunk, "_write", stopping)
+    monkeypatch.setattr(feature_extraction.FeatureExtractor, "write", stopping)
     ask = lambda where, *layers: cached_features(net(), prepared(images), images, layers, where, batch_size=4)  # noqa: E731
     with pytest.raises(Stopped):
         ask(tmp_path, "conv1", "fc3")
-    monkeypatch.setattr(feature_extraction._Trunk, "_write", write)
+    monkeypatch.setattr(feature_extraction.FeatureExtractor, "write", write)
     starts = []
     monkeypatch.setattr(
-        feature_extraction._Trunk,
-        "_write",
+        feature_extraction.FeatureExtractor,
+        "write",
         lambda self, batch, *rest: (starts.append(int(batch.indices[0])), write(self, batch, *rest)),
     )
     kept = ask(tmp_path, "conv1", "fc3")
@@ -183,7 +183,7 @@ def test_bad_input(memory_images: Images, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.undo()
     with torch.no_grad():
         model.conv1.conv.bias[1] = torch.nan
-    with pytest.raises(InputError, match="layer 'conv2' is not a number for picture 0"):
+    with pytest.raises(InputError, match="layer 'conv2' is not a number for image 0"):
         cached_features(model, prepared(images), images, ["conv2"], tmp_path)
 
 

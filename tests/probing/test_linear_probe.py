@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zfnet.errors import InputError
-from zfnet.probing.linear_probe import GramFeatures, choose_strength, class_accuracy, fit_linear_probe
+from zfnet.probing.linear_probe import GramFeatures, choose_C, class_accuracy, fit_linear_probe
 
 
 def clusters(
@@ -49,7 +49,7 @@ def test_rotated_features_have_the_same_inner_products(
     assert few.train.shape == (n, min(n, d))
     assert few.train.dtype == torch.float32
     torch.testing.assert_close(few.train @ few.train.T, train @ train.T, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(few.of(other) @ few.train.T, other @ train.T, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(few.transform(other) @ few.train.T, other @ train.T, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("strength", [0.01, 1, 100])
@@ -59,7 +59,7 @@ def test_svm_is_linear_svc_and_softmax_logistic_regression(strength: float, shap
     other, _ = clusters(500, shape[1], seed=1)
     few, (x, y) = GramFeatures(train), scaled(train, other)
     svm, softmax = (
-        fit_linear_probe(few.train, labels, kind, strength).scores(few.of(other))
+        fit_linear_probe(few.train, labels, kind, strength).scores(few.transform(other))
         for kind in ("svm", "softmax")
     )
     svc = LinearSVC(C=strength, tol=1e-7, max_iter=10**6).fit(x, labels.numpy())
@@ -121,7 +121,7 @@ def test_the_strength_is_chosen_on_training_pictures_kept_out() -> None:
     """With features that are mostly noise a weak fit is best; the seed decides which pictures are kept out."""
     noisy, labels = clusters(120, 400, noise=6)
     strengths = [100, 0.001, 1.0]
-    chosen = choose_strength(noisy, labels, "softmax", strengths, seed=0)
+    chosen = choose_C(noisy, labels, "softmax", strengths, seed=0)
     assert chosen in strengths
     test, truth = clusters(2000, 400, seed=5, noise=6)
     quality = {
@@ -129,9 +129,9 @@ def test_the_strength_is_chosen_on_training_pictures_kept_out() -> None:
         for c in strengths
     }
     assert quality[chosen] >= max(quality.values()) - 0.02
-    assert choose_strength(noisy, labels, "svm", [7]) == 7  # nothing to choose, nothing kept out
+    assert choose_C(noisy, labels, "svm", [7]) == 7  # nothing to choose, nothing kept out
     targets = torch.stack([labels == 0, labels == 1], 1).long()
-    assert choose_strength(noisy, targets, "sigmoid", [0.1, 1]) in (0.1, 1)
+    assert choose_C(noisy, targets, "sigmoid", [0.1, 1]) in (0.1, 1)
 
 
 def test_class_accuracy_is_the_mean_over_classes() -> None:
@@ -144,9 +144,9 @@ def test_bad_input() -> None:
     train, labels = clusters(8, 5)
     with pytest.raises(InputError, match="head='tree' is unknown: choose one of svm, softmax, sigmoid"):
         fit_linear_probe(train, labels, "tree", 1)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="strength=0: must be above 0"):
+    with pytest.raises(InputError, match="C=0: must be above 0"):
         fit_linear_probe(train, labels, "svm", 0)
     with pytest.raises(InputError, match="at least one is needed"):
-        choose_strength(train, labels, "svm", [])
-    with pytest.raises(InputError, match="class 0 has one training picture"):
-        choose_strength(train[:4], labels[:4], "svm", [1, 2])
+        choose_C(train, labels, "svm", [])
+    with pytest.raises(InputError, match="class 0 has one training image"):
+        choose_C(train[:4], labels[:4], "svm", [1, 2])

@@ -20,8 +20,8 @@ from torch.nn.modules.module import register_module_forward_hook
 import zfnet
 from tests.helpers.commands import Ended
 from tests.helpers.made_data import write_voc
+from zfnet.data.datasets.voc import CLASSES
 from zfnet.data.preprocessing import ten_crops
-from zfnet.data.voc import CLASSES
 from zfnet.errors import InputError
 from zfnet.probing.average_precision import average_precision
 from zfnet.training.fit import model_to_train, transfer_frozen
@@ -85,11 +85,11 @@ def test_it_is_a_softmax_on_the_nets_own_features(
 ) -> None:
     """Step by step: ten crops of each training picture are samples; the centre crop, the mean of ten answers."""
     words = ("data.images_per_class=7", "data.fold=3", "data.test_per_class=10")
-    result = run(*words, "transfer.crops=ten", "transfer.layer=fc6", "transfer.strengths=[1000]")
+    result = run(*words, "transfer.crops=ten", "transfer.layer=fc6", "transfer.C=[1000]")
     data = instantiate(composed(*THREE, *words).data)
     train, val = data.sources["train"], data.sources["val"]
-    assert result["chosen"]["pictures"] == {"train": 21, "val": 30}
-    assert result["chosen"]["strength"] == 1000
+    assert result["chosen"]["images"] == {"train": 21, "val": 30}
+    assert result["chosen"]["C"] == 1000
     cuts = ten_crops(55, 48)
     crops = np.concatenate([features(checkpoint, train, "fc6", cut) for cut in cuts])
     answer = fitted(crops, train.labels * 10, strength=1000 / 10)
@@ -101,8 +101,8 @@ def test_it_is_a_softmax_on_the_nets_own_features(
 
 
 def test_the_top_layer_and_a_pooled_one(run: Run) -> None:
-    assert run("data.images_per_class=5")["chosen"] | {"strength": 0} == {
-        "layer": "fc7", "features": 16, "strength": 0, "pictures": {"train": 15, "val": 150}
+    assert run("data.images_per_class=5")["chosen"] | {"C": 0} == {
+        "layer": "fc7", "features": 16, "C": 0, "images": {"train": 15, "val": 150}
     }  # fmt: skip
     narrow = run("data.images_per_class=5", "transfer.layer=conv1", "transfer.pool=2")
     assert narrow["chosen"]["features"] == 8 * 2 * 2
@@ -119,7 +119,7 @@ def test_a_sweep_over_four_k_and_five_folds_costs_one_pass(run: Run, tmp_path: P
     handle = register_module_forward_hook(count)
     try:
         results = [
-            run(f"data.images_per_class={k}", f"data.fold={fold}", "transfer.strengths=[1]", home=tmp_path)
+            run(f"data.images_per_class={k}", f"data.fold={fold}", "transfer.C=[1]", home=tmp_path)
             for k in (2, 5, 15, 30)
             for fold in range(5)
         ]
@@ -161,12 +161,12 @@ def voc(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("head", ["softmax", "sigmoid"])
 def test_voc_has_an_average_precision_for_each_class(run: Run, voc: tuple[str, ...], head: str) -> None:
-    result = run(f"transfer.head={head}", "transfer.strengths=[1,100]", data=voc)
+    result = run(f"transfer.head={head}", "transfer.C=[1,100]", data=voc)
     each = result["val/average_precision"]
     assert list(each) == CLASSES
     assert result["val/mean_average_precision"] == pytest.approx(np.mean(list(each.values())))
     assert result["val/mean_average_precision"] > 0.3  # two of twenty classes a picture: 0.1 by chance
-    assert result["chosen"]["strength"] in (1, 100)
+    assert result["chosen"]["C"] in (1, 100)
     assert "val/top1_error" not in result
 
 
@@ -174,7 +174,7 @@ def test_the_single_softmax_step_by_step(
     run: Run, voc: tuple[str, ...], composed: Callable[..., DictConfig], checkpoint: Path
 ) -> None:
     """Each class that a training picture shows is a sample; difficult ones count neither here nor in the test."""
-    result = run("transfer.strengths=[10]", data=voc)
+    result = run("transfer.C=[10]", data=voc)
     data = instantiate(composed(*voc, "data.image_size=48").data)
     stored = {split: data.open(split) for split in ("train", "val")}
 
@@ -208,7 +208,7 @@ def test_the_single_softmax_step_by_step(
     ("words", "line"),
     [
         (("transfer.head=svm",), "transfer.head='svm' is unknown: choose one of softmax, sigmoid"),
-        (("transfer.crops=five",), "transfer.crops='five' is unknown: choose one of centre, ten"),
+        (("transfer.crops=five",), "transfer.crops='five' is unknown: choose one of center, ten"),
         (("ckpt=null",), "needs a net that has learned: ckpt="),
         (("ckpt=/nowhere/last.ckpt",), "/nowhere/last.ckpt: no such file"),
         (("data.image_size=64",), "data.image_size=64: the net of .* sees 48 pixels"),
@@ -224,7 +224,7 @@ def test_what_the_user_can_mend_is_one_line(run: Run, words: tuple[str, ...], li
 
 def test_a_class_that_no_picture_shows(run: Run, tmp_path: Path) -> None:
     data = ("data=voc2012", f"data.root={write_voc(tmp_path / 'voc', 10)}", "data.image_size=48")
-    with pytest.raises(InputError, match="voc2012: no picture of train shows class 'dog'"):
+    with pytest.raises(InputError, match="voc2012: no image of train shows class 'dog'"):
         run(data=data)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.helpers.commands import Commands, Ended
 from zfnet.data import Creatures
+from zfnet.data.batches import Batch
 from zfnet.deconv import Deconvnet, TopActivations, Unit
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
@@ -49,7 +50,7 @@ def test_a_subject_prepares_as_training_does(config: Compose) -> None:
     torch.testing.assert_close(
         inputs * 64, stored - subject.prepare.mean[:, 4:52, 4:52], atol=1e-3, rtol=1e-4
     )
-    batches = list(subject.batches(start=4))
+    batches = list(subject.batches(range(4, 14)))
     assert torch.cat([ids for _, ids in batches]).tolist() == list(range(4, 14))
 
 
@@ -88,20 +89,20 @@ def test_a_search_goes_on_where_it_stopped(
     broken.mkdir()
     top_activations.TopActivationSearch(["conv2"], channels=2, k=3).run(subject, whole)
     monkeypatch.setattr(progress_file, "SAVED_EVERY", -1)  # after every batch
-    read, shown = ModelOnData.inputs, []
+    read, shown = ModelOnData.preprocess, []
 
-    def inputs(self: ModelOnData, indices: Any) -> torch.Tensor:
-        shown.append(list(indices))
+    def preprocess(self: ModelOnData, batch: Batch) -> torch.Tensor:
+        shown.append(batch)
         if len(shown) == 3:
             raise KeyboardInterrupt
-        return read(self, indices)
+        return read(self, batch)
 
-    monkeypatch.setattr(ModelOnData, "inputs", inputs)
+    monkeypatch.setattr(ModelOnData, "preprocess", preprocess)
     with pytest.raises(KeyboardInterrupt):
         top_activations.TopActivationSearch(["conv2"], channels=2, k=3).run(subject, broken)
     assert (broken / "search.pt").exists()
     assert not (broken / "search.tmp").exists()
-    monkeypatch.setattr(ModelOnData, "inputs", read)
+    monkeypatch.setattr(ModelOnData, "preprocess", read)
     searched: list[int] = []
     update = TopActivations.update
     monkeypatch.setattr(

@@ -43,5 +43,5 @@ def test_no_file() -> None:
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_bytes(bytes(range(256)))
-    with pytest.raises(InputError, match=r"boxes=.*boxes\.csv, line 1: this is no text in UTF-8"):
+    with pytest.raises(InputError, match=r"boxes=.*boxes\.csv, line 1: this is not UTF-8 text"):
         read_boxes(tmp_path / "boxes.csv", 8)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from zfnet import convnet
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
-from zfnet.probing.linear_probe import choose_strength, class_accuracy, fit_linear_probe
+from zfnet.probing.linear_probe import choose_C, class_accuracy, fit_linear_probe
 from zfnet.studies import layer_probe
 from zfnet.studies.inputs import load_model
 from zfnet.studies.layers import paper_numbers
@@ -70,7 +70,7 @@ def test_every_fold_is_a_plain_fit(
     assert "(85.5 ± 0.4)" in caplog.text  # the paper's
     for fold in range(2):
         train, test = (
-            subject.source.redrawn(subject.source.pool, split=split, images_per_class=5, fold=fold)  # type: ignore[attr-defined]
+            subject.source.resample(subject.source.pool, split=split, images_per_class=5, fold=fold)  # type: ignore[attr-defined]
             for split in ("train", "val")
         )
         assert not set(train.ids) & set(test.ids)
@@ -81,7 +81,7 @@ def test_every_fold_is_a_plain_fit(
                 for part in (train, test)
             )
         labels, truth = torch.tensor(train.labels), torch.tensor(test.labels)
-        strength = choose_strength(x, labels, "softmax", [0.1, 10])
+        strength = choose_C(x, labels, "softmax", [0.1, 10])
         assert about["strengths"][fold] == strength
         plain = class_accuracy(fit_linear_probe(x, labels, "softmax", strength).scores(y), truth)
         assert about["folds"][fold] == pytest.approx(plain, rel=1e-5)

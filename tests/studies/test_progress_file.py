@@ -8,6 +8,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+from zfnet.data.batches import Batch
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.snapshot import net_fingerprint
@@ -46,18 +47,18 @@ def other(checkpoint: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def stopped_search(look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a search that was stopped after two batches."""
-    folder, read, shown = tmp_path / "search", ModelOnData.inputs, []
+    folder, read, shown = tmp_path / "search", ModelOnData.preprocess, []
     folder.mkdir()
 
-    def inputs(self: ModelOnData, indices: Any) -> torch.Tensor:
-        shown.append(indices)
+    def preprocess(self: ModelOnData, batch: Batch) -> torch.Tensor:
+        shown.append(batch)
         if len(shown) == 3:
             raise KeyboardInterrupt
-        return read(self, indices)
+        return read(self, batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(progress_file, "SAVED_EVERY", -1)
-        patch.setattr(ModelOnData, "inputs", inputs)
+        patch.setattr(ModelOnData, "preprocess", preprocess)
         with pytest.raises(KeyboardInterrupt):
             top_activations.TopActivationSearch(["conv1"], channels=2, k=3).run(look(), folder)
     return folder

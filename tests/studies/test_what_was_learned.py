@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from zfnet.analysis import occlusion_sweep
 from zfnet.data import ImageData
-from zfnet.data.embedded_datasets import creatures
+from zfnet.data.datasets import creatures
 from zfnet.model_on_data import ModelOnData
 from zfnet.studies.annotations import object_of
 from zfnet.training.checkpoint import build

@@ -228,7 +228,7 @@ def test_overfitting_sees_the_same_images_each_epoch(
 
 
 def test_batches_of_the_same_order_still_cut_elsewhere(memory_images: Callable[..., ImageStore]) -> None:
-    batches = Batches(memory_images(12), 8, 4, Augmentation(12, 8, anywhere=True), seed=3, same_order=True)
+    batches = Batches(memory_images(12), 8, 4, Augmentation(12, 8, random=True), seed=3, same_order=True)
     first = list(batches)
     batches.set_epoch(1)
     second = list(batches)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zfnet.errors import InputError
 from zfnet.viz import FeaturePanel, evolution_sheet, feature_sheet, normalize_signed, stretch_contrast
-from zfnet.viz.evolution import FRAME, FRAME_COLOUR
+from zfnet.viz.evolution import FRAME, FRAME_COLOR
 from zfnet.viz.grid import center, draw_text, fit, flow, hstack, to_uint8, vstack
 from zfnet.viz.page import GAP, GRID_GAP
 
@@ -76,7 +76,7 @@ def is_marked(sheet: Tensor, at: Place, height: int, width: int) -> bool:
     around = sheet[y - FRAME : y + height + FRAME, x - FRAME : x + width + FRAME].clone()
     inside = torch.zeros(around.shape[:2], dtype=torch.bool)
     inside[FRAME:-FRAME, FRAME:-FRAME] = True
-    red = (around == torch.tensor(FRAME_COLOUR, dtype=torch.uint8)).all(-1)[~inside]
+    red = (around == torch.tensor(FRAME_COLOR, dtype=torch.uint8)).all(-1)[~inside]
     white = around.eq(255).all(-1)[~inside]
     assert red.all() or white.all()
     return bool(red.all())
@@ -93,7 +93,7 @@ def test_each_projection_and_its_patch_stand_at_the_same_place_of_their_grids(h:
     side = factor * h + GAP
     origins = []
     for one in panels:
-        at = [place(sheet, enlarged(stretch_contrast(picture), factor)) for picture in one.pictures]
+        at = [place(sheet, enlarged(stretch_contrast(picture), factor)) for picture in one.projections]
         assert at == cells(at[0], 9, 3, (side, side))
         beside_it = [(y, x + 3 * side - GAP + GRID_GAP) for y, x in at]
         assert [place(sheet, enlarged(patch, factor)) for patch in one.patches] == beside_it
@@ -121,7 +121,7 @@ def test_sixteen_maps_keep_to_the_width(h: int, width: int) -> None:
 def test_few_large_windows_stay_as_they_are() -> None:
     one = panel(h=139, k=2)
     sheet = feature_sheet("conv5", [one])
-    for picture, patch in zip(one.pictures, one.patches, strict=True):
+    for picture, patch in zip(one.projections, one.patches, strict=True):
         assert place(sheet, to_uint8(stretch_contrast(picture)))[0] == place(sheet, to_uint8(patch))[0]
 
 
@@ -129,9 +129,9 @@ def test_each_picture_has_its_own_scale() -> None:
     one = panel()
     sheet = feature_sheet("conv1", [one])
     factors = torch.tensor([10.0, 1, 1e-3, 2, 1, 1e4, 1, 1, 0.5])[:, None, None, None]
-    louder = FeaturePanel(0, one.pictures * factors, one.patches, one.values)
+    louder = FeaturePanel(0, one.projections * factors, one.patches, one.values)
     assert feature_sheet("conv1", [louder]).equal(sheet)
-    other = FeaturePanel(0, one.pictures * -factors, one.patches, one.values)
+    other = FeaturePanel(0, one.projections * -factors, one.patches, one.values)
     assert not feature_sheet("conv1", [other]).equal(sheet)
 
 
@@ -144,24 +144,24 @@ def test_zero_is_plain_grey(h: int) -> None:
     assert int(grey.sum()) >= 16 * 9 * 42**2
     darker = sheet.eq(127).all(-1)
     assert int(darker.sum()) < 50, "letters only"
-    assert feature_sheet("dead", [FeaturePanel(0, -blank.pictures, blank.patches, blank.values)] * 16).equal(
-        sheet
-    )
+    assert feature_sheet(
+        "dead", [FeaturePanel(0, -blank.projections, blank.patches, blank.values)] * 16
+    ).equal(sheet)
 
 
 def test_missing_pictures_are_white() -> None:
     """Grids have the cells of the fullest panel; a map that was never active is a caption alone."""
     full, fewer, none = panel(1, 9), panel(2, 4), panel(3, 0)
     sheet = feature_sheet("few", [full, fewer, none])
-    at = [place(sheet, enlarged(stretch_contrast(picture), 12)) for picture in fewer.pictures]
+    at = [place(sheet, enlarged(stretch_contrast(picture), 12)) for picture in fewer.projections]
     side = 7 * 12 + GAP
     assert at == cells(at[0], 4, 3, (side, side))
     for y, x in cells(at[0], 9, 3, (side, side))[4:]:
         assert sheet[y : y + side, x : x + side].eq(255).all()
         right = x + 3 * side - GAP + GRID_GAP
         assert sheet[y : y + side - GAP, right : right + side - GAP].eq(255).all()
-    assert place(sheet, enlarged(stretch_contrast(full.pictures[0]), 12))[0] == at[0][0]
-    y, x = place(sheet, enlarged(stretch_contrast(full.pictures[0]), 12))
+    assert place(sheet, enlarged(stretch_contrast(full.projections[0]), 12))[0] == at[0][0]
+    y, x = place(sheet, enlarged(stretch_contrast(full.projections[0]), 12))
     caption = place(sheet, draw_text("map 3 · none"))
     assert caption[1] == x
     assert sheet[caption[0] + 20 :, :].eq(255).all()
@@ -175,9 +175,9 @@ def test_captions_name_the_map_and_its_largest_activation() -> None:
         ([0.25, 0.1, 0.1], "map 12 · max 0.25"),
         ([12345.6, 1.0, 1.0], "map 12 · max 12346"),
     ):
-        one = FeaturePanel(12, base.pictures, base.patches, torch.tensor(values))
+        one = FeaturePanel(12, base.projections, base.patches, torch.tensor(values))
         sheet = feature_sheet("conv2", [one])
-        first = place(sheet, enlarged(stretch_contrast(one.pictures[0]), 12))
+        first = place(sheet, enlarged(stretch_contrast(one.projections[0]), 12))
         assert place(sheet, draw_text(text)) == (first[0] - GAP - draw_text(text).shape[0], first[1])
         place(sheet, draw_text("conv2", size=20, bold=True))
 
@@ -188,7 +188,7 @@ def test_filters_stand_left_of_the_grids_enlarged_exactly() -> None:
     assert with_filter.filter is not None
     y, x = place(sheet, enlarged(normalize_signed(with_filter.filter), 24))
     first, second = (
-        place(sheet, enlarged(stretch_contrast(p.pictures[0]), 12)) for p in (with_filter, without)
+        place(sheet, enlarged(stretch_contrast(p.projections[0]), 12)) for p in (with_filter, without)
     )
     assert x + 24 * 7 + GRID_GAP == first[1]
     assert y + 12 * 7 == first[0] + (3 * 12 * 7 + 2 * GAP) // 2
@@ -200,7 +200,7 @@ def test_filters_stand_left_of_the_grids_enlarged_exactly() -> None:
 def test_pictures_need_not_be_square() -> None:
     one = panel(h=5, w=9, k=4)
     sheet = feature_sheet("wide", [one])
-    at = [place(sheet, enlarged(stretch_contrast(picture), 9)) for picture in one.pictures]
+    at = [place(sheet, enlarged(stretch_contrast(picture), 9)) for picture in one.projections]
     assert at == cells(at[0], 4, 2, (45 + GAP, 81 + GAP))
 
 
@@ -210,7 +210,7 @@ def test_patches_are_clipped() -> None:
     assert patches.min() < 0
     assert patches.max() > 1
     sheets = [
-        feature_sheet("conv1", [FeaturePanel(0, one.pictures, seen, one.values)])
+        feature_sheet("conv1", [FeaturePanel(0, one.projections, seen, one.values)])
         for seen in (patches, patches.clamp(0, 1))
     ]
     assert sheets[0].equal(sheets[1])
@@ -219,13 +219,13 @@ def test_patches_are_clipped() -> None:
 def test_what_is_drawn_is_left_alone() -> None:
     """Gradients, half precision and views are welcome, and nothing is changed in place."""
     one = panel()
-    kept = one.pictures.clone(), one.patches.clone()
+    kept = one.projections.clone(), one.patches.clone()
     sheet = feature_sheet("conv1", [one])
-    assert torch.equal(one.pictures, kept[0])
+    assert torch.equal(one.projections, kept[0])
     assert torch.equal(one.patches, kept[1])
-    doubles = FeaturePanel(0, one.pictures.double().requires_grad_(), one.patches.double(), one.values)
+    doubles = FeaturePanel(0, one.projections.double().requires_grad_(), one.patches.double(), one.values)
     assert feature_sheet("conv1", [doubles]).equal(sheet)
-    feature_sheet("conv1", [FeaturePanel(0, one.pictures.bfloat16(), one.patches.half(), one.values)])
+    feature_sheet("conv1", [FeaturePanel(0, one.projections.bfloat16(), one.patches.half(), one.values)])
 
 
 def test_long_titles_run_over_lines_in_a_narrow_sheet() -> None:
@@ -286,7 +286,7 @@ def test_only_the_cells_that_jumped_are_framed() -> None:
         assert is_marked(sheet, at, 2 * 84 + GAP, 84) == bool(jumped[c])
     still = evolution_sheet("conv1", list(range(1, 6)), list(range(4)), pictures, patches, jumped & False)
     assert still.shape == sheet.shape
-    red = torch.tensor(FRAME_COLOUR, dtype=torch.uint8)
+    red = torch.tensor(FRAME_COLOR, dtype=torch.uint8)
     ring = 2 * FRAME * (2 * 84 + GAP + 84 + 2 * FRAME)
     assert int((sheet == red).all(-1).sum()) - int((still == red).all(-1).sum()) == 4 * ring
     assert (still == red).all(-1).any(), "the legend explains the frame"
@@ -322,17 +322,17 @@ def test_evolution_scales_each_picture_and_clips_patches() -> None:
 @pytest.mark.parametrize(
     ("pictures", "patches", "values", "filters", "message"),
     [
-        ((9, 1, 7, 7), (9, 1, 7, 7), 9, None, r"map 3: pictures are \(k, 3, h, w\), not \(9, 1, 7, 7\)"),
-        ((3, 7, 7), (3, 7, 7), 3, None, r"map 3: pictures are \(k, 3, h, w\), not \(3, 7, 7\)"),
+        ((9, 1, 7, 7), (9, 1, 7, 7), 9, None, r"map 3: projections are \(k, 3, h, w\), not \(9, 1, 7, 7\)"),
+        ((3, 7, 7), (3, 7, 7), 3, None, r"map 3: projections are \(k, 3, h, w\), not \(3, 7, 7\)"),
         ((9, 3, 0, 7), (9, 3, 0, 7), 9, None, r"not \(9, 3, 0, 7\)"),
         (
             (9, 3, 7, 7),
             (8, 3, 7, 7),
             9,
             None,
-            r"patches \(8, 3, 7, 7\) do not match the pictures \(9, 3, 7, 7\)",
+            r"patches \(8, 3, 7, 7\) do not match the projections \(9, 3, 7, 7\)",
         ),
-        ((9, 3, 7, 7), (9, 3, 7, 7), 8, None, r"map 3: 9 pictures but values of shape \(8,\)"),
+        ((9, 3, 7, 7), (9, 3, 7, 7), 8, None, r"map 3: 9 projections but values of shape \(8,\)"),
         ((9, 3, 7, 7), (9, 3, 7, 7), 9, (1, 3, 7, 7), r"a filter is \(3, kh, kw\), not \(1, 3, 7, 7\)"),
         ((9, 3, 7, 7), (9, 3, 7, 7), 9, (96, 5, 5), r"a filter is \(3, kh, kw\), not \(96, 5, 5\)"),
         ((9, 3, 7, 7), (9, 3, 7, 7), 9, (3, 0, 5), r"a filter is \(3, kh, kw\), not \(3, 0, 5\)"),
@@ -359,7 +359,7 @@ def test_panels_of_wrong_shape_are_refused(
 def test_numbers_that_no_picture_can_show_are_refused() -> None:
     fine, values = torch.zeros(1, 3, 7, 7), torch.zeros(1)
     for pictures, patches, kind in (
-        (fine / 0, fine, "pictures"),
+        (fine / 0, fine, "projections"),
         (fine, fine + math.inf, "patches"),
         (fine, fine.to(torch.uint8), "patches"),
     ):
@@ -380,13 +380,16 @@ def test_evolutions_of_wrong_shape_are_refused() -> None:
     pictures, patches, jumped = evolution(2, 3)
     epochs, maps = [1, 2, 5], [0, 9]
     refused = [
-        ((epochs, maps, pictures[0], patches[0], jumped), r"\(maps, epochs, 3, h, w\), not \(3, 3, 7, 7\)"),
+        (
+            (epochs, maps, pictures[0], patches[0], jumped),
+            r"\(channels, epochs, 3, h, w\), not \(3, 3, 7, 7\)",
+        ),
         ((epochs, maps, pictures, patches[:1], jumped), r"patches \(1, 3, 3, 7, 7\) do not match"),
-        ((maps, epochs, pictures, patches, jumped), r"\(2, 3, 3, 7, 7\) are not of 3 maps at 2 epochs"),
+        ((maps, epochs, pictures, patches, jumped), r"\(2, 3, 3, 7, 7\) are not of 3 channels at 2 epochs"),
         ((epochs, maps, pictures, patches, jumped.T), r"jumped is \(2, 3\) of bool, not \(3, 2\)"),
         ((epochs, maps, pictures, patches, jumped.float()), "of bool, not .* of torch.float32"),
-        (([], maps, pictures[:, :0], patches[:, :0], jumped[:, :0]), "at least one map and one epoch"),
-        ((epochs, maps, pictures / 0, patches, jumped), "evolution: pictures must be finite"),
+        (([], maps, pictures[:, :0], patches[:, :0], jumped[:, :0]), "at least one channel and one epoch"),
+        ((epochs, maps, pictures / 0, patches, jumped), "evolution: projections must be finite"),
     ]
     for arguments, message in refused:
         with pytest.raises(InputError, match=message):

@@ -1,10 +1,10 @@
-"""Which pictures make which batch: a pure function of (seed, epoch, position), so that a run can be resumed.
+"""Which images make which batch: a pure function of (seed, epoch, position), so that a run can be resumed.
 
-The order of an epoch is `randperm` of (seed, epoch); step t of `world` processes takes the next `batch_size`
-entries of it and each process every world-th of those, so that the global batch does not depend on how
-many processes share it. The crop of a picture is drawn from (seed, epoch) at the picture's own index. There
-are no worker processes: rows of a memory map are read in place, and pictures decoded on the fly come from
-threads ahead.
+The order of an epoch is `randperm` of (seed, epoch). Step t of `world` processes takes the next `batch_size`
+entries of it, and each process every world-th of those, so that the global batch does not depend on the number
+of processes. The crop of an image is drawn from (seed, epoch) at the image's index. There are no worker
+processes: rows of a memory map are read in place, and images decoded on the fly come from threads that work
+ahead.
 
     batches = Batches(store, crop=224, batch_size=128, augmentation=Augmentation(256, 224), seed=1)
     for batch in batches: ...                        # Batch
@@ -21,14 +21,15 @@ import torch
 from torch import Tensor
 
 from zfnet.data.image_store import ImageDataset, ImageStore, Subset
-from zfnet.data.preprocessing import centre_crop, ten_crops
+from zfnet.data.preprocessing import center_crop, ten_crops
+from zfnet.versions import renamed
 
-LOOK_AHEAD = 4  # batches that are decoded before they are asked for
+LOOK_AHEAD = 4  # batches that are decoded in advance
 
 
 @dataclass  # not frozen: Lightning casts a batch's tensors by assigning its fields
 class Batch:
-    """B pictures chosen from `images`, not yet read; `to` a device gathers and copies them there."""
+    """B images, as rows of `images`. `to` gathers them and copies them to a device."""
 
     images: Tensor  # (N, S, S, 3) uint8
     rows: Tensor  # (B,) int64, into images
@@ -43,11 +44,11 @@ class Batch:
         if torch.device(device).type == "cpu":
             return self
         shape = (len(self.rows), *self.images.shape[1:])
-        picked = torch.empty(shape, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
-        torch.index_select(self.images, 0, self.rows, out=picked)
+        images = torch.empty(shape, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
+        torch.index_select(self.images, 0, self.rows, out=images)
         return replace(
             self,
-            images=picked.to(device, non_blocking=non_blocking),
+            images=images.to(device, non_blocking=non_blocking),
             rows=torch.arange(len(self.rows), device=device),
             crops=self.crops.to(device, non_blocking=non_blocking),
             labels=self.labels.to(device, non_blocking=non_blocking),
@@ -56,23 +57,27 @@ class Batch:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training cuts a picture: one of the paper's ten crops, or any offset, mirrored or not."""
+    """How training crops images of `size` pixels to `crop` pixels.
+
+    Attributes:
+        random: any offset, mirrored or not; else one of the paper's ten crops.
+    """
 
     size: int
     crop: int
-    anywhere: bool = False
+    random: bool = False
 
     def draw(self, count: int, seed: int, epoch: int) -> Tensor:
-        """A crop for each of `count` pictures in this epoch: (count, 3)."""
+        """A crop for each of `count` images in an epoch, (count, 3) of (y, x, mirrored)."""
         generator = torch.Generator().manual_seed(mix(seed, epoch, 1))
-        if not self.anywhere:
+        if not self.random:
             return ten_crops(self.size, self.crop)[torch.randint(10, (count,), generator=generator)]
         offsets = torch.randint(self.size - self.crop + 1, (count, 2), generator=generator)
         return torch.cat([offsets, torch.randint(2, (count, 1), generator=generator)], dim=1)
 
 
 def mix(*numbers: int) -> int:
-    """One 63-bit seed from several numbers (splitmix64 over them): neighbours share nothing."""
+    """Hashes numbers into one 63-bit seed (splitmix64); seeds of neighboring numbers are unrelated."""
     state = 0
     for number in numbers:
         state = (state + number + 0x9E3779B97F4A7C15) % 2**64
@@ -82,11 +87,21 @@ def mix(*numbers: int) -> int:
     return state >> 1
 
 
+@renamed(picked="batch_of")
 class Batches:
-    """The batches of one split for one of `world` processes; `batch_size` counts the pictures of all of them.
+    """The batches of one split for one process.
 
-    With `augmentation` shuffled, and without the last, short batch; without it in order, at the centre crop,
-    every picture exactly once over all processes. With `same_order` every epoch has the order of the first.
+    With `augmentation` they are shuffled, and a last, short batch is dropped. Without it they are in order, at the
+    center crop, and contain every image exactly once over all processes.
+
+    Args:
+        images: the split.
+        crop: the side of the crops, in pixels.
+        batch_size: the number of images of all processes together.
+        augmentation: how images are cropped in training.
+        seed: of the order and the crops.
+        rank, world: this process, and the number of processes.
+        same_order: every epoch has the order of the first.
     """
 
     def __init__(
@@ -102,7 +117,7 @@ class Batches:
     ) -> None:
         self.images, self.batch_size, self.augmentation = images, batch_size, augmentation
         self.seed, self.rank, self.world, self.same_order = seed, rank, world, same_order
-        self.centre = centre_crop(images.size, crop)
+        self.center = center_crop(images.size, crop)
         self.epoch = self.seen = 0
         self._resumed: dict[str, int] | None = None
 
@@ -138,7 +153,7 @@ class Batches:
             crops = self.augmentation.draw(count, self.seed, self.epoch)
         else:
             order = torch.arange(count)
-            crops = self.centre.expand(count, 3)
+            crops = self.center.expand(count, 3)
         resumed, self._resumed = self._resumed, None
         self.seen = resumed["seen"] if resumed and resumed["epoch"] == self.epoch else 0
         mine = self._share()
@@ -147,14 +162,20 @@ class Batches:
             self.seen += 1
             yield Batch(images, rows, crops[indices], self.images.labels[indices], indices)
 
-    def picked(self, indices: Sequence[int]) -> Batch:
-        """These pictures, by their indices in the data set, at the centre crop."""
-        chosen = torch.tensor(indices, dtype=torch.long)
-        ((_, images, rows),) = self._read([chosen])
-        return Batch(images, rows, self.centre.expand(len(chosen), 3), self.images.labels[chosen], chosen)
+    def batch_of(self, indices: Sequence[int]) -> Batch:
+        """The images at these indices of the data set, as one batch at the center crop."""
+        (batch,) = self.batches_of([torch.tensor(indices, dtype=torch.long)])
+        return batch
+
+    def batches_of(self, chunks: Sequence[Tensor]) -> Iterator[Batch]:
+        """A batch at the center crop for each chunk of indices, (B,) int64."""
+        for indices, images, rows in self._read(chunks):
+            yield Batch(
+                images, rows, self.center.expand(len(indices), 3), self.images.labels[indices], indices
+            )
 
     def _read(self, chunks: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Each chunk of indices, with the tensor that holds its pictures and their rows in it."""
+        """Each chunk of indices, with the tensor that holds its images and their rows in it."""
         images = self.images
         if isinstance(images, ImageStore):
             for indices in chunks:
@@ -169,10 +190,10 @@ class Batches:
             for indices in chunks:
                 ahead.append((indices, [pool.submit(images.read, i) for i in indices.tolist()]))
                 if len(ahead) > LOOK_AHEAD:
-                    yield _stacked(*ahead.popleft())
+                    yield _stack(*ahead.popleft())
             while ahead:
-                yield _stacked(*ahead.popleft())
+                yield _stack(*ahead.popleft())
 
 
-def _stacked(indices: Tensor, pictures: list[Future[Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-    return indices, torch.stack([picture.result() for picture in pictures]), torch.arange(len(indices))
+def _stack(indices: Tensor, images: list[Future[Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    return indices, torch.stack([image.result() for image in images]), torch.arange(len(indices))

@@ -1,11 +1,11 @@
-"""CSV files that users write: one reader, with a line number in every complaint.
+"""CSV files that users write. Every error message has a line number.
 
     for line, row in read_csv("data.exclude", "exclude.csv", ("data_set", "split", "image")):
         row["image"]
 
-Comma-separated UTF-8 with a header, as spreadsheets save it: a byte order mark, either line ending and blank lines
-are accepted, columns may come in any order and others may stand between them. Bytes that are no UTF-8 are kept, for
-file names have them. Cells are text and nothing else.
+The format is comma-separated UTF-8 with a header, as spreadsheets save it. A byte order mark, either line ending,
+blank lines, further columns and any order of columns are accepted. Bytes that are not UTF-8 are kept, because file
+names can have them. Cells are text.
 """
 
 import csv
@@ -17,19 +17,19 @@ from zfnet.errors import InputError, one_line
 
 
 def read_csv(word: str, path: object, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a file, one after the other.
+    """The rows of a file.
 
     Args:
-        word: the setting that names the file, for messages.
+        word: the key that names the file, for messages.
         path: the file.
-        columns: those that must be there.
+        columns: the columns that are needed.
 
-    Returns:
-        Line numbers, from 2 on, with the cells of these columns as they stand.
+    Yields:
+        The line number, from 2 on, and the cells of these columns.
 
     Raises:
-        InputError: the file cannot be read or is no text, a column is missing or there twice, a row has other cells
-            than the header, or nothing where these columns are.
+        InputError: the file cannot be read or is not text, a column is missing or there twice, or a row has too many
+            cells or an empty one in these columns.
     """
     where, head = f"{word}={path}", ",".join(columns)
     reader = csv.reader(io.StringIO(_text(where, path), newline=""), strict=True)
@@ -58,7 +58,7 @@ def read_csv(word: str, path: object, columns: Sequence[str]) -> Iterator[tuple[
                 raise InputError(f"{where}, line {line}: has nothing for {', '.join(empty)}; fill it in")
             yield line, {name: row[name] for name in columns}
     except csv.Error as error:
-        raise InputError(f"{where}, line {reader.line_num}: {one_line(error)}; mend the line") from error
+        raise InputError(f"{where}, line {reader.line_num}: {one_line(error)}; fix the line") from error
 
 
 def _text(where: str, path: object) -> str:
@@ -68,9 +68,9 @@ def _text(where: str, path: object) -> str:
             raise InputError(f"{where}: is a directory, a pipe or a device; name a csv file")
         text = file.read_bytes().decode("utf-8-sig", errors="surrogateescape")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
+        reason = (isinstance(error, OSError) and error.strerror) or one_line(error)
         raise InputError(f"{where}: {reason}; name a csv file") from error
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise InputError(f"{where}, line {line}: this is no text in UTF-8; save it as comma-separated UTF-8")
+        raise InputError(f"{where}, line {line}: this is not UTF-8 text; save it as comma-separated UTF-8")
     return text

@@ -1,15 +1,15 @@
-"""From a file to pixels: `decode` gives the photo, `square` the paper's centre square of it.
-
-Every raster format that Pillow opens is a photo, by its name (`image_extensions`) and by its content. What Pillow
-cannot draw by itself is none: PostScript, which it hands to another program, metafiles, films, and data files.
-
-JPEG goes through libjpeg into a tensor where torchvision still brings that operator, everything else
-through Pillow; both give the same pixels, and Pillow alone decides what is unreadable. Colours follow
-Pillow's `convert("RGB")` (alpha is dropped, CMYK is the plain complement), 16-bit greys are divided by 257.
-The resize is torch's antialiased bilinear one on uint8, Pillow's but for some roundings (0.003 of 255 on
-average), and Pillow's own where roundings would be many.
+"""From a file to pixels: `decode` reads the photo, `square` resizes it to the paper's center square.
 
     pixels = square(decode("dog.jpg"), 256)  # uint8 (256, 256, 3)
+
+Every raster format that Pillow opens is read, by its name (`image_extensions`) and by its content. Formats that
+Pillow cannot draw by itself are not: PostScript, metafiles, videos and data files.
+
+JPEG is decoded by libjpeg into a tensor where torchvision has that operator, everything else by Pillow. Both give
+the same pixels, and Pillow alone decides what is unreadable. Colors follow Pillow's `convert("RGB")` (alpha is
+dropped, CMYK is the plain complement), and 16-bit grays are divided by 257. The resize is torch's antialiased
+bilinear one on uint8, which differs from Pillow's in a few roundings (0.003 of 255 on average). Where they would be
+many, it is Pillow's.
 """
 
 import io
@@ -32,30 +32,28 @@ from torch.nn.functional import interpolate
 
 from zfnet.errors import InputError, one_line
 
-SHORTEST = 8  # pixels; a smaller image (a tracking pixel, a broken thumbnail) is no photo
-EXTREME = 4  # a resized image longer than this many squares is made only where the square sees it
+SHORTEST = 8  # pixels; a smaller image (a tracking pixel, a broken thumbnail) is not a photo
+EXTREME = 4  # of a resized image longer than this many squares, only the square is computed
 SMALL = 33  # numbers up to this make a ratio with many ties
 
-# torchvision.io.decode_jpeg warns since 0.29 that it will go; the operator beneath it does not.
+# torchvision.io.decode_jpeg is deprecated since 0.29; the operator that it calls is not.
 _JPEG = getattr(torch.ops.image, "decode_jpeg", None)
 _RGB = 3  # ImageReadMode.RGB
 
 
-# EPS would start Ghostscript; WMF is drawn on Windows only; the others are known to Pillow by name alone.
-NO_PICTURES = {"EPS", "WMF", "MPEG", "HDF5", "GRIB", "BUFR"}
+# EPS would start Ghostscript, WMF is drawn on Windows only, and Pillow cannot read the others.
+NOT_READ = {"EPS", "WMF", "MPEG", "HDF5", "GRIB", "BUFR"}
 
 
 class UnreadableImage(InputError):
-    """The file holds no picture that can be used; the line names the file and what is wrong."""
+    """The file holds no usable image; the message names the file and what is wrong."""
 
 
 @cache
 def image_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that are decoded, the most frequent first."""
+    """Pillow's names of the formats that are read, the most frequent first."""
     Image.init()
-    return tuple(
-        dict.fromkeys(name for name in ["JPEG", "PNG", *sorted(Image.OPEN)] if name not in NO_PICTURES)
-    )
+    return tuple(dict.fromkeys(name for name in ["JPEG", "PNG", *sorted(Image.OPEN)] if name not in NOT_READ))
 
 
 @cache
@@ -66,14 +64,21 @@ def image_extensions() -> frozenset[str]:
 
 
 def decode(path: str | os.PathLike[str]) -> Tensor:
-    """The upright RGB picture, uint8 (3, H, W), its memory in the order H, W, 3.
+    """Reads an image, turned upright by its EXIF orientation.
 
-    Raises UnreadableImage for whatever cannot be read, decoded, or has a side under 8 pixels.
+    Args:
+        path: the file.
+
+    Returns:
+        uint8 (3, H, W), RGB, channels_last.
+
+    Raises:
+        UnreadableImage: the file cannot be read or decoded, or a side is shorter than 8 pixels.
     """
     try:
         with _quiet_pillow():
             if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would never end
-                raise ValueError("this is no file, but a directory, a pipe or a device")
+                raise ValueError("this is not a file but a directory, a pipe or a device")
             return _decode(np.fromfile(path, dtype=np.uint8))
     except OSError as error:  # Pillow's own errors are OSErrors too, without strerror
         raise UnreadableImage(f"{os.fspath(path)}: {one_line(error.strerror or error)}") from error
@@ -84,9 +89,14 @@ def decode(path: str | os.PathLike[str]) -> Tensor:
 
 
 def square(image: Tensor, size: int) -> Tensor:
-    """(3, H, W) uint8 to (size, size, 3) uint8, contiguous: shortest side to `size`, then the centre crop.
+    """Resizes the shortest side to `size` and crops the center, as torchvision's `Resize` and `CenterCrop` do.
 
-    Positions and rounding are those of torchvision's `Resize(size)` and `CenterCrop(size)` on Pillow images.
+    Args:
+        image: uint8 (3, H, W).
+        size: in pixels.
+
+    Returns:
+        uint8 (size, size, 3), contiguous.
     """
     height, width = image.shape[1:]
     short = min(height, width)
@@ -99,7 +109,7 @@ def square(image: Tensor, size: int) -> Tensor:
         return torch.from_numpy(np.array(full.crop((left, top, left + size, top + size))))
     pixels = image.permute(1, 2, 0)
     if short != size:
-        # The batch axis goes before the others: torch then sees channels last, twice as fast.
+        # With the batch axis first, torch sees channels_last, which is twice as fast.
         batch = pixels[None].permute(0, 3, 1, 2)
         pixels = interpolate(batch, (rows, columns), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
     return pixels[top : top + size, left : left + size].contiguous()
@@ -111,7 +121,7 @@ def _decode(data: np.ndarray) -> Tensor:
     try:
         image: Image.Image = Image.open(io.BytesIO(data.data), formats=image_formats())
     except Image.UnidentifiedImageError as error:
-        raise ValueError("this is no image, or one of an unknown format") from error
+        raise ValueError("this is not an image, or one of an unknown format") from error
     with image:
         if min(image.size) < SHORTEST:
             raise ValueError(
@@ -120,7 +130,7 @@ def _decode(data: np.ndarray) -> Tensor:
         if _JPEG is not None and image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
             try:
                 return _JPEG(torch.from_numpy(data), _RGB, True)
-            except RuntimeError:  # Pillow says better what is wrong
+            except RuntimeError:  # Pillow's message is clearer
                 pass
         return torch.from_numpy(_rgb(ImageOps.exif_transpose(image))).permute(2, 0, 1)
 
@@ -134,13 +144,13 @@ def _rgb(image: Image.Image) -> np.ndarray:
     values = np.asarray(image).astype(np.int64)
     if np.min(values) < 0 or np.max(values) > 65535:
         raise ValueError("32-bit pixels have no fixed range")
-    grey = ((values + 128) // 257).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2)
+    gray = ((values + 128) // 257).astype(np.uint8)
+    return np.repeat(gray[:, :, None], 3, axis=2)
 
 
 def _has_ties(short: int, size: int) -> bool:
-    """Whether short : size is a ratio of small numbers, such as 5 : 4. Many exact values then end in one half
-    and torch's 16-bit weights round them at random, unless those weights are exact themselves."""
+    """Whether short : size is a ratio of small numbers, such as 5 : 4. Many exact values then end in one half, and
+    torch's 16-bit weights round them up or down, unless the weights themselves are exact."""
     ratio = Fraction(short, size)
     top, bottom = ratio.numerator, ratio.denominator
     exact = (bottom == 1 and _is_power_of_two(top)) or (ratio < 1 and _is_power_of_two(bottom))
@@ -152,7 +162,7 @@ def _is_power_of_two(number: int) -> bool:
 
 
 def _square_of_strip(image: Tensor, size: int, full: tuple[int, int], corner: tuple[int, int]) -> Tensor:
-    """`square` of a very long image, of whose `full` resized rows and columns only the square is made."""
+    """`square` of a very long image: of its `full` resized rows and columns only the square is computed."""
     height, width = image.shape[1:]
     down, right = height / full[0], width / full[1]  # source pixels per resized pixel
     top, left = corner
@@ -172,8 +182,8 @@ _filters: warnings.catch_warnings | None = None
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
-    """Pillow's warnings about odd files are no news here. The first thread in sets the filter, the last one
-    out removes it, since `catch_warnings` alone is not safe with threads."""
+    """Hides Pillow's warnings about odd files. The first thread to enter sets the filter and the last one to leave
+    removes it, because `catch_warnings` alone is not thread-safe."""
     global _inside, _filters
     with _lock:
         if _inside == 0:

@@ -1,10 +1,10 @@
-"""A data set as Lightning sees it: build the stores once, then hand out batches.
+"""A data set as a LightningDataModule: builds the image stores once, then gives batches.
 
     data = ImageData(partial(folder, root="photos"), image_size=112, batch_size=32, store_dir="stores")
     trainer.fit(classifier, datamodule=data)
 
-Pictures are stored with 8/7 of `image_size` (256 for 224, as in the paper), training cuts them at random,
-validation and testing take the centre crop; the ten-crop test cuts further crops from the same batches.
+Images are stored at 8/7 of `image_size` (256 for 224, as in the paper). Training crops them at random, validation
+and testing take the center crop. The ten-crop test cuts further crops from the same batches.
 """
 
 import hashlib
@@ -17,29 +17,37 @@ import torch
 from lightning import LightningDataModule
 
 from zfnet.data.batches import Augmentation, Batches
-from zfnet.data.datasets import Source
 from zfnet.data.exclusion import drop_excluded, read_exclusion
 from zfnet.data.image_store import ImageDataset, Subset, find_store
-from zfnet.data.resizing import Resizing, is_drawn, resize
+from zfnet.data.preprocessing import stored_size
+from zfnet.data.resizing import Resizing, resize
+from zfnet.data.source import SPLITS, AnnotatedSource, MultiLabelSource, Source
 from zfnet.data.subset import Selection
-from zfnet.errors import InputError
+from zfnet.errors import InputError, check_choice
 
 CROPS = ("ten", "any")
 
 
-def stored_size(image_size: int) -> int:
-    """The side of stored pictures: 256 for crops of 224."""
-    return round(image_size * 8 / 7)
-
-
 class ImageData(LightningDataModule):
-    """Train and validation splits, `source(split="train")` and `source(split="val")`; testing uses the latter.
-    Words that are not named here are the source's: `source(split="train", images_per_class=30)`.
+    """The training and validation splits of a data set; testing uses the latter.
 
-    `batch_size` counts the pictures of all processes together. `crops` is "ten" (the paper's) or "any".
-    With `store=False` pictures are decoded on the fly, to the same pixels. `exclude` names a file of pictures
-    to leave out (zfnet.data.exclusion). `store_size` and `interpolation` ("bilinear", "bicubic") are for nets that
-    expect another resize; pictures that are drawn at the stored size are not resized at all.
+    Args:
+        source: called with `split="train"` and `split="val"`, returns a `zfnet.data.source.Source`.
+        image_size: the crop that the net sees, in pixels.
+        batch_size: the number of images of all processes together.
+        store_dir: the folder of image stores.
+        root: where the data set lies; it only tells stores of equally named data sets apart.
+        crops: "ten" (training draws one of the paper's ten crops) or "any" (any offset).
+        store: False decodes on the fly, to the same pixels.
+        max_bad: how many unreadable images are skipped; more are an error.
+        seed: of the order and the crops.
+        exclude: a csv of images to leave out (zfnet.data.exclusion).
+        store_size, interpolation: the resize that a net expects, in pixels and "bilinear" or "bicubic". An
+            `AnnotatedSource` is never resized.
+        **options: further arguments of `source`.
+
+    Raises:
+        InputError: an argument is wrong, or the source raises it.
     """
 
     def __init__(
@@ -56,18 +64,17 @@ class ImageData(LightningDataModule):
         exclude: str | None = None,
         store_size: int | None = None,
         interpolation: str = "bilinear",
-        **words: Any,
+        **options: Any,
     ) -> None:
         super().__init__()
-        if crops not in CROPS:
-            raise InputError(f"data.crops={crops!r} is unknown: choose one of {', '.join(CROPS)}")
+        check_choice("data.crops", crops, CROPS)
         self.image_size, self.store_size = image_size, stored_size(image_size)
         self.resizing: Resizing | None = None
         self.batch_size, self.crops, self.seed = batch_size, crops, seed
         self.store, self.max_bad, self.exclude = store, max_bad, exclude
-        self.sources = {split: source(split=split, **words) for split in ("train", "val")}
+        self.sources = {split: source(split=split, **options) for split in SPLITS}
         self.classes = self.sources["train"].classes
-        if store_size is not None and not is_drawn(self.sources["train"]):
+        if store_size is not None and not isinstance(self.sources["train"], AnnotatedSource):
             self.store_size, resizing = store_size, Resizing(store_size, image_size, interpolation)
             self.resizing = None if resizing.is_usual else resizing
         name = self.sources["train"].name
@@ -82,34 +89,36 @@ class ImageData(LightningDataModule):
         self.images: dict[str, ImageDataset] = {}
 
     def open(self, split: str) -> ImageDataset:
-        """One split's store, built if it is not there; of a selection, that of its whole, and what is chosen."""
+        """The images of one split; their store is built if it is not there. A selection uses its whole's store."""
         source = self.sources[split]
         if not isinstance(source, Selection):
-            return self._built(source, split)
-        images = self._built(source.whole, source.store)
+            return self._find_store(source, split)
+        images = self._find_store(source.whole, source.store)
         numbers = {id_: row for row, id_ in enumerate(images.ids)}
         rows = [numbers[id_] for id_ in source.ids if id_ in numbers]  # some may have been unreadable
         return Subset(images, torch.tensor(rows, dtype=torch.long))
 
-    def _built(self, source: Source, name: str) -> ImageDataset:
+    def _find_store(self, source: Source, name: str) -> ImageDataset:
         if self.resizing is not None:
             source, name = resize(source, self.resizing), f"{name}-{self.resizing}"
         return find_store(source, self.folder, name, self.store_size, self.max_bad, pixels=self.store)
 
     def prepare_data(self) -> None:
-        """Builds both stores, or finds them; one process a machine does it."""
+        """Builds the stores that are missing, in one process of each machine."""
         for split in self.sources:
             self.open(split)
 
     def setup(self, stage: str) -> None:
-        """Opens both stores and checks them against the batch size and the number of processes.
+        """Opens both stores.
 
-        Raises InputError also for a data set with several classes a picture, which training has no loss for.
+        Raises:
+            InputError: there are too few images for the batch size or the processes, or the images have several
+                classes each, for which training has no loss.
         """
-        if hasattr(self.sources["train"], "targets"):
+        if isinstance(self.sources["train"], MultiLabelSource):
             raise InputError(
-                f"{self.sources['train'].name}: its pictures have several classes each, and training end to end "
-                "wants one; read a trained net's layers instead: transfer=frozen ckpt=CHECKPOINT"
+                f"{self.sources['train'].name}: its images have several classes each, and training needs one; "
+                "fit a linear probe to a trained net instead: transfer=frozen ckpt=CHECKPOINT"
             )
         if not self.images:
             self.images = {split: self.open(split) for split in self.sources}
@@ -117,15 +126,15 @@ class ImageData(LightningDataModule):
         if self.batch_size % world:
             raise InputError(f"data.batch_size={self.batch_size} does not divide by {world} processes")
         if len(self.images["val"]) < world:
-            raise InputError(f"{self.folder}: fewer validation pictures than the {world} processes")
+            raise InputError(f"{self.folder}: fewer validation images than the {world} processes")
         if len(self.images["train"]) < self.batch_size:
             raise InputError(
-                f"{self.folder}: {len(self.images['train'])} training pictures make no batch of "
+                f"{self.folder}: {len(self.images['train'])} training images make no batch of "
                 f"{self.batch_size}: set data.batch_size"
             )
 
     def train_dataloader(self) -> Batches:
-        augmentation = Augmentation(self.store_size, self.image_size, anywhere=self.crops == "any")
+        augmentation = Augmentation(self.store_size, self.image_size, random=self.crops == "any")
         overfitting = bool(self.trainer and self.trainer.overfit_batches)  # type: ignore[attr-defined]
         return self._batches("train", augmentation, same_order=overfitting)
 
@@ -136,7 +145,7 @@ class ImageData(LightningDataModule):
         return [self.ordered("val"), self.ordered("train")]
 
     def ordered(self, split: str) -> Batches:
-        """Every picture of a split once, in order, at the centre crop, shared between the processes."""
+        """Every image of a split once, in order, at the center crop, shared between the processes."""
         return self._batches(split)
 
     def _batches(

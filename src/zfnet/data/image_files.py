@@ -1,12 +1,12 @@
-"""The image files below a folder: one walk for all data sets that are files, and one line about what it left out.
+"""The image files below a folder, at any depth, and a line about what was left out.
 
     found = find_images("photos")
     found.files      # ["a.jpg", "trip/day 2/b.png"]: relative to the root, a folder's files before its subfolders
     found.summary()  # "photos: 2 images; passed over: 1 hidden (.venv/), 3 not images (.txt, .mp4)"
 
-Folders are searched at any depth. Every component of a path is judged, except those of the root. Links to files and
-folders are followed, after everything that lies there itself, so that a link never changes what is found without it.
-A folder that several links lead to counts once, and a link that leads back to a folder above it is not followed.
+Every part of a path is checked, except those of the root. Symbolic links are followed after all other entries, so
+that a link never changes what is found without it. A folder that several links lead to counts once, and a link to a
+folder above itself is not followed.
 """
 
 import logging
@@ -46,7 +46,7 @@ LOOP, TWICE, UNREADABLE = "links that lead back", "folders reached twice", "fold
 
 @dataclass
 class PassedOver:
-    """What was left out: how many for each reason, and some examples."""
+    """What was left out: the number for each reason, and some examples."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class PassedOver:
 
 @dataclass
 class ImageFiles:
-    """The image files below `root`, as paths relative to it with "/", in order."""
+    """The image files below `root`, as ordered paths relative to it, with "/"."""
 
     root: Path
     files: list[str]
@@ -78,21 +78,21 @@ class ImageFiles:
         return printable(f"{self.root}: {len(self.files):,} images{left_out}")
 
     def announce(self) -> None:
-        """Logs the summary, once in a process: both splits of a folder may come from the same walk."""
-        _say(self.summary())
+        """Logs the summary, once in a process, because both splits of a folder give the same one."""
+        _log_once(self.summary())
 
 
 @cache
-def _say(line: str) -> None:
+def _log_once(line: str) -> None:
     log.info(line)
 
 
 def find_images(root: str | os.PathLike[str], background: Collection[str] = ()) -> ImageFiles:
-    """The image files below a folder, at any depth.
+    """Finds the image files below a folder, at any depth.
 
     Args:
-        root: a folder.
-        background: first-level folders to leave out.
+        root: the folder.
+        background: folders of the first level to leave out.
 
     Raises:
         InputError: the folder cannot be read, or an image's path has a line break.
@@ -105,7 +105,7 @@ def find_images(root: str | os.PathLike[str], background: Collection[str] = ()) 
 
 
 def subfolders(root: str | os.PathLike[str]) -> list[str]:
-    """The names of the folders in a folder that the walk enters, sorted.
+    """The sorted names of the folders in a folder that `find_images` enters.
 
     Raises:
         InputError: the folder cannot be read.
@@ -113,22 +113,22 @@ def subfolders(root: str | os.PathLike[str]) -> list[str]:
     here = os.path.realpath(root)
     return sorted(
         entry.name
-        for entry in _entries(root)
+        for entry in list_entries(root)
         if _kind(entry) == FOLDER
-        and _judged(entry.name, FOLDER) is None
+        and _why_left_out(entry.name, FOLDER) is None
         and not _leads_back(os.path.realpath(entry), here)
     )
 
 
 def check_line_breaks(root: Path, ids: Iterable[str]) -> None:
-    """Raises InputError for an id with a line break, which no list of one id a line can hold."""
+    """Raises InputError for an id with a line break, because stores list one id per line."""
     for id_ in ids:
         if "\n" in id_:
             raise InputError(f"{f'{root}/{id_}'!r}: a name with a line break; rename it")
 
 
 def expand(path: str | os.PathLike[str]) -> Path:
-    """The path with ~ for the home folder; ~name of an unknown user stays as it is."""
+    """The path with ~ expanded; ~name of an unknown user stays as it is."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -136,7 +136,7 @@ def expand(path: str | os.PathLike[str]) -> Path:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder is there; False also where nobody can tell, as for a name that is too long."""
+    """Whether there is a folder; False if the system cannot tell, as for a name that is too long."""
     try:
         return path.is_dir()
     except OSError:
@@ -163,7 +163,7 @@ class _Walk:
                 self._enter(folder, place)
 
     def _enter(self, folder: str, place: str) -> None:
-        """Takes what lies below a folder whose real path is `place`; links to folders are put off."""
+        """Collects what is below a folder whose real path is `place`; links to folders are entered later."""
         waiting = [(folder, place)]
         links: list[tuple[str, str]] = []
         while waiting:
@@ -173,7 +173,7 @@ class _Walk:
                 continue
             self._entered.add(place)
             try:
-                entries = _entries(place)
+                entries = list_entries(place)
             except InputError:
                 if not folder:
                     raise
@@ -199,8 +199,8 @@ class _Walk:
         self._links += sorted(links)
 
     def _passes(self, name: str, kind: str, folder: str) -> bool:
-        """Whether an entry is an image file or a folder to look into; what is not is counted."""
-        reason, example = _judged(name, kind), folder + name
+        """Whether an entry is an image file or a folder to enter; others are counted as passed over."""
+        reason, example = _why_left_out(name, kind), folder + name
         if reason is None and kind == FILE:
             stem, dot, ending = name.lower().rpartition(".")
             if dot + ending in self.extensions:
@@ -213,8 +213,8 @@ class _Walk:
         return reason is None
 
 
-def _judged(name: str, kind: str) -> str | None:
-    """Why an entry is left out whatever it holds; None where it is not."""
+def _why_left_out(name: str, kind: str) -> str | None:
+    """Why an entry is left out whatever it contains; None if it is not."""
     if name[0] == ".":
         return HIDDEN
     if kind == FILE:
@@ -225,7 +225,7 @@ def _judged(name: str, kind: str) -> str | None:
     return OF_SYSTEM if lower in SYSTEM else OF_THUMBNAILS if lower in THUMBNAILS else None
 
 
-def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
+def list_entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(os.fspath(folder)) as entries:
             return list(entries)
@@ -236,7 +236,7 @@ def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """FILE, FOLDER, NO_FILE (a pipe, a device) or DANGLING. Only links cost a call of the system."""
+    """FILE, FOLDER, NO_FILE (a pipe, a device) or DANGLING. Only links cost a system call."""
     try:
         if entry.is_file():
             return FILE
@@ -248,5 +248,5 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 
 def _leads_back(target: str, place: str) -> bool:
-    """Whether the folder `target` is `place` or above it; both are real paths."""
+    """Whether the folder `target` is `place` or contains it; both are real paths."""
     return f"{place}/".startswith(f"{target.rstrip('/')}/")

@@ -1,22 +1,22 @@
-"""Decode once, train from memory: every photo's centre square as raw bytes in one file, mapped and not read.
-
-A store is a folder; its parts, for N images of S x S pixels:
-
-    images.u8       uint8 (N, S, S, 3), no header         labels.npy, ids.txt   N of each
-    mean.npy        float32 (3, S, S), the mean pixels    unreadable.txt        what was skipped, and why
-    index.json      the settings; written last, so its presence says that the rest is complete
-
-A build goes in groups. After each, the pixels are on the disk and progress.npz says how far they count, so a
-build that was killed goes on from there, to the same bytes. With `pixels=False` everything but images.u8 is
-made: the mean and the list of unreadable files are known, and each `read` decodes again.
-
-The folder's name may hold a hash of the settings, among them the ids, labels, sizes and dates of the files: a data
-set that grew or changed then has another store, and nobody is asked to delete the old one first. Dates count, though
-a copy of the same photos is then stored again: bytes can change where sizes do not.
+"""Image stores: each image is decoded once, and its center square is stored as raw bytes in a memory-mapped file.
 
     images = find_store(folder("photos", "train"), Path("stores/photos"), "train", size=256)
     images.read(0), images.labels[0]  # uint8 (256, 256, 3)
-    Subset(images, torch.tensor([4, 7])).mean  # that of two of them, which are not copied
+    Subset(images, torch.tensor([4, 7])).mean  # of two of them, which are not copied
+
+A store of N images of S x S pixels is a folder:
+
+    images.u8       uint8 (N, S, S, 3), no header         labels.npy, ids.txt   N of each
+    mean.npy        float32 (3, S, S), the mean pixels    unreadable.txt        what was skipped, and why
+    index.json      the settings; written last, so that its presence means that the rest is complete
+
+A build proceeds in groups. After each group the pixels are on the disk and progress.npz says how many, so that a
+build that was killed is resumed, with the same bytes. With `pixels=False` everything but images.u8 is written, and
+each `read` decodes the image again.
+
+The name of the folder has a hash of the settings, which include the ids, labels, sizes and dates of the files. A
+data set that changed therefore has another store. Dates count although a copy of the same photos is then stored
+again, because bytes can change where sizes do not.
 """
 
 import errno
@@ -33,8 +33,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from zfnet.data.datasets import Source, modification_stamp
+from zfnet.data.datasets import modification_stamp
 from zfnet.data.decoding import square
+from zfnet.data.source import Source
 from zfnet.data.store_building import Build, check_bad
 from zfnet.data.store_files import REMEDY, compare, lock_folder, map_pixels, read_index, read_parts
 from zfnet.errors import InputError
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class ImageDataset(Protocol):
-    """Square images by number, from a store or decoded each time: the same pixels, labels and order."""
+    """Square images, from a store or decoded each time: the same pixels, labels and order."""
 
     ids: list[str]
     classes: list[str]
@@ -64,7 +65,7 @@ class ImageDataset(Protocol):
 
 @dataclass(eq=False, repr=False)
 class _Contents:
-    """What both kinds hold in memory, read from the folder."""
+    """What both kinds hold in memory."""
 
     folder: Path
     ids: list[str]
@@ -79,14 +80,14 @@ class _Contents:
 
 @dataclass(eq=False, repr=False)
 class ImageStore(_Contents):
-    """A complete store. `images`, (N, S, S, 3) uint8, maps the file: pages are read when touched, shared
+    """A complete store. `images`, uint8 (N, S, S, 3), is a memory map: pages are read when they are touched, shared
     between processes, and never written back."""
 
     images: Tensor
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> "ImageStore":
-        """Raises InputError where there is no complete store, or one without pixels."""
+        """Opens a store. Raises InputError if it is missing, incomplete or has no pixels."""
         folder = Path(folder)
         index = read_index(folder)
         if index is None:
@@ -100,12 +101,12 @@ class ImageStore(_Contents):
         return self.images[index]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ImageStore.open, (self.folder,)  # a worker process maps the file itself
+        return ImageStore.open, (self.folder,)  # another process maps the file itself
 
 
 @dataclass(eq=False, repr=False)
 class OnTheFly(_Contents):
-    """The images of a store that keeps no pixels; `rows` are their positions in the source."""
+    """The images of a store without pixels; `rows` are their indices in the source."""
 
     source: Source
     rows: list[int]
@@ -116,7 +117,7 @@ class OnTheFly(_Contents):
 
 @dataclass(eq=False, repr=False)
 class Subset:
-    """The pictures `rows`, (M,) int64 without repeats, of other images, in that order; nothing is copied."""
+    """The images `rows`, (M,) int64 without repeats, of `base`, in that order. Nothing is copied."""
 
     base: ImageDataset
     rows: Tensor
@@ -134,8 +135,8 @@ class Subset:
 
     @cached_property
     def mean(self) -> Tensor:
-        """Of the chosen pictures alone; from the others' sum where those are fewer. Off by two roundings of
-        float32 at most."""
+        """The mean of the chosen images, computed from the others if those are fewer. Exact up to two float32
+        roundings."""
         if not len(self):
             return torch.zeros_like(self.base.mean)
         kept = torch.zeros(len(self.base), dtype=torch.bool)
@@ -147,7 +148,7 @@ class Subset:
         return (total / len(self)).float()
 
     def _sum(self, which: Tensor) -> Tensor:
-        """The pixels' sums over these pictures of the base, (3, S, S) float64, in whole numbers."""
+        """The sum over images of the base, (3, S, S) float64, exact integers."""
         total = torch.zeros(self.size, self.size, 3, dtype=torch.int64)
         for row in which.nonzero().flatten().tolist():
             total += self.base.read(row)
@@ -157,11 +158,16 @@ class Subset:
 def find_store(
     source: Source, parent: Path, name: str, size: int, max_bad: int = 10, pixels: bool = True
 ) -> ImageDataset:
-    """The store of `source` in `parent`, found or built.
+    """The store of a data set, which is built if it is not there.
 
-    Its folder is called `name`, size and a hash of its settings, "train-128-0a1b2c3d". One of the same settings
-    without the hash, as earlier versions named it, is used too. Nothing is deleted; before a build, the stores of
-    `name` that hold something else are logged.
+    Nothing is deleted. Before a build, other stores of the same name are logged.
+
+    Args:
+        source: the data set.
+        parent: the folder of its stores.
+        name: of the store. Its folder is named by name, size and a hash of the settings, "train-128-0a1b2c3d". One
+            without the hash, as earlier versions named it, is used if its settings are the same.
+        size, max_bad, pixels: as of `build_store`.
 
     Raises:
         InputError: as `build_store`.
@@ -170,15 +176,15 @@ def find_store(
     plain = parent / f"{name}-{size}{'' if pixels else '-index'}"
     folder = parent / f"{plain.name}-{digest(settings)[:8]}"
     if not os.path.lexists(folder / "index.json"):
-        if _fits(plain, settings):
+        if _has_settings(plain, settings):
             folder = plain
-        elif others := _others(plain, folder):
+        elif others := _other_stores(plain, folder):
             log.info(
                 "%s: holds stores of other images or settings: delete what is no longer used of %s",
                 parent,
                 ", ".join(other.name for other in others),
             )
-    return _built(source, folder, settings, max_bad, os.cpu_count())
+    return _open_or_build(source, folder, settings, max_bad, os.cpu_count())
 
 
 def build_store(
@@ -189,15 +195,23 @@ def build_store(
     workers: int | None = os.cpu_count(),
     pixels: bool = True,
 ) -> ImageDataset:
-    """The complete store in `folder`, built, finished or simply opened; `OnTheFly` with `pixels=False`.
+    """Builds a store, or resumes its build, or opens it if it is complete.
 
-    Unreadable images are skipped and listed in unreadable.txt. Raises InputError for more than `max_bad` of
-    them, for a folder with other settings (nothing is deleted), and where the disk cannot hold the store.
+    Args:
+        source: the data set.
+        folder: of the store.
+        size: the side of the stored squares, in pixels.
+        max_bad: how many unreadable images are skipped, and listed in unreadable.txt.
+        workers: the number of decoding threads.
+        pixels: False builds a store without pixels, whose images are decoded each time.
+
+    Raises:
+        InputError: more images are unreadable, the folder holds a store of other settings, or the disk is too small.
     """
-    return _built(source, Path(folder), _settings(source, size, pixels), max_bad, workers)
+    return _open_or_build(source, Path(folder), _settings(source, size, pixels), max_bad, workers)
 
 
-def _built(
+def _open_or_build(
     source: Source, folder: Path, settings: dict[str, Any], max_bad: int, workers: int | None
 ) -> ImageDataset:
     try:
@@ -225,8 +239,8 @@ def _built(
     return OnTheFly(**vars(contents), source=source, rows=rows)
 
 
-def _fits(folder: Path, settings: dict[str, Any]) -> bool:
-    """Whether a complete store of these settings lies there."""
+def _has_settings(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether the folder is a complete store of these settings."""
     try:
         index = read_index(folder)
     except InputError:  # damaged
@@ -234,14 +248,14 @@ def _fits(folder: Path, settings: dict[str, Any]) -> bool:
     return index is not None and all(index.get(key) == value for key, value in settings.items())
 
 
-def _others(plain: Path, folder: Path) -> list[Path]:
-    """Folders of stores that have the name of `plain`, with a hash or without, but `folder`."""
+def _other_stores(plain: Path, folder: Path) -> list[Path]:
+    """Other folders of stores with the name of `plain`, with or without a hash."""
     hashed = plain.parent.glob(f"{glob.escape(plain.name)}-" + "[0-9a-f]" * 8)
     return sorted(path for path in (plain, *hashed) if path != folder and path.is_dir())
 
 
 def _settings(source: Source, size: int, pixels: bool) -> dict[str, Any]:
-    """What makes two stores the same."""
+    """What two stores must share to be the same."""
     if not len(source):
         raise InputError(f"{source.name}: the data set holds no images")
     contents = json.dumps([source.classes, [int(label) for label in source.labels], source.ids])
@@ -257,7 +271,7 @@ def _settings(source: Source, size: int, pixels: bool) -> dict[str, Any]:
 
 
 def _is_complete(folder: Path, settings: dict[str, Any]) -> bool:
-    """Raises InputError for a complete store of other settings."""
+    """Whether the store is complete. Raises InputError if it has other settings."""
     index = read_index(folder)
     if index is None:
         return False

@@ -1,4 +1,4 @@
-"""From stored uint8 pictures to the network's input, per batch, on the device that trains.
+"""From stored uint8 images to the network's input, per batch, on the device that trains.
 
     (x - mean) / std, cropped, mirrored                     x in 0 ... 255
 
@@ -8,7 +8,7 @@
     unit          the same divided by 64: inputs of about unit variance, for a He start
     torchvision   channel means and deviations as torchvision's weights expect: ImageNet's, or others that are given
 
-A crop is (y, x, mirrored). The paper's ten are the four corners and the centre, plain and mirrored:
+A crop is (y, x, mirrored). The paper's ten are the four corners and the center, plain and mirrored:
 
     prepare = Preprocessing(store_size=256, crop=224)
     inputs = prepare(images, rows, ten_crops(256, 224)[choice])       # (B, 3, 224, 224)
@@ -20,27 +20,50 @@ import torch
 from torch import Tensor, nn
 
 from zfnet.errors import InputError
+from zfnet.versions import renamed
 
 PIXELS = ("paper", "unit", "torchvision")
-CENTRE = 4  # of the ten crops, the one in the middle
+CENTER = 4  # index of the center crop among the ten
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+def stored_size(image_size: int) -> int:
+    """The side of stored images, in pixels, for crops of `image_size`: 8/7 of it, as in the paper.
+
+    >>> stored_size(224)
+    256
+    """
+    return round(image_size * 8 / 7)
+
+
 def ten_crops(size: int, crop: int) -> Tensor:
-    """The paper's ten crops, (10, 3) int64 of (y, x, mirrored): four corners and the centre, then mirrored."""
+    """The paper's ten crops: four corners and the center, then the same mirrored.
+
+    Args:
+        size: the side of stored images.
+        crop: the side of the crops.
+
+    Returns:
+        (10, 3) int64 of (y, x, mirrored).
+    """
     far, middle = size - crop, round((size - crop) / 2)
     corners = [(0, 0), (0, far), (far, 0), (far, far), (middle, middle)]
     return torch.tensor([(y, x, mirrored) for mirrored in (0, 1) for y, x in corners])
 
 
-def centre_crop(size: int, crop: int) -> Tensor:
-    """The fifth of the ten crops: (3,) int64."""
-    return ten_crops(size, crop)[CENTRE]
+def center_crop(size: int, crop: int) -> Tensor:
+    """The fifth of the ten crops, (3,) int64 of (y, x, mirrored).
+
+    >>> center_crop(256, 224).tolist()
+    [16, 16, 0]
+    """
+    return ten_crops(size, crop)[CENTER]
 
 
+@renamed(undone="denormalize")
 class Preprocessing(nn.Module):
-    """Cuts, mirrors and normalises uint8 pictures; its mean and std travel in the checkpoint.
+    """Crops, mirrors and normalizes uint8 images. Its mean and std are part of the checkpoint.
 
     `channel_mean` and `channel_std`, of pixels in 0 ... 1, are those of "torchvision". Until `set_mean` is given
     the training mean, "paper" and "unit" subtract 0.
@@ -78,24 +101,33 @@ class Preprocessing(nn.Module):
             self.mean.copy_(mean)
 
     def forward(self, images: Tensor, rows: Tensor, crops: Tensor) -> Tensor:
-        """images uint8 (N, S, S, 3), rows (B,), crops (B, 3) → float32 (B, 3, crop, crop), channels_last."""
-        cut = self._gather if images.is_cuda else self._copy
+        """Prepares a batch.
+
+        Args:
+            images: uint8 (N, S, S, 3).
+            rows: (B,) int64, which of them.
+            crops: (B, 3) int64 of (y, x, mirrored).
+
+        Returns:
+            float32 (B, 3, crop, crop), channels_last.
+        """
+        cut = self.crop_on_gpu if images.is_cuda else self.crop_on_cpu
         return cut(images, rows, crops).permute(0, 3, 1, 2)
 
-    def undone(self, inputs: Tensor) -> Tensor:
-        """Inputs (B, 3, crop, crop) of the centre crop back to pixels in [0, 1]."""
-        y, x, _ = centre_crop(self.store_size, self.crop).tolist()
+    def denormalize(self, inputs: Tensor) -> Tensor:
+        """Inputs (B, 3, crop, crop) at the center crop → pixels in [0, 1]."""
+        y, x, _ = center_crop(self.store_size, self.crop).tolist()
         mean = self.mean[:, y : y + self.crop, x : x + self.crop]
         return (inputs * self.std[:, None, None] + mean) / 255
 
     def _affine(self) -> tuple[Tensor, Tensor]:
         """Scale (S, 3) and shift (S, S, 3) with (x - mean) / std = scale x + shift; one row of `scale` for all
-        columns, because a product with only three numbers is not vectorised."""
+        columns, because a product with only three numbers is not vectorized."""
         scale = self.std.reciprocal().expand(self.store_size, 3).contiguous()
         return scale, -self.mean.permute(1, 2, 0) * scale
 
-    def _copy(self, images: Tensor, rows: Tensor, crops: Tensor) -> Tensor:
-        # One picture at a time stays in the cache: each pixel is read once and written once.
+    def crop_on_cpu(self, images: Tensor, rows: Tensor, crops: Tensor) -> Tensor:
+        # One image at a time stays in the cache: each pixel is read once and written once.
         size, crop = self.store_size, self.crop
         scale, shift = self._affine()
         shifts = shift, shift.flip(1)
@@ -108,8 +140,8 @@ class Preprocessing(nn.Module):
             torch.addcmul(shifts[mirrored][y : y + crop, x : x + crop], out, scale[:crop], out=out)
         return batch
 
-    def _gather(self, images: Tensor, rows: Tensor, crops: Tensor) -> Tensor:
-        # A few launches for the whole batch; a loop over pictures would cost more than ZFNet's step.
+    def crop_on_gpu(self, images: Tensor, rows: Tensor, crops: Tensor) -> Tensor:
+        # A few launches for the whole batch; a loop over images would cost more than ZFNet's step.
         span = torch.arange(self.crop, device=images.device)
         y = (crops[:, 0, None] + span)[:, :, None]  # (B, crop, 1)
         x = crops[:, 1, None] + torch.where(crops[:, 2, None] > 0, self.crop - 1 - span, span)

@@ -1,9 +1,9 @@
-"""A resize and a centre crop as torchvision's `weights.transforms()` do them on Pillow's images, to the same pixels.
+"""A resize and a center crop to the same pixels as torchvision's `weights.transforms()` on Pillow images.
 
-    same = resize(source, Resizing(232, 224, "bicubic"))       # whose images are squares of 232 pixels
+    same = resize(source, Resizing(232, 224, "bicubic"))       # images are squares of 232 pixels
 
-Stored squares are larger than the crop, and the middle of an odd difference is a matter of rounding: the square lies
-so that its centre crop is torchvision's of the whole image.
+Stored squares are larger than the crop, and the middle of an odd difference depends on rounding. The square is placed
+so that its center crop is torchvision's center crop of the whole image.
 """
 
 from copy import copy
@@ -14,30 +14,27 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from zfnet.data.datasets import Source
 from zfnet.data.decoding import EXTREME
-from zfnet.errors import InputError
+from zfnet.data.source import Source
+from zfnet.errors import check_choice
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclass(frozen=True)
 class Resizing:
-    """The shortest side to `size` pixels, of which the net sees the centre `crop`."""
+    """Resizes the shortest side to `size` pixels, of which the net sees the center `crop`."""
 
     size: int
     crop: int
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        if self.interpolation not in FILTERS:
-            raise InputError(
-                f"data.interpolation={self.interpolation!r} is unknown: choose one of {', '.join(FILTERS)}"
-            )
+        check_choice("data.interpolation", self.interpolation, FILTERS)
 
     @property
     def is_usual(self) -> bool:
-        """Whether a store's own square (zfnet.data.decoding) is the same."""
+        """Whether `zfnet.data.decoding.square` gives the same pixels."""
         return self.interpolation == "bilinear" and (self.size - self.crop) % 4 == 0
 
     def __str__(self) -> str:
@@ -66,20 +63,15 @@ class Resizing:
 
 
 def resize(source: Source, resizing: Resizing) -> Source:
-    """The same images as squares of `resizing.size` pixels."""
+    """The same data set, whose images are squares of `resizing.size` pixels."""
     result = copy(source)
     vars(result)["read"] = lambda index: resizing.square(source.read(index))
     return result
 
 
-def is_drawn(source: Source) -> bool:
-    """Whether a data set draws its pictures, at the size at which they are stored."""
-    return hasattr(getattr(source, "whole", source), "annotation")
-
-
 def _inside(
     box: tuple[float, float, float, float], width: int, height: int
 ) -> tuple[float, float, float, float]:
-    """A box without what roundings put beyond the image."""
+    """A box, clipped to the image."""
     left, top, right, bottom = box
     return max(left, 0), max(top, 0), min(right, width), min(bottom, height)

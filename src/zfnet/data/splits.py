@@ -1,8 +1,8 @@
-"""A few training pictures per class and the others to test on, in folds: the protocol of Tables 4, 5 and 7.
+"""A few training images per class and others to test on, in folds: the protocol of Tables 4, 5 and 7.
 
-Within a class the pictures stand in the order of a hash of (fold, id), the same on every machine. The first k
-train; the last ones, up to 50, test. So the training set for 15 pictures lies within that for 30, and where
-a class has enough pictures every k is tested on the same ones.
+Within a class the images are ordered by a hash of (fold, id), the same on every machine. The first k are for
+training, the last ones, up to 50, for testing. So the training set of 15 images is a subset of that of 30, and
+where a class has enough images every k is tested on the same ones.
 
     train = few_per_class(whole, "train", images_per_class=30, fold=0)
     val = few_per_class(whole, "val", images_per_class=30, fold=0)
@@ -11,9 +11,9 @@ a class has enough pictures every k is tested on the same ones.
 import hashlib
 from functools import partial
 
-from zfnet.data.datasets import Source, Split
+from zfnet.data.source import SPLITS, Source, Split
 from zfnet.data.subset import Selection
-from zfnet.errors import InputError
+from zfnet.errors import InputError, check_choice
 
 FOLDS = 1000
 
@@ -21,15 +21,24 @@ FOLDS = 1000
 def few_per_class(
     whole: Source, split: Split, images_per_class: int, fold: int, test_per_class: int = 50
 ) -> Selection:
-    """One split of one fold. Raises InputError for a class with fewer than `images_per_class` + 1 pictures."""
-    if split not in ("train", "val"):
-        raise InputError(f"split is {split!r}, it must be one of train, val")
+    """One split of one fold.
+
+    Args:
+        whole: the data set.
+        split: "train" or "val".
+        images_per_class: training images of each class.
+        fold: 0 to 999, each another sample.
+        test_per_class: test images of each class, at most.
+
+    Raises:
+        InputError: a number is out of range, or a class has fewer than `images_per_class` + 1 images.
+    """
+    check_choice("split", split, SPLITS)
     if not 0 <= fold < FOLDS:
         raise InputError(f"data.fold={fold}: there are the folds 0 to {FOLDS - 1}")
-    if images_per_class < 1:
-        raise InputError(f"data.images_per_class={images_per_class}: at least 1 is needed")
-    if test_per_class < 1:
-        raise InputError(f"data.test_per_class={test_per_class}: at least 1 is needed")
+    for name, number in (("images_per_class", images_per_class), ("test_per_class", test_per_class)):
+        if number < 1:
+            raise InputError(f"data.{name}={number}: at least 1 is needed")
     members: list[list[int]] = [[] for _ in whole.classes]
     for row, label in enumerate(whole.labels):
         members[label].append(row)
@@ -38,18 +47,13 @@ def few_per_class(
     for rows in members:
         rows.sort(key=lambda row: _hash(fold, whole.ids[row]))
         chosen += rows[:images_per_class] if split == "train" else rows[images_per_class:][-test_per_class:]
-    again = partial(
-        few_per_class,
-        split=split,
-        images_per_class=images_per_class,
-        fold=fold,
-        test_per_class=test_per_class,
-    )
-    return Selection(whole, sorted(chosen), "all", again)
+    options = {"split": split, "images_per_class": images_per_class, "fold": fold}
+    resample = partial(few_per_class, **options, test_per_class=test_per_class)  # type: ignore[arg-type]
+    return Selection(whole, sorted(chosen), "all", resample)
 
 
 def _check(whole: Source, counts: list[int], images_per_class: int) -> None:
-    """Each class has `images_per_class` pictures and one to test on."""
+    """Each class has `images_per_class` images and one to test on."""
     fewest = min(range(len(counts)), key=counts.__getitem__)
     if counts[fewest] <= images_per_class:
         raise InputError(

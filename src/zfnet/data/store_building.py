@@ -1,9 +1,9 @@
-"""Building an image store: decode in threads, in order, one group at a time, each group safe on the disk.
+"""Building an image store: images are decoded in threads, in order, one group at a time.
 
     Build(source, Path("stores/photos"), settings, max_bad=10).run(workers=2)
 
-After each group its pixels are synced and progress.npz is replaced: how many images were looked at, the sum
-of their pixels in whole numbers, and which could not be read. A build that was killed starts from there.
+After each group its pixels are synced and progress.npz is replaced: the number of images that were read, the exact
+sum of their pixels, and which could not be read. A build that was killed resumes from there.
 """
 
 import json
@@ -21,28 +21,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zfnet.data.datasets import Source
 from zfnet.data.decoding import UnreadableImage, square
+from zfnet.data.source import Source
 from zfnet.data.store_files import compare, hash_of
 from zfnet.errors import InputError
 from zfnet.io import length_of, npy, npz, pwrite, read_back, save, save_lines
 from zfnet.progress import progress_bar
 
-GROUP = 128  # images between two safe points, two groups in memory; 128 * 255 fits in int16
+GROUP = 128  # images between two syncs, two groups in memory; 128 * 255 fits in int16
 TASK = 8  # images a thread takes at once
 log = logging.getLogger(__name__)
 
 
 class Build:
-    """One build, from where the last one stopped."""
+    """One build, which resumes an earlier one."""
 
     def __init__(self, source: Source, folder: Path, settings: dict[str, Any], max_bad: int) -> None:
         self.source, self.folder, self.settings, self.max_bad = source, folder, settings, max_bad
         self.size: int = settings["size"]
         self.row = self.size * self.size * 3  # bytes
-        self.done = 0  # images looked at
+        self.done = 0  # images that were read, or could not be
         self.total = torch.zeros(self.size, self.size, 3, dtype=torch.int64)
-        self.bad: list[tuple[int, str]] = []  # their positions in the source, and why
+        self.bad: list[tuple[int, str]] = []  # indices of unreadable images, and why
         self._resume()
 
     def run(self, workers: int | None) -> None:
@@ -96,7 +96,7 @@ class Build:
             )
 
     def _groups(self, pool: ThreadPoolExecutor) -> Iterator[tuple[Tensor, list[Future[list[str | None]]]]]:
-        """Groups of images being decoded, the next one begun before the last is handed out."""
+        """Groups of images being decoded; the next one is begun before the last is yielded."""
         count = len(self.source)
         buffers = torch.empty(2, min(GROUP, count), self.size, self.size, 3, dtype=torch.uint8)
         ahead: deque[tuple[Tensor, list[Future[list[str | None]]]]] = deque()
@@ -110,7 +110,7 @@ class Build:
         yield from ahead
 
     def _decode(self, first: int, out: Tensor) -> list[str | None]:
-        """Fills `out` with the images from `first` on, or says of each why it cannot."""
+        """Decodes the images from `first` on into `out`; for each, None or why it cannot be read."""
         reasons: list[str | None] = []
         for row, pixels in enumerate(out, first):
             try:
@@ -121,7 +121,7 @@ class Build:
         return reasons
 
     def _commit(self, group: Tensor, reasons: list[str | None], pixel_file: int | None) -> None:
-        """Makes one more group count, on the disk before in progress.npz."""
+        """Writes one more group: its pixels, then progress.npz."""
         bad = [(self.done + i, reason) for i, reason in enumerate(reasons) if reason is not None]
         found = len(self.bad) + len(bad)
         if found > self.max_bad:
@@ -132,10 +132,10 @@ class Build:
         if pixel_file is not None:
             pwrite(pixel_file, group.numpy(), self.kept * self.row)
             os.fsync(pixel_file)
-        some = torch.zeros(self.total.shape, dtype=torch.int16)
+        total = torch.zeros(self.total.shape, dtype=torch.int16)
         for image in group:
-            some.add_(image)
-        self.total += some
+            total.add_(image)
+        self.total += total
         self.bad += bad
         self.done += len(reasons)
         state = {"done": self.done, "total": self.total.numpy(), "bad": json.dumps(self.bad)}
@@ -157,19 +157,19 @@ class Build:
         self.done, self.total, self.bad = done, total, bad
 
     def _progress(self, path: Path) -> tuple[dict[str, Any], int, Tensor, list[tuple[int, str]]]:
-        """Settings, images looked at, sum, and unreadable images of an earlier build; checked."""
+        """Settings, number of images, sum, and unreadable images of an earlier build; checked."""
         with path.open("rb") as file, np.load(file) as state:
             settings = json.loads(str(state["settings"]))
             done, total, bad = int(state["done"]), state["total"], json.loads(str(state["bad"]))
         if not isinstance(settings, dict):
             raise TypeError("settings are no mapping")
-        if settings != self.settings:  # to be named by `compare`
+        if settings != self.settings:  # `compare` names the difference
             return settings, 0, self.total, []
         if (total.shape, total.dtype) != (tuple(self.total.shape), np.int64):
             raise ValueError(f"a sum of {total.dtype} {total.shape}")
         rows = [row for row, reason in bad if isinstance(row, int) and isinstance(reason, str)]
         if len(rows) < len(bad) or rows != sorted(set(rows)) or not 0 <= done <= len(self.source):
-            raise ValueError(f"{done} images looked at, {len(bad)} unreadable")
+            raise ValueError(f"{done} images read, {len(bad)} unreadable")
         if rows and not 0 <= rows[0] <= rows[-1] < done:
             raise ValueError(f"image {rows[-1]} of {done} is unreadable")
         return settings, done, torch.from_numpy(total), [(row, reason) for row, reason in bad]
@@ -200,9 +200,9 @@ class Build:
 
 
 def check_bad(folder: Path, found: int, of: int, max_bad: int) -> None:
-    """Raises InputError for more than `max_bad` unreadable images, `found` among the first `of`."""
+    """Raises InputError if `found` images of the first `of` are unreadable, more than `max_bad`."""
     if found > max_bad:
         raise InputError(
             f"{found} of {of} images are unreadable, more than data.max_bad={max_bad}: "
-            f"see {folder / 'unreadable.txt'}, mend or remove them, or raise data.max_bad"
+            f"see {folder / 'unreadable.txt'}, fix or remove them, or raise data.max_bad"
         )

@@ -1,4 +1,4 @@
-"""What lies in a store's folder: its settings, compared before it is used, and its parts, checked when they are read.
+"""The files of an image store. Settings are compared before a store is used, and parts are checked when read.
 
 index = read_index(folder)
 compare(folder, index, settings)
@@ -24,6 +24,7 @@ REMEDY = "choose another data.store_dir, or delete the folder to build it anew"
 
 
 def compare(folder: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raises InputError if the store in `folder` has other settings than those asked for."""
     differing = [
         f"{MEANING.get(key, key)} is {found.get(key)!r} there and {value!r} was asked for"
         for key, value in asked.items()
@@ -34,14 +35,14 @@ def compare(folder: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
-    """The settings of a complete store, with "kept" and "classes"; None where there is none."""
+    """The settings of a complete store, with "kept" and "classes"; None if there is none."""
     path = folder / "index.json"
     return read_json(path, REMEDY, _checked_index) if os.path.lexists(path) else None
 
 
 def _checked_index(index: Any) -> dict[str, Any]:
     if not isinstance(index, dict):
-        raise TypeError("this is no mapping")
+        raise TypeError("this is not a mapping")
     for key, kind in (("size", int), ("kept", int), ("pixels", bool), ("classes", list)):
         if not isinstance(index.get(key), kind):
             raise TypeError(f"{key} is {index.get(key)!r}")
@@ -53,7 +54,7 @@ def _checked_index(index: Any) -> dict[str, Any]:
 
 
 def hash_of(path: Path) -> str:
-    """16 hexadecimal digits of a part's bytes; `index.json` holds them under "hashes"."""
+    """16 hexadecimal digits of a file's bytes, as `index.json` has them under "hashes"."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
@@ -61,7 +62,7 @@ def read_parts(folder: Path, index: dict[str, Any]) -> tuple[list[str], Tensor, 
     """The ids, the labels (N,) int64 and the mean (3, S, S) float32 of a complete store.
 
     Raises:
-        InputError: one of them is missing, damaged, or of another store.
+        InputError: one of them is missing, damaged, or belongs to another store.
     """
     count, size, classes = index["kept"], index["size"], len(index["classes"])
     hashes = index.get("hashes", {})  # none in stores of version 0.1
@@ -99,7 +100,7 @@ def read_parts(folder: Path, index: dict[str, Any]) -> tuple[list[str], Tensor, 
 
 
 def read_npy(path: Path, kind: str, shape: tuple[int, ...]) -> Tensor:
-    """The array of a .npy file, which is mapped first: a header that lies about the length reserves no memory."""
+    """The array of a .npy file. It is mapped first, so that a wrong length in the header reserves no memory."""
     array = np.load(path, mmap_mode="r")
     if array.shape != shape or array.dtype != np.dtype(kind):
         raise ValueError(f"{array.dtype} {array.shape} instead of {kind} {shape}")
@@ -112,5 +113,5 @@ def map_pixels(path: Path, count: int, size: int) -> Tensor:
 
 
 def lock_folder(folder: Path) -> AbstractContextManager[Any]:
-    """Keeps a second builder out."""
+    """A lock against a second process that builds in the folder."""
     return file_lock([folder / "lock"], f"{folder}: another process is at work there; waiting for it")

@@ -1,6 +1,7 @@
 """The deconvnet: projects the activations of any convnet back to the pixels."""
 
 from zfnet.deconv.doctor import Diagnosis, doctor
+from zfnet.deconv.projectable import projectable_layers
 from zfnet.deconv.projection import Deconvnet, Patches
 from zfnet.deconv.top_activations import ImageBatch, Top, TopActivations, top_activations
 from zfnet.deconv.units import Unit, Window
@@ -19,6 +20,7 @@ __all__ = [
     "convolutions",
     "default_layers",
     "doctor",
+    "projectable_layers",
     "random_subset",
     "top_activations",
 ]

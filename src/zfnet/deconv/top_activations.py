@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zfnet.deconv.ids import Ids
+from zfnet.deconv.units import Unit
 from zfnet.errors import InputError
 from zfnet.models.introspection import (
     capture_outputs,
@@ -91,6 +92,17 @@ class Top:
     def select(self, channels: Tensor) -> "Top":
         """Returns the entries of some channels, given by an index or a mask."""
         return Top(*(part[channels] for part in vars(self).values()))
+
+    def units(self, channels: Iterable[int]) -> list[Unit]:
+        """The units of these channels, one channel after the other, best first. Their `image` is the image's id."""
+        return [
+            Unit(image, channel, y, x)
+            for channel in channels
+            for image, y, x in zip(
+                *(part[channel].tolist() for part in (self.images, self.y, self.x)), strict=True
+            )
+            if image >= 0
+        ]
 
 
 @renamed(gathered="gather")

@@ -1,1 +1,1 @@
-"""What a trained net's features know of other classes: cached features, linear probes, transfer (Tables 4-7)."""
+"""Linear probes on the frozen features of a trained net, and transfer to other data sets (Tables 4-7)."""

@@ -1,14 +1,14 @@
-"""Convex losses of linear scores, minimised for all classes at once: Newton's steps by conjugate gradients.
+"""Convex losses of linear scores, minimized for all classes at once: Newton steps by conjugate gradients.
 
     ½|w|² + C Σ loss(Z w + b)
 
-The Hessian P + C Zᵀ h Z, of curvatures h that differ from picture to picture, is not formed but multiplied with, for
-all classes in one matrix product. P + C h̄ Zᵀ Z, of the mean curvature h̄, is formed, once for all classes, and its
-Cholesky factor preconditions: the first step is then exact, and later ones take a few products (Keerthi and
-DeCoste 2005 for the squared hinge; Lin, Weng and Keerthi 2008 for the logistic loss). Losses of one class each
-end one by one.
+The Hessian is P + C Zᵀ h Z, with the penalty P and curvatures h that differ between images. It is not formed:
+only its products with directions are computed, for all classes in one matrix product. The preconditioner is the
+Cholesky factor of P + C h̄ Zᵀ Z with the mean curvature h̄, formed once for all classes. With it the first step is
+exact, and later ones take a few products (Keerthi and DeCoste 2005 for the squared hinge; Lin, Weng and Keerthi
+2008 for the logistic loss). Losses that are separate for each class end separately.
 
-    weights, bias = minimize(features, SquaredHinge(targets), strength=1.0)      # (d, classes), (classes,)
+    weights, bias = minimize(features, SquaredHinge(targets), C=1.0)      # (d, classes), (classes,)
 """
 
 from dataclasses import dataclass
@@ -18,36 +18,41 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-TOLERANCE = 1e-5  # of the gradient's norm at the start
+TOLERANCE = 1e-5  # of the norm of the gradient, relative to the start
 STEPS, PRODUCTS, HALVINGS = 100, 150, 30  # at most
 
 
 class Loss(Protocol):
-    """Of scores (n, classes), summed over pictures."""
+    """A loss of scores (n, classes), summed over images.
+
+    Attributes:
+        bias_penalty: weight of the squared bias, relative to that of the weights.
+        joint: all classes are one problem; else each class is one of its own.
+    """
 
     bias_penalty: ClassVar[float]
-    joint: ClassVar[bool]  # all classes are one problem
+    joint: ClassVar[bool]
 
     @property
     def targets(self) -> Tensor:
         """(n, classes)."""
 
     def value(self, scores: Tensor) -> Tensor:
-        """(classes,), or one number where the classes are one problem."""
+        """The loss, (classes,) or, if joint, one number."""
 
-    def slope(self, scores: Tensor) -> Tensor:
-        """The gradient in the scores."""
+    def gradient(self, scores: Tensor) -> Tensor:
+        """The derivative with respect to the scores, (n, classes)."""
 
     def curvature(self, scores: Tensor) -> Tensor:
-        """The Hessian's diagonal in the scores."""
+        """The diagonal of the Hessian with respect to the scores, (n, classes)."""
 
-    def bent(self, scores: Tensor, direction: Tensor) -> Tensor:
-        """The Hessian times a direction, (n, classes)."""
+    def hessian_vector_product(self, scores: Tensor, direction: Tensor) -> Tensor:
+        """The Hessian with respect to the scores, times a direction (n, classes)."""
 
 
 @dataclass(frozen=True)
-class _EachClass:
-    """Losses in which a class's scores stand alone."""
+class _SeparateLoss:
+    """A loss in which the classes are separate."""
 
     targets: Tensor
     joint: ClassVar[bool] = False
@@ -55,42 +60,42 @@ class _EachClass:
     def curvature(self, scores: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def bent(self, scores: Tensor, direction: Tensor) -> Tensor:
+    def hessian_vector_product(self, scores: Tensor, direction: Tensor) -> Tensor:
         return self.curvature(scores) * direction
 
 
-class SquaredHinge(_EachClass):
-    """max(0, 1 - t s)² of targets t = 1 and -1, one class against the rest; the bias is one more weight."""
+class SquaredHinge(_SeparateLoss):
+    """max(0, 1 - t s)² with targets t of 1 and -1, one class against the rest. The bias is one more weight."""
 
     bias_penalty: ClassVar[float] = 1.0
 
     def value(self, scores: Tensor) -> Tensor:
-        return self._short(scores).square().sum(0)
+        return self._slack(scores).square().sum(0)
 
-    def slope(self, scores: Tensor) -> Tensor:
-        return -2 * self.targets * self._short(scores)
+    def gradient(self, scores: Tensor) -> Tensor:
+        return -2 * self.targets * self._slack(scores)
 
     def curvature(self, scores: Tensor) -> Tensor:
-        return 2 * (self._short(scores) > 0).to(scores.dtype)
+        return 2 * (self._slack(scores) > 0).to(scores.dtype)
 
-    def _short(self, scores: Tensor) -> Tensor:
+    def _slack(self, scores: Tensor) -> Tensor:
         return (1 - self.targets * scores).clamp_min(0)
 
 
-class Logistic(_EachClass):
-    """log(1 + e^s) - t s of targets t = 1 and 0, one yes or no a class; -1 is not counted."""
+class Logistic(_SeparateLoss):
+    """log(1 + e^s) - t s with targets t of 1 and 0, one binary decision per class. -1 is not counted."""
 
     bias_penalty: ClassVar[float] = 0.0
 
     def value(self, scores: Tensor) -> Tensor:
         return (self._counted * (F.softplus(scores) - self.targets * scores)).sum(0)
 
-    def slope(self, scores: Tensor) -> Tensor:
+    def gradient(self, scores: Tensor) -> Tensor:
         return self._counted * (scores.sigmoid() - self.targets)
 
     def curvature(self, scores: Tensor) -> Tensor:
-        yes = scores.sigmoid()
-        return self._counted * yes * (1 - yes)
+        p = scores.sigmoid()
+        return self._counted * p * (1 - p)
 
     @property
     def _counted(self) -> Tensor:
@@ -99,7 +104,7 @@ class Logistic(_EachClass):
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """-log softmax(s)[label], of targets 1 for the label and 0 for the others."""
+    """-log softmax(s)[label], with a target of 1 for the label and 0 for the others."""
 
     targets: Tensor
     bias_penalty: ClassVar[float] = 0.0
@@ -108,23 +113,31 @@ class CrossEntropy:
     def value(self, scores: Tensor) -> Tensor:
         return (scores.logsumexp(1) - (self.targets * scores).sum(1)).sum()
 
-    def slope(self, scores: Tensor) -> Tensor:
+    def gradient(self, scores: Tensor) -> Tensor:
         return scores.softmax(1) - self.targets
 
     def curvature(self, scores: Tensor) -> Tensor:
         p = scores.softmax(1)
         return p * (1 - p)
 
-    def bent(self, scores: Tensor, direction: Tensor) -> Tensor:
+    def hessian_vector_product(self, scores: Tensor, direction: Tensor) -> Tensor:
         p = scores.softmax(1)
-        pulled = p * direction
-        return pulled - p * pulled.sum(1, keepdim=True)
+        product = p * direction
+        return product - p * product.sum(1, keepdim=True)
 
 
-def minimize(
-    features: Tensor, loss: Loss, strength: float, tolerance: float = TOLERANCE
-) -> tuple[Tensor, Tensor]:
-    """Weights (d, classes) and bias (classes,) for features (n, d) of norm about 1; `strength` is C."""
+def minimize(features: Tensor, loss: Loss, C: float, tolerance: float = TOLERANCE) -> tuple[Tensor, Tensor]:
+    """Minimizes ½|w|² + C Σ loss.
+
+    Args:
+        features: (n, d), with norms of about 1.
+        loss: of the scores.
+        C: weight of the loss, as scikit-learn's.
+        tolerance: the norm of the gradient at the end, relative to that at the start.
+
+    Returns:
+        Weights (d, classes) and bias (classes,).
+    """
     count = len(features)
     z = torch.cat([features, features.new_ones(count, 1)], 1)
     gram = z.T @ z
@@ -132,12 +145,12 @@ def minimize(
     penalty[-1] = loss.bias_penalty
     classes = loss.targets.shape[1]
     weights, scores = z.new_zeros(z.shape[1], classes), z.new_zeros(count, classes)
-    left, part = torch.arange(classes, device=z.device), loss
-    limit: Tensor | None = None  # of the gradient's norm, where a class is done
+    left, active = torch.arange(classes, device=z.device), loss  # classes that are not done
+    limit: Tensor | None = None  # of the gradient's norm, below which a class is done
     for _ in range(STEPS):
         w, s = weights[:, left], scores[:, left]
-        gradient = penalty * w + strength * (z.T @ part.slope(s))
-        if loss.joint:  # moving all classes' scores changes nothing: rounding must not
+        gradient = penalty * w + C * (z.T @ active.gradient(s))
+        if loss.joint:  # a common shift of all scores changes nothing; rounding must not add one
             gradient = gradient - gradient.mean(1, keepdim=True)
         norm = _dot(gradient, gradient, loss.joint).sqrt()
         limit = tolerance * norm if limit is None else limit
@@ -147,25 +160,25 @@ def minimize(
         if not loss.joint and not going.all():
             left, limit, w, s = left[going], limit[going], w[:, going], s[:, going]
             gradient, norm = gradient[:, going], norm[going]
-            part = type(loss)(loss.targets[:, left])  # type: ignore[call-arg]
-        curvature = strength * float(part.curvature(s).mean())
-        factor = _factor(gram, penalty, curvature)
-        exact = (norm * tolerance / limit).sqrt().clamp_max(0.1)  # 0.1 far off, finer near the end
-        step, ds = _newton_step(z, penalty, strength, part, s, gradient, factor, exact)
-        t = _length(penalty, strength, part, (w, s), (step, ds), _dot(gradient, step, loss.joint))
+            active = type(loss)(loss.targets[:, left])  # type: ignore[call-arg]
+        curvature = C * float(active.curvature(s).mean())
+        factor = _preconditioner(gram, penalty, curvature)
+        accuracy = (norm * tolerance / limit).sqrt().clamp_max(0.1)  # finer near the end
+        step, ds = _newton_step(z, penalty, C, active, s, gradient, factor, accuracy)
+        t = _line_search(penalty, C, active, (w, s), (step, ds), _dot(gradient, step, loss.joint))
         weights[:, left], scores[:, left] = w + t * step, s + t * ds
-        if not (t > 0).any():  # as low as float32 tells
+        if not (t > 0).any():  # no lower in float32
             break
     return weights[:-1], weights[-1]
 
 
 def _dot(a: Tensor, b: Tensor, joint: bool) -> Tensor:
-    """Of each class, or one number where they are one problem."""
+    """The inner product for each class or, if joint, one number."""
     return (a * b).sum() if joint else (a * b).sum(0)
 
 
-def _factor(gram: Tensor, penalty: Tensor, curvature: float) -> Tensor:
-    """Cholesky's, of P + curvature ZᵀZ; held within what float32 products are exact to."""
+def _preconditioner(gram: Tensor, penalty: Tensor, curvature: float) -> Tensor:
+    """The Cholesky factor of P + curvature ZᵀZ; the curvature is limited by the precision of float32 products."""
     curvature = min(curvature, 1e6 / float(gram[-1, -1]))
     matrix = curvature * gram.double()
     matrix.diagonal().add_(penalty[:, 0].clamp_min(1e-3))
@@ -175,49 +188,49 @@ def _factor(gram: Tensor, penalty: Tensor, curvature: float) -> Tensor:
 def _newton_step(
     z: Tensor,
     penalty: Tensor,
-    strength: float,
+    C: float,
     loss: Loss,
     scores: Tensor,
     gradient: Tensor,
     factor: Tensor,
-    exact: Tensor,
+    accuracy: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Preconditioned conjugate gradients: the step (d + 1, classes), and what it adds to the scores."""
+    """Preconditioned conjugate gradients: the step (d + 1, classes), and its change of the scores (n, classes)."""
     step, ds = torch.zeros_like(gradient), torch.zeros_like(scores)
-    rest = -gradient
-    direction = ready = torch.cholesky_solve(rest, factor)
-    energy = _dot(rest, ready, loss.joint)
-    limit = exact * _dot(rest, rest, loss.joint).sqrt()
+    residual = -gradient
+    direction = preconditioned = torch.cholesky_solve(residual, factor)
+    energy = _dot(residual, preconditioned, loss.joint)
+    limit = accuracy * _dot(residual, residual, loss.joint).sqrt()
     for _ in range(PRODUCTS):
-        moved = z @ direction
-        product = penalty * direction + strength * (z.T @ loss.bent(scores, moved))
+        shift = z @ direction
+        product = penalty * direction + C * (z.T @ loss.hessian_vector_product(scores, shift))
         if loss.joint:
             product = product - product.mean(1, keepdim=True)
         curvature = _dot(direction, product, loss.joint)
-        # rounding alone makes a curvature 0 or less, where nothing is left to gain
+        # only rounding makes a curvature 0 or less, where the minimum is reached
         amount = torch.where(curvature > 0, energy / curvature, 0.0)
-        step, ds, rest = step + amount * direction, ds + amount * moved, rest - amount * product
-        if (_dot(rest, rest, loss.joint).sqrt() <= limit).all():
+        step, ds, residual = step + amount * direction, ds + amount * shift, residual - amount * product
+        if (_dot(residual, residual, loss.joint).sqrt() <= limit).all():
             break
-        ready = torch.cholesky_solve(rest, factor)
-        before, energy = energy, _dot(rest, ready, loss.joint)
-        direction = ready + energy / before.clamp_min(1e-30) * direction
+        preconditioned = torch.cholesky_solve(residual, factor)
+        before, energy = energy, _dot(residual, preconditioned, loss.joint)
+        direction = preconditioned + energy / before.clamp_min(1e-30) * direction
     return step, ds
 
 
-def _length(
+def _line_search(
     penalty: Tensor,
-    strength: float,
+    C: float,
     loss: Loss,
     start: tuple[Tensor, Tensor],
     step: tuple[Tensor, Tensor],
     slope: Tensor,
 ) -> Tensor:
-    """How much of the step to take, of each class: 1, halved until the objective falls as it should; 0 if never."""
+    """The fraction of the step to take, for each class: 1, halved until the objective decreases enough, or 0."""
 
     def objective(t: Tensor | float) -> Tensor:
         weights, scores = (at + t * by for at, by in zip(start, step, strict=True))
-        return _dot(penalty * weights, weights, loss.joint) / 2 + strength * loss.value(scores)
+        return _dot(penalty * weights, weights, loss.joint) / 2 + C * loss.value(scores)
 
     before, t = objective(0.0), torch.ones_like(slope)
     for _ in range(HALVINGS):

@@ -1,17 +1,15 @@
-"""A trained net on another data set (section 5.2, Tables 4-6).
-
-Its layers stay as they are, and a new classifier on top of them learns from a few pictures per class.
+"""Linear probes on the frozen features of a trained net, for another data set (section 5.2, Tables 4-6).
 
     python train.py transfer=frozen ckpt=CKPT data=caltech101 data.images_per_class=15 data.fold=2
 
-The layers' features of the whole data set are computed once and kept (feature_extraction.py); each fold, number of
-pictures and head takes rows of them. How strongly the classifier is fitted is chosen on a held-out part of the
-training pictures alone. By ten crops each of them is a sample, of a tenth of the weight, and testing on the centre
-crop (`val/...`) is followed by the mean of ten answers (`test/...`).
+The features of the whole data set are computed once and cached (feature_extraction.py). Each fold, number of images
+and head takes rows of them. C is chosen on a held-out part of the training images. With ten crops, each crop is a
+sample of a tenth of the weight; the test on the center crop (`val/...`) is followed by one on the mean probability
+of ten crops (`test/...`).
 
-Where pictures show several classes (VOC) it is asked how well each class ranks them, by average precision. Its head
-is then one yes or no a class ("sigmoid"), or the paper's single softmax: each class that a picture shows is a
-training sample of its own, and a class ranks pictures by its probability.
+Where images show several classes (VOC), each class ranks the images by its probability, which is measured by average
+precision. The head is then one binary decision per class ("sigmoid"), or the paper's single softmax, which takes each
+class that an image shows as a training sample of its own.
 """
 
 import logging
@@ -25,60 +23,62 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zfnet.data.image_store import ImageDataset, Subset
-from zfnet.data.preprocessing import CENTRE
-from zfnet.errors import InputError
+from zfnet.data.preprocessing import CENTER
+from zfnet.data.source import MultiLabelSource
+from zfnet.errors import InputError, check_choice
 from zfnet.metrics import evaluation_metrics
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.default_layers import top_layer
 from zfnet.probing.average_precision import average_precision
 from zfnet.probing.feature_extraction import cached_features
-from zfnet.probing.linear_probe import GramFeatures, choose_strength, fit_linear_probe
+from zfnet.probing.linear_probe import GramFeatures, choose_C, fit_linear_probe
 
 HEADS = ("softmax", "sigmoid")
-CROPS = ("centre", "ten")
+CROPS = ("center", "ten")
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TransferConfig:
-    """How the new classifier learns.
+    """How the linear probe is fitted.
 
     Attributes:
-        layer: what it sees; None is the last layer before the net's own classifier.
-        pool: maps larger than this are averaged down to pool x pool; None keeps them whole.
-        head: "softmax", or "sigmoid" for one yes or no a class.
-        strengths: of the fit, one of which is chosen on held-out training images.
-        crops: "centre", or "ten" for the paper's ten crops of each image.
+        layer: whose features it sees; None is the last layer before the net's own classifier.
+        pool: feature maps larger than this are averaged down to pool x pool; None keeps them whole.
+        head: "softmax", or "sigmoid" for one binary decision per class.
+        C: the values to choose from on held-out training images; as scikit-learn's, weight of the loss.
+        crops: "center", or "ten" for the paper's ten crops of each image.
+
+    Raises:
+        InputError: the head or the crops are unknown.
     """
 
     layer: str | None = None
     pool: int | None = None
     head: Literal["softmax", "sigmoid"] = "softmax"
-    strengths: Sequence[float] = (1, 10, 100, 1000)
-    crops: Literal["centre", "ten"] = "centre"
+    C: Sequence[float] = (1, 10, 100, 1000)
+    crops: Literal["center", "ten"] = "center"
 
     def __post_init__(self) -> None:
-        for word, known in (("head", HEADS), ("crops", CROPS)):
-            if getattr(self, word) not in known:
-                raise InputError(
-                    f"transfer.{word}={getattr(self, word)!r} is unknown: choose one of {', '.join(known)}"
-                )
+        check_choice("transfer.head", self.head, HEADS)
+        check_choice("transfer.crops", self.crops, CROPS)
 
 
 def transfer(
-    train: ModelOnData, val: ModelOnData, config: TransferConfig, kept: Path, seed: int = 0
+    train: ModelOnData, val: ModelOnData, config: TransferConfig, folder: Path, seed: int = 0
 ) -> dict[str, Any]:
-    """Fits a new classifier on a net's features of the training images, and tests it.
+    """Fits a linear probe to a net's features of the training images, and tests it.
 
     Args:
         train: the net and the training images.
         val: the same net and the test images.
-        config: how the classifier learns.
-        kept: the folder of cached features.
-        seed: of the choice of held-out images.
+        config: how the probe is fitted.
+        folder: of cached features.
+        seed: of the held-out sample.
 
     Returns:
-        Errors and accuracies, fractions, with the prefixes "trained/", "val/" and "test/"; and "chosen".
+        Errors and accuracies, fractions, with the prefixes "trained/", "val/" and "test/"; and under "chosen" the
+        layer, its number of features, C, and the number of images.
 
     Raises:
         InputError: an unknown layer, or a class without images.
@@ -86,44 +86,54 @@ def transfer(
     truths = {"train": true_labels(train, "train"), "val": true_labels(val, "val")}
     net, side, classes = train.net, train.crop, list(train.images.classes)
     layer = config.layer or top_layer(net, next(net.parameters()).new_zeros(1, 3, side, side))
-    features, tested = (frozen_features(each, layer, config, kept) for each in (train, val))
+    features, test_features = (frozen_features(each, layer, config, folder) for each in (train, val))
     ten = config.crops == "ten"
-    centre = features[:, CENTRE] if ten else features
-    few = GramFeatures(centre)
-    wanted, strengths = truths["train"], list(config.strengths)
-    if config.head == "sigmoid" and wanted.dim() == 1:
-        wanted = F.one_hot(wanted, len(classes))
-    strength = choose_strength(few.train, wanted, config.head, strengths, seed=seed)
-    log.info("%d features of %s, strength %g of %s", features.shape[-1], layer, strength, strengths)
+    center = features[:, CENTER] if ten else features
+    gram = GramFeatures(center)
+    targets = truths["train"]
+    if config.head == "sigmoid" and targets.dim() == 1:
+        targets = F.one_hot(targets, len(classes))
+    C = choose_C(gram.train, targets, config.head, config.C, seed=seed)
+    log.info("%d features of %s, C=%g of %s", features.shape[-1], layer, C, list(config.C))
     if ten:
-        few, wanted = GramFeatures(features.flatten(0, 1)), wanted.repeat_interleave(10, 0)
-    readout = fit_linear_probe(few.train, wanted, config.head, strength / (10 if ten else 1))
+        gram, targets = GramFeatures(features.flatten(0, 1)), targets.repeat_interleave(10, 0)
+    probe = fit_linear_probe(gram.train, targets, config.head, C / (10 if ten else 1))
 
     def probabilities(given: Tensor) -> Tensor:
-        scores = readout.scores(given)
+        scores = probe.scores(gram.transform(given))
         return scores.softmax(1) if config.head == "softmax" else scores.sigmoid()
 
-    result = measure(probabilities(few.of(centre)), truths["train"], classes, "trained/")
-    crops = [probabilities(few.of(crop)) for crop in (tested.unbind(1) if ten else [tested])]
-    result |= measure(crops[CENTRE if ten else 0], truths["val"], classes, "val/")
+    result = measure(probabilities(center), truths["train"], classes, "trained/")
+    crops = [probabilities(crop) for crop in (test_features.unbind(1) if ten else [test_features])]
+    result |= measure(crops[CENTER if ten else 0], truths["val"], classes, "val/")
     if ten:
         result |= measure(torch.stack(crops).mean(0), truths["val"], classes, "test/")
     images = {"train": len(train.images), "val": len(val.images)}
-    chosen = {"layer": layer, "features": features.shape[-1], "strength": strength, "pictures": images}
+    chosen = {"layer": layer, "features": features.shape[-1], "C": C, "images": images}
     return result | {"chosen": chosen}
 
 
 def true_labels(subject: ModelOnData, split: str) -> Tensor:
-    """Labels (N,); targets (N, classes) of 1, 0 and -1 (not counted) where an image may show several classes."""
+    """What the images of a split show.
+
+    Args:
+        subject: the images.
+        split: their name, for the message.
+
+    Returns:
+        Labels (N,), or targets (N, classes) of 1, 0 and -1 (not counted) where images show several classes.
+
+    Raises:
+        InputError: a class that no image shows.
+    """
     source, images = subject.source, subject.images
-    targets = getattr(source, "targets", None)
-    if targets is None:
+    if not isinstance(source, MultiLabelSource):
         return images.labels
     rows = {id_: row for row, id_ in enumerate(source.ids)}
-    targets = targets[[rows[id_] for id_ in images.ids]]  # some may have been unreadable
+    targets = source.targets[[rows[id_] for id_ in images.ids]]  # some images may be unreadable
     for name, shows in zip(images.classes, targets.T, strict=True):
         if not (shows == 1).any():
-            raise InputError(f"{source.name}: no picture of {split} shows class {name!r}")
+            raise InputError(f"{source.name}: no image of {split} shows class {name!r}")
     return targets
 
 
@@ -135,16 +145,23 @@ def whole_data_set(images: ImageDataset) -> tuple[ImageDataset, Tensor]:
 
 
 def frozen_features(subject: ModelOnData, layer: str, config: TransferConfig, folder: Path) -> Tensor:
-    """(N, D), or (N, 10, D) by ten crops; those of the whole data set are computed or found."""
+    """The features of the images, (N, D), or (N, 10, D) of ten crops; those of the whole data set are cached."""
     base, rows = whole_data_set(subject.images)
-    kept = cached_features(
+    features = cached_features(
         subject.net, subject.prepare, base, [layer], folder, config.pool, config.crops, subject.batch_size
     )
-    return kept[layer][rows]
+    return features[layer][rows]
 
 
 def measure(answers: Tensor, truth: Tensor, classes: list[str], prefix: str) -> dict[str, Any]:
-    """Errors and accuracy per class as training has them; average precisions where pictures show several classes."""
+    """Errors and accuracy per class, or average precisions where images show several classes.
+
+    Args:
+        answers: (N, classes), probabilities.
+        truth: (N,) labels, or (N, classes) targets.
+        classes: the class names.
+        prefix: of the names of the measures.
+    """
     if truth.dim() == 1:
         errors = evaluation_metrics(len(classes), prefix)(answers, truth)
         return {key: value.item() for key, value in errors.items()}

@@ -22,7 +22,8 @@ from torch import Tensor
 from zfnet.analysis.correspondence import free_places
 from zfnet.analysis.localization import METHODS, dilate, energy_inside, pointing, strongest_units
 from zfnet.data.csv_files import read_csv
-from zfnet.data.preprocessing import centre_crop
+from zfnet.data.preprocessing import center_crop
+from zfnet.data.source import AnnotatedSource
 from zfnet.deconv import Unit
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
@@ -57,12 +58,12 @@ class ImagesWithParts:
 
 def has_annotations(model: ModelOnData) -> bool:
     """Whether the data set itself has the masks and parts of its objects."""
-    return hasattr(model.source, "annotation")
+    return isinstance(model.source, AnnotatedSource)
 
 
 def object_of(model: ModelOnData, index: int) -> Object:
     """The object of an image, as the data set knows it."""
-    top, left, _ = centre_crop(model.images.size, model.crop).tolist()
+    top, left, _ = center_crop(model.images.size, model.crop).tolist()
     known, end = model.annotation(index), model.crop - 0.5
     moved = {name: (x - left, y - top) for name, (x, y) in known.parts.items()}
     inside = {name: (x, y) for name, (x, y) in moved.items() if -0.5 <= x < end and -0.5 <= y < end}

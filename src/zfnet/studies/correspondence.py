@@ -131,7 +131,7 @@ def _rows(
 
     def row(name: str, at: Tensor | None, numbered: bool = True) -> Row:
         shown = inputs if at is None else mask_square(inputs, at[: len(inputs)], side)
-        pixels = model.prepare.undone(shown.cpu()).clamp(0, 1)
+        pixels = model.prepare.denormalize(shown.cpu()).clamp(0, 1)
         numbers = [_lines(layer, changes[name]) for layer, changes in found.items() if numbered]
         return Row(name.replace("_", " "), pixels, numbers)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from zfnet.data.preprocessing import CENTRE
+from zfnet.data.preprocessing import CENTER
 from zfnet.errors import InputError
 from zfnet.metrics import error_metrics
 from zfnet.model_on_data import ModelOnData, some_of
@@ -154,7 +154,7 @@ def combine(logits: Sequence[Tensor], crops: int) -> Tensor:
         logits: (B, 10, C) of each network.
         crops: 10, or 1 for the center crop.
     """
-    chosen = slice(None) if crops == 10 else slice(CENTRE, CENTRE + 1)
+    chosen = slice(None) if crops == 10 else slice(CENTER, CENTER + 1)
     return torch.stack([each[:, chosen].double().softmax(2).mean(1) for each in logits]).mean(0)
 
 

@@ -162,7 +162,7 @@ def _row(model: ModelOnData, inputs: Tensor, kind: str, amounts: list[float], re
     """A row of the figure: the inputs at three amounts, and the curves of all images."""
     at = [round(part * (len(amounts) - 1)) for part in EXAMPLES[kind]]
     moved = [transform(inputs, kind, [response.amounts[i]] * len(inputs)) for i in at]
-    examples = torch.stack([model.prepare.undone(each.cpu()).clamp(0, 1) for each in moved], 1)
+    examples = torch.stack([model.prepare.denormalize(each.cpu()).clamp(0, 1) for each in moved], 1)
     ticks = [f"{amounts[i]:g}{UNIT[kind]}" for i in at]
     low, high = response.distances[0], response.distances[-1]
     return Row(AXIS[kind], amounts, examples, ticks, low, high, response.probabilities)

@@ -27,7 +27,7 @@ from zfnet.data.subset import Selection
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData, images_fingerprint
 from zfnet.probing.feature_extraction import cached_features
-from zfnet.probing.linear_probe import GramFeatures, choose_strength, class_accuracy, fit_linear_probe
+from zfnet.probing.linear_probe import GramFeatures, choose_C, class_accuracy, fit_linear_probe
 from zfnet.progress import progress_bar
 from zfnet.studies import Analysis
 from zfnet.studies.json_output import write_json
@@ -134,9 +134,9 @@ class LayerProbe(Analysis):
         if not missing:
             return
         few, wanted = GramFeatures(features[fold.train]), labels[fold.train]
-        test, truth = few.of(features[fold.test]), labels[fold.test]
+        test, truth = few.transform(features[fold.test]), labels[fold.test]
         for head in missing:
-            strength = choose_strength(few.train, wanted, head, self.strengths, seed=self.seed)
+            strength = choose_C(few.train, wanted, head, self.strengths, seed=self.seed)
             accuracy = class_accuracy(fit_linear_probe(few.train, wanted, head, strength).scores(test), truth)
             done[fold.key(layer, head)] = {"accuracy": accuracy, "strength": strength}
             file.save(done)
@@ -168,14 +168,14 @@ def _check(found: Any) -> Accuracies:
 
 def _fold(model: ModelOnData, whole: ImageDataset, k: int, number: int) -> Fold:
     source = model.source
-    if not isinstance(source, Selection) or source.redrawn is None:
+    if not isinstance(source, Selection) or source.resample is None:
         raise InputError(
             f"{source.name}: has no folds of a few images per class; choose data=caltech101, caltech256, "
             "creatures_few, or class_folders for your own"
         )
     rows = {id_: row for row, id_ in enumerate(whole.ids)}
     train, test = (
-        source.redrawn(source.pool, split=split, images_per_class=k, fold=number).ids
+        source.resample(source.pool, split=split, images_per_class=k, fold=number).ids
         for split in ("train", "val")
     )
     # ids without a row are of images that cannot be read

@@ -58,7 +58,7 @@ class Occlusion(Analysis):
         sweep = occlusion_sweep(model.net, inputs, target, size, stride, fill, layer, progress=True)
         with_square = inputs.clone()
         with_square[:, :, :size, :size] = inputs.new_tensor(fill).view(1, -1, 1, 1)
-        pixels = model.prepare.undone(with_square.cpu())
+        pixels = model.prepare.denormalize(with_square.cpu())
         projector = Projector.of(model, layer)
         rows, numbers = [], []
         for i, index in enumerate(indices):

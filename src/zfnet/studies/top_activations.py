@@ -45,12 +45,12 @@ RANDOM_PLACES = 20  # for each projection, to measure the energy on the object b
 
 @dataclass
 class TopPatches:
-    """A channel's strongest images, by index, and what the deconvnet shows in each."""
+    """A channel's strongest units, by the indices of their images: projections, and the pixels that they see."""
 
     channel: int
-    images: list[int]
     units: list[Unit]
     patches: Patches
+    pixels: Tensor  # (N, 3, h, w) in [0, 1]
 
 
 @dataclass
@@ -119,7 +119,7 @@ def search(model: ModelOnData, file: ProgressFile, layers: list[str], k: int) ->
         log.info("continuing after %d of %d images", top.seen, len(model.images))
 
     def batches() -> Iterator[ImageBatch]:
-        for batch in model.batches(top.seen):
+        for batch in model.batches(range(top.seen, len(model.images))):
             yield batch
             if file.is_due:
                 file.save(top.state_dict())
@@ -152,10 +152,8 @@ def _restore(top: TopActivations, state: Any, count: int) -> bool:
 
 def top_patches(model: ModelOnData, deconv: Deconvnet, layer: str, channel: int, top: Top) -> TopPatches:
     """A channel of a layer, with its strongest images projected."""
-    images = [image for image in top.images[channel].tolist() if image >= 0]  # -1: fewer than k
-    ys, xs = (part[channel, : len(images)].tolist() for part in (top.y, top.x))
-    units = [Unit(i, channel, y, x) for i, (y, x) in enumerate(zip(ys, xs, strict=True))]
-    return TopPatches(channel, images, units, deconv.patches(model.inputs(images), layer, units))
+    units = top.units([channel])
+    return TopPatches(channel, units, *model.project(deconv, layer, units))
 
 
 def _panels(model: ModelOnData, deconv: Deconvnet, layer: str, found: list[TopPatches]) -> list[FeaturePanel]:
@@ -164,7 +162,7 @@ def _panels(model: ModelOnData, deconv: Deconvnet, layer: str, found: list[TopPa
         FeaturePanel(
             each.channel,
             each.patches.projections.cpu(),
-            each.patches.crop(model.pixels(each.images), each.units, fill=0.5),
+            each.pixels,
             each.patches.values.cpu(),
             None if filters is None else filters[each.channel],
         )
@@ -191,7 +189,7 @@ def _energy_on_objects(
 ) -> dict[str, float]:
     """The mean share of the projections' energy on the objects, and of the same moved to random units."""
     units = [unit for each in found for unit in each.units]
-    masks = torch.stack([object_of(model, image).mask for each in found for image in each.images])
+    masks = torch.stack([object_of(model, unit.image).mask for unit in units])
     projections = torch.cat([each.patches.projections for each in found]).cpu()
     starts = torch.tensor([window[:2] for each in found for window in each.patches.windows])
     _, rows, columns = deconv.units(layer, model.crop)

@@ -14,20 +14,16 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from zfnet.data import ImageData
-from zfnet.data.caltech import caltech101, caltech256, class_folders
-from zfnet.data.datasets import cifar10, folder, imagenet, imagenette, photos
-from zfnet.data.embedded_datasets import creatures, creatures_few
-from zfnet.data.voc import voc2012
+from zfnet.data import ImageData, datasets
 from zfnet.errors import InputError
 from zfnet.fingerprint import flat
 
 DATA = "zfnet.data.ImageData"
 SOURCES: dict[str, Callable[..., Any]] = {
-    f"{source.__module__}.{source.__name__}": source
-    for source in (
-        *(folder, photos, imagenet, imagenette, cifar10, caltech101, caltech256, class_folders),
-        *(voc2012, creatures, creatures_few),
+    f"{datasets.__name__}.{name}": getattr(datasets, name)
+    for name in (
+        *("caltech101", "caltech256", "cifar10", "class_folders", "creatures", "creatures_few", "folder"),
+        *("imagenet", "imagenette", "photos", "voc2012"),
     )
 }
 OWN = ("batch_size", "crops", "store", "store_dir", "seed")  # of the machine and of the run

@@ -1,6 +1,6 @@
-"""Figure 8: pictures as they are and with a part masked, beside what Table 1 says of it.
+"""Figure 8: images with a part masked, beside the numbers of Table 1.
 
-save_png(correspondence_sheet([Row("nose", pictures, [("conv5:  0.07 ± 0.01", "[0.21 ± 0.02]")])], 32), "parts.png")
+save_png(correspondence_sheet([Row("nose", images, [("conv5:  0.07 ± 0.01", "[0.21 ± 0.02]")])], 32), "parts.png")
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 from zfnet.viz.grid import add_border, draw_text, fit, hstack, to_uint8, vstack
 from zfnet.viz.page import page, words
 
-SIDE = 224  # pixels that smaller pictures are enlarged to, about
+SIDE = 224  # pixels, to which smaller images are enlarged, about
 LEGEND = (
     "Small where masking changes the same features in all images, or changes few; in brackets, of the features "
     "that change in either image. p: how often random squares agree as well."
@@ -20,15 +20,15 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Row:
-    """Pictures (N, 3, H, W) in [0, 1] with the same part masked; of each layer a line, and one beneath it."""
+    """Images (N, 3, H, W) in [0, 1] with the same part masked, and two lines of text for each layer."""
 
     name: str
-    pictures: Tensor
+    images: Tensor
     numbers: Sequence[tuple[str, str]]
 
 
 def correspondence_sheet(rows: Sequence[Row], images: int) -> Tensor:
-    """A row a part, a column a picture, some of so many `images` → (H, W, 3) uint8."""
+    """A row per part, a column per image → (H, W, 3) uint8; `images` is how many were measured."""
     labels: list[Tensor] = []
     strips: list[Tensor] = []
     for row in rows:
@@ -36,8 +36,8 @@ def correspondence_sheet(rows: Sequence[Row], images: int) -> Tensor:
         for line, beneath in row.numbers:
             lines += [draw_text(line), add_border(draw_text(beneath), left=16)]
         labels.append(vstack(lines, gap=2))
-        enlarged = fit(row.pictures, max(SIDE, *row.pictures.shape[-2:]))
-        strips.append(hstack([to_uint8(picture) for picture in enlarged], gap=4))
+        enlarged = fit(row.images, max(SIDE, *row.images.shape[-2:]))
+        strips.append(hstack([to_uint8(image) for image in enlarged], gap=4))
     wide = max(label.shape[1] for label in labels) + 12
     labels = [add_border(label, right=wide - label.shape[1]) for label in labels]
     body = vstack([hstack(pair, gap=4) for pair in zip(labels, strips, strict=True)], gap=4)

@@ -1,10 +1,10 @@
-"""Figure 4 of the paper: what excites feature maps most, epoch by epoch.
+"""Figure 4 of the paper: the strongest activation of channels, epoch by epoch.
 
-save_png(evolution_sheet("conv3", [1, 2, 5], [12, 40], pictures, patches, jumped), "fig4_conv3.png")
+save_png(evolution_sheet("conv3", [1, 2, 5], [12, 40], projections, patches, jumped), "fig4_conv3.png")
 
-             epoch 1  epoch 2  epoch 5        P, the projection, stands above its image patch I;
-    map 12      P        P       [P]          a red frame marks another image than at the epoch before.
-                I        I       [I]
+         epoch 1  epoch 2  epoch 5        The projection P is above its image patch I. A red frame marks
+map 12      P        P       [P]          another image than at the epoch before.
+            I        I       [I]
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ from zfnet.viz.page import (
     MARGIN,
     WIDTH,
     box,
-    check_pictures,
-    grey_key,
+    check_projections,
+    gray_key,
     page,
     plain,
     shape,
@@ -29,26 +29,42 @@ from zfnet.viz.page import (
     words,
 )
 
+PAPER_EPOCHS = (1, 2, 5, 10, 20, 30, 40, 64)
+COLUMNS = 10  # of a figure, at most
 TALLEST = 1.5  # a sheet's height over its width, at most about
 HEADER = 130  # the height of title, legend and margins, about
-FRAME, FRAME_COLOUR = 3, (214, 39, 40)
+FRAME, FRAME_COLOR = 3, (214, 39, 40)
+
+
+def figure_epochs(epochs: Sequence[int]) -> list[int]:
+    """The epochs that a figure has room for: all, or the paper's and the last, or else evenly spaced ones.
+
+    >>> figure_epochs(range(1, 13))
+    [1, 2, 5, 10, 12]
+    """
+    if len(epochs) <= COLUMNS:
+        return list(epochs)
+    paper = [epoch for epoch in epochs if epoch in PAPER_EPOCHS or epoch == epochs[-1]]
+    if len(paper) > 4:
+        return paper
+    return [epochs[round(i * (len(epochs) - 1) / (COLUMNS - 1))] for i in range(COLUMNS)]
 
 
 def _jump_key() -> Tensor:
     """The frame in small before the first word that explains it."""
     word = draw_text("another")
-    frame = add_frame(torch.full((8, 8, 3), 255, dtype=torch.uint8), FRAME, FRAME_COLOUR)
+    frame = add_frame(torch.full((8, 8, 3), 255, dtype=torch.uint8), FRAME, FRAME_COLOR)
     return hstack([center(frame, word.shape[0]), word], gap=4)
 
 
-def _cell(picture: Tensor, patch: Tensor, marked: bool, side: int) -> Tensor:
-    """A projection above its patch, and the room of a frame around, which is white unless marked."""
-    pair = vstack([box(stretch_contrast(picture), side), box(patch.clamp(0, 1), side)], GAP)
-    return add_frame(pair, FRAME, FRAME_COLOUR if marked else WHITE)
+def _cell(projection: Tensor, patch: Tensor, marked: bool, side: int) -> Tensor:
+    """A projection above its patch, in a frame that is white unless marked."""
+    pair = vstack([box(stretch_contrast(projection), side), box(patch.clamp(0, 1), side)], GAP)
+    return add_frame(pair, FRAME, FRAME_COLOR if marked else WHITE)
 
 
 def _line(label: Tensor, boxes: Sequence[Tensor], label_width: int, column_width: int) -> Tensor:
-    """The label, half-way down, and the boxes, each in the middle of its column."""
+    """The label and the boxes, each box in the middle of its column."""
     first = center(label, max(box.shape[0] for box in boxes))
     first = add_border(first, right=label_width - label.shape[1] + GRID_GAP - GAP)
     return hstack([first, *(center(box, width=column_width) for box in boxes)], GAP)
@@ -56,24 +72,24 @@ def _line(label: Tensor, boxes: Sequence[Tensor], label_width: int, column_width
 
 def _evolution_legend() -> list[Tensor]:
     above_text = (
-        "above: the projection of the strongest activation, 0 is grey, "
+        "above: the projection of the strongest activation, 0 is gray, "
         "each on its own symmetric scale, its strongest 1 % saturated;"
     )
     below_text = "below: the image patch that caused it;"
     jump_text = "image won than at the epoch before"
-    return [grey_key(), *words(above_text), *words(below_text), _jump_key(), *words(jump_text)]
+    return [gray_key(), *words(above_text), *words(below_text), _jump_key(), *words(jump_text)]
 
 
 def _check_evolution(
-    epochs: Sequence[int], maps: Sequence[int], pictures: Tensor, patches: Tensor, jumped: Tensor
+    epochs: Sequence[int], channels: Sequence[int], projections: Tensor, patches: Tensor, jumped: Tensor
 ) -> None:
-    check_pictures("evolution:", pictures, patches, "(maps, epochs, 3, h, w)")
-    expected = (len(maps), len(epochs))
+    check_projections("evolution:", projections, patches, "(channels, epochs, 3, h, w)")
+    expected = (len(channels), len(epochs))
     if 0 in expected:
-        raise InputError("an evolution sheet needs at least one map and one epoch")
-    if tuple(pictures.shape[:2]) != expected:
+        raise InputError("an evolution sheet needs at least one channel and one epoch")
+    if tuple(projections.shape[:2]) != expected:
         raise InputError(
-            f"evolution: pictures {shape(pictures)} are not of {len(maps)} maps at {len(epochs)} epochs"
+            f"evolution: projections {shape(projections)} are not of {len(channels)} channels at {len(epochs)} epochs"
         )
     if tuple(jumped.shape) != expected or jumped.dtype != torch.bool:
         raise InputError(f"evolution: jumped is {expected} of bool, not {shape(jumped)} of {jumped.dtype}")
@@ -82,33 +98,44 @@ def _check_evolution(
 def evolution_sheet(
     title: str,
     epochs: Sequence[int],
-    maps: Sequence[int],
-    pictures: Tensor,
+    channels: Sequence[int],
+    projections: Tensor,
     patches: Tensor,
     jumped: Tensor,
     width: int = WIDTH,
 ) -> Tensor:
-    """Figure 4: a row a map, a column an epoch; a single epoch is one row, a column a map.
+    """Figure 4: a row per channel, a column per epoch. A single epoch is one row, with a column per channel.
 
-    Signed projections (M, E, 3, h, w) above their image patches (M, E, 3, h, w) in [0, 1]; a red frame where
-    jumped (M, E), i.e. where another image won than at the epoch before → (H, W, 3) uint8, about `width` pixels
-    wide and 1.5 times as high at most.
+    Args:
+        title: of the sheet.
+        epochs: E of them.
+        channels: M of them.
+        projections: signed, (M, E, 3, h, w).
+        patches: the image patches, (M, E, 3, h, w) in [0, 1].
+        jumped: bool (M, E), whether another image won than at the epoch before: a red frame.
+        width: of the sheet, in pixels, at most about; the height is 1.5 times as much at most.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        InputError: there is no channel or epoch, shapes do not match, or a value is not finite.
     """
-    _check_evolution(epochs, maps, pictures, patches, jumped)
-    pictures, patches = plain(pictures), plain(patches)
-    names, headings = [f"map {m}" for m in maps], [f"epoch {epoch}" for epoch in epochs]
+    _check_evolution(epochs, channels, projections, patches, jumped)
+    projections, patches = plain(projections), plain(patches)
+    names, headings = [f"map {channel}" for channel in channels], [f"epoch {epoch}" for epoch in epochs]
     if len(epochs) == 1:
-        pictures, patches, jumped = (tensor.transpose(0, 1) for tensor in (pictures, patches, jumped))
+        projections, patches, jumped = (tensor.transpose(0, 1) for tensor in (projections, patches, jumped))
         names, headings = headings, names
     labels, tops = [draw_text(name) for name in names], [draw_text(heading) for heading in headings]
     label_width = max(label.shape[1] for label in labels)
     room_across = (width - 2 * MARGIN - label_width - GRID_GAP) / len(tops) - 2 * FRAME - GAP
     room_down = ((TALLEST * width - HEADER) / len(labels) - 2 * FRAME - GRID_GAP - GAP) / 2
-    side = tile_side(min(room_across, room_down), pictures)
+    side = tile_side(min(room_across, room_down), projections)
 
     cells = [
         [_cell(*cell, side) for cell in zip(*row, strict=True)]
-        for row in zip(pictures, patches, jumped.tolist(), strict=True)
+        for row in zip(projections, patches, jumped.tolist(), strict=True)
     ]
     column_width = max(box.shape[1] for box in (cells[0][0], *tops))
     lines = [

@@ -1,11 +1,11 @@
-"""Figure 2 of the paper: the strongest activations of each map, projected to pixels, beside the image patches.
+"""Figure 2 of the paper: the strongest activations of each channel, projected to pixels, beside the image patches.
 
 save_png(feature_sheet("conv2", panels), "fig2_conv2.png")
 
-    map 12 · max 34.1               a projection is signed: 0 is grey, black and white are ∓ its own largest
-    P P P  I I I                    magnitude (but 1 %), so that a weak one is seen as well as a strong one.
-    P P P  I I I                    I stands where its P stands. Small windows are enlarged by whole factors,
-    P P P  I I I                    windows too big for the sheet are reduced.
+map 12 · max 34.1               A projection P is signed: 0 is gray, black and white are ∓ its own largest
+P P P  I I I                    magnitude (99th percentile), so that weak ones are visible, too. The image
+P P P  I I I                    patch I is at the same place as its P. Small windows are enlarged by integer
+P P P  I I I                    factors, and windows too big for the sheet are reduced.
 """
 
 import math
@@ -35,8 +35,8 @@ from zfnet.viz.page import (
     WIDTH,
     box,
     check_numbers,
-    check_pictures,
-    grey_key,
+    check_projections,
+    gray_key,
     page,
     plain,
     shape,
@@ -49,21 +49,32 @@ BLOCK_GAP = 20
 
 @dataclass(frozen=True, eq=False)
 class FeaturePanel:
-    """One map: signed projections (k, 3, h, w), 0 where nothing is; the image patches (k, 3, h, w) in [0, 1] at
-    the same places; the activations (k,), in any order; the map's filter (3, kh, kw) if it sees the image itself.
+    """One channel.
+
+    Attributes:
+        channel: its index.
+        projections: signed, (k, 3, h, w).
+        patches: the image patches at the same places, (k, 3, h, w) in [0, 1].
+        values: the activations, (k,).
+        filter: the channel's filter (3, kh, kw), if it sees the image itself.
+
+    Raises:
+        InputError: shapes do not match, or a value is not finite.
     """
 
     channel: int
-    pictures: Tensor
+    projections: Tensor
     patches: Tensor
     values: Tensor
     filter: Tensor | None = None
 
     def __post_init__(self) -> None:
         name = f"map {self.channel}:"
-        check_pictures(name, self.pictures, self.patches, "(k, 3, h, w)")
-        if self.values.shape != self.pictures.shape[:1]:
-            raise InputError(f"{name} {len(self.pictures)} pictures but values of shape {shape(self.values)}")
+        check_projections(name, self.projections, self.patches, "(k, 3, h, w)")
+        if self.values.shape != self.projections.shape[:1]:
+            raise InputError(
+                f"{name} {len(self.projections)} projections but values of shape {shape(self.values)}"
+            )
         if self.filter is not None:
             _check_filter(name, self.filter)
 
@@ -81,19 +92,19 @@ def _caption(panel: FeaturePanel) -> str:
     return f"map {panel.channel} · max " + (f"{largest:.0f}" if abs(largest) >= 1000 else f"{largest:.3g}")
 
 
-def _grid(pictures: Sequence[Tensor], cells: int, side: int) -> Tensor:
-    """Pictures (3, h, w) in [0, 1] in reading order in a grid of so many cells, those left over white."""
-    white = [torch.ones_like(pictures[0])] * (cells - len(pictures))
-    return to_uint8(tile(fit(torch.stack([*pictures, *white]), side), GAP))
+def _grid(images: Sequence[Tensor], cells: int, side: int) -> Tensor:
+    """Images (3, h, w) in [0, 1] in reading order in a grid of so many cells, those left over white."""
+    white = [torch.ones_like(images[0])] * (cells - len(images))
+    return to_uint8(tile(fit(torch.stack([*images, *white]), side), GAP))
 
 
 def _block(panel: FeaturePanel, cells: int, side: int, with_filter: bool) -> Tensor:
-    if not len(panel.pictures):
-        pictures = patches = [torch.ones(panel.pictures.shape[1:])]
+    if not len(panel.projections):
+        projections = patches = [torch.ones(panel.projections.shape[1:])]
     else:
-        pictures = [stretch_contrast(picture) for picture in plain(panel.pictures)]
+        projections = [stretch_contrast(projection) for projection in plain(panel.projections)]
         patches = list(plain(panel.patches).clamp(0, 1))
-    grids = [_grid(pictures, cells, side), _grid(patches, cells, side)]
+    grids = [_grid(projections, cells, side), _grid(patches, cells, side)]
     if with_filter:
         height = grids[0].shape[0]
         room = min(2 * side, height)
@@ -105,30 +116,39 @@ def _block(panel: FeaturePanel, cells: int, side: int, with_filter: bool) -> Ten
 
 
 def feature_sheet(title: str, panels: Sequence[FeaturePanel], width: int = WIDTH) -> Tensor:
-    """Figure 2, one block a map in reading order → (H, W, 3) uint8, about `width` pixels wide at most.
+    """Figure 2: one block per channel, in reading order.
 
-    A grid has the cells of the panel with the most pictures; missing ones are white.
+    Args:
+        title: of the sheet.
+        panels: the channels; projections of all have the same size.
+        width: of the sheet, in pixels, at most about.
+
+    Returns:
+        (H, W, 3) uint8. Each grid has the cells of the panel with the most projections; missing ones are white.
+
+    Raises:
+        InputError: there is no panel, or projections have several sizes.
     """
     if not panels:
         raise InputError("a feature sheet needs at least one map")
-    sizes = sorted({tuple(panel.pictures.shape[-2:]) for panel in panels})
+    sizes = sorted({tuple(panel.projections.shape[-2:]) for panel in panels})
     if len(sizes) > 1:
         raise InputError(
-            f"all pictures of a feature sheet have one size, not {' and '.join(map(str, sizes))}"
+            f"all projections of a feature sheet have one size, not {' and '.join(map(str, sizes))}"
         )
-    cells = max(1, *(len(panel.pictures) for panel in panels))
+    cells = max(1, *(len(panel.projections) for panel in panels))
     with_filter = any(panel.filter is not None for panel in panels)
     columns, across = math.ceil(math.sqrt(len(panels))), math.ceil(math.sqrt(cells))
     tiles = 2 * across + 2 * with_filter  # a filter is as large as two tiles
     gaps = 2 * (across - 1) * GAP + (1 + with_filter) * GRID_GAP
     room = ((width - 2 * MARGIN + BLOCK_GAP) / columns - BLOCK_GAP - gaps) / tiles
-    side = tile_side(room, panels[0].pictures)
+    side = tile_side(room, panels[0].projections)
 
     blocks = [_block(panel, cells, side, with_filter) for panel in panels]
     widest = max(block.shape[1] for block in blocks)
     blocks = [add_border(block, right=widest - block.shape[1]) for block in blocks]
     rows = [hstack(blocks[i : i + columns], BLOCK_GAP) for i in range(0, len(blocks), columns)]
     places = "left: the filter; middle: projections" if with_filter else "left: projections"
-    scale = "0 is grey, each on its own symmetric scale, its strongest 1 % saturated"
+    scale = "0 is gray, each on its own symmetric scale, its strongest 1 % saturated"
     legend = f"{places}, {scale}; right: image patches at the same place"
-    return page(title, [grey_key(), *words(legend)], vstack(rows, BLOCK_GAP))
+    return page(title, [gray_key(), *words(legend)], vstack(rows, BLOCK_GAP))

@@ -1,10 +1,10 @@
-"""A matplotlib figure as a PNG, or as a box, to stand on a sheet beside pictures and words.
+"""A matplotlib figure as a PNG, or as a box on a sheet.
 
 figure = Figure(figsize=(6, 4), dpi=100)
 save_figure(figure, "curves.png", dpi=100)
-hstack([pictures, draw(figure)])
+hstack([images, draw(figure)])
 
-Names of classes and files are drawn as they are: "$" starts no formula, and what no font has is escaped.
+Names of classes and files are drawn literally: "$" starts no formula, and unprintable characters are escaped.
 """
 
 import io
@@ -22,7 +22,7 @@ from zfnet.io import save
 
 
 def draw(figure: Figure) -> Tensor:
-    """(H, W, 3) uint8."""
+    """The figure as a box, (H, W, 3) uint8."""
     canvas = FigureCanvasAgg(figure)
     _take_literally(figure)
     canvas.draw()
@@ -43,12 +43,12 @@ def save_figure(figure: Figure, path: str | Path, dpi: int) -> None:
 
 
 def tick_label(name: str) -> str:
-    """A name at an axis, which matplotlib reads when it draws."""
+    """A name for an axis tick, with "$" escaped."""
     return printable(name).replace("$", r"\$")
 
 
 def _take_literally(figure: Figure) -> None:
-    """Not for the numbers of an axis, which are made when it is drawn, and may be formulas."""
+    """Turns formulas off, except in the tick numbers, which are created when an axis is drawn."""
     for text in figure.findobj(Text):
         plain = "\n".join(printable(line) for line in text.get_text().split("\n"))
         if "$" in plain:

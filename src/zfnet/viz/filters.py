@@ -1,4 +1,4 @@
-"""Figure 6 of the paper: first layers of one net or several, and what they do to the second, above one another.
+"""Figure 6 of the paper: the first layers of one net or several, and projections of the second.
 
 save_png(filters_sheet([FirstLayer(...)], edges, white, bands), "filters.png")
 """
@@ -26,7 +26,7 @@ from zfnet.viz.grid import (
 )
 
 PANEL = 620  # pixels of a panel's side, about
-COLOURS = ("tab:red", "tab:blue", "tab:green", "tab:purple", "tab:brown")
+COLORS = ("tab:red", "tab:blue", "tab:green", "tab:purple", "tab:brown")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def filters_sheet(
     strength, spectrum = figure.subplots(1, 2)
     _strengths(strength, nets)
     _spectra(spectrum, nets, edges, white)
-    spectrum.axvspan(*bands, color="grey", alpha=0.12)
+    spectrum.axvspan(*bands, color="gray", alpha=0.12)
     for x, band in zip((0, *bands), ("low", "middle", "high"), strict=True):
         spectrum.text(x + 0.002, 1.02, band, transform=spectrum.get_xaxis_transform())
     for axes in (strength, spectrum):
@@ -80,17 +80,17 @@ def _row(net: FirstLayer) -> Tensor:
     return vstack([draw_text(title, 20, bold=True), hstack(panels, gap=16)], gap=8)
 
 
-def _panel(title: str, pictures: Tensor) -> Tensor:
-    columns = math.ceil(math.sqrt(len(pictures)))
-    enlarged = fit(pictures, max(PANEL // columns, max(pictures.shape[-2:])))
+def _panel(title: str, images: Tensor) -> Tensor:
+    columns = math.ceil(math.sqrt(len(images)))
+    enlarged = fit(images, max(PANEL // columns, max(images.shape[-2:])))
     return vstack([draw_text(title), to_uint8(tile(enlarged, 2))], gap=4)
 
 
 def _strengths(axes: Axes, nets: Sequence[FirstLayer]) -> None:
-    for net, colour in zip(nets, COLOURS * len(nets), strict=False):
+    for net, color in zip(nets, COLORS * len(nets), strict=False):
         each = sorted(net.rms, reverse=True)
         shares = [(i + 0.5) / len(each) for i in range(len(each))]
-        axes.plot(shares, each, color=colour, label=f"{net.name}: largest / median {net.dominance:.1f}")
+        axes.plot(shares, each, color=color, label=f"{net.name}: largest / median {net.dominance:.1f}")
     axes.set(xlabel="filters, the strongest first (share)", ylabel="rms of the weights")
     axes.set(xlim=(0, 1), ylim=(0, None))
     axes.legend(loc="lower left")
@@ -99,11 +99,11 @@ def _strengths(axes: Axes, nets: Sequence[FirstLayer]) -> None:
 def _spectra(axes: Axes, nets: Sequence[FirstLayer], edges: Sequence[float], white: Tensor) -> None:
     """Shares in the rings; a line where each stride's own limit is."""
     middles = [edge - edges[0] / 2 for edge in edges]
-    for net, colour in zip(nets, COLOURS * len(nets), strict=False):
-        axes.plot(middles, 100 * net.rings, "-o", color=colour, markersize=3, label=net.name)
+    for net, color in zip(nets, COLORS * len(nets), strict=False):
+        axes.plot(middles, 100 * net.rings, "-o", color=color, markersize=3, label=net.name)
         limit = f"half a cycle in {net.stride} pixels"
-        axes.axvline(1 / (2 * net.stride), color=colour, linestyle="--", linewidth=1, label=limit)
-    axes.plot(middles, 100 * white, ":", color="grey", label="white noise")
+        axes.axvline(1 / (2 * net.stride), color=color, linestyle="--", linewidth=1, label=limit)
+    axes.plot(middles, 100 * white, ":", color="gray", label="white noise")
     axes.set(xlabel="cycles per pixel", ylabel="energy of a filter (% in each ring)", xlim=(0, 0.5))
     axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
     axes.legend(loc="upper right", ncols=2)

@@ -1,9 +1,8 @@
-"""Pictures of numbers: 0 is mid-grey, one symmetric scale over red, green and blue.
+"""Images of signed numbers, in which 0 is mid-gray and one symmetric scale holds for all three colors.
 
-save_png(filter_sheet(net.conv1.conv.weight), "filters.png")
+    save_png(filter_sheet(net.conv1.conv.weight), "filters.png")
 
-A sheet is put together from boxes, (H, W, 3) uint8 on white: pictures and lines of text, `hstack` and `vstack`
-one another.
+A sheet is composed of boxes, (H, W, 3) uint8 on white: images and lines of text, joined by `hstack` and `vstack`.
 """
 
 import io
@@ -21,64 +20,71 @@ from torch.nn import functional as F
 from zfnet.errors import printable
 from zfnet.io import save
 
-SHEET_SIDE = 600  # pixels that a sheet of filters is enlarged to, about
-Colour = tuple[int, int, int]  # red, green, blue, 0 to 255
-WHITE: Colour = (255, 255, 255)
+SHEET_SIDE = 600  # pixels, to which a sheet of filters is enlarged, about
+Color = tuple[int, int, int]  # red, green, blue, 0 to 255
+WHITE: Color = (255, 255, 255)
 
 
-def normalize_signed(pictures: Tensor) -> Tensor:
-    """Any real values → [0, 1] with 0 at 0.5 and the largest magnitude of all at 0 or 1."""
-    largest = pictures.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
-    return pictures / (2 * largest) + 0.5
+def normalize_signed(images: Tensor) -> Tensor:
+    """Any real values → [0, 1], with 0 at 0.5 and the largest magnitude at 0 or 1."""
+    largest = images.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+    return images / (2 * largest) + 0.5
 
 
-def stretch_contrast(picture: Tensor) -> Tensor:
-    """`normalize_signed` for one projection: its strongest 1 % saturates, so that it does not hide the rest."""
-    there = picture[picture != 0].abs()
-    if not len(there):
-        return normalize_signed(picture)
-    strong = there.kthvalue(math.ceil(0.99 * len(there))).values
-    return (picture / (2 * strong) + 0.5).clamp(0, 1)
+def stretch_contrast(image: Tensor) -> Tensor:
+    """`normalize_signed` for one projection, whose strongest 1 % is saturated so that it does not hide the rest."""
+    nonzero = image[image != 0].abs()
+    if not len(nonzero):
+        return normalize_signed(image)
+    strong = nonzero.kthvalue(math.ceil(0.99 * len(nonzero))).values
+    return (image / (2 * strong) + 0.5).clamp(0, 1)
 
 
-def tile(pictures: Tensor, gap: int = 1) -> Tensor:
-    """(N, 3, H, W) in [0, 1] → one (3, H', W') of nearly square shape, white between and in the empty cells."""
-    count, channels, height, width = pictures.shape
+def tile(images: Tensor, gap: int = 1) -> Tensor:
+    """(N, 3, H, W) in [0, 1] → one nearly square (3, H', W'), white in gaps and empty cells."""
+    count, channels, height, width = images.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     sheet = torch.ones(channels, rows * (height + gap) - gap, columns * (width + gap) - gap)
-    for i, picture in enumerate(pictures):
+    for i, image in enumerate(images):
         y, x = i // columns * (height + gap), i % columns * (width + gap)
-        sheet[:, y : y + height, x : x + width] = picture
+        sheet[:, y : y + height, x : x + width] = image
     return sheet
 
 
-def to_uint8(picture: Tensor) -> Tensor:
+def to_uint8(image: Tensor) -> Tensor:
     """(3, H, W) in [0, 1] → (H, W, 3) uint8."""
-    return picture.mul(255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
+    return image.mul(255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
-def fit(pictures: Tensor, side: int) -> Tensor:
-    """(N, 3, H, W) in [0, 1] with the longer side at most `side` pixels: the largest whole enlargement without
-    smoothing or, where even the picture itself is too big, an antialiased reduction. 0.5 stays exactly 0.5."""
-    height, width = pictures.shape[-2:]
+def fit(images: Tensor, side: int) -> Tensor:
+    """Resizes images to a longer side of at most `side` pixels.
+
+    Args:
+        images: (N, 3, H, W) in [0, 1].
+        side: in pixels.
+
+    Returns:
+        The largest integer enlargement, without smoothing, or an antialiased reduction. 0.5 stays exactly 0.5.
+    """
+    height, width = images.shape[-2:]
     longer = max(height, width)
     if longer <= side:
-        return F.interpolate(pictures, scale_factor=side // longer, mode="nearest")
+        return F.interpolate(images, scale_factor=side // longer, mode="nearest")
     size = [max(1, round(length * side / longer)) for length in (height, width)]
-    return F.interpolate(pictures - 0.5, size, mode="bicubic", antialias=True) + 0.5
+    return F.interpolate(images - 0.5, size, mode="bicubic", antialias=True) + 0.5
 
 
 @cache
 def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib: the same letters on every machine."""
+    """DejaVu Sans, which comes with matplotlib and is therefore the same on every machine."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def draw_text(text: str, size: int = 13, bold: bool = False) -> Tensor:
-    """One line in black, letters of `size` pixels → its box; all lines of a size have one height."""
+    """The box of one line of black text, `size` pixels high; all lines of a size have the same height."""
     font, text = _font(size, bold), printable(text)
     width, height = math.ceil(font.getlength(text)) + 1, sum(font.getmetrics())
     image = Image.new("RGB", (width, height), "white")
@@ -87,40 +93,40 @@ def draw_text(text: str, size: int = 13, bold: bool = False) -> Tensor:
 
 
 def add_border(
-    box: Tensor, left: int = 0, right: int = 0, top: int = 0, bottom: int = 0, colour: Colour = WHITE
+    box: Tensor, left: int = 0, right: int = 0, top: int = 0, bottom: int = 0, color: Color = WHITE
 ) -> Tensor:
-    """The box with so many pixels of one colour on each side."""
+    """The box with a border of some pixels on each side."""
     height, width, _ = box.shape
-    out = torch.tensor(colour, dtype=torch.uint8).repeat(top + height + bottom, left + width + right, 1)
+    out = torch.tensor(color, dtype=torch.uint8).repeat(top + height + bottom, left + width + right, 1)
     out[top : top + height, left : left + width] = box
     return out
 
 
-def add_frame(box: Tensor, thickness: int, colour: Colour = WHITE) -> Tensor:
-    """The box with the same border all round."""
-    return add_border(box, thickness, thickness, thickness, thickness, colour)
+def add_frame(box: Tensor, thickness: int, color: Color = WHITE) -> Tensor:
+    """The box with the same border on all sides."""
+    return add_border(box, thickness, thickness, thickness, thickness, color)
 
 
 def center(box: Tensor, height: int = 0, width: int = 0) -> Tensor:
-    """The box in the middle of white, at least so high and so wide."""
+    """The box in the middle of white, with at least this height and width."""
     more, wider = max(0, height - box.shape[0]), max(0, width - box.shape[1])
     return add_border(box, wider // 2, wider - wider // 2, more // 2, more - more // 2)
 
 
 def hstack(boxes: Sequence[Tensor], gap: int = 0) -> Tensor:
-    """From left to right, tops in one line."""
+    """Boxes from left to right, aligned at the top."""
     height, last = max(box.shape[0] for box in boxes), len(boxes) - 1
     columns = [add_border(b, right=gap * (i < last), bottom=height - b.shape[0]) for i, b in enumerate(boxes)]
     return torch.cat(columns, dim=1)
 
 
 def vstack(boxes: Sequence[Tensor], gap: int = 0) -> Tensor:
-    """From top to bottom, left edges in one line."""
+    """Boxes from top to bottom, aligned at the left."""
     return hstack([box.transpose(0, 1) for box in boxes], gap).transpose(0, 1)
 
 
 def flow(boxes: Sequence[Tensor], width: int, gap: int) -> Tensor:
-    """In lines like words, each line at most `width` pixels where its first box is no wider."""
+    """Boxes in lines, like words, of at most `width` pixels each, unless a single box is wider."""
     lines: list[list[Tensor]] = [[]]
     for box in boxes:
         if lines[-1] and sum(b.shape[1] + gap for b in lines[-1]) + box.shape[1] > width:
@@ -136,12 +142,12 @@ def filter_sheet(filters: Tensor) -> Tensor:
     return to_uint8(F.interpolate(sheet[None], scale_factor=factor, mode="nearest")[0])
 
 
-def save_png(picture: Tensor, path: str | Path) -> None:
-    """Writes (H, W, 3) uint8, as a PNG, whole or not at all.
+def save_png(image: Tensor, path: str | Path) -> None:
+    """Writes (H, W, 3) uint8 as a PNG, whole or not at all.
 
     Raises:
         InputError: the disk is full, or the folder cannot be written.
     """
     png = io.BytesIO()
-    Image.fromarray(picture.numpy()).save(png, format="png")
+    Image.fromarray(image.numpy()).save(png, format="png")
     save(Path(path), png.getvalue())

@@ -1,4 +1,4 @@
-"""Figure 5 of the paper: a row a transformation; some images transformed, two layers' distances, a probability.
+"""Figure 5 of the paper: a row per transformation, with images, the distances of two layers, and a probability.
 
 draw_invariance([Row(...)], ["parrot", "dog"], ["2 of 32 images", "conv1", "fc7", "P(class)"], "invariance.png")
 """
@@ -17,10 +17,15 @@ from zfnet.viz.figures import save_figure, tick_label
 
 @dataclass(frozen=True)
 class Row:
-    """One transformation by so many amounts, of N images of which the first few are shown.
+    """One transformation of N images.
 
-    examples (shown, columns, 3, S, S) in [0, 1], and a tick for each column; low and high are the layers' distances,
-    all curves (amounts, N).
+    Attributes:
+        label: of the axis.
+        amounts: of the transformation.
+        examples: (shown, columns, 3, S, S) in [0, 1], the first images.
+        ticks: one for each column of the examples.
+        low, high: the distances of the two layers, (amounts, N).
+        probabilities: of the class, (amounts, N).
     """
 
     label: str
@@ -52,7 +57,7 @@ def draw_invariance(
 
 
 def _curves(axes: Axes, row: Row, values: Tensor, label: str) -> None:
-    """values (amounts, N): those shown in the colours of their names, the mean of all in black."""
+    """values (amounts, N): the shown images in the colors of their names, the mean of all in black."""
     count = values.shape[1]
     for n in range(len(row.examples)):
         axes.plot(row.amounts, values[:, n].tolist(), color=f"C{n}", linewidth=1.2)
@@ -65,15 +70,15 @@ def _curves(axes: Axes, row: Row, values: Tensor, label: str) -> None:
 
 
 def _examples(axes: Axes, row: Row, names: Sequence[str]) -> None:
-    """A line for each image, a column for each tick."""
+    """A row for each image, a column for each tick."""
     shown, columns, _, side, _ = row.examples.shape
     gap = max(2, side // 28)
     step = side + gap
     sheet = torch.ones(shown * step - gap, columns * step - gap, 3)
     for n, line in enumerate(row.examples):
-        for column, picture in enumerate(line):
+        for column, image in enumerate(line):
             y, x = n * step, column * step
-            sheet[y : y + side, x : x + side] = picture.permute(1, 2, 0)
+            sheet[y : y + side, x : x + side] = image.permute(1, 2, 0)
     axes.imshow(sheet.numpy())
     axes.set_xticks([column * step + side / 2 for column in range(columns)], row.ticks)
     labels = [tick_label(name) for name in names[:shown]]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from zfnet.viz.figures import save_figure
@@ -26,9 +25,8 @@ class Line:
 
 
 def draw_probe(panels: Mapping[str, Sequence[Line]], path: str | Path) -> None:
-    """Writes the figure: ours full with the numbers beneath, the paper's dotted in the same colour."""
+    """Writes the figure: ours solid, with the numbers below, and the paper's dotted in the same color."""
     figure = Figure(figsize=(1.5 + 4.8 * len(panels), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     for axes, (title, lines) in zip(
         figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items(), strict=True
     ):
@@ -40,17 +38,17 @@ def draw_probe(panels: Mapping[str, Sequence[Line]], path: str | Path) -> None:
 
 def _panel(axes: Axes, lines: Sequence[Line]) -> None:
     layers = list(dict.fromkeys(layer for line in lines if line.ours for layer, *_ in line.points))
-    colours: dict[str, str] = {}
+    colors: dict[str, str] = {}
     for line in lines:
         if not line.points:
             continue
-        colour = colours.setdefault(line.name.split(",")[0], f"C{len(colours)}")
+        color = colors.setdefault(line.name.split(",")[0], f"C{len(colors)}")
         x = [layers.index(layer) for layer, *_ in line.points]
         y = [accuracy for _, accuracy, _ in line.points]
         deviation = [std if std == std else 0 for *_, std in line.points]
         style = "-o" if line.ours else ":s"
-        axes.errorbar(x, y, deviation, fmt=style, color=colour, label=line.name, markersize=4, capsize=2)
-        row = list(colours).index(line.name.split(",")[0])
+        axes.errorbar(x, y, deviation, fmt=style, color=color, label=line.name, markersize=4, capsize=2)
+        row = list(colors).index(line.name.split(",")[0])
         for place, accuracy in zip(x, y, strict=True) if line.ours else ():
             axes.annotate(
                 f"{accuracy:.1f}",
@@ -61,11 +59,11 @@ def _panel(axes: Axes, lines: Sequence[Line]) -> None:
                 ha="center",
                 va="top",
                 fontsize=8,
-                color=colour,
+                color=color,
             )
     axes.set_xticks(range(len(layers)), layers, fontsize=8)
     axes.set_ylim(0, 100)
-    axes.set_xlabel("layers kept, up to", labelpad=6 + ROW * len(colours))
+    axes.set_xlabel("layers kept, up to", labelpad=6 + ROW * len(colors))
     axes.margins(x=0.08)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)

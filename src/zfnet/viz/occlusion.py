@@ -1,4 +1,4 @@
-"""Figure 7 of the paper: a row a picture, five panels each.
+"""Figure 7 of the paper: a row of five panels per image.
 
 draw_occlusion([Row(...)], "occlusion.png")
 """
@@ -22,7 +22,7 @@ from zfnet.viz.grid import stretch_contrast, tile
 TITLES = (
     "(a) input, and the occluder",
     "(b) strongest map: summed activity",
-    "(c) its projections; first: this picture",
+    "(c) its projections; first: this image",
     "(d) probability of the class",
     "(e) most probable class",
 )
@@ -31,9 +31,18 @@ NAMED = 6  # classes in a legend
 
 @dataclass(frozen=True)
 class Row:
-    """One picture: pixels (3, H, W) in [0, 1], the occluder in their corner; activity, probability and best
-    (ny, nx) over the centres' rows and columns; projections (k, 3, h, w), the picture's own first, None without a
-    deconvnet; names of the class asked for and of all."""
+    """One image.
+
+    Attributes:
+        pixels: (3, H, W) in [0, 1], with the occluder in the corner.
+        size: of the occluder, in pixels.
+        rows, columns: its centers, (ny,) and (nx,), in pixels.
+        activity, probability, best: of the strongest channel, of the class, and the most probable class, (ny, nx).
+        projections: (k, 3, h, w), the image's own first; None without a deconvnet.
+        channel: the strongest one.
+        target: the name of the class.
+        classes: the names of all classes.
+    """
 
     pixels: Tensor
     size: int
@@ -49,7 +58,7 @@ class Row:
 
 
 def draw_occlusion(rows: Sequence[Row], path: str | Path) -> None:
-    """Writes the figure; maps stand at the occluder's centre, in pixels of the picture."""
+    """Writes the figure. The maps are in pixels of the image; a value is at the center of the occluder."""
     figure = Figure(figsize=(17, 3.5 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), 5, squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
@@ -80,23 +89,23 @@ def draw_occlusion(rows: Sequence[Row], path: str | Path) -> None:
 
 
 def _classes(panel: Axes, row: Row, extent: tuple[float, float, float, float]) -> None:
-    """The most probable class by colour; the legend names those that win most places."""
+    """The most probable class by color; the legend names the most frequent ones."""
     found, places, counts = np.unique(row.best.numpy(), return_inverse=True, return_counts=True)
     order = counts.argsort()[::-1]
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    shown = np.minimum(rank[places.reshape(row.best.shape)], NAMED)  # all others share a colour
-    colours = [colormaps["tab10"](i) for i in range(NAMED)] + [(0.8, 0.8, 0.8, 1.0)]
+    shown = np.minimum(rank[places.reshape(row.best.shape)], NAMED)  # all others share a color
+    colors = [colormaps["tab10"](i) for i in range(NAMED)] + [(0.8, 0.8, 0.8, 1.0)]
     panel.imshow(
         shown,
         extent=extent,
-        cmap=ListedColormap(colours),
+        cmap=ListedColormap(colors),
         vmin=-0.5,
         vmax=NAMED + 0.5,
         interpolation="nearest",
     )
-    labels = [(colours[i], row.classes[found[order[i]]]) for i in range(min(NAMED, len(order)))]
+    labels = [(colors[i], row.classes[found[order[i]]]) for i in range(min(NAMED, len(order)))]
     if len(order) > NAMED:
-        labels.append((colours[NAMED], f"{len(order) - NAMED} others"))
-    handles = [Patch(color=colour, label=label) for colour, label in labels]
+        labels.append((colors[NAMED], f"{len(order) - NAMED} others"))
+    handles = [Patch(color=color, label=label) for color, label in labels]
     panel.legend(handles=handles, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2)

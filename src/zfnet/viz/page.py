@@ -1,4 +1,4 @@
-"""What the sheets of Figures 2 and 4 share: sizes, tiles, words, the grey key, and the page around them."""
+"""What the sheets of Figures 2 and 4 share: sizes, tiles, words, the gray scale bar, and the page around them."""
 
 import torch
 from torch import Tensor
@@ -13,51 +13,61 @@ NARROWEST = 480  # room for title and legend above a narrow sheet
 
 
 def shape(tensor: Tensor) -> str:
+    """A tensor's shape, for messages."""
     return str(tuple(tensor.shape))
 
 
-def check_pictures(name: str, pictures: Tensor, patches: Tensor, wanted: str) -> None:
-    if pictures.dim() != wanted.count(",") + 1 or pictures.shape[-3] != 3 or 0 in pictures.shape[-2:]:
-        raise InputError(f"{name} pictures are {wanted}, not {shape(pictures)}")
-    if patches.shape != pictures.shape:
-        raise InputError(f"{name} patches {shape(patches)} do not match the pictures {shape(pictures)}")
-    check_numbers(f"{name} pictures", pictures)
+def check_projections(name: str, projections: Tensor, patches: Tensor, wanted: str) -> None:
+    """Raises InputError unless projections and patches are finite and of the same shape, `wanted`."""
+    if (
+        projections.dim() != wanted.count(",") + 1
+        or projections.shape[-3] != 3
+        or 0 in projections.shape[-2:]
+    ):
+        raise InputError(f"{name} projections are {wanted}, not {shape(projections)}")
+    if patches.shape != projections.shape:
+        raise InputError(f"{name} patches {shape(patches)} do not match the projections {shape(projections)}")
+    check_numbers(f"{name} projections", projections)
     check_numbers(f"{name} patches", patches)
 
 
 def check_numbers(name: str, tensor: Tensor) -> None:
+    """Raises InputError unless all values are finite floating-point numbers."""
     if not tensor.is_floating_point() or not tensor.isfinite().all():
         raise InputError(f"{name} must be finite floating-point numbers")
 
 
-def plain(pictures: Tensor) -> Tensor:
-    return pictures.detach().float().cpu()
+def plain(images: Tensor) -> Tensor:
+    """float32 on the CPU, without a gradient."""
+    return images.detach().float().cpu()
 
 
-def box(picture: Tensor, side: int) -> Tensor:
-    """(3, h, w) in [0, 1] → its box, the longer side at most `side`."""
-    return to_uint8(fit(picture[None], side)[0])
+def box(image: Tensor, side: int) -> Tensor:
+    """(3, h, w) in [0, 1] → its box, the longer side at most `side` pixels."""
+    return to_uint8(fit(image[None], side)[0])
 
 
-def tile_side(room: float, pictures: Tensor) -> int:
-    """The longer side of a tile that has so many pixels of room: a multiple of the picture's where it fits."""
-    longer = max(pictures.shape[-2:])
+def tile_side(room: float, images: Tensor) -> int:
+    """The longer side of a tile, at most `room` pixels: a multiple of the images' longer side where that fits."""
+    longer = max(images.shape[-2:])
     side = max(SMALLEST, min(int(room), max(LARGEST, longer)))
     return side if side < longer else side // longer * longer
 
 
 def words(text: str, size: int = 13, bold: bool = False) -> list[Tensor]:
+    """A box for each word of a text."""
     return [draw_text(word, size, bold) for word in text.split()]
 
 
-def grey_key() -> Tensor:
-    """−, a bar from black to white with 0 in its middle, +."""
+def gray_key() -> Tensor:
+    """A scale bar from black (−) to white (+), with 0 in the middle."""
     low, zero, high = draw_text("−"), draw_text("0", bold=True), draw_text("+")
     bar = torch.linspace(0, 255, 100).round().to(torch.uint8)[None, :, None].repeat(zero.shape[0], 1, 3)
     return add_border(hstack([low, torch.minimum(bar, center(zero, width=100)), high], gap=4), right=GRID_GAP)
 
 
 def page(title: str, legend: list[Tensor], body: Tensor) -> Tensor:
+    """A page, (H, W, 3) uint8: title and legend, in lines as wide as the body, above the body."""
     width = max(NARROWEST, body.shape[1])
     heading = flow(words(title, size=20, bold=True) or [draw_text("", 20)], width, gap=6)
     lines = [heading, flow(legend, width, gap=4), body]

@@ -1,4 +1,4 @@
-"""What stays of projections when something is changed: pictures above one another, and beside them the numbers.
+"""Sanity checks: projections after each change of the net or the unit, and their similarity to the original.
 
 save_png(sanity_sheet("conv5: what stays", ["map 3", "map 7"], patches, rows, located), "sanity.png")
 """
@@ -33,17 +33,17 @@ MEASURES = (("tab:blue", "cosine, signed"), ("tab:orange", "rank correlation of 
 
 @dataclass(frozen=True)
 class Row:
-    """A check: a panel of projections for each column, and how similar all of them are to the original's."""
+    """A check: a panel of projections for each column, and their similarity to the original ones."""
 
     name: str
-    pictures: Sequence[Tensor]
+    projections: Sequence[Tensor]
     similarity: tuple[float, float]  # cosine, rank correlation
     in_cascade: bool  # joined by a line
 
 
 @dataclass(frozen=True)
 class Located:
-    """How often methods point at the object, and how much of their energy lies on it, in per cent."""
+    """How often each method points at the object, and how much of its energy is on it, in percent."""
 
     title: str
     names: Sequence[str]
@@ -58,7 +58,7 @@ def sanity_sheet(
     rows: Sequence[Row],
     located: Located | None,
 ) -> Tensor:
-    """Patches in [0, 1] above their projections; the last row is chance → (H, W, 3) uint8."""
+    """Patches in [0, 1] above their projections → (H, W, 3) uint8; the last row is chance."""
     side = PANEL if len(heads) >= FEW else 2 * PANEL
     width = max(draw_text(name).shape[1] for name in ("image", *(row.name for row in rows))) + 8
     panels = [_panel(each, side) for each in patches]
@@ -67,7 +67,7 @@ def sanity_sheet(
     lines = [hstack([blank, *(center(draw_text(head), width=columns) for head in heads)], 6)]
     lines.append(_line("image", panels, width, columns))
     for row in rows:
-        shown = [_panel(each + 0.5, side, as_projections=True) for each in row.pictures]
+        shown = [_panel(each + 0.5, side, as_projections=True) for each in row.projections]
         lines.append(_line(row.name, shown, width, columns))
     sheet = vstack(lines, 6)
     figure = Figure(figsize=(6, min(sheet.shape[0] / 100, 12)), dpi=100, layout="constrained")
@@ -79,13 +79,13 @@ def sanity_sheet(
     return add_frame(vstack([draw_text(title, 20, bold=True), body], 12), 12).contiguous()
 
 
-def _panel(pictures: Tensor, side: int, as_projections: bool = False) -> Tensor:
-    """(k, 3, h, w) around 0.5 → their box, about `side` pixels wide; projections each on a scale of their own."""
-    across = math.ceil(math.sqrt(len(pictures)))
-    pictures = fit(pictures, side // across)
+def _panel(projections: Tensor, side: int, as_projections: bool = False) -> Tensor:
+    """(k, 3, h, w) around 0.5 → their box, about `side` pixels wide; each projection is on its own scale."""
+    across = math.ceil(math.sqrt(len(projections)))
+    projections = fit(projections, side // across)
     if as_projections:
-        pictures = torch.stack([stretch_contrast(picture - 0.5) for picture in pictures])
-    return to_uint8(tile(pictures))
+        projections = torch.stack([stretch_contrast(projection - 0.5) for projection in projections])
+    return to_uint8(tile(projections))
 
 
 def _line(name: str, panels: Sequence[Tensor], width: int, columns: int) -> Tensor:
@@ -98,12 +98,12 @@ def _line(name: str, panels: Sequence[Tensor], width: int, columns: int) -> Tens
 def _similarities(axes: Axes, rows: Sequence[Row]) -> None:
     """A line over the cascade, dots for the others, dashes for chance."""
     cascade = sum(row.in_cascade for row in rows)
-    for measure, (colour, words) in enumerate(MEASURES):
+    for measure, (color, words) in enumerate(MEASURES):
         values = [row.similarity[measure] for row in rows]
-        axes.plot(range(cascade), values[:cascade], "-o", color=colour, label=words)
-        axes.plot(range(cascade, len(rows)), values[cascade:], "o", color=colour)
-        axes.axhline(values[-1], color=colour, linestyle="--", linewidth=1)
-    axes.plot([], [], "--", color="grey", label=f"chance: {rows[-1].name}")
+        axes.plot(range(cascade), values[:cascade], "-o", color=color, label=words)
+        axes.plot(range(cascade, len(rows)), values[cascade:], "o", color=color)
+        axes.axhline(values[-1], color=color, linestyle="--", linewidth=1)
+    axes.plot([], [], "--", color="gray", label=f"chance: {rows[-1].name}")
     axes.set(title="Similarity with the original", ylim=(min(0, *axes.get_ylim()), 1.04))
     axes.set_xticks(range(len(rows)), [row.name for row in rows], rotation=35, ha="right")
     axes.grid(alpha=0.3)

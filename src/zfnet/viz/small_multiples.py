@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from zfnet.viz.curves import COLOURS
+from zfnet.viz.curves import COLORS
 from zfnet.viz.figures import save_figure
 
 COLUMNS, WIDE = 4, 34  # panels in a line, characters in a title's line
@@ -43,14 +43,14 @@ def draw_multiples(rows: Mapping[str, Sequence[History]], path: str | Path) -> N
 
 
 def _panel(axes: Axes, name: str, histories: Sequence[History]) -> None:
-    for split, colour in COLOURS.items():
+    for split, color in COLORS.items():
         for number, history in enumerate(histories):
             points = [
                 (e["epoch"], 100 * e[f"{split}/top1_error"]) for e in history if f"{split}/top1_error" in e
             ]
             label = {"train": "training", "val": "validation"}[split] if number == 0 else None
             if points:
-                axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, label=label)
+                axes.plot(*zip(*points, strict=True), color=color, linewidth=1.2, label=label)
     axes.set_title(_wrapped(name), fontsize=8, loc="left")
     axes.set_ylim(0, 100)
     axes.spines[["top", "right"]].set_visible(False)

@@ -16,8 +16,8 @@ from zfnet.viz.figures import save_figure
 Points = Sequence[tuple[int, float, float | None]]  # images per class, accuracy in per cent, its deviation
 
 COLUMNS = 3
-COLOURS = {"pre-trained, frozen": "tab:blue", "from scratch": "tab:orange"}
-GREYS = ("0.35", "0.55")  # of other curves
+COLORS = {"pre-trained, frozen": "tab:blue", "from scratch": "tab:orange"}
+GRAYS = ("0.35", "0.55")  # of other curves
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ def draw_transfer(panels: Sequence[Panel], path: str | Path) -> None:
 
 
 def _panel(axes: Axes, panel: Panel) -> None:
-    greys = iter(GREYS * 10)
+    grays = iter(GRAYS * 10)
     for name, points in panel.paper.items():
-        label = f"{name}, paper" if name in COLOURS else name
-        _curve(axes, points, COLOURS.get(name) or next(greys), ":", label)
+        label = f"{name}, paper" if name in COLORS else name
+        _curve(axes, points, COLORS.get(name) or next(grays), ":", label)
     for name, points in panel.ours.items():
-        _curve(axes, points, COLOURS.get(name) or next(greys), "-", name)
+        _curve(axes, points, COLORS.get(name) or next(grays), "-", name)
     axes.set_title(panel.title, fontsize=10, loc="left")
     axes.set(xlabel="training images per class", xlim=(0, None), ylim=(0, 100))
     axes.set_xticks(
@@ -67,14 +67,14 @@ def _panel(axes: Axes, panel: Panel) -> None:
     axes.legend(fontsize=7.5, frameon=False, loc="best")
 
 
-def _curve(axes: Axes, points: Points, colour: str, style: str, label: str) -> None:
+def _curve(axes: Axes, points: Points, color: str, style: str, label: str) -> None:
     ks, means, deviations = zip(*points, strict=True)
     spread = [each or 0 for each in deviations]
     axes.errorbar(
         ks,
         means,
         spread,
-        color=colour,
+        color=color,
         linestyle=style,
         marker="o",
         markersize=3.5,

@@ -99,7 +99,7 @@ def test_other_strengths_of_the_fit_are_no_other_folds(runs: RunFolders) -> None
         few(runs, "caltech101", "frozen", 15, fold, 0.8)
         few(runs, "caltech101", "scratch", 15, fold, 0.4)
     words = ("data=caltech101", "transfer=frozen", "ckpt=six.ckpt", "data.images_per_class=15", "data.fold=2")
-    runs.train("other", *words, "transfer.strengths=[1]", result={"val/class_accuracy": 0.1})
+    runs.train("other", *words, "transfer.C=[1]", result={"val/class_accuracy": 0.1})
     found = few_image_settings(find_runs(["outputs"]))
     assert [len(each.runs) for each in found] == [4, 1]
     assert "data.fold" in SEEDS

@@ -1,59 +1,49 @@
-"""The data set itself: which picture stands at which index, and what is known about it.
+"""The data set: images by index, and their annotations.
 
     val = Creatures(600, split="val", size=128)
     known = val.annotation(3)
     val.classes[known.label], known.box, known.parts
 
-It is a source: `read`, `ids` and `labels` are all that an image store asks for.
+It is a `zfnet.data.source.AnnotatedSource`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from zfnet.data.creatures import photo, scene
-from zfnet.data.creatures.canvas import Canvas, Colour, Point
+from zfnet.data.creatures.canvas import Canvas, Color, Point
 from zfnet.data.creatures.pose import Pose, paint
 from zfnet.data.creatures.recipes import RECIPES
 from zfnet.data.creatures.rng import Dice
+from zfnet.data.source import Annotation
 from zfnet.errors import InputError
 
 SPLITS = ("train", "val", "test")
-OCCLUDED = 0.3  # the share of pictures with something before the creature
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """The truth about one picture. Pixel (x, y) has its centre at (x, y); y points down.
-
-    mask: bool (size, size), every pixel that the creature touches and nothing hides.
-    box: (x0, y0, x1, y1), the mask's bounds, x1 and y1 excluded: the mask is inside mask[y0:y1, x0:x1].
-    parts: name -> centre (x, y), of those parts that the picture shows at their centre. Of a pair such as
-        left_eye and right_eye, left is the one at the smaller x in the picture.
-    part_masks: name -> bool (size, size), the pixels of the same parts.
-    """
-
-    label: int
-    mask: torch.Tensor
-    box: tuple[int, int, int, int]
-    parts: dict[str, Point]
-    part_masks: dict[str, torch.Tensor]
+OCCLUDED = 0.3  # the share of images with something in front of the creature
 
 
 class Drawing(NamedTuple):
     canvas: Canvas
-    parts: dict[str, tuple[int, Point]]  # name -> (owner number, centre as a fraction of the picture)
-    marking: Colour
+    parts: dict[str, tuple[int, Point]]  # name -> (owner number, center as a fraction of the image)
+    marking: Color
     dice: Dice
 
 
 class Creatures:
-    """`count` pictures, the classes in turn; (seed, split, index) names a scene, the same at every size.
+    """Generated images, of each class in turn.
 
-    `classes` are some of the twelve, None all; the data set is then named after them.
+    Args:
+        count: the number of images.
+        seed: with `split` and the index it determines a scene, the same at every size.
+        split: "train", "val" or "test".
+        size: of the images, in pixels.
+        classes: some of the twelve; None is all. The data set is named after them.
+
+    Raises:
+        InputError: an argument is out of range, or a class is unknown.
     """
 
     name = "creatures"
@@ -76,7 +66,7 @@ class Creatures:
         if split not in SPLITS:
             raise InputError(f"creatures: no split {split!r}, choose one of {', '.join(SPLITS)}")
         if classes is not None:
-            self.classes = chosen(classes)
+            self.classes = check_classes(classes)
             self.name = "-".join(["creatures", *self.classes])
         self.seed, self.split, self.size = seed, split, size
         self.ids = [f"{split}/{index:06d}" for index in range(count)]
@@ -88,10 +78,11 @@ class Creatures:
     def read(self, index: int) -> torch.Tensor:
         """uint8 (3, size, size), RGB."""
         drawing = self._draw(index)
-        picture = photo.develop(drawing.canvas, drawing.dice, drawing.marking)
-        return torch.from_numpy(picture).permute(2, 0, 1)
+        image = photo.develop(drawing.canvas, drawing.dice, drawing.marking)
+        return torch.from_numpy(image).permute(2, 0, 1)
 
     def annotation(self, index: int) -> Annotation:
+        """The creature's mask, box and parts. A part is listed if its center is visible."""
         drawing = self._draw(index)
         mask, limbs = drawing.canvas.owner > 0, drawing.canvas.owner >> 1
         parts, part_masks = {}, {}
@@ -106,21 +97,21 @@ class Creatures:
 
     def _draw(self, index: int) -> Drawing:
         if not 0 <= index < len(self):
-            raise IndexError(f"creatures: no picture {index}, there are {len(self)}")
+            raise IndexError(f"creatures: no image {index}, there are {len(self)}")
         dice = Dice(self.seed, SPLITS.index(self.split), index)
         lamp = dice.between(-0.8, 0.8), -0.7
         canvas = Canvas(scene.backdrop(dice, self.size), lamp)
         scene.clutter(canvas, dice)
-        pose, colours = Pose.random(dice), scene.palette(dice)
+        pose, colors = Pose.random(dice), scene.palette(dice)
         frame = pose.frame
         scene.shadow(canvas, (frame.c - 0.9 * frame.b, frame.f + 0.9 * frame.e), frame.e * 0.8)
-        parts = paint(canvas, RECIPES[self.classes[self.labels[index]]], pose, colours, dice)
+        parts = paint(canvas, RECIPES[self.classes[self.labels[index]]], pose, colors, dice)
         if dice.chance(OCCLUDED):
             scene.occluder(canvas, dice)
-        return Drawing(canvas, parts, colours["trim"], dice)
+        return Drawing(canvas, parts, colors["trim"], dice)
 
 
-def chosen(classes: Sequence[str]) -> list[str]:
+def check_classes(classes: Sequence[str]) -> list[str]:
     """The classes in alphabetical order, each known and named once."""
     unknown = sorted(set(classes) - set(RECIPES))
     if unknown or not classes or len(set(classes)) < len(classes):

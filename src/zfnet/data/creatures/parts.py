@@ -1,7 +1,7 @@
 """The parts that the classes share: eyes, ears, wheels, windows, wings.
 
 A part is a few strokes, back to front, in a square of [-1, 1] (y down); where and how large it stands is for
-the recipes to say. Colours are named by their use, and a palette (scene.py) gives each picture its own.
+the recipes to say. Colors are named by their use, and each image has its own palette (scene.py).
 
     EYE   # rim, iris, pupil, glint
 """
@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 
 class Stroke(NamedTuple):
-    """One outline of a part: its shape, centre and half-extents, in units of the part's size."""
+    """One outline of a part: its shape, center and half-extents, in units of the part's size."""
 
     shape: str
-    colour: str
+    color: str
     x: float = 0.0
     y: float = 0.0
     w: float = 1.0
@@ -22,8 +22,8 @@ class Stroke(NamedTuple):
     relief: float = 1.0
 
 
-def plain(shape: str, colour: str = "coat", relief: float = 1.0) -> tuple[Stroke, ...]:
-    return (Stroke(shape, colour, relief=relief),)
+def plain(shape: str, color: str = "coat", relief: float = 1.0) -> tuple[Stroke, ...]:
+    return (Stroke(shape, color, relief=relief),)
 
 
 EYE = (

@@ -1,4 +1,4 @@
-"""From the painted canvas to a photograph: coat, texture, light, colour cast, lens and sensor.
+"""From the painted canvas to a photograph: coat, texture, light, color cast, lens and sensor.
 
 Element-wise float32 sums and products, which IEEE 754 fixes to the last bit.
 """
@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from zfnet.data.creatures.canvas import Canvas, Colour
+from zfnet.data.creatures.canvas import Canvas, Color
 from zfnet.data.creatures.pose import COAT_BIT
 from zfnet.data.creatures.rng import Dice
 
@@ -15,21 +15,21 @@ PLAIN = (1, 1, 2.0)  # rows and columns of the noise, and the level from which i
 MARKINGS = (PLAIN, PLAIN, (14, 14, 0.25), (4, 22, 0.15), (20, 4, 0.15), (5, 5, 0.1))
 
 
-def develop(canvas: Canvas, dice: Dice, marking: Colour) -> np.ndarray:
-    """uint8 (size, size, 3)."""
+def develop(canvas: Canvas, dice: Dice, marking: Color) -> np.ndarray:
+    """The photo of a painted canvas, uint8 (size, size, 3)."""
     size = canvas.size
-    picture = canvas.colour.astype(np.float32)
+    image = canvas.color.astype(np.float32)
     coat = (canvas.owner & COAT_BIT).astype(np.float32) * markings(dice, size)
-    picture += (np.array(marking, np.float32) - picture) * coat[..., None]
+    image += (np.array(marking, np.float32) - image) * coat[..., None]
     brightness = soften(canvas.shade) * texture(dice, size) * daylight(dice, size)  # (size, size)
-    picture *= brightness[..., None]
-    picture = expose(picture, dice)
-    picture += (dice.bytes(size, size, 3) - np.float32(127.5)) * np.float32(dice.between(0.02, 0.09))
-    return np.rint(picture.clip(0, 255)).astype(np.uint8)
+    image *= brightness[..., None]
+    image = expose(image, dice)
+    image += (dice.bytes(size, size, 3) - np.float32(127.5)) * np.float32(dice.between(0.02, 0.09))
+    return np.rint(image.clip(0, 255)).astype(np.uint8)
 
 
 def markings(dice: Dice, size: int) -> np.ndarray:
-    """How much of the second colour the coat shows: none, spots, stripes or patches, in [0, 1]."""
+    """The share of the second color in the coat, in [0, 1]: none, spots, stripes or patches."""
     rows, columns, level = dice.pick(MARKINGS)
     noise = dice.noise(size, rows, columns)
     return np.clip((noise - np.float32(level)) * 6, 0, np.float32(0.85))
@@ -42,30 +42,30 @@ def texture(dice: Dice, size: int) -> np.ndarray:
 
 
 def daylight(dice: Dice, size: int) -> np.ndarray:
-    """A gradient over the whole picture, and a soft shadow of clouds or leaves."""
+    """A gradient over the image, and a soft shadow of clouds or leaves."""
     ramp = np.arange(size, dtype=np.float32) * np.float32(2 / size) - 1
     across, down = np.float32(dice.around_zero(0.25)), np.float32(dice.around_zero(0.25))
     clouds = dice.noise(size, 3, 3) * np.float32(dice.between(0, 0.18))
     return 1 + ramp[:, None] * down + ramp[None, :] * across + clouds
 
 
-def expose(picture: np.ndarray, dice: Dice) -> np.ndarray:
-    """Contrast about mid-grey, exposure and a warm or cool cast."""
+def expose(image: np.ndarray, dice: Dice) -> np.ndarray:
+    """Contrast about mid-gray, exposure and a warm or cool cast."""
     gain, warmth = dice.between(0.85, 1.15), dice.around_zero(0.1)
     contrast = np.float32(dice.between(0.85, 1.2))
     cast = np.array([gain * (1 + warmth), gain, gain * (1 - warmth)], np.float32)
-    return (picture * cast - 120) * contrast + 120
+    return (image * cast - 120) * contrast + 120
 
 
 def soften(shade: np.ndarray) -> np.ndarray:
-    """Blurs the steps of the relief away; exact for the reason in dice.py. A factor, 1 = unchanged."""
+    """Blurs the steps of the relief; exact for the reason given in rng.py. A factor, 1 = unchanged."""
     kernel = blur_weights(len(shade))
     return kernel @ shade.astype(np.float32) @ kernel.T * np.float32(1 / (128 * 64 * 64))
 
 
 @cache
 def blur_weights(size: int) -> np.ndarray:
-    """(size, size) integers that add up to 64 a row: a tent that reaches 1/40 of the picture to each side."""
+    """(size, size) integers that add up to 64 per row: a tent that reaches 1/40 of the image to each side."""
     distance = np.abs(np.arange(size)[:, None] - np.arange(size)[None, :])
     tent = np.maximum(size + 40 - 40 * distance, 0)  # in fortieths of a pixel
     weights = tent * 64 // tent.sum(axis=1, keepdims=True)

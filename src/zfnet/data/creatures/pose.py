@@ -1,11 +1,11 @@
-"""How one individual of a class stands in the picture: from a recipe to outlines on the canvas.
+"""The pose of one individual: from the recipe of a class to outlines on the canvas.
 
-Every limb varies a little in size and angle, the head tilts and looks around, and the whole is mirrored,
-turned, stretched and placed. All of it is one affine map per outline, x' = a x + b y + c, written out in
-scalars: sums and products of Python floats are the same everywhere, those of a matrix library need not be.
+Every limb varies a little in size and angle, the head tilts and turns, and the whole is mirrored, rotated,
+stretched and placed. Each outline has one affine map, x' = a x + b y + c, written out in scalars, because sums and
+products of Python floats are the same on every machine and those of a matrix library need not be.
 
     pose = Pose.random(dice)
-    painted = paint(canvas, RECIPES["cat"], pose, colours, dice)   # name -> (owner number, (x, y))
+    painted = paint(canvas, RECIPES["cat"], pose, colors, dice)   # name -> (owner number, (x, y))
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zfnet.data.creatures.canvas import Canvas, Colour, Point
+from zfnet.data.creatures.canvas import Canvas, Color, Point
 from zfnet.data.creatures.parts import Stroke
 from zfnet.data.creatures.recipes import Limb, Recipe
 from zfnet.data.creatures.rng import Dice
@@ -52,7 +52,7 @@ class Affine(NamedTuple):
 
 
 class Pose(NamedTuple):
-    frame: Affine  # the creature's square in the picture
+    frame: Affine  # the creature's square in the image
     tilt: float  # of the head, in degrees
     gaze: Point  # where the head looks: how far depth 1 moves, right and down
 
@@ -67,9 +67,9 @@ class Pose(NamedTuple):
 
 
 def paint(
-    canvas: Canvas, recipe: Recipe, pose: Pose, colours: dict[str, Colour], dice: Dice
+    canvas: Canvas, recipe: Recipe, pose: Pose, colors: dict[str, Color], dice: Dice
 ) -> dict[str, tuple[int, Point]]:
-    """Draws it, back to front, and returns each named part's owner number (without coat) and centre."""
+    """Paints a creature, back to front. Returns the owner number (without coat) and the center of each named part."""
     head = pose.frame.after(Affine.placed(*recipe.neck, 1, 1, pose.tilt))
     places = [(pose.frame, (0.0, 0.0), limb) for limb in recipe.body]
     places += [(head, pose.gaze, limb) for limb in recipe.head]
@@ -83,7 +83,7 @@ def paint(
             nearer = Affine.placed(limb.depth * gaze[0], limb.depth * gaze[1], side, 1)
             place = frame.after(nearer).after(local)
             for stroke in limb.part:
-                draw(canvas, stroke, place, colours[stroke.colour], number)
+                draw(canvas, stroke, place, colors[stroke.color], number)
             if limb.name:
                 name = limb.name if not limb.twin else f"{'left' if side < 0 else 'right'}_{limb.name}"
                 painted[name] = number, (place.c, place.f)
@@ -91,7 +91,7 @@ def paint(
 
 
 def vary(limb: Limb, dice: Dice) -> Affine:
-    """The limb of one individual: twins share it, so faces stay symmetric."""
+    """The limb of one individual. Twins share it, so that faces are symmetric."""
     turn = limb.turn + dice.around_zero(limb.swing)
     if not limb.name:
         return Affine.placed(limb.x, limb.y, limb.w, limb.h, turn)
@@ -99,7 +99,7 @@ def vary(limb: Limb, dice: Dice) -> Affine:
     return Affine.placed(limb.x, limb.y, limb.w * size, limb.h * size * dice.between(0.93, 1.07), turn)
 
 
-def draw(canvas: Canvas, stroke: Stroke, place: Affine, colour: Colour, number: int) -> None:
+def draw(canvas: Canvas, stroke: Stroke, place: Affine, color: Color, number: int) -> None:
     put = place.after(Affine.placed(stroke.x, stroke.y, stroke.w, stroke.h, stroke.turn))
-    owner = number + (COAT_BIT if stroke.colour == "coat" else 0)
-    canvas.fill(put.outline(SHAPES[stroke.shape]), (put.c, put.f), colour, stroke.relief, owner)
+    owner = number + (COAT_BIT if stroke.color == "coat" else 0)
+    canvas.fill(put.outline(SHAPES[stroke.shape]), (put.c, put.f), color, stroke.relief, owner)

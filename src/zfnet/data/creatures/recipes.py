@@ -2,7 +2,7 @@
 
 A creature is drawn limb by limb, back to front, in a square of about [-1, 1] (y down, facing left). A `Limb`
 places one of the shared parts (parts.py); limbs of the `head` turn and tilt together, so that a face looks
-around. A class is what it is by which parts it has and how they are placed: every class draws its colours
+around. A class is what it is by which parts it has and how they are placed: every class draws its colors
 from the same palettes, and eyes, wheels, windows, fans and wings occur in several.
 
     RECIPES["cat"].head   # (Limb("ear", ...), ...)
@@ -45,7 +45,7 @@ class Limb(NamedTuple):
     h: float
     turn: float = 0.0  # degrees, clockwise
     swing: float = 0.0  # how many degrees it may turn further
-    depth: float = 0.0  # how far it stands before the head's centre, so how far it moves as the head turns
+    depth: float = 0.0  # how far it stands before the head's center, so how far it moves as the head turns
     twin: bool = False
 
 
@@ -77,9 +77,9 @@ def sitting(width: float, tail: Limb) -> tuple[Limb, ...]:
     )
 
 
-def bar(x0: float, y0: float, length: float, turn: float, colour: str, thickness: float = 0.04) -> Limb:
+def bar(x0: float, y0: float, length: float, turn: float, color: str, thickness: float = 0.04) -> Limb:
     """A tube that starts at (x0, y0); `turn` 0 points right, 90 down."""
-    tube = Stroke("slab", colour, length / 2, 0, length / 2, thickness, relief=0.4)
+    tube = Stroke("slab", color, length / 2, 0, length / 2, thickness, relief=0.4)
     return Limb("", (tube,), x0, y0, 1, 1, turn)
 
 

@@ -49,7 +49,7 @@ class Dice:
     def noise(self, size: int, rows: int, columns: int) -> np.ndarray:
         """Smooth noise of `rows` x `columns` cells, stretched over (size, size), in about [-1, 1]."""
         grid = self.bytes(rows + 3, columns + 3).astype(np.float32)
-        smooth = enlarge(grid, size)  # B-splines average neighbours: about half of the contrast is left
+        smooth = enlarge(grid, size)  # B-splines average neighbors: about half of the contrast is left
         return np.clip((smooth - 127.5) * np.float32(1 / 64), -1, 1)
 
 

@@ -16,7 +16,7 @@ from zfnet.studies.report.settings import Setting, group_by_setting, net_name
 PAPER = {"caltech101": ("Table 4", CALTECH_101), "caltech256": ("Table 5", CALTECH_256)}
 METHODS = {"scratch": "from scratch", "frozen": "pre-trained, frozen"}
 VARIED = (
-    *("transfer.method", "transfer.head", "transfer.strengths"),
+    *("transfer.method", "transfer.head", "transfer.C"),
     *("data.images_per_class", "data.fold", "model"),
 )
 Key = tuple[str, int]  # method, images per class

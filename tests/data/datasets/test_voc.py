@@ -7,9 +7,9 @@ import pytest
 import torch
 from torchvision import datasets
 
+from zfnet.data.datasets.voc import CLASSES, first_class, voc2012
 from zfnet.data.image_data import ImageData
 from zfnet.data.subset import Selection
-from zfnet.data.voc import CLASSES, first_class, voc2012
 from zfnet.errors import InputError
 
 Written = Callable[..., Path]
@@ -117,12 +117,12 @@ def test_what_is_not_there(tmp_path: Path, root: Path, monkeypatch: pytest.Monke
         raise OSError("network is unreachable")
 
     monkeypatch.setattr(datasets.voc, "download_and_extract_archive", offline)
-    with pytest.raises(InputError, match="VOC2012: VOC 2012 cannot be had: network is unreachable"):
+    with pytest.raises(InputError, match="VOC2012: VOC 2012 cannot be downloaded: network is unreachable"):
         voc2012(tmp_path / "absent", "train")
     (root / "VOCdevkit/VOC2012/ImageSets/Main/train.txt").unlink()
-    with pytest.raises(InputError, match=r"cannot be had.*train\.txt"):
+    with pytest.raises(InputError, match=r"cannot be downloaded.*train\.txt"):
         voc2012(root, "train")
-    with pytest.raises(InputError, match="split is 'test'"):
+    with pytest.raises(InputError, match="split='test' is unknown"):
         voc2012(root, "test")  # type: ignore[arg-type]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from torchvision import datasets
 
-from zfnet.data.caltech import caltech101, caltech256, class_folders
+from zfnet.data.datasets import caltech101, caltech256, class_folders
 from zfnet.errors import InputError
 
 FOLDERS = {"caltech101": "101_ObjectCategories", "caltech256": "256_ObjectCategories"}
@@ -77,7 +77,10 @@ def test_it_is_downloaded_where_it_is_absent(
                 paint(tmp_path / name / FOLDERS[name] / label / f"{number}.jpg")
 
     monkeypatch.setattr(datasets.caltech, "download_and_extract_archive", offline)
-    with pytest.raises(InputError, match=f"{FOLDERS[name]}: Caltech.* cannot be had: network is unreachable"):
+    with pytest.raises(
+        InputError,
+        match=f"{FOLDERS[name]}: Caltech.* cannot be downloaded: network is unreachable",
+    ):
         READERS[name](tmp_path, "train", 1)
     monkeypatch.setattr(PEERS[name], "download", arrives)
     assert len(READERS[name](tmp_path, "train", 1)) > 0

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import datasets
 
-import zfnet.data.datasets
 from zfnet.data.datasets import (
     Arrays,
     Photos,
@@ -23,6 +22,7 @@ from zfnet.data.datasets import (
     modification_stamp,
     photos,
 )
+from zfnet.data.datasets.folders import split_by_hash
 from zfnet.errors import InputError
 
 
@@ -79,11 +79,11 @@ def test_halves_are_disjoint_complete_and_hardly_moved_by_new_photos(
     count: int, fraction: float, seed: int
 ) -> None:
     files = [f"c/{number}.jpg" for number in range(count)]
-    train, val = (zfnet.data.datasets._half(files, split, fraction, seed) for split in ("train", "val"))
+    train, val = (split_by_hash(files, split, fraction, seed) for split in ("train", "val"))
     assert sorted(train + val) == sorted(files)
     assert train
     assert (len(val) >= 1) == (count > 1 and fraction > 0)
-    later = zfnet.data.datasets._half([*files, "c/new.jpg"], "val", fraction, seed)
+    later = split_by_hash([*files, "c/new.jpg"], "val", fraction, seed)
     assert len(set(val) ^ set(later)) <= 2
 
 
@@ -104,7 +104,7 @@ def test_layouts_that_are_wrong_are_named(tmp_path: Path) -> None:
     assert f"{tmp_path}/hole: class folder 'bee' has no images" in refused(tmp_path / "hole")
     one_folder(tmp_path / "single", ant=1)
     assert "no image is left" in refused(tmp_path / "single", "val")
-    assert "data.val_fraction is 1" in refused(tmp_path / "single", "val", val_fraction=1.0)
+    assert "data.val_fraction=1" in refused(tmp_path / "single", "val", val_fraction=1.0)
     one_folder(tmp_path / "strange/train", ant=1)
     assert "has no val/" in refused(tmp_path / "strange", "val")
     one_folder(tmp_path / "strange/val", bee=1)
@@ -113,7 +113,7 @@ def test_layouts_that_are_wrong_are_named(tmp_path: Path) -> None:
     assert "no train/" in refused(tmp_path / "onlyval")
     write(tmp_path / "lines/ant/a\nb.png")
     assert "line break" in refused(tmp_path / "lines")
-    assert "split is 'test'" in refused(tmp_path / "single", "test")
+    assert "split='test' is unknown" in refused(tmp_path / "single", "test")
 
 
 def test_stamps_follow_the_files_and_the_pixels(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_imagenette(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("network is unreachable")
 
     monkeypatch.setattr(datasets.imagenette, "download_and_extract_archive", offline)
-    with pytest.raises(InputError, match="cannot be had: network is unreachable"):
+    with pytest.raises(InputError, match="cannot be downloaded: network is unreachable"):
         imagenette(tmp_path, "train", "full")
 
 
@@ -250,5 +250,5 @@ def test_cifar10_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.M
         raise OSError("network is unreachable")
 
     monkeypatch.setattr(datasets.cifar, "download_and_extract_archive", offline)
-    with pytest.raises(InputError, match="cannot be had: network is unreachable"):
+    with pytest.raises(InputError, match="cannot be downloaded: network is unreachable"):
         cifar10(tmp_path, "train")

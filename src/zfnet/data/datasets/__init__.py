@@ -1,0 +1,35 @@
+"""The data sets that configs name by `data.source._target_`: `zfnet.data.datasets.folder` and so on.
+
+Each function takes `split="train"` or `split="val"` and returns a `zfnet.data.source.Source`.
+
+    train = folder("photos", "train")  # photos/<class>/**/*.jpg, a tenth of each class is kept for "val"
+    image, name = train.read(0), train.classes[train.labels[0]]
+"""
+
+from zfnet.data.datasets.base import Arrays, Photos, modification_stamp
+from zfnet.data.datasets.caltech import caltech101, caltech256
+from zfnet.data.datasets.embedded import creatures, creatures_few
+from zfnet.data.datasets.folders import class_folders, folder, photos
+from zfnet.data.datasets.from_torchvision import cifar10, imagenet, imagenette
+from zfnet.data.datasets.voc import MultiLabelPhotos, voc2012
+from zfnet.data.source import Source, Split
+
+__all__ = [
+    "Arrays",
+    "MultiLabelPhotos",
+    "Photos",
+    "Source",
+    "Split",
+    "caltech101",
+    "caltech256",
+    "cifar10",
+    "class_folders",
+    "creatures",
+    "creatures_few",
+    "folder",
+    "imagenet",
+    "imagenette",
+    "modification_stamp",
+    "photos",
+    "voc2012",
+]
