@@ -8,7 +8,7 @@ TWO := hydra/launcher=joblib hydra.launcher.n_jobs=2
 SIX := outputs/train/six/checkpoints/last.ckpt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train table3 transfer report test test-slow test-real lint docs bench tensorboard clean
+.PHONY: help install demo train table3 transfer report test test-slow test-real lint docs gallery notebooks bench tensorboard clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ lint: $(INSTALLED)  ## ruff and mypy
 
 docs: $(INSTALLED)  ## the documentation as HTML, in docs/_build; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
+gallery: $(INSTALLED)  ## every figure of docs/gallery, by the commands on its page (half an hour)
+	$(BIN)/python docs/gallery/make.py
+
+notebooks: $(INSTALLED)  ## run the notebooks of docs/notebooks and store their outputs (half an hour)
+	$(BIN)/python docs/notebooks/execute.py docs/notebooks/what_excites_this_unit.ipynb
 
 bench: $(INSTALLED)  ## every hot path beside a named peer: ours, peer, ratio, goal
 	$(BIN)/python -m benchmarks

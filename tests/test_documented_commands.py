@@ -6,20 +6,25 @@ It runs in a folder that holds what the commands name: photos, CKPT, parts.csv. 
 import re
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
 from torchvision.models import resnet18
 
 from tests.helpers.commands import ROOT, Commands
 from tests.helpers.made_data import paint, write_caltech, write_imagenet, write_voc
+from zfnet.config import Training, check_config
 from zfnet.data import Creatures
 
 COMMAND = re.compile(r"python (train|analyze)\.py((?: +(?!#)[^\s`;]+)*)")
+ON_CLUSTERS = re.compile(r"(?:torchrun .*|python -u) +train\.py((?: +[^\s`;]+)*)")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+MODULE = re.compile(r"# (\w+\.py)\n")  # a Python example that is a file
 PATTERN = re.compile(r"key=value|analysis=NAME")  # shows how commands are made
 DATA_SETS = ("imagenet", "caltech101", "voc2012")
 
@@ -78,7 +83,7 @@ def made_small(script: str, words: list[str]) -> list[str]:
     root = [f"data.root={'imagenet' if data == 'imagenet' else '.'}"] if here else []
     if script == "analyze":
         weights = ["model.weights=null"] if given.get("model.weights") == "DEFAULT" else []  # no download
-        return [*words, *root, *weights, *ANALYSES[given["analysis"]]]
+        return [*words, *root, *weights, *ANALYSES.get(given.get("analysis", ""), [])]
     words = [*words, "hydra.mode=RUN", *TRAIN, *root]
     if tables or experiment == "transfer_creatures":
         return [*words, "ckpt=CKPT", "transfer=frozen", *([] if experiment == "table6" else FEW)]
@@ -119,6 +124,9 @@ def world(tmp_path_factory: pytest.TempPathFactory, commands: Commands) -> Path:
     ]
     parts = [f"{id_},{part},{x},20" for id_ in dogs[:4] for part, x in (("nose", 10), ("ear", 30))]
     (folder / "parts.csv").write_text("\n".join(["image,part,x,y", *parts]) + "\n")
+    for example in (text for page in PAGES for text in PYTHON.findall(page.read_text())):
+        if name := MODULE.match(example):
+            (folder / name[1]).write_text(example)
     boxes = [f"{id_},5,5,30,30" for id_ in creatures.ids]
     (folder / "BOXES.csv").write_text("\n".join(["image,x0,y0,x1,y1", *boxes]) + "\n")
     return folder
@@ -151,6 +159,16 @@ def test_a_python_example_runs(
     (tmp_path / "example.py").write_text(PYTHON.findall(text)[number])
     done = commands.run(str(tmp_path / "example.py"), [], folder=world)
     assert done.status == 0, done
+
+
+@pytest.mark.usefixtures("run_folder")
+def test_a_command_for_several_machines_composes(composed: Callable[..., DictConfig]) -> None:
+    lines = ON_CLUSTERS.findall("\n".join(page.read_text() for page in PAGES).replace("\\\n", " "))
+    assert len(lines) > 1
+    for line in lines:
+        config = composed(*shlex.split(line))
+        check_config(config, Training)
+        assert config.trainer.num_nodes > 1
 
 
 def test_commands_are_found() -> None:

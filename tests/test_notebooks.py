@@ -11,7 +11,7 @@ from tests.helpers.commands import ROOT, environment
 FOLDER = ROOT / "docs" / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 TINY = {
-    "from_alexnet_to_zfnet": "image_size, train_images, val_images, epochs = 48, 64, 24, 1",
+    "from_alexnet_to_zfnet": "train_images, val_images, epochs = 64, 24, 1",
     "what_excites_this_unit": "weights, count = None, 24",  # random weights: nothing is downloaded
 }
 MEGABYTES = 1.0  # of a notebook with its outputs

@@ -46,7 +46,7 @@ def execute(path: Path, folder: Path, lines: Sequence[str] = ()) -> NotebookNode
 def small_png(png: str) -> str:
     """A PNG in base64, with a palette."""
     with Image.open(io.BytesIO(base64.b64decode(png))) as image:
-        small, out = image.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE), io.BytesIO()
+        small, out = image.convert("RGB").quantize(COLORS), io.BytesIO()
     small.save(out, "png", optimize=True)
     return base64.b64encode(out.getvalue()).decode()
 

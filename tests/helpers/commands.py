@@ -119,6 +119,7 @@ def fork(
         child = os.fork()
         if child == 0:
             os.chdir(folder)
+            sys.path.insert(0, folder)  # for modules of the user's own, beside the script
             os.environ.clear()
             os.environ.update(environment)
             tempfile.tempdir = None  # the environment says where it is
