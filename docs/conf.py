@@ -8,6 +8,7 @@ nb_execution_mode = "off"  # `make notebooks` runs them and stores their outputs
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = project
+html_show_copyright = False
 myst_heading_anchors = 3
 default_role = "code"
 autodoc_typehints = "none"  # signatures hold them

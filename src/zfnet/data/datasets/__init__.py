@@ -2,7 +2,7 @@
 
 Each function takes `split="train"` or `split="val"` and returns a `zfnet.data.source.Source`.
 
-    train = folder("photos", "train")  # photos/<class>/**/*.jpg, a tenth of each class is kept for "val"
+    train = folder("photos", "train")  # photos/CLASS/IMAGE, a tenth of each class is kept for "val"
     image, name = train.read(0), train.classes[train.labels[0]]
 """
 
