@@ -11,8 +11,9 @@ import hydra
 from omegaconf import DictConfig
 
 from zfnet.launch.entry_point import launch, reported
-from zfnet.launch.run_dirs import config_folder
-from zfnet.training.fit import fit, register_resolvers
+from zfnet.launch.project import config_folder
+from zfnet.launch.resolvers import register_resolvers
+from zfnet.training.fit import fit
 
 register_resolvers()
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from lightning import LightningModule, Trainer
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from benchmarks.handwritten import HEAD
 from benchmarks.measuring import Row, Worker, sized
@@ -25,13 +26,13 @@ from zfnet.data import ImageData
 from zfnet.data.datasets import Arrays
 from zfnet.data.preprocessing import stored_size
 from zfnet.launch.malloc import keep_freed_memory
+from zfnet.launch.resolvers import fast_precision
 from zfnet.training.checkpoint import build
-from zfnet.training.fit import fast_precision
 
 PICTURES, BATCH, SIZE = sized(640, 12), sized(32, 4), sized(224, 64)
 CLASSES = [f"class {number}" for number in range(12)]
 TARGET = "zfnet.models.convnet"
-MODEL = {"_target_": TARGET, "architecture": "zfnet", "edit": HEAD, "pixels": "unit", "init": "he"}
+MODEL = {"_target_": TARGET, "architecture": "zfnet", "edit": HEAD, "input_norm": "unit", "init": "he"}
 
 
 def bench() -> list[Row]:
@@ -85,7 +86,7 @@ def epoch_and_look(share: float) -> Callable[[], tuple[float, float]]:
                 max_epochs=1, accelerator="cpu", precision=fast_precision(), callbacks=[callback],
                 num_sanity_val_steps=0, limit_val_batches=0, enable_model_summary=False, **quiet,
             )  # fmt: skip
-            trainer.fit(build(card, schedule="cosine"), datamodule=data)
+            trainer.fit(build(card, scheduler=CosineAnnealingLR), datamodule=data)
         return callback.seconds
 
     return once

@@ -19,7 +19,7 @@ from torch import nn
 from benchmarks.handwritten import training_step, zfnet
 from benchmarks.measuring import TINY, Row, Worker, seconds_of, sized
 from zfnet.launch.malloc import keep_freed_memory
-from zfnet.training.fit import fast_precision
+from zfnet.launch.resolvers import fast_precision
 from zfnet.training.renormalization import renormalize_filters
 
 BATCH, SIZE, STEPS = sized(32, 2), sized(224, 64), sized(5, 1)

@@ -40,9 +40,9 @@ from zfnet.data.datasets import Arrays
 from zfnet.data.image_store import ImageStore, build_store
 from zfnet.data.preprocessing import Preprocessing, stored_size
 from zfnet.launch.malloc import keep_freed_memory
-from zfnet.launch.run_dirs import config_folder
+from zfnet.launch.project import config_folder
+from zfnet.launch.resolvers import fast_precision, register_resolvers, train
 from zfnet.models import convnet
-from zfnet.training.fit import fast_precision, register_resolvers, train
 
 # As the default config has them
 BATCH, SIZE, CLASSES, PICTURES = sized((32, 112, 12, 3000), (4, 64, 12, 12))
@@ -135,7 +135,7 @@ def composed(run: Path, stores: Path) -> DictConfig:
     cfg.hydra.runtime.output_dir = str(run)
     HydraConfig.instance().set_config(cfg)
     cfg.data.source = {"_target_": "benchmarks.lightning_overhead.noise", "_partial_": True}
-    cfg.model = {"_target_": "benchmarks.lightning_overhead.Feather", "pixels": "unit"}
+    cfg.model = {"_target_": "benchmarks.lightning_overhead.Feather", "input_norm": "unit"}
     cfg.callbacks = {**cfg.callbacks, "stopwatch": {"_target_": "benchmarks.lightning_overhead.Stopwatch"}}
     return cfg
 

@@ -1,5 +1,6 @@
 """What the tests share: one thread, one Hydra set-up, and a training run of a few kilobytes."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,18 @@ from lightning import LightningDataModule, Trainer
 from omegaconf import DictConfig
 
 from tests.helpers.commands import Commands
+from tests.helpers.learning import learning
 from tests.helpers.train_command import command, common_words, photos, start  # noqa: F401
 from zfnet.data import Creatures
 from zfnet.data.batches import Augmentation, Batches
 from zfnet.data.datasets import Arrays
 from zfnet.data.image_store import ImageStore
-from zfnet.launch.run_dirs import config_folder
+from zfnet.launch.command_line import normalize_words
+from zfnet.launch.project import config_folder
+from zfnet.launch.resolvers import register_resolvers
 from zfnet.models import Conv, ConvNet, Linear, Pool
 from zfnet.training.checkpoint import build
 from zfnet.training.classifier import Classifier
-from zfnet.training.fit import register_resolvers
 
 torch.set_num_threads(1)
 settings.register_profile("suite", deadline=None, derandomize=True)  # no timed tests, no luck
@@ -92,11 +95,12 @@ def tiny_data() -> Callable[..., TinyData]:
 
 @pytest.fixture
 def tiny_classifier() -> Callable[..., Classifier]:
-    def make(classes: int = 3, **recipe: Any) -> Classifier:
+    def make(classes: int = 3, **given: Any) -> Classifier:
+        how = {key: given.pop(key) for key in inspect.signature(learning).parameters if key in given}
         torch.manual_seed(5)
         net = ConvNet(TABLE, classes, CROP, init="he")
         names = [f"class {number}" for number in range(classes)]
-        return Classifier(net, STORED, CROP, names, **{"pixels": "unit", **recipe})
+        return Classifier(net, STORED, CROP, names, **{"input_norm": "unit", **learning(**how), **given})
 
     return make
 
@@ -118,7 +122,7 @@ def composed() -> Iterator[Callable[..., DictConfig]]:
     register_resolvers()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         yield lambda *overrides, root="train", whole=False: compose(
-            root, list(overrides), return_hydra_config=whole
+            root, normalize_words(overrides)[0], return_hydra_config=whole
         )
 
 
@@ -151,11 +155,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A narrow, untrained ZFNet for creatures of 48 pixels, cut from 55, saved as train.py saves."""
     torch.manual_seed(3)
     edit = {**{f"conv{i}": {"channels": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
-    words = {"architecture": "zfnet", "edit": edit, "init": "he", "pixels": "unit"}
+    words = {"architecture": "zfnet", "edit": edit, "init": "he", "input_norm": "unit"}
     model = {"_target_": "zfnet.models.convnet", **words}
     card = {"model": model, "classes": list(Creatures.classes), "image_size": 48, "store_size": 55}
     path = tmp_path_factory.mktemp("run") / "last.ckpt"
-    torch.save({"card": card, "state_dict": build(card).state_dict()}, path)
+    torch.save({"model_config": card, "state_dict": build(card).state_dict()}, path)
     return path
 
 

@@ -60,8 +60,8 @@ def test_a_run_goes_on_with_the_same_settings_only(commands: Commands, lab: Path
     ]
     finished = commands.run("train.py", [*words, "trainer.max_epochs=1"])
     assert (finished.status, "has finished already" in finished.output) == (0, True), finished
-    refused = commands.run("train.py", [*words, "trainer.max_epochs=2", "recipe.lr=0.1"])
-    assert "was made with recipe.lr=0.01, and this run has recipe.lr=0.1" in refused.output
+    refused = commands.run("train.py", [*words, "trainer.max_epochs=2", "optimizer.lr=0.1"])
+    assert "was made with optimizer.lr=0.01, and this run has optimizer.lr=0.1" in refused.output
     more = commands.run("train.py", [*words, "trainer.max_epochs=2"])
     assert more.status == 0, more
     epochs = json.loads((lab / "sweep" / "seed-1" / "history.json").read_text())

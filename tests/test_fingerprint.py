@@ -12,11 +12,11 @@ def test_equal_ones_pass() -> None:
 
 
 def test_a_difference_is_named_wherever_it_is_nested() -> None:
-    old, new = {"recipe": {"lr": 0.1, "seed": 1}, "edit": {}}, {"recipe": {"lr": 0.2, "seed": 2}, "edit": {}}
+    old, new = ({"optimizer": {"lr": 0.1 * n, "seed": n}, "edit": {}} for n in (1, 2))
     with pytest.raises(InputError) as caught:
         check_fingerprint("run/last.ckpt", old, new, "use another name=")
     assert str(caught.value) == (
-        "run/last.ckpt was made with recipe.lr=0.1, and this run has recipe.lr=0.2 (and 1 more differ); "
+        "run/last.ckpt was made with optimizer.lr=0.1, and this run has optimizer.lr=0.2 (and 1 more differ); "
         "use another name="
     )
 

@@ -23,7 +23,6 @@ from zfnet.errors import InputError, one_line
 from zfnet.validation import (
     Count,
     NotNegative,
-    Number,
     Positive,
     Seed,
     Side,
@@ -36,6 +35,7 @@ from zfnet.validation import (
 )
 
 CHECKED = ("zfnet", "callbacks", "lightning")  # packages whose signatures are checked
+NAMES_CHECKED = ("torch",)  # packages whose arguments have names that are checked, and types that are not
 HYDRA = {"_target_": str, "_partial_": bool, "_recursive_": bool, "_convert_": str, "_args_": list[Any]}
 
 
@@ -71,15 +71,20 @@ class TrainingData(Data):
     image_size: Side  # type: ignore[misc]
 
 
-@with_config(extra="forbid")
-class Recipe(TypedDict):
-    """conf/recipe."""
+class Optimizer(Function):
+    """conf/optimizer; further keys are the optimizer's."""
 
-    lr: Number
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: NotNegative
-    schedule: str
+    lr: NotRequired[Positive]
+    momentum: NotRequired[Annotated[float, Field(ge=0, lt=1)]]
+    weight_decay: NotRequired[NotNegative]
+
+
+class Scheduler(Function):
+    """conf/scheduler; further keys are the scheduler's."""
+
     patience: NotRequired[Whole]
+    step_size: NotRequired[Count]
+    warmup: NotRequired[Annotated[float, Field(ge=0, lt=1)]]
 
 
 @with_config(extra="forbid")
@@ -95,9 +100,9 @@ class Transfer(TypedDict):
 
 
 class Model(Node):
-    """conf/model."""
+    """conf/model; further keys are the net's."""
 
-    pixels: str
+    input_norm: NotRequired[str]
 
 
 class Training(TypedDict):
@@ -107,13 +112,19 @@ class Training(TypedDict):
     name: str | float | None
     ckpt: str | None
     trust: NotRequired[Sequence[str]]
+    tags: Sequence[str]
     resume: bool
+    train: bool
     test: bool
+    optimized_metric: str | None
     channels_last: bool
     callbacks: dict[str, Node | None]
+    logger: dict[str, Node | None]
+    paths: dict[str, str]
     data: TrainingData
     model: Model
-    recipe: Recipe
+    optimizer: Optimizer
+    scheduler: Scheduler
     trainer: Node
     transfer: Transfer | None
 
@@ -129,6 +140,7 @@ class Analysis(Node):
     resume: bool
     data: Data
     model: NotRequired[Model]
+    paths: dict[str, str]
     runs: NotRequired[str | Annotated[Sequence[str], Field(min_length=1)]]
 
 
@@ -209,12 +221,13 @@ def _call(node: Mapping[str, Any], name: str) -> Iterator[str]:
     path, target = node["_target_"], _located(node["_target_"])
     if target is None:
         yield f"{name}._target_={show(path)}: no such function or class"
-    elif _is_checked(target):
+    elif _is_checked(target) or _is_checked(target, NAMES_CHECKED):
         arguments = {key: each for key, each in node.items() if key not in HYDRA and not _is_node(each)}
         if arguments.get("image_size", 0) is None:
             del arguments["image_size"]  # of analyze.py: the net says it later
-        yield from problems(arguments, declared_types(target), f"{name}.")
-        for key in sorted(arguments.keys() - ({"pixels"} if name == "model" else set()), key=str):
+        if _is_checked(target):
+            yield from problems(arguments, declared_types(target), f"{name}.")
+        for key in sorted(arguments.keys() - ({"input_norm"} if name == "model" else set()), key=str):
             if not _takes(target, key):
                 yield f"{name}.{key}={show(node[key])}: {path} has no such argument"
 
@@ -253,8 +266,8 @@ def _is_node(value: Any) -> bool:
     return isinstance(value, Mapping) and "_target_" in value
 
 
-def _is_checked(target: Any) -> bool:
-    return str(target.__module__).partition(".")[0] in CHECKED
+def _is_checked(target: Any, packages: Sequence[str] = CHECKED) -> bool:
+    return str(target.__module__).partition(".")[0] in packages
 
 
 @cache

@@ -114,7 +114,10 @@ def section_problems(values: Mapping[str, Any], section: Any, prefix: str = "") 
 def declared_types(target: Any) -> dict[str, Any]:
     """The declared type of each key of a TypedDict, field of a dataclass, or argument of a function or class."""
     plain_class = inspect.isclass(target) and not is_typeddict(target) and not is_dataclass(target)
-    kinds = get_type_hints(target.__init__ if plain_class else target, include_extras=True)
+    try:
+        kinds = get_type_hints(target.__init__ if plain_class else target, include_extras=True)
+    except NameError:  # types of a library that is not installed
+        return {}
     return {
         key: get_args(kind)[0] if get_origin(kind) is NotRequired else kind for key, kind in kinds.items()
     }

@@ -1,17 +1,21 @@
-"""What version 0.1 wrote and called, in today's names. All of this goes with version 0.3.
+"""Names of version 0.1, and what they are called today. This module is removed in version 0.3.
 
-    translate({"_target_": "zfnet.data.sources.folder"})    # {"_target_": "zfnet.data.datasets.folder"}
-    import zfnet.training.folders                           # zfnet.launch.run_dirs, with a DeprecationWarning
+    >>> translate({"_target_": "zfnet.data.sources.folder"})
+    {'_target_': 'zfnet.data.datasets.folder'}
+    >>> rename_keys({"model": {"pixels": "unit"}})
+    ({'model': {'input_norm': 'unit'}}, ['model.pixels is called model.input_norm now'])
 
-Checkpoints and configs are translated when they are read. Old modules and functions are found by a
-finder on `sys.meta_path`.
+Checkpoints and configs are translated when they are read, and command lines before Hydra sees them. Importing an
+old module or function gives today's, with a DeprecationWarning.
 """
 
 import functools
 import importlib
+import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -182,7 +186,6 @@ NAMES: dict[str, dict[str, str]] = {  # of today's modules: the old name, the ne
     "zfnet.studies.report.transfer": {"named": "method_name", "transfers": "few_image_settings"},
     "zfnet.studies.run": {"subject_of": "load_model", "runs_of": "run_folders"},
     "zfnet.studies.top_activations": {"Excited": "TopPatches", "excited": "top_patches"},
-    "zfnet.training.fit": {"own_words": "translate_hydra_errors"},
     "zfnet.training.resume": {"Kept": "ResumePoint"},
     "zfnet.validation": {"declared": "declared_types", "described": "describe", "shown": "show"},
     "zfnet.viz": {"signed": "normalize_signed", "contrasted": "stretch_contrast", "tiled": "tile"},
@@ -201,6 +204,127 @@ NAMES: dict[str, dict[str, str]] = {  # of today's modules: the old name, the ne
         "flowing": "flow",
     },
 }
+
+
+KEYS = {  # of configs: the old key and the new one; * stands for one part
+    "ckpt_path": "ckpt",
+    "model.edit.*.maps": "model.edit.*.channels",
+    "model.edit.*.normalise": "model.edit.*.normalize",
+    "model.pixels": "model.input_norm",
+    "recipe.lr": "optimizer.lr",
+    "recipe.momentum": "optimizer.momentum",
+    "recipe.patience": "scheduler.patience",
+    "recipe.schedule": "scheduler",
+    "recipe.weight_decay": "optimizer.weight_decay",
+}
+VALUES = {  # of configs, by today's key: the old value and the new one
+    "ablation": {"no_contrast_normalisation": "no_contrast_normalization"},
+    "model.input_norm": {"torchvision": "pretrained"},
+}
+HABITS = {"ckpt_path"}  # keys of other projects, which are no old names
+
+
+def _renamed(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Today's name of a key, in parts."""
+    for old, new in KEYS.items():
+        pattern = old.split(".")
+        start = key[: len(pattern)]
+        if len(start) == len(pattern) and all(map(fnmatchcase, map(str, start), pattern)):
+            found = iter(part for each, part in zip(pattern, start, strict=True) if each == "*")
+            return (*(next(found) if each == "*" else each for each in new.split(".")), *key[len(start) :])
+    return key
+
+
+def _dotted(key: tuple[Any, ...]) -> str:
+    return ".".join(map(str, key))
+
+
+def _today(key: tuple[Any, ...], value: Any) -> Any:
+    """Today's spelling of a value of today's key."""
+    for pattern, table in VALUES.items():
+        if isinstance(value, str) and value in table and fnmatchcase(_dotted(key), pattern):
+            return table[value]
+    return value
+
+
+def rename_word(word: str) -> tuple[str, str | None]:
+    """Translates one word of a command line.
+
+    Args:
+        word: `key=value`, with or without `+`, `++` or `~`. Any other word is returned as it is.
+
+    Returns:
+        The word with today's key and values, and a note for the user where one of them is old.
+    """
+    found = re.fullmatch(r"([+~]{0,2})([A-Za-z][\w.]*)(?:=(.*))?", word, re.DOTALL)
+    if found is None:
+        return word, None
+    sign, key, text = found.groups()
+    parts = _renamed(tuple(key.split(".")))
+    new = ".".join(parts)
+    note = None if new == key or key in HABITS else f"{key} is called {new} now"
+    if text is None:
+        return f"{sign}{new}", note
+    renamed = ",".join(_today(parts, value) for value in text.split(","))
+    if renamed != text:
+        note = f"{new}={text} is called {new}={renamed} now"
+    return f"{sign}{new}={renamed}", note
+
+
+def rename_keys(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Translates a config.
+
+    Args:
+        values: nested plain containers.
+
+    Returns:
+        The config with today's keys and values, and a note for each key or value that was old. Where a config has
+        both keys, the later one counts.
+    """
+    result: dict[str, Any] = {}
+    notes: list[str] = []
+
+    def walk(key: tuple[Any, ...], value: Any) -> None:
+        new = _renamed(key)
+        if new != key:
+            notes.append(f"{_dotted(key)} is called {_dotted(new)} now")
+        if isinstance(value, Mapping) and value:
+            for name, each in value.items():
+                walk((*key, name), each)
+            return
+        today = _today(new, value)
+        if today != value:
+            notes.append(f"{_dotted(new)}={value} is called {today} now")
+        place = result
+        for part in new[:-1]:
+            if not isinstance(place.get(part), dict):
+                place[part] = {}
+            place = place[part]
+        place[new[-1]] = today
+
+    for name, value in values.items():
+        walk((name,), value)
+    return result, notes
+
+
+def modern_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A config, a model config or a fingerprint that version 0.1 wrote, in today's names."""
+    config = dict(values)
+    if isinstance(recipe := config.pop("recipe", None), Mapping):
+        config |= _learning(recipe)
+    return rename_keys(translate(config))[0]
+
+
+def _learning(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Today's `optimizer` and `scheduler` for a `recipe` of version 0.1."""
+    rates = {key: recipe[key] for key in ("lr", "momentum", "weight_decay") if key in recipe}
+    optimizer = {"_target_": "torch.optim.SGD", "_partial_": True, **rates}
+    if recipe.get("schedule") == "plateau":
+        name, how = "ReduceLROnPlateau", {"factor": 0.1, "patience": recipe.get("patience", 3)}
+    else:
+        name, how = "CosineAnnealingLR", {}
+    scheduler = {"_target_": f"torch.optim.lr_scheduler.{name}", "_partial_": True, **how}
+    return {"optimizer": optimizer, "scheduler": scheduler}
 
 
 def translate(value: Any) -> Any:

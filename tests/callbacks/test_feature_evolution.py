@@ -511,7 +511,7 @@ def trained(commands: Commands, folder: Path, stores: Path, *overrides: str) -> 
         "trainer.max_epochs=2",
         "test=false",
         f"model.edit={{{','.join(EDITS)}}}",
-        "recipe.lr=0.001",
+        "optimizer.lr=0.001",
     ]
     places = [f"hydra.run.dir={folder}", f"data.store_dir={stores}"]
     done = commands.run("train.py", [*places, *data, *few, *overrides, "trainer.precision=32-true"])

@@ -11,7 +11,7 @@ from torchvision.transforms import TenCrop
 from zfnet.data.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    PIXELS,
+    INPUT_NORMS,
     Preprocessing,
     center_crop,
     ten_crops,
@@ -24,8 +24,8 @@ def pictures(count: int, size: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(256, (count, size, size, 3), generator=generator, dtype=torch.uint8)
 
 
-def prepared(size: int, crop: int, pixels: str, seed: int = 0) -> Preprocessing:
-    prepare = Preprocessing(size, crop, pixels)
+def prepared(size: int, crop: int, input_norm: str, seed: int = 0) -> Preprocessing:
+    prepare = Preprocessing(size, crop, input_norm)
     prepare.set_mean(255 * torch.rand(3, size, size, generator=torch.Generator().manual_seed(seed)))
     return prepare
 
@@ -64,11 +64,11 @@ def test_a_4x4_case_by_hand() -> None:
     assert not inputs[:, 1:].any()
 
 
-@pytest.mark.parametrize("pixels", PIXELS)
-def test_conventions_pixel_by_pixel(pixels: str) -> None:
+@pytest.mark.parametrize("input_norm", INPUT_NORMS)
+def test_conventions_pixel_by_pixel(input_norm: str) -> None:
     """Every output against its own source pixel: (value - mean there) / std, mirrored afterwards."""
     size, crop = 7, 4
-    prepare, images = prepared(size, crop, pixels), pictures(3, size)
+    prepare, images = prepared(size, crop, input_norm), pictures(3, size)
     training_mean = 255 * torch.rand(3, size, size, generator=torch.Generator().manual_seed(0))
     rows, crops = torch.tensor([2, 0, 2]), torch.tensor([[0, 3, 1], [3, 0, 0], [1, 2, 1]])
     inputs = prepare(images, rows, crops)
@@ -76,39 +76,41 @@ def test_conventions_pixel_by_pixel(pixels: str) -> None:
         y0, x0, mirrored = crops[b].tolist()
         y, x = y0 + i, x0 + (crop - 1 - j if mirrored else j)
         value = images[rows[b], y, x, c].item()
-        if pixels == "torchvision":
+        if input_norm == "pretrained":
             expected = (value / 255 - IMAGENET_MEAN[c]) / IMAGENET_STD[c]
         else:
-            expected = (value - training_mean[c, y, x].item()) / (64 if pixels == "unit" else 1)
+            expected = (value - training_mean[c, y, x].item()) / (64 if input_norm == "unit" else 1)
         assert inputs[b, c, i, j].item() == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
-@given(data=st.data(), size=st.integers(1, 9), pixels=st.sampled_from(PIXELS), seed=st.integers(0, 9))
-def test_both_paths_agree_to_the_bit(data: st.DataObject, size: int, pixels: str, seed: int) -> None:
+@given(
+    data=st.data(), size=st.integers(1, 9), input_norm=st.sampled_from(INPUT_NORMS), seed=st.integers(0, 9)
+)
+def test_both_paths_agree_to_the_bit(data: st.DataObject, size: int, input_norm: str, seed: int) -> None:
     crop = data.draw(st.integers(1, size))
     offset, row = st.integers(0, size - crop), st.integers(0, 3)
     picks = data.draw(st.lists(st.tuples(row, offset, offset, st.integers(0, 1)), min_size=1, max_size=6))
     table = torch.tensor(picks)
-    images, prepare = pictures(4, size, seed), prepared(size, crop, pixels, seed)
+    images, prepare = pictures(4, size, seed), prepared(size, crop, input_norm, seed)
     copied = prepare.crop_on_cpu(images, table[:, 0], table[:, 1:])
     assert torch.equal(copied, prepare.crop_on_gpu(images, table[:, 0], table[:, 1:]))
 
 
-@pytest.mark.parametrize("pixels", PIXELS)
-def test_inputs_are_float32_channels_last(pixels: str) -> None:
+@pytest.mark.parametrize("input_norm", INPUT_NORMS)
+def test_inputs_are_float32_channels_last(input_norm: str) -> None:
     images = pictures(4, 9)
     before = images.clone()
-    inputs = prepared(9, 6, pixels)(images, torch.arange(4), ten_crops(9, 6)[:4])
+    inputs = prepared(9, 6, input_norm)(images, torch.arange(4), ten_crops(9, 6)[:4])
     assert (inputs.dtype, inputs.shape) == (torch.float32, (4, 3, 6, 6))
     assert inputs.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("pixels", PIXELS)
+@pytest.mark.parametrize("input_norm", INPUT_NORMS)
 @pytest.mark.parametrize(("size", "crop"), [(9, 6), (8, 8), (10, 7)])
-def test_undone_inputs_are_the_pixels_of_the_centre(pixels: str, size: int, crop: int) -> None:
+def test_undone_inputs_are_the_pixels_of_the_centre(input_norm: str, size: int, crop: int) -> None:
     """To within an eighth of a pixel's 256 steps, that is: rounding gives back the bytes."""
-    images, prepare = pictures(4, size), prepared(size, crop, pixels)
+    images, prepare = pictures(4, size), prepared(size, crop, input_norm)
     y, x, _ = center_crop(size, crop).tolist()
     inputs = prepare(images, torch.arange(4), center_crop(size, crop).expand(4, 3))
     expected = images[:, y : y + crop, x : x + crop].permute(0, 3, 1, 2) / 255
@@ -123,7 +125,7 @@ def test_mean_and_std_travel_in_the_state() -> None:
 
 
 def test_wrong_settings_say_what_is_wrong() -> None:
-    with pytest.raises(InputError, match=r"pixels='papr'.*paper, unit, torchvision"):
+    with pytest.raises(InputError, match=r"input_norm='papr'.*paper, unit, pretrained"):
         Preprocessing(8, 7, "papr")
     for crop in (0, 9):
         with pytest.raises(InputError, match=f"image_size={crop} .* 8"):

@@ -79,7 +79,15 @@ def bases(checkpoint: Path, photos: Path, stores: Path) -> list[Case]:
 
 
 GRAMMAR = [
-    *("recipe.lr=[", "recipe.lr={a:", "recipe.lr='", "=3", "recipe.lr", "recipe..lr=1", "recipe.lr==1"),
+    *(
+        "optimizer.lr=[",
+        "optimizer.lr={a:",
+        "optimizer.lr='",
+        "=3",
+        "optimizer.lr",
+        "recipe..lr=1",
+        "optimizer.lr==1",
+    ),
     *("sead=1", "recipe.learning_rate=1", "data.batchsize=2", "trainer.epochs=3", "model.edt=null"),
     *(
         "+foo=1",
@@ -98,7 +106,7 @@ GRAMMAR = [
         "~recipe",
         "~trainer",
         "~data.batch_size",
-        "~recipe.lr",
+        "~optimizer.lr",
     ),
     *("~nothing", "~seed", "~model._target_", "~data.source", "@data=creatures", "data@x=creatures"),
     *(
@@ -123,7 +131,7 @@ GRAMMAR = [
         "data.classes=[]",
         "data.classes=[bear,bear]",
     ),
-    *("model.architecture=resnet", "model.init=good", "model.pixels=none", "data.crops=seven"),
+    *("model.architecture=resnet", "model.init=good", "model.input_norm=none", "data.crops=seven"),
     *("trainer.accelerator=abacus", "trainer.devices=0", "trainer.strategy=abc", "trainer.precision=7"),
     *("+trainer.limit_train_batches=-1", "+trainer.gradient_clip_val=abc", "+trainer.max_time=soon"),
     *("+trainer.plugins=[abc]", "+trainer.profiler=abc", "+trainer.logger=abc", "+trainer.callbacks=3"),
@@ -132,7 +140,7 @@ GRAMMAR = [
         "+callbacks.mine._target_=no.such.Thing",
         "+callbacks.mine._target_=callbacks",
     ),
-    *("callbacks.best=3", "callbacks=3", "seed=1 2", "recipe.lr=0.1,0.2", "name=[1]", "resume=maybe"),
+    *("callbacks.best=3", "callbacks=3", "seed=1 2", "optimizer.lr=0.1,0.2", "name=[1]", "resume=maybe"),
 ]
 
 

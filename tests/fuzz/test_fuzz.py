@@ -25,7 +25,7 @@ RIGHT = {
     r"(folder|dirpath|filename|store_dir)=": "a place to write to",
     r"(data\.seed|fold|patience|max_bad|weight_decay|momentum|fill)=(0|-1|1\.5|9*)$": "a number in its range",
     r"(test_per_class|max_epochs|permutations|draws|maps|k|images|every_n_epochs)=9*$": "at most so many",
-    r"(shifts|scales|angles|radius|recipe\.lr|minutes|threshold)=": "a number in its range",
+    r"(shifts|scales|angles|radius|optimizer\.lr|minutes|threshold)=": "a number in its range",
     r"(monitor|logging_interval|refresh_rate|save_|enable_|auto_)": "Lightning's own",
     r"(against|runs)=": "a folder with images or runs in it",
     r"\+seed=0$": "a seed",

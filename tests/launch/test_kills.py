@@ -23,7 +23,7 @@ Run = Callable[..., Ended]
 STEPS = 12  # 3 epochs of 4
 EXACT = (
     "recipe=paper",  # rates that depend on the run's history
-    "recipe.patience=0",
+    "scheduler.patience=0",
     "trainer.log_every_n_steps=1",
     "callbacks.recent.train_time_interval.minutes=0.00001",  # after every step
 )
@@ -31,7 +31,7 @@ DDP = ("trainer=ddp_cpu", "trainer.precision=32-true", "trainer.max_epochs=3")
 ACCUMULATED = ("data.batch_size=4", "+trainer.accumulate_grad_batches=3")  # steps of 3, 3 and 2 batches
 REFUSED = {
     (): "resume=true goes on with it",
-    ("resume=true", "recipe.lr=0.1"): "recipe.lr=0.01, and this run has recipe.lr=0.1",
+    ("resume=true", "optimizer.lr=0.1"): "optimizer.lr=0.01, and this run has optimizer.lr=0.1",
 }
 PROCESSES = {"one": EXACT, "two": (*EXACT, *DDP), "accumulated": (*EXACT, *ACCUMULATED)}
 

@@ -66,13 +66,16 @@ def run(folder: Path, *overrides: str) -> None:
 def test_more_values_go_on_in_the_same_folder_and_another_recipe_does_not(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run(tmp_path, "seed=1,2", "recipe.lr=0.1", "name=a")
+    run(tmp_path, "seed=1,2", "optimizer.lr=0.1", "name=a")
     note(tmp_path, "seed-1", state="finished")
-    run(tmp_path, "recipe.lr=0.1", "seed=1,2,3", "name=a", "resume=true")
+    run(tmp_path, "optimizer.lr=0.1", "seed=1,2,3", "name=a", "resume=true")
     with pytest.raises(SystemExit):
-        run(tmp_path, "seed=1,2", "recipe.lr=0.2", "name=a")
+        run(tmp_path, "seed=1,2", "optimizer.lr=0.2", "name=a")
     assert "is the sweep of 'python train.py seed=1,2 --multirun': give another name=" in caplog.text
-    assert json.loads((tmp_path / "sweep.json").read_text())["overrides"] == ["recipe.lr=0.1", "seed=1,2,3"]
+    assert json.loads((tmp_path / "sweep.json").read_text())["overrides"] == [
+        "optimizer.lr=0.1",
+        "seed=1,2,3",
+    ]
 
 
 def test_a_sweep_has_one_process(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

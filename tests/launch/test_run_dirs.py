@@ -13,17 +13,15 @@ from hypothesis import strategies as st
 from tests.helpers.commands import Commands
 from zfnet.errors import InputError
 from zfnet.launch.command_line import parse, quoted, with_words
+from zfnet.launch.project import config_folder, project_root
 from zfnet.launch.run_dirs import (
     check_sweep,
-    config_folder,
+    claim,
     fixed_words,
     hold,
     job_name,
-    project_root,
-    run_folder,
     run_name,
     slug,
-    wants_resume,
 )
 
 SAFE = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*")
@@ -71,7 +69,7 @@ def test_different_names_stay_different(one: str, other: str) -> None:
     [
         ([], "default"),
         (["seed=2", "model=alexnet"], "model-alexnet_seed-2"),
-        (["recipe.lr=3e-4"], "recipe.lr-3e-4"),
+        (["optimizer.lr=3e-4"], "optimizer.lr-3e-4"),
         (["ablation=fc_2048", "seed=1"], "ablation-fc_2048_seed-1"),
         (["ablation=no_contrast_normalization"], "ablation-no_contrast_normalization"),
         (["+x=1", "hydra.verbose=true", "hydra/launcher=joblib", "++resume=true", "name=null"], "+x-1"),
@@ -146,7 +144,10 @@ def test_a_sweep_has_as_many_folders_as_jobs(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        (["seed=0", "recipe.lr=0.01", "recipe.lr=0.01,0.001"], {"recipe.lr-0.01", "recipe.lr-0.001"}),
+        (
+            ["seed=0", "optimizer.lr=0.01", "optimizer.lr=0.01,0.001"],
+            {"optimizer.lr-0.01", "optimizer.lr-0.001"},
+        ),
         (["seed=range(1,4)"], {"seed-1", "seed-2", "seed-3"}),
         (["model=choice(a,b)", "x=1"], {"model-a", "model-b"}),
         (["+x=1,2", "~y"], {"+x-1", "+x-2"}),
@@ -160,17 +161,9 @@ def test_jobs_are_named_by_what_differs(words: list[str], names: set[str]) -> No
 
 
 def test_a_value_listed_twice_is_refused() -> None:
-    with pytest.raises(InputError, match=r"recipe\.lr=1e-3,0\.001: recipe\.lr=0\.001 is listed twice"):
-        check_sweep(["recipe.lr=1e-3,0.001"])
-    check_sweep(["recipe.lr=1,1", "recipe.lr=2,3"])  # the last one counts
-
-
-@pytest.mark.parametrize("value", ["yes", "true", 1, 0, None, [True]])
-def test_resume_is_a_bool(value: object) -> None:
-    with pytest.raises(InputError, match="must be true or false"):
-        wants_resume(value)
-    assert wants_resume(True)
-    assert not wants_resume(False)
+    with pytest.raises(InputError, match=r"optimizer\.lr=1e-3,0\.001: optimizer\.lr=0\.001 is listed twice"):
+        check_sweep(["optimizer.lr=1e-3,0.001"])
+    check_sweep(["optimizer.lr=1,1", "optimizer.lr=2,3"])  # the last one counts
 
 
 @settings(max_examples=40)
@@ -211,15 +204,13 @@ def test_a_run_holds_its_folder(commands: Commands, tmp_path: Path, monkeypatch:
 Claim = Callable[[str, bool], str]
 
 
-@pytest.fixture
-def claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Claim:
-    """Each call as a process of its own would make it (within one process the answer is kept)."""
+@pytest.fixture(name="claim")
+def _claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Claim:
     for variable in ("TORCHELASTIC_RUN_ID", "SLURM_PROCID"):
         monkeypatch.delenv(variable, raising=False)
 
     def call(name: str, resume: bool) -> str:
-        run_folder.cache_clear()
-        folder = run_folder(tmp_path / "runs", name, resume)
+        folder = claim(tmp_path / "runs" / name, resume)
         assert folder.parent == tmp_path / "runs"
         return folder.name
 
@@ -240,9 +231,21 @@ def test_resume_finds_the_latest(claim: Claim) -> None:
     assert claim("a", False) == "a.3"
 
 
-def test_within_a_process_the_answer_stays(claim: Claim, tmp_path: Path) -> None:
-    first = tmp_path / "runs" / claim("a", False)
-    assert run_folder(tmp_path / "runs", "a", False) == first
+@pytest.mark.parametrize("options", [["--help"], ["--cfg", "all", "--resolve"], ["--info", "all"]])
+def test_a_look_at_the_config_makes_no_folder(commands: Commands, tmp_path: Path, options: list[str]) -> None:
+    """Resolvers have no side effects."""
+    for script in ("train.py", "analyze.py"):
+        done = commands.run(script, [f"paths.log_dir={tmp_path}/outputs", *options])
+        assert done.status == 0, done
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("value", ["yes", "1", "null", "[true]"])
+def test_resume_is_a_bool(commands: Commands, tmp_path: Path, value: str) -> None:
+    done = commands.run("train.py", [f"paths.log_dir={tmp_path}/outputs", f"resume={value}"])
+    assert done.status == 1
+    assert "must be true or false" in done.errors
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_a_folder_claimed_in_between_is_left_to_its_owner(
@@ -281,7 +284,7 @@ def test_very_long_names_fit_a_file_system(claim: Claim, word: str) -> None:
 def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "outputs").touch()
     with pytest.raises(InputError, match="outputs/train/a: cannot be"):
-        run_folder(tmp_path / "outputs" / "train", "a", False)
+        claim(tmp_path / "outputs" / "train" / "a", False)
 
 
 def test_the_checkout_is_found() -> None:

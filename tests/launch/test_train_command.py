@@ -37,7 +37,7 @@ def result(folder: Path) -> tuple[dict[str, float], float]:
     return found, found.pop("seconds")
 
 
-PLATEAU = ("recipe=paper", "recipe.patience=0", "test=false")  # a rate that depends on the runs' history
+PLATEAU = ("recipe=paper", "scheduler.patience=0", "test=false")  # a rate that depends on the runs' history
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_other_choices_train(command: Run, tmp_path: Path, choice: tuple[str, ..
     assert done.status == 0, done.errors
     assert set(result(folder)[0]) == {
         *("val/top1_error", "val/class_accuracy", "val/loss"),
-        *("test/top1_error", "test/class_accuracy", "trained/top1_error", "epochs"),
+        *("test/top1_error", "test/class_accuracy", "train_eval/top1_error", "epochs"),
     }
     assert zfnet.load(folder / "checkpoints" / "last.ckpt").classes == Creatures.classes[:4]
 
@@ -212,11 +212,11 @@ def test_a_sweep_of_ddp_jobs(command: Run, tmp_path: Path) -> None:
     """One folder a job and nothing else; a job that fails leaves the others alone and is named at the end."""
     sweep = tmp_path / "sweep"
     overrides = ("trainer=ddp_cpu", "trainer.max_epochs=1", "test=false", "trainer.precision=32-true")
-    arguments = ("recipe.lr=-1,0.01", f"hydra.sweep.dir={sweep}", "--multirun")
+    arguments = ("optimizer.lr=-1,0.01", f"hydra.sweep.dir={sweep}", "--multirun")
     done = command(*overrides, *arguments)
     assert done.status == 1, done.errors
     jobs = {path.name: path for path in sweep.iterdir() if path.is_dir()}
-    assert set(jobs) == {f"recipe.lr-{lr}" for lr in ("-1", "0.01")}
+    assert set(jobs) == {f"optimizer.lr-{lr}" for lr in ("-1", "0.01")}
     assert {path.name for path in sweep.iterdir() if path.is_file()} == {
         *("multirun.yaml", "sweep.json", ".lock", ".manifest.lock")
     }

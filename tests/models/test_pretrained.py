@@ -144,7 +144,7 @@ def test_googlenet_gives_plain_logits_in_training() -> None:
 
 
 def test_class_names_are_imagenets() -> None:
-    names = class_names("squeezenet1_1")
+    names = class_names({"_target_": "zfnet.models.torchvision_model", "name": "squeezenet1_1"})
     assert len(names) == 1000
     assert (names[0], names[207]) == ("tench", "golden retriever")
 
@@ -171,7 +171,7 @@ def test_weights_make_torchvisions_own_function(
 
 def test_a_net_is_rebuilt_without_its_weights() -> None:
     """A checkpoint's config says whose inputs the net takes; an old one, that said nothing, means what it did."""
-    target = {"_target_": "zfnet.models.torchvision_model", "pixels": "torchvision"}
+    target = {"_target_": "zfnet.models.torchvision_model", "input_norm": "pretrained"}
     model = {**target, "name": "googlenet", "weights": "DEFAULT"}
     kept = with_transforms(model)
     assert kept == {**model, "transforms": "IMAGENET1K_V1"}
@@ -212,13 +212,13 @@ def test_whose_transforms() -> None:
     model = {
         "_target_": "zfnet.models.torchvision_model",
         "name": "efficientnet_v2_l",
-        "pixels": "torchvision",
+        "input_norm": "pretrained",
     }
     found = input_of(model)
     assert found is not None
     assert found.mean == (0.5, 0.5, 0.5)
-    assert input_of({**model, "pixels": "unit"}) is None
-    assert input_of({"_target_": "mine.Net", "pixels": "torchvision"}) is None
+    assert input_of({**model, "input_norm": "unit"}) is None
+    assert input_of({"_target_": "mine.Net", "input_norm": "pretrained"}) is None
     with pytest.raises(
         InputError, match=r"model\.transforms='V9' is none of alexnet's weights: IMAGENET1K_V1, DEFAULT, none"
     ):

@@ -24,7 +24,8 @@ from zfnet.data.datasets.voc import CLASSES
 from zfnet.data.preprocessing import ten_crops
 from zfnet.errors import InputError
 from zfnet.probing.average_precision import average_precision
-from zfnet.training.fit import model_to_train, transfer_frozen
+from zfnet.training.fit import model_to_train
+from zfnet.training.frozen_transfer import transfer_frozen
 
 THREE = ("data=creatures_few", "data.classes=[bear,bird,bus]", "data.image_size=48")
 Run = Callable[..., dict[str, Any]]
@@ -144,7 +145,7 @@ def test_the_strength_is_chosen_without_the_test_pictures(
         data.open = opened.__getitem__
         transfer_frozen(cfg, data, tmp_path)
         results.append(json.loads((tmp_path / "result.json").read_text()))
-    same = ("chosen", "trained/top1_error", "trained/class_accuracy")
+    same = ("chosen", "train_eval/top1_error", "train_eval/class_accuracy")
     assert {key: results[0][key] for key in same} == {key: results[1][key] for key in same}
     assert results[0]["val/class_accuracy"] != results[1]["val/class_accuracy"]
 
@@ -245,12 +246,12 @@ def test_frozen_and_scratch_are_one_sweep(
     assert done.status == 0, done.output + done.errors
     frozen, scratch = (tmp_path / f"transfer-{name}" for name in ("frozen", "scratch"))
     results = [json.loads((folder / "result.json").read_text()) for folder in (frozen, scratch)]
-    for key in ("val/class_accuracy", "val/top1_error", "trained/top1_error", "seconds"):
+    for key in ("val/class_accuracy", "val/top1_error", "train_eval/top1_error", "seconds"):
         assert all(key in result for result in results)
     assert {path.name for path in frozen.iterdir() if path.is_file()} >= {"result.json", "train.log"}
     assert not (frozen / "checkpoints").exists()
     old, new = zfnet.load(checkpoint), zfnet.load(scratch / "checkpoints" / "last.ckpt")
-    assert new.card["model"] == old.card["model"]
+    assert new.model_config["model"] == old.model_config["model"]
     assert not torch.allclose(new.net.conv1.conv.weight, old.net.conv1.conv.weight, atol=0.05)
 
 
@@ -273,7 +274,7 @@ def test_which_net_is_trained(composed: Callable[..., DictConfig], checkpoint: P
     words = OmegaConf.to_container(composed(*alexnet).model)
     assert model_to_train(composed(*alexnet)) == words
     assert model_to_train(composed(*alexnet, "transfer=scratch")) == words | {"weights": None}
-    own = zfnet.load(checkpoint).card["model"]
+    own = zfnet.load(checkpoint).model_config["model"]
     sized = (f"ckpt={checkpoint}", "data.image_size=48")
     assert model_to_train(composed(*alexnet, *sized, "transfer=scratch")) == own
     with pytest.raises(InputError, match=r"data\.image_size=112: the net of .* sees 48 pixels"):

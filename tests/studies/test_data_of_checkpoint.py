@@ -26,7 +26,7 @@ MODEL = {
     "architecture": "zfnet",
     "edit": SMALL,
     "init": "he",
-    "pixels": "unit",
+    "input_norm": "unit",
 }
 
 
@@ -55,7 +55,7 @@ def made(composed: Compose, tmp_path: Path) -> Callable[..., Path]:
         card = {"model": MODEL, "classes": net or ["ant", "bee"], "image_size": 48, "store_size": 55}
         state = build(card).state_dict()
         path = tmp_path / f"{name}.ckpt"
-        torch.save({"card": card | {"data": data | changes}, "state_dict": state}, path)
+        torch.save({"model_config": card | {"data": data | changes}, "state_dict": state}, path)
         return path
 
     return make

@@ -29,14 +29,14 @@ NARROW = {**{f"conv{i}": {"channels": 8} for i in range(1, 6)}, "fc6": {"units":
 def saved(path: Path, seed: int, size: int = 48, classes: Sequence[str] = Creatures.classes) -> str:
     """A narrow net of its own seed, as train.py saves it, whose softmax is not flat."""
     torch.manual_seed(seed)
-    model = {"architecture": "zfnet", "edit": NARROW, "init": "he", "pixels": "unit"}
+    model = {"architecture": "zfnet", "edit": NARROW, "init": "he", "input_norm": "unit"}
     model["_target_"] = "zfnet.models.convnet"
     card = {"model": model, "classes": list(classes), "image_size": size, "store_size": round(size * 8 / 7)}
     classifier = build(card)
     with torch.no_grad():
         classifier.net.fc8.linear.weight.mul_(8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"card": card, "state_dict": classifier.state_dict()}, path)
+    torch.save({"model_config": card, "state_dict": classifier.state_dict()}, path)
     return str(path)
 
 

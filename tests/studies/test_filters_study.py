@@ -27,11 +27,11 @@ Compose = Callable[..., DictConfig]
 def saved(folder: Path, architecture: str, edit: dict[str, dict[str, int]]) -> Path:
     """A narrow, untrained net, saved as train.py saves."""
     torch.manual_seed(3)
-    model = {"architecture": architecture, "edit": edit, "init": "he", "pixels": "unit"}
+    model = {"architecture": architecture, "edit": edit, "init": "he", "input_norm": "unit"}
     model["_target_"] = "zfnet.models.convnet"
     card = {"model": model, "classes": list(Creatures.classes), "image_size": SIDE, "store_size": 73}
     path = folder / f"{architecture}.ckpt"
-    torch.save({"card": card, "state_dict": build(card).state_dict()}, path)
+    torch.save({"model_config": card, "state_dict": build(card).state_dict()}, path)
     return path
 
 

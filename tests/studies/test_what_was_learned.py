@@ -9,6 +9,7 @@ from lightning import Trainer
 from torch import Tensor
 from torch.nn import functional as F
 
+from tests.helpers.learning import learning
 from zfnet.analysis import occlusion_sweep
 from zfnet.data import ImageData
 from zfnet.data.datasets import creatures
@@ -27,11 +28,11 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> ModelOnData:
     source = partial(creatures, train=1200, val=200, image_size=SIDE)
     stores = str(tmp_path_factory.mktemp("stores"))
     data = ImageData(source, image_size=SIDE, batch_size=32, store_dir=stores, crops="any")
-    words = {"architecture": "zfnet", "edit": EDIT, "init": "he", "pixels": "unit"}
+    words = {"architecture": "zfnet", "edit": EDIT, "init": "he", "input_norm": "unit"}
     model = {"_target_": "zfnet.models.convnet", **words}
     torch.manual_seed(3)
     card = {"model": model, "classes": data.classes, "image_size": SIDE, "store_size": data.store_size}
-    classifier = build(card, lr=0.02, schedule="cosine")
+    classifier = build(card, **learning(lr=0.02, schedule="cosine"))
     quiet: dict[str, Any] = dict.fromkeys(
         ["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False
     )

@@ -1,13 +1,17 @@
 """Learning as section 3 has it: ten-crop error, falling rates, steps that depend on their number alone."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import StepLR
 
 from zfnet.data.image_store import ImageStore
 from zfnet.data.preprocessing import Preprocessing, ten_crops
@@ -102,8 +106,8 @@ def test_the_finished_net_on_its_training_pictures(
         inputs = model.prepare(images.images, torch.arange(12), torch.tensor([[2, 2, 0]]).expand(12, 3))
         wrong = model.eval().net(inputs).argmax(1) != images.labels
     found = {name: value.item() for name, value in trainer.callback_metrics.items()}
-    assert set(found) == {"test/top1_error", "test/class_accuracy", "trained/top1_error"}
-    assert found["trained/top1_error"] == pytest.approx(wrong.float().mean().item())
+    assert set(found) == {"test/top1_error", "test/class_accuracy", "train_eval/top1_error"}
+    assert found["train_eval/top1_error"] == pytest.approx(wrong.float().mean().item())
 
 
 def test_seconds_add_up_over_the_processes_of_a_run(
@@ -267,9 +271,12 @@ def test_weight_decay_and_momentum_reach_the_optimizer(tiny_classifier: Make) ->
     )
 
 
-def test_wrong_schedules_say_what_is_wrong(tiny_classifier: Make) -> None:
-    with pytest.raises(InputError, match=r"schedule='step'.*plateau, cosine"):
-        tiny_classifier(schedule="step")
+@pytest.mark.parametrize(
+    "given", [{"optimizer": partial(SGD, lr=-1)}, {"scheduler": partial(StepLR, steps=3)}]
+)
+def test_what_torch_refuses_is_one_line(tiny_classifier: Make, given: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"optimizer or scheduler: .*(learning rate|steps)"):
+        tiny_classifier(**given).configure_optimizers()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from zfnet.launch.run_dirs import config_folder
+from zfnet.launch.project import config_folder
 from zfnet.training.data_config import SOURCES, checked_data, describe_data, linked_data
 
 Compose = Callable[..., DictConfig]

@@ -20,7 +20,7 @@ from zfnet.training.resume import newest_checkpoint
 Fit = Callable[..., tuple[Trainer, Classifier]]
 EVERY = {"save_top_k": -1, "every_n_train_steps": 1, "filename": "{step}", "auto_insert_metric_name": False}
 END = {"save_top_k": -1, "every_n_epochs": 1, "filename": "end-{epoch}", "save_on_train_epoch_end": True}
-MODEL = {"_target_": "zfnet.models.convnet", "pixels": "unit"}
+MODEL = {"_target_": "zfnet.models.convnet", "input_norm": "unit"}
 CARD = {"model": MODEL, "classes": ["cat"], "image_size": 8, "store_size": 12}
 Words = dict[str, Any]
 
@@ -37,7 +37,7 @@ def fit(
         folder: Path, schedule: str, words: Words, resume: Path | None = None, inside: type = RecentCheckpoint
     ) -> tuple[Trainer, Classifier]:
         checkpoints = folder / "checkpoints"
-        model = tiny_classifier(schedule=schedule, patience=0, seed=6, lr=0.05, card=CARD)
+        model = tiny_classifier(schedule=schedule, patience=0, seed=6, lr=0.05, model_config=CARD)
         trainer = tiny_trainer(
             logger=EventLogger(folder),
             enable_checkpointing=True,
@@ -136,7 +136,7 @@ def test_a_plateau_that_is_given_more_epochs_is_the_longer_run(fit: Fit, tmp_pat
 def test_a_cosine_over_other_steps_is_refused(fit: Fit, tmp_path: Path) -> None:
     fit(tmp_path / "short", "cosine", {"max_epochs": 2})
     with pytest.raises(
-        InputError, match="the checkpoint's rate falls to 0 at step 12, and this run has 18 steps"
+        InputError, match="learning rate is for a run of 12 steps, and this run has 18; give another name="
     ):
         fit(tmp_path / "long", "cosine", {}, tmp_path / "short" / "checkpoints" / "end-epoch=0.ckpt")
 

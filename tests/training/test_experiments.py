@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from tests.helpers.made_data import write_caltech, write_imagenet, write_voc
-from zfnet.launch.run_dirs import config_folder
+from zfnet.launch.project import config_folder
 from zfnet.training.fit import train
 
 EXPERIMENTS = sorted(path.stem for path in (config_folder() / "experiment").glob("*.yaml"))

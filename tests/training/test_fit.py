@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 import zfnet
 from tests.helpers.commands import ROOT, Commands, Ended
 from zfnet.errors import InputError
-from zfnet.training.fit import model_to_train, train, translate_hydra_errors
+from zfnet.launch.error_messages import translate_hydra_errors
+from zfnet.training.fit import model_to_train, train
 
 Compose = Callable[..., DictConfig]
 
@@ -61,7 +62,7 @@ def test_without_callbacks_the_net_is_kept_and_looked_at(
     assert "no callback writes checkpoints" in done.output
     assert [path.relative_to(run) for path in run.rglob("*.ckpt")] == [Path("checkpoints/last.ckpt")]
     path = run / "checkpoints" / "last.ckpt"
-    data = zfnet.load(path).card["data"]  # type: ignore[index]
+    data = zfnet.load(path).model_config["data"]  # type: ignore[index]
     assert data["root"] == data["source"]["root"] == str(photos)
     words = [
         "analysis=occlusion",
@@ -85,9 +86,9 @@ def test_a_net_to_train_anew_is_not_a_checkpoints_to_choose(
     kept = torch.load(checkpoint, weights_only=True)
     assert (
         model_to_train(composed(f"ckpt={checkpoint}", "transfer=scratch", "data.image_size=48"))
-        == kept["card"]["model"]
+        == kept["model_config"]["model"]
     )
-    kept["card"]["model"]["_target_"] = "os.system"
+    kept["model_config"]["model"]["_target_"] = "os.system"
     torch.save(kept, tmp_path / "a.ckpt")
     words = (f"ckpt={tmp_path}/a.ckpt", "transfer=scratch", "data.image_size=48", f"trust={trust}")
     with pytest.raises(InputError, match=r"its net is os\.system, which is not part of zfnet"):

@@ -8,7 +8,7 @@ import torch
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
-from zfnet.launch.run_dirs import config_folder
+from zfnet.launch.project import config_folder
 from zfnet.studies.reference_results import ABLATIONS
 from zfnet.training.checkpoint import build_net
 
@@ -42,5 +42,5 @@ def test_the_command_at_its_head_is_the_papers_recipe(
     assert "data=imagenet" in words
     found = composed(f"experiment=table3_{architecture}", *words)
     paper = composed("experiment=paper_imagenet", f"model={architecture}")
-    for group in ("data", "model", "recipe", "trainer"):
+    for group in ("data", "model", "optimizer", "scheduler", "trainer"):
         assert found[group] == paper[group]

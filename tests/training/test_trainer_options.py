@@ -88,7 +88,7 @@ def test_what_is_refused(name: str, value: Any) -> None:
 def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(
-        InputError, match=rf"trainer\.accelerator={name}: PyTorch finds no GPU here; give trainer=cpu"
+        InputError, match=rf"trainer\.accelerator={name}: PyTorch finds no such GPU here; give trainer=cpu"
     ):
         check_trainer_options({"accelerator": name, "max_epochs": 1})
 
@@ -104,7 +104,7 @@ def test_two_words_that_contradict_each_other() -> None:
         {"max_epochs": 12, "max_steps": 5},
         {"max_epochs": None, "max_steps": 5},
         {"max_epochs": 1, "limit_train_batches": 0.5, "limit_val_batches": 3, "limit_test_batches": 0},
-        {"max_epochs": 1, "precision": 64, "strategy": "ddp", "logger": True, "val_check_interval": 1.0},
+        {"max_epochs": 1, "precision": 64, "strategy": "ddp", "val_check_interval": 1.0},
         {"max_epochs": 1, "precision": "16-mixed", "accelerator": "gpu", "gradient_clip_val": 0.5},
         {"fast_dev_run": True, "max_epochs": None},
     ],

@@ -2,11 +2,11 @@
 
     (x - mean) / std, cropped, mirrored                     x in 0 ... 255
 
-`pixels` names the three conventions for mean and std:
+`input_norm` names the three conventions for mean and std:
 
     paper         the per-pixel training mean, no division: inputs in about [-128, 128] (section 3)
     unit          the same divided by 64: inputs of about unit variance, for a He start
-    torchvision   channel means and deviations as torchvision's weights expect: ImageNet's, or others that are given
+    pretrained    channel means and deviations as pretrained weights expect: ImageNet's, or others that are given
 
 A crop is (y, x, mirrored). The paper's ten are the four corners and the center, plain and mirrored:
 
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from zfnet.errors import InputError
 from zfnet.versions import renamed
 
-PIXELS = ("paper", "unit", "torchvision")
+INPUT_NORMS = ("paper", "unit", "pretrained")
 CENTER = 4  # index of the center crop among the ten
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -65,7 +65,7 @@ def center_crop(size: int, crop: int) -> Tensor:
 class Preprocessing(nn.Module):
     """Crops, mirrors and normalizes uint8 images. Its mean and std are part of the checkpoint.
 
-    `channel_mean` and `channel_std`, of pixels in 0 ... 1, are those of "torchvision". Until `set_mean` is given
+    `channel_mean` and `channel_std`, of pixels in 0 ... 1, are those of "pretrained". Until `set_mean` is given
     the training mean, "paper" and "unit" subtract 0.
     """
 
@@ -76,20 +76,22 @@ class Preprocessing(nn.Module):
         self,
         store_size: int,
         crop: int,
-        pixels: str = "paper",
+        input_norm: str = "paper",
         channel_mean: Sequence[float] = IMAGENET_MEAN,
         channel_std: Sequence[float] = IMAGENET_STD,
     ) -> None:
         super().__init__()
-        if pixels not in PIXELS:
-            raise InputError(f"model.pixels={pixels!r} is unknown: choose one of {', '.join(PIXELS)}")
+        if input_norm not in INPUT_NORMS:
+            raise InputError(
+                f"model.input_norm={input_norm!r} is unknown: choose one of {', '.join(INPUT_NORMS)}"
+            )
         if not 1 <= crop <= store_size:
             raise InputError(f"data.image_size={crop} must lie between 1 and the stored size, {store_size}")
-        self.store_size, self.crop, self.pixels = store_size, crop, pixels
+        self.store_size, self.crop, self.input_norm = store_size, crop, input_norm
         mean, std = torch.zeros(store_size, store_size, 3).permute(2, 0, 1), torch.ones(3)
-        if pixels == "unit":
+        if input_norm == "unit":
             std *= 64
-        elif pixels == "torchvision":
+        elif input_norm == "pretrained":
             mean += 255 * torch.tensor(channel_mean)[:, None, None]
             std *= 255 * torch.tensor(channel_std)
         self.register_buffer("mean", mean)  # (3, S, S), its memory in the order S, S, 3
@@ -97,7 +99,7 @@ class Preprocessing(nn.Module):
 
     def set_mean(self, mean: Tensor) -> None:
         """Takes the per-pixel training mean (3, S, S), unless the convention has a mean of its own."""
-        if self.pixels != "torchvision":
+        if self.input_norm != "pretrained":
             self.mean.copy_(mean)
 
     def forward(self, images: Tensor, rows: Tensor, crops: Tensor) -> Tensor:

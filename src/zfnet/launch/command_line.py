@@ -13,6 +13,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 
 from zfnet.errors import InputError
+from zfnet.launch.project import config_folder
+from zfnet.versions import rename_word
+
+OPEN = ("callbacks.", "logger.", "model.", "optimizer.", "scheduler.", "trainer.")  # groups of objects
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -32,9 +36,35 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(list(arguments))
 
 
+def normalize_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Writes a command line as Hydra takes it, whichever habit it was typed from.
+
+    Keys of earlier versions get today's names. `+experiment=demo` is `experiment=demo`, for the group is there
+    already. `model.edit.conv3=null` is `++model.edit.conv3=null`: below OPEN any key may be set, and what is set
+    there is checked later.
+
+    Args:
+        words: of the command line, options included.
+
+    Returns:
+        The words, and a note for the user on each old name.
+    """
+    result, notes = [], []
+    for word in words:
+        word, note = rename_word(word)
+        notes += [] if note is None else [note]
+        key = word.partition("=")[0].lstrip("+")
+        if word.startswith("+") and (config_folder() / key).is_dir():
+            word = word.lstrip("+")
+        elif word.startswith(OPEN) and "=" in word:
+            word = f"++{word}"
+        result.append(word)
+    return result, notes
+
+
 def parse(words: Sequence[str]) -> list[Override]:
-    """The overrides among the words of a command line."""
-    return OverridesParser.create().parse_overrides(list(words))
+    """The overrides among the words of a command line, in today's names."""
+    return OverridesParser.create().parse_overrides(normalize_words(words)[0])
 
 
 def last_of_each(words: Sequence[str]) -> dict[str, Override]:

@@ -22,13 +22,14 @@ from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from zfnet.launch.command_line import read_arguments
+from zfnet.launch.command_line import normalize_words, read_arguments
 from zfnet.launch.distributed import peer_error
 from zfnet.launch.error_messages import explain
 from zfnet.launch.processes import follow_parent, further_process
 from zfnet.launch.stopping import Stopped, stop
+from zfnet.versions import rename_keys
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,9 @@ def _status(main: Callable[[], Any]) -> int:
     """The exit status, when all has been said."""
     try:
         read_arguments(sys.argv[1:])
+        sys.argv[1:], notes = normalize_words(sys.argv[1:])
+        for note in notes:
+            print(f"{note}; the old name works until version 0.3", file=sys.stderr)
         main()
     except (Stopped, SIGTERMException, KeyboardInterrupt) as error:
         return _tell_stopped(error, None)
@@ -75,13 +79,21 @@ def reported(run: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
     """What `run` returns. Where it fails, the line is in the run's log, and the process ends with its status."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        return run(cfg)
+        return run(rename_config(cfg))
     except (Stopped, SIGTERMException, KeyboardInterrupt) as error:
         stopped = Stopped(_tell_stopped(error, folder) - 128)
         stopped.told = True
         raise stopped from error
     except Exception as error:
         sys.exit(_tell(error))
+
+
+def rename_config(cfg: DictConfig) -> DictConfig:
+    """A composed config in today's names, with a warning for each old one: config files may have them."""
+    values, notes = rename_keys(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
+    for note in notes:
+        log.warning("%s; the old name works until version 0.3", note)
+    return OmegaConf.create(values, flags={"struct": True}) if notes else cfg
 
 
 def _stream(stream: Any) -> Any:

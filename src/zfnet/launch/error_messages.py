@@ -5,12 +5,15 @@ line, known = explain(error)      # known: nothing that a traceback would add fo
 
 import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from zfnet.errors import InputError, one_line
+from zfnet.io import FULL
 
 # What Hydra and OmegaConf add for those who write configs.
 NOISE = re.compile(
@@ -68,3 +71,28 @@ def _key(error: BaseException) -> str:
 def _plain(error: BaseException) -> str:
     """The error's text on one line, without what says nothing to the user."""
     return one_line(NOISE.sub(" ", str(error)).strip() or type(error).__name__)
+
+
+@contextmanager
+def translate_hydra_errors() -> Iterator[None]:
+    """An InputError that Hydra wraps comes out as it is, a key that must be given by its name, what Lightning says of
+    the trainer's settings in one line, and a full disk wherever it was met."""
+    try:
+        yield
+    except InstantiationException as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from error
+        if isinstance(error.__cause__, MisconfigurationException):
+            raise InputError(f"trainer: {one_line(error.__cause__)}") from error
+        raise
+    except MisconfigurationException as error:
+        raise InputError(f"trainer: {one_line(error)}") from error
+    except OSError as error:
+        if error.errno in FULL:
+            place = error.filename or "a file"
+            raise InputError(
+                f"{place}: the disk is full; free some space and run the same command again"
+            ) from error
+        raise
+    except MissingMandatoryValue as error:
+        raise InputError(f"{error.full_key} has no default: give {error.full_key}=...") from error

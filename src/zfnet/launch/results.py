@@ -4,7 +4,7 @@
     read_result(folder)                                   # the same numbers, or None
 
 A run is finished when this file is there. Errors and accuracies are fractions: `val/` is the centre crop,
-`test/` the mean of the paper's ten, `trained/` the finished net on its own training pictures.
+`test/` the mean of the paper's ten, `train_eval/` the finished net on its own training images.
 """
 
 import logging
@@ -14,6 +14,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from zfnet.errors import InputError
 from zfnet.io import read_json, save_json
 
 OBJECTIVES = ("val/top1_error", "val/mean_average_precision")
@@ -33,9 +34,9 @@ def _checked(content: Any) -> dict[str, Any]:
     if not any(isinstance(content.get(key), int | float) for key in OBJECTIVES):
         raise ValueError(f"it has neither {' nor '.join(OBJECTIVES)}")
     for key, value in content.items():
-        if key.startswith(("val/", "test/", "trained/")) and not _are_numbers(value):
+        if key.startswith(("val/", "test/", "train_eval/", "trained/")) and not _are_numbers(value):
             raise ValueError(f"{key} is {value!r}")
-    return content
+    return {key.replace("trained/", "train_eval/", 1): value for key, value in content.items()}  # version 0.1
 
 
 def _are_numbers(value: Any) -> bool:
@@ -45,8 +46,21 @@ def _are_numbers(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def objective(result: dict[str, Any]) -> float:
-    """What a sweep minimises: the validation top-1 error, or what the mean average precision lacks of 1."""
+def objective(result: dict[str, Any], metric: str | None = None) -> float:
+    """What a sweep minimizes: the validation top-1 error, or what the mean average precision lacks of 1.
+
+    Args:
+        result: of a finished run.
+        metric: another key of it.
+
+    Raises:
+        InputError: `metric` is none of its numbers.
+    """
+    if metric is not None:
+        if not isinstance(value := result.get(metric), int | float):
+            names = ", ".join(key for key, each in result.items() if isinstance(each, int | float))
+            raise InputError(f"optimized_metric={metric}: a result has {names}")
+        return float(value)
     if "val/top1_error" in result:
         return float(result["val/top1_error"])
     return 1 - float(result["val/mean_average_precision"])
@@ -60,7 +74,7 @@ def summary(result: dict[str, Any]) -> str:
         "val/class_accuracy": "mean accuracy per class",
         "val/mean_average_precision": "validation mean average precision",
         "test/top1_error": "ten crops: top-1",
-        "trained/top1_error": "training pictures: top-1",
+        "train_eval/top1_error": "training images: top-1",
     }
     found = [f"{name} {result[key]:.1%}" for key, name in words.items() if key in result]
     return "; ".join(found).replace("; top-5", ", top-5")

@@ -14,15 +14,19 @@ so they share the name without a number. A run holds the lock of its folder whil
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.types import ValueType
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, read_write
 
 from zfnet.errors import InputError
 from zfnet.io import try_lock, writing
 from zfnet.launch.command_line import last_of_each, parse
+from zfnet.launch.error_messages import explain
 from zfnet.launch.processes import started_by_ours
 
 LONGEST = 150  # characters of a folder's name, all ASCII, before its hash and its number
@@ -31,18 +35,6 @@ NOT_IN_NAME = ("resume", "name")
 # underscore before a letter in a value would read like the next key; it is certain in the last override only.
 CLEAR = re.compile(r"\+{0,2}[A-Za-z][A-Za-z0-9_.]*=[A-Za-z0-9.+-]+(_[0-9][A-Za-z0-9.+-]*)*")
 CLEAR_LAST = re.compile(r"\+{0,2}[A-Za-z][A-Za-z0-9_.]*=[A-Za-z0-9.+-][A-Za-z0-9_.+-]*")
-
-
-def project_root() -> Path:
-    """The checkout that holds `conf` and `train.py`; the working directory for an installed wheel."""
-    checkout = Path(__file__).parents[3]
-    return checkout if (checkout / "train.py").is_file() else Path.cwd()
-
-
-def config_folder() -> Path:
-    """Hydra's `conf`: at the checkout's top, or inside an installed wheel."""
-    checkout = project_root() / "conf"
-    return checkout if checkout.is_dir() else Path(__file__).parents[1] / "conf"
 
 
 def slug(text: str) -> str:
@@ -63,7 +55,9 @@ def run_name(words: Sequence[str], name: object = None) -> str:
     for override in parse(words):
         key = override.key_or_group
         if key not in NOT_IN_NAME and not override.is_hydra_override():
-            texts.setdefault(key, []).append(str(override.input_line))  # in their order: the last one counts
+            texts.setdefault(key, []).append(
+                str(override.input_line).removeprefix("++")
+            )  # in their order: the last one counts
     ordered = [text for key in sorted(texts) for text in texts[key]]
     if not ordered:
         return "default"
@@ -112,37 +106,45 @@ def job_name(words: Sequence[str], shared: Iterable[str]) -> str:
     return run_name(own)
 
 
-def wants_resume(value: object) -> bool:
-    """The config's `resume`. Raises InputError for what is no bool."""
-    if not isinstance(value, bool):
-        raise InputError(f"resume={value}: must be true or false")
-    return value
+class ClaimRunDir(Callback):
+    """Hydra's callback that gives each run a folder of its own, once its config is composed. The config of a run
+    names the folder without a number; this makes it, with a number where it is there already."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        if any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra):
+            return
+        try:
+            if not isinstance(config.resume, bool):
+                raise InputError(f"resume={config.resume}: must be true or false")
+            folder = claim(Path(config.hydra.run.dir), config.resume)
+        except Exception as error:  # Hydra would make a warning of it
+            print(explain(error)[0], file=sys.stderr)
+            sys.exit(1)
+        with read_write(config.hydra):
+            config.hydra.run.dir = str(folder)
 
 
-@cache
-def run_folder(parent: Path, name: str, resume: bool) -> Path:
-    """Claims `parent/name`, or `name.2`, `name.3`, ...; with `resume` the latest that is there.
+def claim(first: Path, resume: bool) -> Path:
+    """Makes the folder `first`, or `first.2`, `first.3`, ...; with `resume` takes the latest that is there.
 
     Raises:
         InputError: it cannot be made.
     """
-    first = parent / name
-    started_outside = any(variable in os.environ for variable in ("TORCHELASTIC_RUN_ID", "SLURM_PROCID"))
-    if started_outside:
+    if any(variable in os.environ for variable in ("TORCHELASTIC_RUN_ID", "SLURM_PROCID")):
         return first
     version, folder = 1, first
     while folder.exists():
-        following = parent / f"{name}.{version + 1}"
+        following = first.with_name(f"{first.name}.{version + 1}")
         if resume and not following.exists():
             return folder
         version, folder = version + 1, following
     try:
-        parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
     except FileExistsError:
-        if not folder.is_dir():  # `parent`, or one above it, is a file
-            raise InputError(f"{folder}: cannot be made, for {parent} is no folder") from None
-        return run_folder.__wrapped__(parent, name, resume)  # another run claimed it in between
+        if not folder.is_dir():  # its parent, or one above it, is a file
+            raise InputError(f"{folder}: cannot be made, for {folder.parent} is no folder") from None
+        return claim(first, resume)  # another run claimed it in between
     except OSError as error:
         with writing(folder):
             raise error

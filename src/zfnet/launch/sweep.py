@@ -32,12 +32,14 @@ from zfnet.launch.command_line import parse, quoted
 from zfnet.launch.error_messages import explain
 from zfnet.launch.manifest import begin, note, read_manifest
 from zfnet.launch.processes import child_environment, one_gpu, started_outside, terminate_with_parent
+from zfnet.launch.project import config_folder, project_root
 from zfnet.launch.results import objective, read_result, summary
-from zfnet.launch.run_dirs import NOT_IN_NAME, check_sweep, config_folder, fixed_words, project_root
+from zfnet.launch.run_dirs import NOT_IN_NAME, check_sweep, fixed_words
 from zfnet.launch.stopping import GRACE, SWEEP_GRACE, Stopped, stop
 
 STOPPING = ".stopping"  # in a sweep's folder: a signal came
 OF_SWEEP = ("hydra.sweep", "hydra.launcher", "hydra/launcher", "hydra/sweeper", "hydra.mode", "hydra.run.")
+ON_GPU = ("auto", "cuda", "gpu")  # accelerators
 log = logging.getLogger(__name__)
 
 
@@ -78,7 +80,7 @@ def run_job(cfg: DictConfig, folder: Path) -> float:
     """Runs the current job of a sweep in `folder`.
 
     Returns:
-        What it minimises (see `objective`), nan when it failed.
+        What it minimizes (see `objective`), nan when it failed.
 
     Raises:
         InputError: another job of the sweep has the same folder.
@@ -118,9 +120,12 @@ def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: lis
         if result := read_result(folder):
             log.info("%s has finished already", folder)
             note(sweep, name, overrides=overrides, state="finished", status=0, error=None)
-            return objective(result)
+            return objective(result, cfg.optimized_metric)
         environment = child_environment(signal.SIGTERM)
-        if cfg.trainer.accelerator == "gpu" and cfg.trainer.devices == 1 < torch.cuda.device_count():
+        if (
+            cfg.trainer.accelerator in ("auto", "cuda", "gpu")
+            and cfg.trainer.devices == 1 < torch.cuda.device_count()
+        ):
             device, lock = held.enter_context(one_gpu(stopping.exists))
             environment["CUDA_VISIBLE_DEVICES"] = device
             locks.append(lock)
@@ -134,7 +139,7 @@ def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: lis
         status = _process(command, environment, locks, stopping)
         if result := read_result(folder):
             note(sweep, name, state="finished", status=status)
-            return objective(result)
+            return objective(result, cfg.optimized_metric)
         error = reason(status, written, start)
         note(sweep, name, state="failed", status=status, error=error)
     log.error("the job in %s failed: %s; the sweep goes on", folder, error)

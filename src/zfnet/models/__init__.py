@@ -4,7 +4,7 @@ from zfnet.models.architectures import ALEXNET, ZFNET, apply_edit
 from zfnet.models.convnet import ConvNet, convnet
 from zfnet.models.geometry import Geometry, geometry, smallest_image
 from zfnet.models.layers import ContrastNormalization, Conv, Linear, Pool
-from zfnet.models.pretrained import torchvision_model
+from zfnet.models.pretrained import timm_model, torchvision_model
 
 __all__ = [
     "ALEXNET",
@@ -19,5 +19,6 @@ __all__ = [
     "convnet",
     "geometry",
     "smallest_image",
+    "timm_model",
     "torchvision_model",
 ]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zfnet.errors import InputError
+from zfnet.errors import InputError, one_line
 from zfnet.models.introspection import capture_outputs, eval_mode, user_module
 from zfnet.models.tracing import WEIGHTED, hookable, trace
 
@@ -103,6 +103,28 @@ def check_logits(model: nn.Module, images: Tensor, classes: int) -> None:
         )
     if outputs.shape[1] != classes:
         raise InputError(f"{type(model).__name__} has {outputs.shape[1]} outputs for {classes} classes")
+
+
+def count_outputs(model: nn.Module, image_size: int) -> int:
+    """How many classes a net tells apart, from what it gives for one image.
+
+    Args:
+        model: the net.
+        image_size: side of the images that it takes, in pixels.
+
+    Raises:
+        InputError: it does not take such images, or gives no (B, classes).
+    """
+    image = torch.zeros(1, 3, image_size, image_size)
+    try:
+        with torch.no_grad(), eval_mode(model):
+            outputs = model(image)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"{type(model).__name__} does not take images of {image_size} x {image_size} pixels "
+            f"({one_line(error)[:200]})"
+        ) from error
+    return check_classes(type(model).__name__, outputs).shape[1]
 
 
 def first_not_finite(model: nn.Module, image: Tensor) -> str:

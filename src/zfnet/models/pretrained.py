@@ -1,12 +1,9 @@
-"""Any torchvision classifier, fresh, downloaded or from a local state dict.
+"""Any classifier of torchvision or timm, fresh, downloaded or from a local state dict.
 
     torchvision_model("alexnet", weights="DEFAULT")                     # torchvision's own, downloaded once
     torchvision_model("alexnet", weights="alexnet_features.pth")        # a file: no network needed
     torchvision_model("resnet18", num_classes=12)                       # random weights, 12 classes
-
-A file may hold a part of the net, say its convolutions, or a head of other classes: what it does not hold
-starts fresh and is named in the log. What the net does not know is an error. A checkpoint of other software is
-unwrapped (state_dicts.py).
+    timm_model("convnext_tiny", weights="convnext_tiny.safetensors")
 
 Weights also imply how images are resized, cropped and normalized, and some arguments of the constructor (GoogLeNet
 and Inception transform their input). A file is taken to be of the architecture's DEFAULT weights; `transforms` names
@@ -16,10 +13,8 @@ others:
     torchvision_model("googlenet", "mine.pth", transforms="none")       # no transform_input
 """
 
-import logging
-import re
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +22,14 @@ import torch
 from torch import nn
 from torchvision import models
 
-from zfnet.errors import InputError
-from zfnet.models.state_dicts import find_state_dict, strip_prefixes
+from zfnet.errors import InputError, one_line
+from zfnet.models.weights import ExpectedInput, is_file, load_weights, read_state_dict
 
-log = logging.getLogger(__name__)
-
-TARGET = "zfnet.models.torchvision_model"  # in a model config
+TORCHVISION, TIMM = "zfnet.models.torchvision_model", "zfnet.models.timm_model"  # in a model config
 
 # Heads beside the trunk that only help to train from scratch; forward returns plain logits without them.
 AUXILIARY_HEADS = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
-
-
 NONE = "none"  # no weights' transforms
-
-
-@dataclass(frozen=True)
-class ExpectedInput:
-    """How weights expect images: the shortest side resized to `size` pixels, the centre `crop`, (x - mean) / std."""
-
-    size: int
-    crop: int
-    interpolation: str  # bilinear or bicubic
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # ImageNet's, of x in 0 ... 1
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-
-    def __str__(self) -> str:
-        numbers = ", ".join(f"{each:.4g}" for each in (*self.mean, *self.std))
-        return f"{self.crop} of {self.size} pixels, {self.interpolation}, mean and deviation {numbers}"
 
 
 def torchvision_model(
@@ -95,26 +71,94 @@ def expected_input(name: str, weights: str | None = None, transforms: str | None
     return ExpectedInput(size, crop, how.interpolation.value, tuple(how.mean), tuple(how.std))
 
 
+def timm_model(
+    name: str, weights: str | None = None, num_classes: int = 1000, image_size: int | None = None
+) -> nn.Module:
+    """A classifier of timm.
+
+    Args:
+        name: as timm's, "resnet18" or "resnet18.a1_in1k".
+        weights: None, "DEFAULT" for those that timm downloads, or the path of a state dict.
+        num_classes: of the logits; a head of another number stays fresh.
+        image_size: side of the images, for nets that are made for one size.
+
+    Raises:
+        InputError: timm is not installed or does not know the name, and for weights that cannot be had or do not fit.
+    """
+    timm, given = _timm(name), _pretrained_cfg(name)
+    sized = {"img_size": image_size} if image_size and given.get("fixed_input_size") else {}
+    download = weights is not None and not is_file(weights)
+    if download and weights != "DEFAULT":
+        raise InputError(
+            f"model.weights={weights!r}: neither a file nor DEFAULT; timm's weights are part of the name"
+        )
+    try:
+        net = timm.create_model(name, pretrained=download, num_classes=num_classes, **sized)
+    except (OSError, RuntimeError, ValueError) as error:
+        remedy = "the download failed; give a local path" if download else "timm cannot build it"
+        raise InputError(f"model.name={name}: {remedy} ({one_line(error)[:200]})") from error
+    if weights is not None and not download:
+        load_weights(net, read_state_dict(Path(weights).expanduser()), num_classes, source=weights)
+    return net
+
+
+def _timm(name: str) -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise InputError("model=timm needs timm: pip install timm") from error
+    if not timm.is_model(name):
+        raise InputError(f"model.name={name!r}: timm has no such classifier; timm.list_models() lists them")
+    return timm
+
+
+def _pretrained_cfg(name: str) -> dict[str, Any]:
+    """How timm describes the weights of a name; {} where it has none."""
+    found = _timm(name).models.get_pretrained_cfg(name)
+    return found.to_dict() if found is not None else {}
+
+
+def _timm_input(name: str) -> ExpectedInput:
+    """How a timm net's images are prepared: as its weights say, of a net without any as ImageNet's usual ones."""
+    given = _pretrained_cfg(name)
+    crop = given.get("input_size", (3, 224, 224))[-1]
+    how = given.get("interpolation", "bicubic")
+    channels = {key: tuple(given[key]) for key in ("mean", "std") if given.get(key)}
+    size = math.floor(crop / given.get("crop_pct", 0.875))
+    return ExpectedInput(size, crop, how if how in ("bilinear", "bicubic") else "bilinear", **channels)
+
+
 def input_of(model: Mapping[str, Any]) -> ExpectedInput | None:
-    """How the images of a model config are prepared by its weights; None where pixels= says it, or nothing does."""
-    if model.get("_target_") != TARGET or model["pixels"] != "torchvision":
+    """How the images of a model config are prepared by its weights; None where `input_norm` says it."""
+    if model.get("input_norm") != "pretrained":
         return None
-    return expected_input(model["name"], model.get("weights"), model.get("transforms"))
+    if model.get("_target_") == TIMM:
+        return _timm_input(model["name"])
+    if model.get("_target_") == TORCHVISION:
+        return expected_input(model["name"], model.get("weights"), model.get("transforms"))
+    return None
 
 
 def with_transforms(model: Mapping[str, Any]) -> dict[str, Any]:
     """A model config that says whose inputs its net takes, where one rebuilt without its weights would forget it."""
     name, weights = model.get("name"), model.get("weights")
-    if model.get("_target_") == TARGET and weights and not model.get("transforms"):
+    if model.get("_target_") == TORCHVISION and weights and not model.get("transforms"):
         expected = _weights(name, weights, None)  # type: ignore[arg-type]
         if _implied(name, expected):  # type: ignore[arg-type]
             return {**model, "transforms": expected.name}
     return dict(model)
 
 
-def class_names(name: str) -> list[str]:
-    """The classes of a torchvision classifier's ImageNet weights, in order."""
-    return list(models.get_model_weights(name).DEFAULT.meta["categories"])
+def class_names(model: Mapping[str, Any]) -> list[str] | None:
+    """The classes of a model config's own weights, in order; None where nothing says what they are."""
+    if model.get("_target_") == TORCHVISION:
+        _check_name(model["name"])
+        return list(models.get_model_weights(model["name"]).DEFAULT.meta["categories"])
+    if model.get("_target_") == TIMM:
+        count = _pretrained_cfg(model["name"]).get("num_classes", 1000)
+        imagenet = models.ResNet18_Weights.DEFAULT.meta["categories"]
+        return list(imagenet) if count == len(imagenet) else [f"class {i}" for i in range(count)]
+    return None
 
 
 def _check_name(name: str) -> None:
@@ -123,12 +167,6 @@ def _check_name(name: str) -> None:
             f"model.name={name!r} is no torchvision classifier; some that are: "
             "alexnet, vgg16, squeezenet1_1, resnet18, googlenet"
         )
-
-
-def _is_file(weights: str) -> bool:
-    """The names of torchvision's weights (DEFAULT, IMAGENET1K_V1) have no suffix."""
-    path = Path(weights).expanduser()
-    return bool(path.suffix) or path.is_file()
 
 
 def _weights(name: str, weights: str | None, transforms: str | None) -> Any:
@@ -140,7 +178,7 @@ def _weights(name: str, weights: str | None, transforms: str | None) -> Any:
     if transforms is not None and transforms not in known.__members__:
         names = ", ".join(known.__members__)
         raise InputError(f"model.transforms={transforms!r} is none of {name}'s weights: {names}, none")
-    named = weights is not None and not _is_file(weights)
+    named = weights is not None and not is_file(weights)
     if named and weights not in known.__members__:
         raise InputError(f"model.weights={weights!r}: neither a file nor weights of {name}")
     return known[transforms or (weights if named else None) or "DEFAULT"]
@@ -155,7 +193,7 @@ def _implied(name: str, expected: Any) -> dict[str, Any]:
 
 
 def _state_dict(name: str, weights: str) -> dict[str, torch.Tensor]:
-    if _is_file(weights):
+    if is_file(weights):
         return read_state_dict(Path(weights).expanduser())
     try:
         return models.get_model_weights(name)[weights].get_state_dict(progress=True, check_hash=True)
@@ -163,41 +201,3 @@ def _state_dict(name: str, weights: str) -> dict[str, torch.Tensor]:
         raise InputError(
             f"model.weights={weights}: the download failed ({error}); give a local path"
         ) from error
-
-
-def load_plain(path: Path) -> Any:
-    """What a torch file holds, of plain containers only; InputError for a missing or damaged file."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails anywhere inside zip and pickle
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        holds = f": it holds {code[1]}, which is code" if code else ""
-        raise InputError(
-            f"{path}: not a torch file of plain containers ({type(error).__name__}{holds})"
-        ) from error
-
-
-def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """A file's tensors by name, also from below a key such as "state_dict"; InputError when there are none."""
-    return find_state_dict(load_plain(path), path)
-
-
-def load_weights(net: nn.Module, state: dict[str, torch.Tensor], num_classes: int, source: str) -> None:
-    """Copies `state` into `net`; heads of another number of classes stay fresh, and so does what is missing."""
-    own = net.state_dict()
-    state = strip_prefixes(state, own, source)
-    if unknown := sorted(set(state) - set(own)):
-        raise InputError(
-            f"{source}: holds {unknown[0]} ({len(unknown)} such), which {type(net).__name__} does not"
-            f"{'' if set(state) & set(own) else f'; its own are called {next(iter(own))}, ...'}"
-        )
-    fits = {key: value for key, value in state.items() if own[key].shape == value.shape}
-    for key in sorted(set(state) - set(fits)):
-        if own[key].shape[1:] != state[key].shape[1:] or own[key].shape[0] != num_classes:
-            shapes = f"{tuple(state[key].shape)}, {type(net).__name__} needs {tuple(own[key].shape)}"
-            raise InputError(f"{source}: {key} is {shapes}")
-    net.load_state_dict(fits, strict=False)
-    if fresh := sorted(set(own) - set(fits)):
-        log.warning("%s: %d of %d tensors loaded; fresh: %s", source, len(fits), len(own), ", ".join(fresh))

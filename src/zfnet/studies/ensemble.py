@@ -27,7 +27,7 @@ from zfnet.probing.feature_extraction import cached_features
 from zfnet.studies import Analysis
 from zfnet.studies.json_output import write_json
 from zfnet.studies.reference_results import IMAGENET
-from zfnet.training.checkpoint import Card, read_checkpoint
+from zfnet.training.checkpoint import ModelConfig, read_checkpoint
 from zfnet.viz import save_png
 from zfnet.viz.ensemble import ErrorRow, errors_table
 
@@ -43,7 +43,7 @@ class Member:
 
     name: str
     ckpt: str
-    config: Card  # of its model; members with the same one are a group
+    config: ModelConfig  # of its model; members with the same one are a group
     outputs: Tensor  # (N, 10, C) for all images and crops, a memory map
     given: ClassOutputs  # what the outputs are
 
@@ -112,15 +112,14 @@ def check(models: Sequence[ModelOnData], paths: Sequence[str]) -> None:
 
 def load_member(model: ModelOnData, path: str, name: str, cache: Path) -> Member:
     """A network with its outputs, computed or found in `cache`."""
-    card = read_checkpoint(Path(path))["card"]
+    config = read_checkpoint(Path(path))["model_config"]
     given = class_outputs(model.net, model.inputs([0]))
     whole = nn.Sequential(OrderedDict(net=model.net))  # its outputs may be more than its last module's
     size = 10 * model.batch_size
     outputs = cached_features(
         whole, model.prepare, model.images, ["net"], cache, crops="ten", batch_size=size
     )
-    config = {**card["model"], "image_size": card["image_size"]}
-    return Member(name, path, config, outputs["net"], given)
+    return Member(name, path, {**config["model"], "image_size": config["image_size"]}, outputs["net"], given)
 
 
 def table_lines(members: Sequence[Member]) -> Iterator[tuple[str, list[Member], int]]:

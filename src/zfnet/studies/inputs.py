@@ -20,13 +20,14 @@ from zfnet.data import ImageData
 from zfnet.data.preprocessing import Preprocessing
 from zfnet.errors import InputError, one_line
 from zfnet.model_on_data import ModelOnData
+from zfnet.models.outputs import count_outputs
 from zfnet.models.pretrained import class_names, input_of
-from zfnet.training.checkpoint import build_net, listed, load, read_checkpoint
+from zfnet.training.checkpoint import build_net, input_norm_of, listed, load, read_checkpoint
 from zfnet.training.data_config import check_same_data, checked_data, linked_data
 
 log = logging.getLogger(__name__)
 
-IMAGE_SIZE, CLASSES = 224, 1000  # of a network without a checkpoint of train.py
+IMAGE_SIZE = 224  # of a network without a checkpoint of train.py
 DATA_SIZE = 112  # of a data set without a network: what train.py stores by default
 
 
@@ -40,7 +41,7 @@ def load_model(cfg: DictConfig) -> ModelOnData:
         raise InputError(f"ckpt={list(cfg.ckpt)}: this analysis takes one network, not {len(cfg.ckpt)}")
     if (cfg.ckpt is None) == ("model" not in cfg):
         raise InputError(
-            "which network? ckpt=CHECKPOINT of train.py, or model=torchvision model.name=NAME, and not both"
+            "which network? ckpt=CHECKPOINT of train.py, or model=torchvision (or timm) model.name=NAME, and not both"
         )
     complete_data(cfg)
     asked = cfg.data.image_size
@@ -63,9 +64,10 @@ def load_model(cfg: DictConfig) -> ModelOnData:
             normalization = {"channel_mean": expected.mean, "channel_std": expected.std}
         data = instantiate(cfg.data, **resizing)
         torch.manual_seed(cfg.seed)
-        net = build_net(words, CLASSES, data.image_size).eval()
-        classes = class_names(words["name"]) if "name" in words else [f"class {i}" for i in range(CLASSES)]
-        prepare = Preprocessing(data.store_size, data.image_size, words["pixels"], **normalization)
+        known = class_names(words)
+        net = build_net(words, len(known) if known else None, data.image_size).eval()
+        classes = known or [f"class {i}" for i in range(count_outputs(net, data.image_size))]
+        prepare = Preprocessing(data.store_size, data.image_size, input_norm_of(words), **normalization)
         images = data.open(cfg.split)
         prepare.set_mean(images.mean)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -117,7 +119,7 @@ def complete_data(cfg: DictConfig) -> bool:
     given = {k: v for k, v in cfg.data.items_ex(resolve=False) if k != "image_size" or v is not None}
     ckpts = cfg.ckpt if OmegaConf.is_list(cfg.ckpt) else [cfg.ckpt]
     paths = [ckpt for ckpt in ckpts if isinstance(ckpt, str)]  # check_config rejects others
-    trained_on = {path: read_checkpoint(Path(path))["card"].get("data") for path in paths}
+    trained_on = {path: read_checkpoint(Path(path))["model_config"].get("data") for path in paths}
     if trained_on:
         check_same_data(trained_on)
     described = next(iter(trained_on.values()), None)

@@ -17,12 +17,13 @@ from zfnet import config
 from zfnet.errors import InputError
 from zfnet.io import save
 from zfnet.launch.distributed import check_started_once
+from zfnet.launch.error_messages import translate_hydra_errors
 from zfnet.launch.malloc import keep_freed_memory
-from zfnet.launch.run_dirs import config_folder, hold
+from zfnet.launch.project import config_folder
+from zfnet.launch.run_dirs import hold
 from zfnet.model_on_data import ModelOnData
 from zfnet.studies import Analysis
 from zfnet.studies.inputs import complete_data, load_data, load_model, load_models, run_folders
-from zfnet.training.fit import translate_hydra_errors
 
 log = logging.getLogger(__name__)
 

@@ -4,14 +4,15 @@
     classifier.net, classifier.prepare, classifier.classes
     zfnet.load("theirs.ckpt", trust=["mypackage.MyNet"])    # a net of one's own code
 
-Beside Lightning's own entries a checkpoint holds a card: {"model": the model's config, "classes": names,
-"image_size", "store_size", "data": the data set's config (data_config.py)}. `build` makes a classifier from the
-same words, for training too. A checkpoint runs no code: it may name the nets of ARCHITECTURES, and other classes
-only where the user trusts them by name.
+Beside Lightning's own entries a checkpoint holds its model config: {"model": the config of model=, "classes": names,
+"image_size", "store_size", "data": the data set's config (data_config.py)}. `build` makes a classifier from it, for
+training too. A checkpoint runs no code: it may name the nets of ARCHITECTURES, and other classes or functions only
+where the user trusts them by name.
 """
 
 import inspect
 import pydoc
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,25 +23,27 @@ from torch import Tensor, nn
 
 from zfnet.errors import InputError, one_line
 from zfnet.fingerprint import check_fingerprint
-from zfnet.models import convnet, torchvision_model
-from zfnet.models.pretrained import input_of, load_plain
+from zfnet.models import convnet, timm_model, torchvision_model
+from zfnet.models.pretrained import input_of
+from zfnet.models.weights import load_plain, load_weights
 from zfnet.training.classifier import Classifier
-from zfnet.versions import translate
+from zfnet.versions import modern_config
 
-Card = dict[str, Any]
+ModelConfig = dict[str, Any]
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "zfnet.models.convnet": convnet,
+    "zfnet.models.timm_model": timm_model,
     "zfnet.models.torchvision_model": torchvision_model,
 }
+NOT_ARGUMENTS = ("_target_", "input_norm")  # of a model config
 
 
 class _Model(BaseModel, extra="allow", strict=True):
     target: str = Field(alias="_target_")
-    pixels: str
 
 
-class _Card(BaseModel, extra="allow", strict=True):
-    """What every card has."""
+class _ModelConfig(BaseModel, extra="allow", strict=True):
+    """What every model config has."""
 
     model: _Model
     classes: list[str] = Field(min_length=1)
@@ -49,43 +52,58 @@ class _Card(BaseModel, extra="allow", strict=True):
 
 
 class _Checkpoint(BaseModel, extra="allow", strict=True, arbitrary_types_allowed=True):
-    card: _Card
+    config: _ModelConfig = Field(alias="model_config")
     state_dict: dict[str, Tensor]
 
 
-def build_net(model: dict[str, Any], num_classes: int, image_size: int) -> nn.Module:
-    """The net that a model config names: `_target_` called with its other words.
+def build_net(model: dict[str, Any], num_classes: int | None, image_size: int) -> nn.Module:
+    """Calls the `_target_` of a model config, a class or function, with its other keys.
 
-    The config is the user's own, or `check_target` has looked at it. `image_size` is passed where the target
-    takes it.
+    The config is the user's own, or `check_target` has looked at it.
+
+    Args:
+        model: the config.
+        num_classes: passed where the target takes it; None leaves the target's own.
+        image_size: passed where the target takes it, as `image_size` or `img_size`.
 
     Raises:
-        InputError: the target is neither one of ARCHITECTURES nor a Module class, or does not take these words.
+        InputError: the target cannot be called with these keys, or gives no module.
     """
-    arguments = {key: value for key, value in model.items() if key not in ("_target_", "pixels")}
-    target = ARCHITECTURES.get(model["_target_"]) or _module_class(model["_target_"])
-    if "image_size" in inspect.signature(target).parameters:
-        arguments["image_size"] = image_size
+    name = model["_target_"]
+    arguments = {key: value for key, value in model.items() if key not in NOT_ARGUMENTS}
+    target = ARCHITECTURES.get(name) or _located(name)
+    signature = inspect.signature(target)
+    further = any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
+    for key, value in (("num_classes", num_classes), ("image_size", image_size), ("img_size", image_size)):
+        if value is not None and (key in signature.parameters or (key == "num_classes" and further)):
+            arguments.setdefault(key, value)
     try:
-        inspect.signature(target).bind(num_classes=num_classes, **arguments)
+        signature.bind(**arguments)
     except TypeError as error:
-        raise InputError(f"model: {model['_target_']} {error}") from error
+        raise InputError(f"model: {name} {error}") from error
     try:
-        return target(num_classes=num_classes, **arguments)
+        net = target(**arguments)
     except RuntimeError as error:
         if "allocate" not in str(error):
             raise
         raise InputError(f"model: the net does not fit into memory ({one_line(error)[:200]})") from error
+    if not isinstance(net, nn.Module):
+        raise InputError(f"model._target_={name} gives {type(net).__name__}, not a torch Module")
+    return net
 
 
-def _module_class(name: str) -> type[nn.Module]:
+def _located(name: str) -> Callable[..., Any]:
+    """The class or function of a dotted name. Those of Python itself make no nets, and are never called."""
     try:
         found = pydoc.locate(name)
     except pydoc.ErrorDuringImport as error:
         raise InputError(f"model._target_={name}: cannot be imported ({one_line(error)})") from error
-    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
-        known = ", ".join(ARCHITECTURES)
-        raise InputError(f"model._target_={name} is neither a torch Module class nor one of {known}")
+    package = str(getattr(found, "__module__", None)).partition(".")[0]
+    builtin = inspect.isbuiltin(found) or package in sys.stdlib_module_names
+    if not callable(found) or builtin:
+        raise InputError(
+            f"model._target_={name}: there is no class or function of this name that makes a net"
+        )
     return found
 
 
@@ -102,7 +120,7 @@ def check_target(model: dict[str, Any], path: str | Path, trust: Sequence[str]) 
     Args:
         model: the config.
         path: for messages.
-        trust: names of Module classes beside ARCHITECTURES that the user trusts.
+        trust: names of classes and functions beside ARCHITECTURES that the user trusts.
     """
     name = model["_target_"]
     if name not in ARCHITECTURES and name not in trust:
@@ -119,21 +137,39 @@ def _names_targets(value: Any) -> bool:
     return isinstance(value, list | tuple) and any(map(_names_targets, value))
 
 
-def build(card: Card, **recipe: Any) -> Classifier:
-    """A fresh classifier from a card, learning by `recipe` (Classifier's arguments)."""
-    net = build_net(card["model"], len(card["classes"]), card["image_size"])
-    pixels = card["model"]["pixels"]
-    expected = input_of(card["model"])
+def build(config: ModelConfig, **learning: Any) -> Classifier:
+    """A fresh classifier from a checkpoint's model config.
+
+    Args:
+        config: the model config.
+        learning: Classifier's other arguments: optimizer, scheduler, seed, channels_last.
+    """
+    model = config["model"]
+    net = build_net(model, len(config["classes"]), config["image_size"])
+    expected = input_of(model)
     channels = (expected.mean, expected.std) if expected else None
-    sizes = card["store_size"], card["image_size"]
-    return Classifier(net, *sizes, card["classes"], pixels, card, channels=channels, **recipe)
+    sizes = config["store_size"], config["image_size"]
+    return Classifier(
+        net, *sizes, config["classes"], input_norm_of(model), config, channels=channels, **learning
+    )
+
+
+def input_norm_of(model: dict[str, Any]) -> str:
+    """How the pixels for a model config are scaled: its `input_norm`, or "unit"."""
+    return model.get("input_norm") or "unit"
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's plain containers; InputError when there is none, or it is not one of ours or damaged."""
+    """A checkpoint's plain containers, in today's names.
+
+    Raises:
+        InputError: there is none, or it is damaged or not one of train.py.
+    """
     checkpoint = load_plain(path)
-    if not isinstance(checkpoint, dict) or "card" not in checkpoint:
-        raise InputError(f"{path}: not a checkpoint of train.py (it has no card of its model)")
+    if isinstance(checkpoint, dict) and "card" in checkpoint:  # version 0.1
+        checkpoint["model_config"] = checkpoint.pop("card")
+    if not isinstance(checkpoint, dict) or "model_config" not in checkpoint:
+        raise InputError(f"{path}: not a checkpoint of train.py (it has no model_config)")
     try:
         _Checkpoint.model_validate(checkpoint)
     except ValidationError as error:
@@ -142,16 +178,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: is damaged ({place}: {first['msg']}); give another checkpoint of the run"
         ) from error
-    written = {key: translate(checkpoint[key]) for key in ("card", "fingerprint") if key in checkpoint}
-    return checkpoint | written
+    for key in ("model_config", "fingerprint"):
+        if isinstance(checkpoint.get(key), dict):
+            checkpoint[key] = modern_config(checkpoint[key])
+    return checkpoint
 
 
-def check_card(card: Card, path: Path, expected: Card) -> None:
-    """InputError when the checkpoint at `path`, which holds `card`, is of another net or has other classes.
+def check_model_config(config: ModelConfig, path: Path, expected: ModelConfig) -> None:
+    """InputError when the checkpoint at `path`, which holds `config`, is of another net or has other classes.
 
     The data set's config is left out: its folder may have moved.
     """
-    old, new = ({key: value for key, value in each.items() if key != "data"} for each in (card, expected))
+    old, new = ({key: value for key, value in each.items() if key != "data"} for each in (config, expected))
     check_fingerprint(path, old, new, "give the same settings, or another name= for a new run")
 
 
@@ -171,45 +209,60 @@ def load(path: str | Path, trust: str | Sequence[str] | None = None) -> Classifi
 
     Args:
         path: a checkpoint that train.py wrote.
-        trust: names of Module classes, "mypackage.MyNet", that the checkpoint may name beside zfnet's own nets.
+        trust: names of classes or functions, "mypackage.MyNet", that the checkpoint may name beside zfnet's own nets.
 
     Raises:
-        InputError: there is no such checkpoint, its net is not trusted, or its weights do not fit its card.
+        InputError: there is no such checkpoint, its net is not trusted, or its weights do not fit its model config.
     """
     checkpoint = read_checkpoint(Path(path))
-    card, state = checkpoint["card"], checkpoint["state_dict"]
-    card = {**card, "model": fresh_model(card["model"])}
-    check_target(card["model"], path, listed(trust))
+    config, state = checkpoint["model_config"], checkpoint["state_dict"]
+    config = {**config, "model": fresh_model(config["model"])}
+    check_target(config["model"], path, listed(trust))
     # A class of the user's own raises what it likes: its traceback helps its author.
-    own = card["model"]["_target_"] not in ARCHITECTURES
-    classifier = build(card) if own else _build_checked(card, state, path)
+    own = config["model"]["_target_"] not in ARCHITECTURES
+    classifier = build(config) if own else _build_checked(config, state, path)
     try:
         classifier.load_state_dict(state)
     except RuntimeError as error:
         raise _do_not_fit(path, str(error).splitlines()[0]) from error
+    classifier.has_learned = True
     return classifier.eval()
 
 
-def _build_checked(card: Card, state: dict[str, Tensor], path: str | Path) -> Classifier:
-    """`build` for one of ARCHITECTURES, with one line for whatever is wrong with the card. The sizes that it names
+def load_net_weights(classifier: Classifier, path: str | Path) -> None:
+    """Copies the weights of a checkpoint's net into a classifier with the same net. A head of another number of
+    classes stays as it is.
+
+    Raises:
+        InputError: as in `read_checkpoint`, or the weights do not fit.
+    """
+    state = read_checkpoint(Path(path))["state_dict"]
+    net = {name.removeprefix("net."): value for name, value in state.items() if name.startswith("net.")}
+    load_weights(classifier.net, net, len(classifier.classes), source=str(path))
+
+
+def _build_checked(config: ModelConfig, state: dict[str, Tensor], path: str | Path) -> Classifier:
+    """`build` for one of ARCHITECTURES, with one line for whatever is wrong with the config. The sizes that it names
     are compared with the weights before memory is taken for them."""
     try:
-        expected = {"prepare.mean": (3, card["store_size"], card["store_size"])}
-        if ARCHITECTURES[card["model"]["_target_"]] is convnet:  # torchvision's nets have no sizes to choose
+        expected = {"prepare.mean": (3, config["store_size"], config["store_size"])}
+        if (
+            ARCHITECTURES[config["model"]["_target_"]] is convnet
+        ):  # torchvision's nets have no sizes to choose
             with torch.device("meta"):
-                net = build_net(card["model"], len(card["classes"]), card["image_size"])
+                net = build_net(config["model"], len(config["classes"]), config["image_size"])
             expected |= {f"net.{name}": tuple(each.shape) for name, each in net.state_dict().items()}
         for name, shape in expected.items():
             if name not in state or tuple(state[name].shape) != shape:
                 found = tuple(state[name].shape) if name in state else "missing"
-                raise _do_not_fit(path, f"{name} is {found}, and the card wants {shape}")
-        return build(card)
+                raise _do_not_fit(path, f"{name} is {found}, and its model_config says {shape}")
+        return build(config)
     except InputError as error:
         raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     except Exception as error:  # words of another kind fail anywhere inside a net
         reason = f"{type(error).__name__}: {one_line(error)[:200]}"
-        raise InputError(f"{path}: the net of its card cannot be built ({reason})") from error
+        raise InputError(f"{path}: the net of its model_config cannot be built ({reason})") from error
 
 
 def _do_not_fit(path: str | Path, reason: str) -> InputError:
-    return InputError(f"{path}: its weights do not fit its own card ({reason})")
+    return InputError(f"{path}: its weights do not fit its own model_config ({reason})")

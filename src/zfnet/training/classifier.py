@@ -2,17 +2,19 @@
 
     classifier = Classifier(net, store_size=256, image_size=224, classes=names)
     Trainer(...).fit(classifier, datamodule=data)
+    Classifier(net, 256, 224, names, optimizer=partial(AdamW, lr=1e-3), scheduler=warmup_cosine)
 
 Errors are fractions: `val/top1_error`, and `val/top5_error` where there are more than five classes;
 `val/class_accuracy` is the mean over the classes of the accuracy within each. Testing averages the softmax of
-the paper's ten crops (`test/...`), then takes the training pictures at their centre crop (`trained/...`).
+the paper's ten crops (`test/...`), then takes the training images at their centre crop (`train_eval/...`).
 Every training step seeds torch from (seed, epoch, step, process), so that dropout does not depend on what ran
 before and a resumed run repeats it.
 """
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,28 +23,44 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from zfnet.data.batches import Batch, mix
 from zfnet.data.preprocessing import Preprocessing, ten_crops
-from zfnet.errors import InputError
+from zfnet.errors import InputError, one_line
 from zfnet.metrics import error_metrics, evaluation_metrics
 from zfnet.models.outputs import check_logits
 from zfnet.training.divergence import EVERY, all_finite, diverged
 from zfnet.training.event_log import EventLogger
 from zfnet.training.metric_states import gather_states, in_epoch, restore_states, unlogged
+from zfnet.training.schedules import MONITOR, MakeScheduler, covers_run, lr_scheduler_config
 from zfnet.training.trainer_options import batches_used
 
-SCHEDULES = ("plateau", "cosine")
+SGD_OF_THE_PAPER = partial(SGD, lr=0.01, momentum=0.9)
+PLATEAU = partial(ReduceLROnPlateau, factor=0.1, patience=3)
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
 class Classifier(LightningModule):
     """A net, what prepares its input, and how it learns.
 
-    `schedule` is "plateau" (the rate divided by 10 after more than `patience` epochs without a lower validation
-    error) or "cosine" (from `lr` to 0 over the run). `card` (see checkpoint.py) is written into every checkpoint, so
-    that a net can be rebuilt from it. `channels` are the mean and deviation of pixels="torchvision". Raises
-    InputError on an unknown schedule or pixel convention.
+    Args:
+        net: images (B, 3, image_size, image_size) → logits (B, classes).
+        store_size: side of the stored images, in pixels.
+        image_size: side of the crops that the net sees, in pixels.
+        classes: their names.
+        input_norm: how pixels are scaled, "paper", "unit" or "pretrained" (see Preprocessing).
+        model_config: written into every checkpoint, so that the net can be rebuilt from it (see checkpoint.py).
+        optimizer: called with the parameters.
+        scheduler: called with the optimizer (see schedules.py).
+        seed: of dropout.
+        channels_last: the memory format of net and images.
+        channels: mean and deviation of the three channels for input_norm="pretrained".
+
+    Raises:
+        InputError: an unknown `input_norm`.
     """
 
     val_errors: MetricCollection
@@ -54,49 +72,44 @@ class Classifier(LightningModule):
         store_size: int,
         image_size: int,
         classes: list[str],
-        pixels: str = "paper",
-        card: dict[str, Any] | None = None,
-        lr: float = 0.01,
-        momentum: float = 0.9,
-        weight_decay: float = 0.0,
-        schedule: str = "plateau",
-        patience: int = 3,
+        input_norm: str = "paper",
+        model_config: dict[str, Any] | None = None,
+        optimizer: MakeOptimizer = SGD_OF_THE_PAPER,
+        scheduler: MakeScheduler = PLATEAU,
         seed: int = 0,
         channels_last: bool = True,
         channels: tuple[Sequence[float], Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
-        if schedule not in SCHEDULES:
-            raise InputError(f"recipe.schedule={schedule!r} is unknown: choose one of {', '.join(SCHEDULES)}")
-        if not 0 < lr < math.inf:
-            raise InputError(f"recipe.lr={lr}: must be above 0 and finite")
         self.format = torch.channels_last if channels_last else torch.contiguous_format
-        self.net, self.classes, self.card = net.to(memory_format=self.format), classes, card
-        self.prepare = Preprocessing(store_size, image_size, pixels, *(channels or ()))
-        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
-        self.schedule, self.patience, self.seed = schedule, patience, seed
+        self.net, self.classes = net.to(memory_format=self.format), classes
+        self.model_config = model_config
+        self.prepare = Preprocessing(store_size, image_size, input_norm, *(channels or ()))
+        self.make_optimizer, self.make_scheduler, self.seed = optimizer, scheduler, seed
         self.train_errors = error_metrics(len(classes), "train/")
         self.val_errors = evaluation_metrics(len(classes), "val/")
         self.test_errors = evaluation_metrics(len(classes), "test/")
-        self.trained_errors = error_metrics(len(classes), "trained/")
+        self.train_eval_errors = error_metrics(len(classes), "train_eval/")
         self.train_loss, self.val_loss = MeanMetric("disable"), MeanMetric("disable")  # no wait for the GPU
         self._seconds_before, self._start = 0.0, time.perf_counter()
-        self.fingerprint: dict[str, Any] | None = (
-            None  # what the run's numbers depend on, for its checkpoints
-        )
+        # What the numbers of the run depend on, for its checkpoints.
+        self.fingerprint: dict[str, Any] | None = None
         self.validated: dict[str, float] = {}  # the latest validation's values, and its "step"
+        self.has_learned = False  # read from a checkpoint, with the mean of its training images
         self.saved_step = -1  # of the latest checkpoint
         self._validate_every, self._max_steps = 1, -1  # epochs; of the trainer
+        self._covered: int | None = None  # steps that the scheduler covers
         self._unlogged: dict[str, Any] | None = None  # points that a checkpoint was written before
         self.register_buffer("ten", ten_crops(store_size, image_size), persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Prepared pictures (B, 3, image_size, image_size) → logits (B, num_classes)."""
+        """Prepared images (B, 3, image_size, image_size) → logits (B, num_classes)."""
         return self.net(inputs.contiguous(memory_format=self.format))
 
     def setup(self, stage: str) -> None:
-        """Takes the training mean from the data module."""
-        self.prepare.set_mean(self.trainer.datamodule.images["train"].mean)  # type: ignore[attr-defined]
+        """Takes the training mean from the data module, unless the net has learned with another."""
+        if stage == "fit" or not self.has_learned:
+            self.prepare.set_mean(self.trainer.datamodule.images["train"].mean)  # type: ignore[attr-defined]
         if stage == "fit":
             self._check_limits()
             self._check_outputs()
@@ -140,8 +153,8 @@ class Classifier(LightningModule):
         """The paper's ten-crop test, the mean of ten softmax outputs; of a second loader the centre crop."""
         if dataloader_idx:
             logits = self(self.prepare(batch.images, batch.rows, batch.crops))
-            self.trained_errors.update(logits, batch.labels)
-            self.log_dict(self.trained_errors, batch_size=len(batch), add_dataloader_idx=False)
+            self.train_eval_errors.update(logits, batch.labels)
+            self.log_dict(self.train_eval_errors, batch_size=len(batch), add_dataloader_idx=False)
             return
         count = len(batch)
         rows, crops = batch.rows.repeat_interleave(10), self.ten.repeat(count, 1)
@@ -156,12 +169,13 @@ class Classifier(LightningModule):
         self.validated = {key: value.item() for key, value in values.items()} | {"step": self.global_step}
         if not math.isfinite(self.validated["val/loss"]):
             raise diverged("the validation loss is not finite", self.current_epoch + 1, self.global_step)
-        if self.schedule == "plateau" and self.trainer.state.fn == TrainerFn.FITTING:
-            self.lr_schedulers().step(values["val/top1_error"])  # type: ignore[union-attr]
+        scheduler = self.lr_schedulers() if self.trainer.state.fn == TrainerFn.FITTING else None
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(values[MONITOR])
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """The plateau has stepped above: Lightning would do it after an epoch's checkpoints are written."""
-        if self.schedule != "plateau":
+        if not isinstance(scheduler, ReduceLROnPlateau):
             super().lr_scheduler_step(scheduler, metric)
 
     def _check_limits(self) -> None:
@@ -193,7 +207,7 @@ class Classifier(LightningModule):
         if trainer.max_epochs is not None and trainer.max_epochs >= 0:
             ends.append(trainer.max_epochs * steps)
         if not ends:
-            raise InputError("recipe.schedule=cosine ends with the run: give trainer.max_epochs")
+            raise InputError("the scheduler covers the whole run: give trainer.max_epochs")
         return min(ends)
 
     @property
@@ -203,8 +217,8 @@ class Classifier(LightningModule):
 
     def on_fit_start(self) -> None:
         self._start = time.perf_counter()
-        if self._unlogged and self.logger:
-            self.logger.log_metrics(**self._unlogged)
+        for logger in self.loggers if self._unlogged else []:
+            logger.log_metrics(**self._unlogged)  # type: ignore[arg-type]
 
     def on_train_start(self) -> None:
         self.trainer.fit_loop.epoch_loop.max_steps = self._max_steps
@@ -212,45 +226,50 @@ class Classifier(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if not all_finite([checkpoint["state_dict"], checkpoint.get("optimizer_states")]):
             raise diverged("the weights are not finite", self.current_epoch + 1, self.global_step)
-        checkpoint |= {"card": self.card, "seconds": self.seconds, "validated": self.validated}
+        checkpoint |= {
+            "model_config": self.model_config,
+            "seconds": self.seconds,
+            "validated": self.validated,
+        }
+        checkpoint["total_steps"] = self._covered
         checkpoint["metrics"] = gather_states(self._counting()) if in_epoch(self.trainer) else None
         checkpoint["log"] = {"unlogged": unlogged(self.trainer)}
-        if isinstance(self.logger, EventLogger):
-            checkpoint["log"]["lengths"] = self.logger.lengths()
+        for logger in self.loggers:
+            if isinstance(logger, EventLogger):
+                checkpoint["log"]["lengths"] = logger.lengths()
         if self.fingerprint is not None:
             checkpoint["fingerprint"] = self.fingerprint
         self.saved_step = self.global_step
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._seconds_before = checkpoint.get(
-            "seconds", 0.0
-        )  # none in those of version 0.1, nor what follows
+        # Version 0.1 wrote none of the following.
+        self._seconds_before = checkpoint.get("seconds", 0.0)
         self.validated = dict(checkpoint.get("validated", {}))
         self.saved_step = checkpoint["global_step"]
         if states := checkpoint.get("metrics"):
             restore_states(self._counting(), states)
         self._unlogged = checkpoint.get("log", {}).get("unlogged")
-        if self.schedule == "cosine" and checkpoint["lr_schedulers"]:
-            self._check_end(checkpoint["lr_schedulers"][0].get("T_max"))
+        if checkpoint["lr_schedulers"]:
+            before = checkpoint.get("total_steps", checkpoint["lr_schedulers"][0].get("T_max"))
+            if before not in (None, covered := self._covered_steps()):
+                raise InputError(
+                    f"the checkpoint's learning rate is for a run of {before} steps, and this run has {covered}; "
+                    "give another name= for a new run"
+                )
 
     def _counting(self) -> dict[str, Metric]:
         """What counts over an epoch of training."""
         return {"loss": self.train_loss, **dict(self.train_errors.items(keep_base=True))}
 
-    def _check_end(self, kept: int | None) -> None:
-        """A cosine over another number of steps would fall to 0 and rise again."""
-        if kept is not None and kept != self._total_steps():
-            raise InputError(
-                f"recipe.schedule=cosine: the checkpoint's rate falls to 0 at step {kept}, and this run has "
-                f"{self._total_steps()} steps; give another name= for a new run"
-            )
+    def _covered_steps(self) -> int | None:
+        """Optimizer steps of the whole run, where the scheduler covers them."""
+        return self._total_steps() if covers_run(self.make_scheduler) else None
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.SGD(self.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
-        if self.schedule == "cosine":
-            cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self._total_steps())
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
-        patience = self.patience // self._validate_every  # of validations
-        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=patience)
-        words = {"monitor": "val/top1_error", "frequency": self._validate_every}
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, **words}}
+        try:
+            optimizer = self.make_optimizer(self.parameters())
+            self._covered = self._covered_steps()
+            how = self.make_scheduler, optimizer, self._covered, self._validate_every
+            return {"optimizer": optimizer, "lr_scheduler": lr_scheduler_config(*how)}
+        except (TypeError, ValueError) as error:
+            raise InputError(f"optimizer or scheduler: {one_line(error)}") from error

@@ -96,17 +96,22 @@ class EventWriter(SummaryWriter):
 
 
 class EventLogger(TensorBoardLogger):
-    """Lightning's logger, writing at once, into the run's own folder."""
+    """Lightning's logger, writing at once, into the run's own folder.
 
-    def __init__(self, folder: Path, purge_step: int | None = None) -> None:
+    Args:
+        folder: the run's.
+        purge_step: of a log that another writer left: readers drop what it has from this step on.
+    """
+
+    def __init__(self, folder: str | Path, purge_step: int | None = None) -> None:
         super().__init__(folder, name="", version="")
-        self._folder, self._purge_step = folder, purge_step
+        self._folder, self.purge_step = Path(folder), purge_step
 
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
         if self._experiment is None:
-            self._experiment = EventWriter(str(self._folder), purge_step=self._purge_step)
+            self._experiment = EventWriter(str(self._folder), purge_step=self.purge_step)
         return self._experiment
 
     @rank_zero_only

@@ -11,54 +11,51 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import (
+    Checkpoint,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ProgressBar,
+)
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, ListConfig, MissingMandatoryValue, OmegaConf, read_write
-from torch import nn
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from zfnet.config import Training, check_config
 from zfnet.data import ImageData
-from zfnet.data.preprocessing import Preprocessing
-from zfnet.errors import InputError, one_line
-from zfnet.io import FULL, save, writing
+from zfnet.errors import InputError
+from zfnet.io import save, writing
 from zfnet.launch import run_dirs
 from zfnet.launch.distributed import check_started_once, start_ranks_as_ours
+from zfnet.launch.error_messages import translate_hydra_errors
 from zfnet.launch.malloc import keep_freed_memory
 from zfnet.launch.results import finish, objective, read_result
 from zfnet.launch.stopping import StopTogether
 from zfnet.launch.sweep import run_job
-from zfnet.model_on_data import ModelOnData
-from zfnet.models.pretrained import input_of, with_transforms
-from zfnet.probing.transfer import TransferConfig, transfer, whole_data_set
+from zfnet.models.pretrained import with_transforms
 from zfnet.training.checkpoint import (
-    Card,
+    ModelConfig,
     build,
-    build_net,
     check_image_size,
     check_target,
     fresh_model,
     listed,
     load,
+    load_net_weights,
     read_checkpoint,
 )
 from zfnet.training.checkpoint_io import AtomicCheckpointIO
 from zfnet.training.classifier import Classifier
 from zfnet.training.data_config import describe_data
 from zfnet.training.event_log import EventLogger, cut_back
+from zfnet.training.frozen_transfer import transfer_frozen
 from zfnet.training.resume import (
     ResumePoint,
     check_callbacks,
@@ -67,49 +64,10 @@ from zfnet.training.resume import (
     newest_checkpoint,
     run_fingerprint,
 )
+from zfnet.training.schedules import covers_run
 from zfnet.training.trainer_options import check_trainer_options
 
-CLASSES = 1000  # of a net that comes without a checkpoint of train.py
 log = logging.getLogger(__name__)
-
-
-def fast_precision() -> str:
-    """bf16 autocast where the processor multiplies bfloat16 natively, else float32."""
-    native = (
-        torch.cuda.is_available()
-        or torch.cpu._is_avx512_bf16_supported()
-        or torch.cpu._is_amx_tile_supported()
-    )
-    return "bf16-mixed" if native else "32-true"
-
-
-def register_resolvers() -> None:
-    """What conf/ may call: ${root:}, ${run_folder:parent,words,name,resume}, ${sweep_folder:words,name},
-    ${job_name:words,shared keys} and ${fast_precision:}; and the choice data=checkpoint of analyze.py."""
-    outputs = run_dirs.project_root() / "outputs"
-
-    def plain(words: ListConfig) -> list[str]:
-        return OmegaConf.to_container(words, resolve=False)  # type: ignore[return-value]
-
-    def run_folder(parent: str, words: ListConfig, name: object, resume: object) -> str:
-        called = run_dirs.run_name(plain(words), name)
-        return str(run_dirs.run_folder(outputs / parent, called, run_dirs.wants_resume(resume)))
-
-    def sweep_folder(words: ListConfig, name: object) -> str:
-        return str(outputs / "sweeps" / run_dirs.run_name(plain(words), name))
-
-    def job_name(words: ListConfig, shared: ListConfig) -> str:
-        return run_dirs.job_name(plain(words), plain(shared))
-
-    OmegaConf.register_new_resolver("root", lambda: str(run_dirs.project_root()), replace=True)
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
-    OmegaConf.register_new_resolver("job_name", job_name, replace=True)
-    OmegaConf.register_new_resolver("fast_precision", fast_precision, replace=True)
-    any_keys = OmegaConf.create(
-        {}, flags={"struct": False}
-    )  # those that the command line gives, and no others
-    ConfigStore.instance().store(group="data", name="checkpoint", node=any_keys)
 
 
 def fit(cfg: DictConfig) -> float:
@@ -144,39 +102,14 @@ def _rehearse(cfg: DictConfig) -> float:
             log.info("trainer.fast_dev_run: nothing is kept")
 
 
-@contextmanager
-def translate_hydra_errors() -> Iterator[None]:
-    """An InputError that Hydra wraps comes out as it is, a key that must be given by its name, what Lightning says of
-    the trainer's settings in one line, and a full disk wherever it was met."""
-    try:
-        yield
-    except InstantiationException as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from error
-        if isinstance(error.__cause__, MisconfigurationException):
-            raise InputError(f"trainer: {one_line(error.__cause__)}") from error
-        raise
-    except MisconfigurationException as error:
-        raise InputError(f"trainer: {one_line(error)}") from error
-    except OSError as error:
-        if error.errno in FULL:
-            place = error.filename or "a file"
-            raise InputError(
-                f"{place}: the disk is full; free some space and run the same command again"
-            ) from error
-        raise
-    except MissingMandatoryValue as error:
-        raise InputError(f"{error.full_key} has no default: give {error.full_key}=...") from error
-
-
 def train(cfg: DictConfig, folder: Path) -> float:
     """`fit` for one job in `folder`."""
     result = read_result(folder)
     if result and not cfg.resume:
         raise InputError(f"{folder} holds a finished run: give another name= (or resume=true to see it)")
     frozen = cfg.transfer is not None and cfg.transfer.method == "frozen"
-    if result and frozen:
-        return _say_finished(result, folder)
+    if result and (frozen or not cfg.train):
+        return _say_finished(result, folder, cfg.optimized_metric)
     _quiet_lightning()
     seed_everything(cfg.seed, verbose=False)
     keep_freed_memory()
@@ -185,87 +118,73 @@ def train(cfg: DictConfig, folder: Path) -> float:
             "data=checkpoint is a choice of analyze.py: name the data set to train on, data=folder say"
         )
     data: ImageData = instantiate(cfg.data)
-    if frozen:
-        _keep_config(cfg, folder)
-        return transfer_frozen(cfg, data, folder)
-    card: Card = {
+    if not frozen and cfg.train:
+        return _train_net(cfg, data, folder, result)
+    keep_config(cfg, folder)
+    return _finish(cfg, transfer_frozen(cfg, data) if frozen else evaluate(cfg, data, folder), folder)
+
+
+def _train_net(cfg: DictConfig, data: ImageData, folder: Path, result: dict[str, Any] | None) -> float:
+    """`train` for a net that is trained as a whole. `result` is that of the folder's run, if it is finished."""
+    config: ModelConfig = {
         "model": model_to_train(cfg),
         "classes": list(data.classes),
         "image_size": data.image_size,
         "store_size": data.store_size,
         "data": describe_data(OmegaConf.to_container(cfg.data, resolve=True)),  # type: ignore[arg-type]
     }
-    kept = newest_checkpoint(folder / "checkpoints", card)
+    kept = newest_checkpoint(folder / "checkpoints", config)
     if kept and not cfg.resume:
         raise InputError(
             f"{folder} holds an unfinished run: resume=true goes on with it, name= starts another"
         )
+    learning = {"optimizer": instantiate(cfg.optimizer), "scheduler": instantiate(cfg.scheduler)}
     callbacks = _callbacks(cfg, folder)
     trainer = _trainer(cfg, folder, callbacks, kept)
-    fingerprint = run_fingerprint(cfg, card, data, trainer, callbacks)
+    fingerprint = run_fingerprint(cfg, config, data, trainer, callbacks)
     if kept:
-        check_same_run(kept, fingerprint)
+        check_same_run(kept, fingerprint, covers_run(learning["scheduler"]))
     if result and not is_longer(kept, fingerprint, result):
-        return _say_finished(result, folder)
+        return _say_finished(result, folder, cfg.optimized_metric)
     if cfg.resume:
         log.info("going on from %s", kept.path if kept else "the beginning: there is no checkpoint yet")
-    classifier = build(card, seed=cfg.seed, channels_last=cfg.channels_last, **cfg.recipe)
+    classifier = build(config, seed=cfg.seed, channels_last=cfg.channels_last, **learning)
     classifier.fingerprint = fingerprint
-    _keep_config(cfg, folder)
+    if cfg.ckpt is not None and cfg.transfer is None and not kept:
+        load_net_weights(classifier, cfg.ckpt)
+    keep_config(cfg, folder)
     _cut_log_back(folder, kept)
     start_ranks_as_ours(trainer)
-    result, spent = _run(trainer, classifier, data, kept, folder, cfg.test)
+    return _finish(cfg, _run(trainer, classifier, data, kept, folder, cfg.test), folder)
+
+
+def _finish(cfg: DictConfig, result: dict[str, Any], folder: Path) -> float:
+    """Writes result.json, except of a rehearsal, and returns what a sweep minimizes."""
     if not cfg.trainer.get("fast_dev_run"):
-        finish(result | spent, folder)
-    return objective(result)
+        finish(result | ({"tags": list(cfg.tags)} if cfg.tags else {}), folder)
+    return objective(result, cfg.optimized_metric)
 
 
-def transfer_frozen(cfg: DictConfig, data: ImageData, folder: Path) -> float:
-    """transfer=frozen: a new classifier on the features of a net that has learned. Returns its objective.
+def evaluate(cfg: DictConfig, data: ImageData, folder: Path) -> dict[str, Any]:
+    """train=false: validates and tests the net of ckpt= as it is.
 
     Raises:
-        InputError: a net that has learned nothing, or as in `transfer`.
+        InputError: there is no ckpt=, or its net has other classes or sees another image size.
     """
-    start = time.perf_counter()
-    words = {key: value for key, value in cfg.transfer.items() if key != "method"}
-    config = TransferConfig(**words)
-    net, prepare = _pretrained(cfg, data)
-    images = {split: data.open(split) for split in ("train", "val")}
     if cfg.ckpt is None:
-        prepare.set_mean(whole_data_set(images["train"])[0].mean)
-    train, val = (
-        ModelOnData(net, prepare, each, data.sources[split], list(data.classes), data.batch_size)
-        for split, each in images.items()
-    )
-    kept = data.folder.parents[1] / "features" / data.folder.name
-    result = transfer(train, val, config, kept, cfg.seed) | {"seconds": round(time.perf_counter() - start, 1)}
-    finish(result, folder)
-    return objective(result)
-
-
-def _pretrained(cfg: DictConfig, data: ImageData) -> tuple[nn.Module, Preprocessing]:
-    """The net of `ckpt=`, or of a `model=` with weights, on its device; and how its input is prepared."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if cfg.ckpt is not None:
-        classifier = load(cfg.ckpt, cfg.trust)
-        check_image_size(classifier.prepare.crop, cfg.ckpt, data.image_size)
-        return classifier.net.to(device), classifier.prepare
-    model: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
-    if model.get("weights") is None:
-        raise InputError(
-            "transfer=frozen needs a net that has learned: ckpt=CHECKPOINT of train.py, or model=torchvision "
-            "with model.name= and model.weights="
-        )
-    torch.manual_seed(cfg.seed)  # for what the weights leave out
-    net = build_net(model, CLASSES, data.image_size).to(memory_format=torch.channels_last).to(device)
-    expected = input_of(model)
-    if expected and (expected.crop, expected.size) != (data.image_size, data.store_size):
-        log.info(
-            "%s expects %s; here it is %d of %d pixels, bilinear",
-            *(model["name"], expected, data.image_size, data.store_size),
-        )
-    channels = (expected.mean, expected.std) if expected else ()
-    return net, Preprocessing(data.store_size, data.image_size, model["pixels"], *channels)
+        raise InputError("train=false measures a net that has learned: give ckpt=CHECKPOINT of train.py")
+    start = time.perf_counter()
+    classifier = load(cfg.ckpt, cfg.trust)
+    check_image_size(classifier.prepare.crop, cfg.ckpt, data.image_size)
+    if classifier.classes != list(data.classes):
+        raise InputError(f"{cfg.ckpt}: the net has other classes than the data; data= names the data set")
+    trainer = _trainer(cfg, folder, _callbacks(cfg, folder), None)
+    trainer.validate(classifier, datamodule=data, verbose=False)
+    result = {key: value for key, value in classifier.validated.items() if key.startswith("val/")}
+    if cfg.test:
+        trainer.test(classifier, datamodule=data, verbose=False)
+        result |= _logged(trainer, "test/", "train_eval/")
+    return result | {"seconds": round(time.perf_counter() - start, 1), "epochs": 0}
 
 
 def _run(
@@ -275,7 +194,7 @@ def _run(
     kept: ResumePoint | None,
     folder: Path,
     test: bool,
-) -> tuple[dict[str, float], dict[str, float]]:
+) -> dict[str, Any]:
     """Trains, and measures the net that came out, which is in a checkpoint by then."""
     trainer.fit(classifier, datamodule=data, ckpt_path=kept.path if kept else None, weights_only=True)
     spent = {"seconds": round(classifier.seconds, 1), "epochs": trainer.current_epoch}
@@ -287,25 +206,32 @@ def _run(
     result = {key: value for key, value in classifier.validated.items() if key.startswith("val/")}
     if test:
         trainer.test(classifier, datamodule=data, verbose=False)
-        result |= _logged(trainer, "test/", "trained/")
-    return result, spent
+        result |= _logged(trainer, "test/", "train_eval/")
+    return result | spent
 
 
-def _say_finished(result: dict[str, Any], folder: Path) -> float:
+def _say_finished(result: dict[str, Any], folder: Path, metric: str | None) -> float:
     log.info("%s has finished already:\n%s", folder, json.dumps(result, indent=1))
-    return objective(result)
+    return objective(result, metric)
 
 
 def _trainer(
     cfg: DictConfig, folder: Path, callbacks: dict[str, Callback], kept: ResumePoint | None
 ) -> Trainer:
     """The trainer of conf/trainer, with what a run has of its own."""
-    purge_step = kept.step + 1 if kept and kept.log_lengths is None else None
+    loggers = [instantiate(logger) for logger in cfg.logger.values() if logger is not None]
+    for logger in loggers:
+        if isinstance(logger, EventLogger) and kept and kept.log_lengths is None:
+            logger.purge_step = kept.step + 1
+    if not loggers:
+        callbacks = {
+            name: each for name, each in callbacks.items() if not isinstance(each, LearningRateMonitor)
+        }
     return instantiate(
         cfg.trainer,
         default_root_dir=str(folder),
         callbacks=[*callbacks.values(), StopTogether()],
-        logger=EventLogger(folder, purge_step),
+        logger=loggers or False,
         plugins=[AtomicCheckpointIO()],
     )
 
@@ -318,7 +244,7 @@ def _cut_log_back(folder: Path, kept: ResumePoint | None) -> None:
 
 
 @rank_zero_only
-def _keep_config(cfg: DictConfig, folder: Path) -> None:
+def keep_config(cfg: DictConfig, folder: Path) -> None:
     """What Hydra writes of a run, once it is certain that these values are used."""
     record = folder / ".hydra"
     hydra = HydraConfig.get()
@@ -333,20 +259,14 @@ def _keep_config(cfg: DictConfig, folder: Path) -> None:
 
 
 def model_to_train(cfg: DictConfig) -> dict[str, Any]:
-    """The words of the net to train; with transfer=scratch that of ckpt=, if there is one, from random weights."""
-    model: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
-    if cfg.transfer is None:
-        if cfg.ckpt is not None:
-            raise InputError(
-                f"ckpt={cfg.ckpt}: what for? transfer=frozen, or resume=true for a run that stopped"
-            )
-        return with_transforms(model)
-    if cfg.ckpt is not None:
-        card = read_checkpoint(Path(cfg.ckpt))["card"]
-        check_target(card["model"], cfg.ckpt, listed(cfg.trust))
-        check_image_size(card["image_size"], cfg.ckpt, cfg.data.image_size)
-        model = card["model"]
-    return fresh_model(with_transforms(model))
+    """The config of the net to train: that of ckpt=, if there is one, else that of model=."""
+    if cfg.ckpt is None:
+        model: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
+        return with_transforms(model if cfg.transfer is None else fresh_model(model))
+    config = read_checkpoint(Path(cfg.ckpt))["model_config"]
+    check_target(config["model"], cfg.ckpt, listed(cfg.trust))
+    check_image_size(config["image_size"], cfg.ckpt, cfg.data.image_size)
+    return fresh_model(with_transforms(config["model"]))
 
 
 def _callbacks(cfg: DictConfig, folder: Path) -> dict[str, Callback]:

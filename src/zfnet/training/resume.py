@@ -1,12 +1,12 @@
 """Where a run goes on, and whether it is the same run: every checkpoint carries what its numbers depend on.
 
-    asked = run_fingerprint(cfg, card, data, trainer, callbacks)
-    kept = newest_checkpoint(folder / "checkpoints", card)
+    asked = run_fingerprint(cfg, config, data, trainer, callbacks)
+    kept = newest_checkpoint(folder / "checkpoints", config)
     if kept:
-        check_same_run(kept, asked)         # InputError names what differs
+        check_same_run(kept, asked, False)  # InputError names what differs
 
-`trainer.max_epochs` may grow where the rate does not depend on it. A cosine over 12 epochs is not the beginning of
-one over 24, so there it may not.
+`trainer.max_epochs` may grow where the learning rate does not depend on it. A cosine over 12 epochs is not the
+beginning of one over 24, so there it may not.
 """
 
 import logging
@@ -30,7 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from zfnet.data import ImageData
 from zfnet.errors import InputError
 from zfnet.fingerprint import check_fingerprint, digest
-from zfnet.training.checkpoint import Card, check_card, read_checkpoint
+from zfnet.training.checkpoint import ModelConfig, check_model_config, read_checkpoint
 from zfnet.training.trainer_options import trainer_fingerprint
 
 OBSERVERS = (Checkpoint, ProgressBar, LearningRateMonitor, DeviceStatsMonitor, ModelSummary)
@@ -56,13 +56,17 @@ class ResumePoint:
 
 
 def run_fingerprint(
-    cfg: DictConfig, card: Card, data: ImageData, trainer: Trainer, callbacks: Mapping[str, Callback]
+    cfg: DictConfig,
+    config: ModelConfig,
+    data: ImageData,
+    trainer: Trainer,
+    callbacks: Mapping[str, Callback],
 ) -> dict[str, Any]:
     """Everything that changes the numbers of a run, in plain containers.
 
     Args:
         cfg: the composed config.
-        card: of the net.
+        config: the model config.
         data: the data module; not yet set up.
         trainer: the trainer.
         callbacks: by their names in the config.
@@ -80,9 +84,11 @@ def run_fingerprint(
         if (found := _callback_fingerprint(callback, cfg.callbacks.get(name))) is not None
     }
     return {
-        "model": card["model"],
+        "model": config["model"],
         "data": {key: value for key, value in words.items() if key not in PLACES} | images,
-        "recipe": OmegaConf.to_container(cfg.recipe, resolve=True),
+        "optimizer": OmegaConf.to_container(cfg.optimizer, resolve=True),
+        "scheduler": OmegaConf.to_container(cfg.scheduler, resolve=True),
+        **({"ckpt": str(cfg.ckpt)} if cfg.ckpt is not None and cfg.transfer is None else {}),
         "seed": cfg.seed,
         "channels_last": cfg.channels_last,
         "trainer": trainer_fingerprint(trainer) | {"max_epochs": trainer.max_epochs},
@@ -113,11 +119,11 @@ def check_callbacks(callbacks: Mapping[str, Callback]) -> None:
             )
 
 
-def newest_checkpoint(folder: Path, card: Card) -> ResumePoint | None:
+def newest_checkpoint(folder: Path, config: ModelConfig) -> ResumePoint | None:
     """The checkpoint that is furthest on; one that is damaged is named and passed over.
 
     Raises:
-        InputError: one does not fit `card`, or all are damaged.
+        InputError: one does not fit `config`, or all are damaged.
     """
     found: list[tuple[tuple[int, int], ResumePoint]] = []
     problems: list[str] = []
@@ -127,7 +133,7 @@ def newest_checkpoint(folder: Path, card: Card) -> ResumePoint | None:
         except InputError as error:
             problems.append(str(error))
             continue
-        check_card(_without_data(checkpoint["card"]), path, _without_data(card))
+        check_model_config(checkpoint["model_config"], path, config)
         try:
             if (problem := _inexact(checkpoint)) is not None:
                 log.warning("%s: %s; going on from another", path, problem)
@@ -142,11 +148,6 @@ def newest_checkpoint(folder: Path, card: Card) -> ResumePoint | None:
     for problem in problems:
         log.warning("a checkpoint is passed over: %s", problem)
     return max(found, key=lambda each: each[0])[1] if found else None
-
-
-def _without_data(card: Card) -> Card:
-    """Of the data, the fingerprint says what it is, and the card also where it lies."""
-    return {key: value for key, value in card.items() if key != "data"}
 
 
 def _kept(path: Path, checkpoint: dict[str, Any]) -> ResumePoint:
@@ -175,16 +176,17 @@ def _inexact(checkpoint: dict[str, Any]) -> str | None:
     return None
 
 
-def check_same_run(kept: ResumePoint, asked: Mapping[str, Any]) -> None:
+def check_same_run(kept: ResumePoint, asked: Mapping[str, Any], covers_run: bool = False) -> None:
     """Refuses to go on with another run than the one that was begun.
 
     Args:
         kept: the checkpoint to go on from.
         asked: the fingerprint of this run.
+        covers_run: whether the scheduler covers the whole run, so that its length changes all rates.
 
     Raises:
-        InputError: a setting differs, or fewer epochs are asked for than are done, or more where the schedule
-            cannot grow.
+        InputError: a setting differs, or fewer epochs are asked for than are done, or more although the scheduler
+            covers the whole run.
     """
     epochs = asked["trainer"]["max_epochs"]
     if 0 <= epochs < kept.epochs:
@@ -197,10 +199,11 @@ def check_same_run(kept: ResumePoint, asked: Mapping[str, Any]) -> None:
     old, new = _without_epochs(kept.fingerprint), _without_epochs(asked)
     check_fingerprint(kept.path, old, new, REMEDY)
     before = kept.fingerprint["trainer"]["max_epochs"]
-    if before != epochs and asked["recipe"]["schedule"] == "cosine":
+    if before != epochs and covers_run:
+        name = str(asked["scheduler"]["_target_"]).rpartition(".")[2]
         raise InputError(
-            f"{kept.path}: with recipe.schedule=cosine the rate falls to 0 at trainer.max_epochs={before}, and a run "
-            f"of {epochs} epochs has other rates from its first step on; give another name= for that run"
+            f"{kept.path}: the rates of {name} are for trainer.max_epochs={before}, and a run of {epochs} epochs has "
+            "other rates from its first step on; give another name= for that run"
         )
 
 

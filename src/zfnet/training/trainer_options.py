@@ -100,7 +100,7 @@ OPTIONS: dict[str, Check] = {
     "devices": anything,
     "num_nodes": whole(1),
     "precision": optional(_precision),
-    "logger": only(True, because="a run logs to TensorBoard in its own folder"),
+    "logger": only(because="logger=tensorboard, csv, wandb or none chooses where a run logs"),
     "callbacks": only(because="callbacks come from callbacks=[...] and +callbacks.NAME._target_="),
     "fast_dev_run": _fast_dev_run,
     "max_epochs": optional(whole(-1)),
@@ -160,11 +160,11 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
             raise InputError(f"trainer.{name}={value}: {reason}")
     _check_together(options)
     accelerator = options.get("accelerator", "auto")
-    found = torch.cuda.is_available() or (accelerator == "gpu" and torch.backends.mps.is_available())
-    if accelerator in ("gpu", "cuda") and not found:
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if not {"gpu": cuda or mps, "cuda": cuda, "mps": mps}.get(accelerator, True):
         raise InputError(
-            f"trainer.accelerator={accelerator}: PyTorch finds no GPU here; give trainer=cpu, or install a build of "
-            "PyTorch for this GPU"
+            f"trainer.accelerator={accelerator}: PyTorch finds no such GPU here; give trainer=cpu, or install a "
+            "build of PyTorch for this GPU"
         )
 
 

@@ -51,7 +51,7 @@ def test_results_of_version_0_1(runs: RunFolders, tmp_path: Path) -> None:
 def test_other_settings_do_not_mix(runs: RunFolders, tmp_path: Path) -> None:
     """Only the seed may differ between runs of one row."""
     for number, words in enumerate(
-        [("seed=1",), ("seed=2",), ("seed=3", "recipe.lr=0.1"), ("data.image_size=64",)]
+        [("seed=1",), ("seed=2",), ("seed=3", "optimizer.lr=0.1"), ("data.image_size=64",)]
     ):
         for row in ("none", "remove_7"):
             name = f"{number}-{row}"
@@ -60,7 +60,7 @@ def test_other_settings_do_not_mix(runs: RunFolders, tmp_path: Path) -> None:
     heads = re.findall(r"\n\*\*(Table 3 on .*)\*\*\n", text)
     assert heads == [
         "Table 3 on creatures, 112 pixels, 12 epochs (4 runs)",
-        "Table 3 on creatures, 112 pixels, 12 epochs (recipe.lr=0.1)",
+        "Table 3 on creatures, 112 pixels, 12 epochs (optimizer.lr=0.1)",
         "Table 3 on creatures, 64 pixels, 12 epochs",
     ]
     assert table(text, f"**{heads[0]}**")["removed layer 7"][3] == "15.0 ± 7.1"

@@ -1,7 +1,7 @@
 """Finds runs and sweeps in folders and reads their files.
 
     index = find_runs(["outputs/sweeps/table3_zfnet"])
-    index.runs[0].get("recipe.lr"), index.runs[0].result["val/top1_error"]
+    index.runs[0].get("optimizer.lr"), index.runs[0].result["val/top1_error"]
 
 A run is a folder with Hydra's `.hydra/config.yaml`, a sweep is one with train.py's `sweep.json`. A
 file that cannot be read, or a run that must not enter a table, becomes a problem with one line.
@@ -23,7 +23,7 @@ from zfnet.errors import InputError
 from zfnet.io import read_json
 from zfnet.studies.report.measures import check_finite
 from zfnet.studies.report.runs import REMEDY, Problem, Run, RunIndex, Sweep, relative_path
-from zfnet.versions import translate
+from zfnet.versions import modern_config, rename_word
 
 SKIPPED = {"stores", "features", "checkpoints", ".hydra"}  # large folders without runs
 FRACTIONS = ("val/", "test/", "train_eval/")  # prefixes of a result's errors, accuracies and losses
@@ -108,9 +108,10 @@ def _read_run(index: RunIndex, folder: Path) -> Run | None:
     def read() -> Run:
         record = HydraRecord.model_validate(_read_yaml(hydra / "hydra.yaml"))
         choices = {group: name for group, name in record.choices.items() if isinstance(name, str)}
-        config = translate(_read_yaml(hydra / "config.yaml"))
+        config = modern_config(_read_yaml(hydra / "config.yaml"))
         ConfigTypes.model_validate(config)
-        return Run(folder, record.script, record.overrides, choices, config)
+        overrides = [rename_word(word)[0] for word in record.overrides]
+        return Run(folder, record.script, overrides, choices, config)
 
     return index.attempt(hydra, read)
 

@@ -17,6 +17,7 @@ REMEDY = "run the command that made it again"
 SINGLE_RUN = ("seed=", "name=", "resume=", "hydra.", "hydra/")  # overrides that only one run has
 HARMLESS = (  # keys that change no result; every other key may change one
     *("name", "resume", "test", "data.store", "data.store_dir", "data.max_bad"),
+    *("logger", "optimized_metric", "paths", "tags", "train"),
     *("trainer.default_root_dir", "trainer.logger", "trainer.profiler"),
     *("trainer.log_every_n_steps", "trainer.enable_checkpointing"),
     *("trainer.enable_model_summary", "trainer.enable_progress_bar"),

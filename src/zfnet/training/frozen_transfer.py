@@ -1,0 +1,69 @@
+"""transfer=frozen, from a config: a new classifier on the features of a net that has learned (Tables 4 and 6)."""
+
+import logging
+import time
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from zfnet.data import ImageData
+from zfnet.data.preprocessing import Preprocessing
+from zfnet.errors import InputError
+from zfnet.model_on_data import ModelOnData
+from zfnet.models.pretrained import input_of
+from zfnet.probing.transfer import TransferConfig, transfer, whole_data_set
+from zfnet.training.checkpoint import build_net, check_image_size, input_norm_of, load
+
+CLASSES = 1000  # of a net that comes without a checkpoint of train.py
+log = logging.getLogger(__name__)
+
+
+def transfer_frozen(cfg: DictConfig, data: ImageData) -> dict[str, Any]:
+    """transfer=frozen: learns a new classifier on the features of a net that has learned.
+
+    Returns:
+        The content of result.json.
+
+    Raises:
+        InputError: a net that has learned nothing, or as in `transfer`.
+    """
+    start = time.perf_counter()
+    config = TransferConfig(**{key: value for key, value in cfg.transfer.items() if key != "method"})
+    net, prepare = _pretrained(cfg, data)
+    images = {split: data.open(split) for split in ("train", "val")}
+    if cfg.ckpt is None:
+        prepare.set_mean(whole_data_set(images["train"])[0].mean)
+    train, val = (
+        ModelOnData(net, prepare, each, data.sources[split], list(data.classes), data.batch_size)
+        for split, each in images.items()
+    )
+    kept = data.folder.parents[1] / "features" / data.folder.name
+    result = transfer(train, val, config, kept, cfg.seed)
+    return result | {"seconds": round(time.perf_counter() - start, 1)}
+
+
+def _pretrained(cfg: DictConfig, data: ImageData) -> tuple[nn.Module, Preprocessing]:
+    """The net of `ckpt=`, or of a `model=` with weights, on its device; and how its input is prepared."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if cfg.ckpt is not None:
+        classifier = load(cfg.ckpt, cfg.trust)
+        check_image_size(classifier.prepare.crop, cfg.ckpt, data.image_size)
+        return classifier.net.to(device), classifier.prepare
+    model: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
+    if model.get("weights") is None:
+        raise InputError(
+            "transfer=frozen needs a net that has learned: ckpt=CHECKPOINT of train.py, or model=torchvision "
+            "with model.name= and model.weights="
+        )
+    torch.manual_seed(cfg.seed)  # for what the weights leave out
+    net = build_net(model, CLASSES, data.image_size).to(memory_format=torch.channels_last).to(device)
+    expected = input_of(model)
+    if expected and (expected.crop, expected.size) != (data.image_size, data.store_size):
+        log.info(
+            "%s expects %s; here it is %d of %d pixels, bilinear",
+            *(model["name"], expected, data.image_size, data.store_size),
+        )
+    channels = (expected.mean, expected.std) if expected else ()
+    return net, Preprocessing(data.store_size, data.image_size, input_norm_of(model), *channels)
