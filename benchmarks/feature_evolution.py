@@ -79,7 +79,7 @@ def epoch_and_look(share: float) -> Callable[[], tuple[float, float]]:
 
     def once() -> tuple[float, float]:
         with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
-            data = ImageData(partial(noise), SIZE, BATCH, str(Path(folder) / "stores"), crops="any")
+            data = ImageData(partial(noise), SIZE, BATCH, str(Path(folder) / "stores"), crops="random")
             callback = Timed(folder, share=share)
             quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
             trainer = Trainer(

@@ -207,7 +207,9 @@ NAMES: dict[str, dict[str, str]] = {  # of today's modules: the old name, the ne
 
 
 KEYS = {  # of configs: the old key and the new one; * stands for one part
+    "callbacks.*.maps": "callbacks.*.channels",
     "ckpt_path": "ckpt",
+    "maps": "channels",
     "model.edit.*.maps": "model.edit.*.channels",
     "model.edit.*.normalise": "model.edit.*.normalize",
     "model.pixels": "model.input_norm",
@@ -216,10 +218,13 @@ KEYS = {  # of configs: the old key and the new one; * stands for one part
     "recipe.patience": "scheduler.patience",
     "recipe.schedule": "scheduler",
     "recipe.weight_decay": "optimizer.weight_decay",
+    "transfer.strengths": "transfer.C",
 }
 VALUES = {  # of configs, by today's key: the old value and the new one
     "ablation": {"no_contrast_normalisation": "no_contrast_normalization"},
+    "data.crops": {"any": "random"},
     "model.input_norm": {"torchvision": "pretrained"},
+    "transfer.crops": {"centre": "center"},
 }
 HABITS = {"ckpt_path"}  # keys of other projects, which are no old names
 

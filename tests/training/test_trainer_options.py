@@ -213,7 +213,7 @@ def test_overfitting_sees_the_same_images_each_epoch(
     images = {"train": memory_images(12), "val": memory_images(7, seed=1)}
     data = ImageData.__new__(ImageData)
     LightningDataModule.__init__(data)
-    data.image_size, data.store_size, data.batch_size, data.seed, data.crops = 8, 12, 2, 5, "any"
+    data.image_size, data.store_size, data.batch_size, data.seed, data.crops = 8, 12, 2, 5, "random"
     data.images, data.sources = images, {"train": None, "val": None}
     data.prepare_data = data.setup = lambda *_, **__: None  # type: ignore[assignment, method-assign]
     seen = {}

@@ -25,7 +25,7 @@ from zfnet.data.source import SPLITS, AnnotatedSource, MultiLabelSource, Source
 from zfnet.data.subset import Selection
 from zfnet.errors import InputError, check_choice
 
-CROPS = ("ten", "any")
+CROPS = ("ten", "random")
 
 
 class ImageData(LightningDataModule):
@@ -37,7 +37,7 @@ class ImageData(LightningDataModule):
         batch_size: the number of images of all processes together.
         store_dir: the folder of image stores.
         root: where the data set lies; it only tells stores of equally named data sets apart.
-        crops: "ten" (training draws one of the paper's ten crops) or "any" (any offset).
+        crops: "ten" (training draws one of the paper's ten crops) or "random" (any offset).
         store: False decodes on the fly, to the same pixels.
         max_bad: how many unreadable images are skipped; more are an error.
         seed: of the order and the crops.
@@ -134,7 +134,7 @@ class ImageData(LightningDataModule):
             )
 
     def train_dataloader(self) -> Batches:
-        augmentation = Augmentation(self.store_size, self.image_size, random=self.crops == "any")
+        augmentation = Augmentation(self.store_size, self.image_size, random=self.crops == "random")
         overfitting = bool(self.trainer and self.trainer.overfit_batches)  # type: ignore[attr-defined]
         return self._batches("train", augmentation, same_order=overfitting)
 
