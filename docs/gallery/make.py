@@ -18,14 +18,14 @@ from PIL import Image
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 WIDTH, COLORS = 850, 128  # pixels at most; of the palette
-PAGE = 1080, 900  # pixels of a page that the browser shows
+PAGE = 1080, 2000  # pixels of a page that the browser shows
 
 CKPT = "outputs/train/demo/checkpoints/last.ckpt"
-ALEXNET_CKPT = "outputs/train/gallery_alexnet/checkpoints/last.ckpt"
+ALEXNET_CKPT = "outputs/train/alexnet/checkpoints/last.ckpt"
 SIX_CKPT = "outputs/train/six/checkpoints/last.ckpt"
 
 DEMO = "python train.py experiment=demo name=demo"
-ALEXNET = "python train.py experiment=demo model=alexnet name=gallery_alexnet"
+ALEXNET = "python train.py experiment=demo model=alexnet name=alexnet"
 SIX = "python train.py experiment=pretrain_creatures name=six"
 TRANSFER = "python train.py experiment=transfer_creatures name=gallery_transfer"
 
@@ -124,6 +124,15 @@ FIGURES = [
         "was not trained on.",
         (SIX,),
     ),
+    Figure(
+        "Few images per class", "Figure 9", REPORT, "images/01-figure9.png",
+        "Accuracy against the number of training images per class, with pretrained features and from scratch.",
+        (SIX, TRANSFER),
+    ),
+    Figure(
+        "The report", "Tables 4 and 7", REPORT, "report.html",
+        "All results beside the paper's numbers, on one HTML page.", (SIX, TRANSFER),
+    ),
 ]  # fmt: skip
 
 
@@ -141,8 +150,16 @@ def run_folder(command: str) -> Path:
 def image_file(figure: Figure) -> Path:
     """The figure as the page shows it."""
     run = overrides(figure.command)["name"].removeprefix("gallery_")
-    stem = figure.file.rpartition(".")[0].replace("/", "_").replace("*", "").removeprefix("pictures_")
+    stem = figure.file.removeprefix("images/01-").rpartition(".")[0].replace("/", "_")
     return HERE / (f"{run}.png" if stem == run else f"{run}_{stem}.png")
+
+
+def shell_lines(command: str) -> list[str]:
+    """A command in lines that a shell joins."""
+    lines = textwrap.wrap(
+        command, 96, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    return [*(f"{line} \\" for line in lines[:-1]), lines[-1]]
 
 
 def page() -> str:
@@ -164,7 +181,7 @@ def page() -> str:
             *textwrap.wrap(known + figure.text, 100),
             "",
             "```",
-            *commands,
+            *(line for command in commands for line in shell_lines(command)),
             "```",
             "",
             f"![{figure.title}]({image_file(figure).name})",
@@ -190,7 +207,7 @@ def screenshot(html: Path, path: Path) -> None:
 
 def collect(figure: Figure) -> None:
     """Copies a figure from the folder of its command."""
-    source = next(run_folder(figure.command).glob(figure.file))
+    source = run_folder(figure.command) / figure.file
     if source.suffix != ".html":
         with Image.open(source) as image:
             small_png(image, image_file(figure))
