@@ -58,8 +58,9 @@ docs: $(INSTALLED)  ## the documentation as HTML, in docs/_build; a warning is a
 gallery: $(INSTALLED)  ## every figure of docs/gallery, by the commands on its page (half an hour)
 	$(BIN)/python docs/gallery/make.py
 
-notebooks: $(INSTALLED)  ## run the notebooks of docs/notebooks and store their outputs (half an hour)
+notebooks: $(INSTALLED)  ## run the notebooks of docs/notebooks and store their outputs (minutes)
 	$(BIN)/python docs/notebooks/execute.py docs/notebooks/what_excites_this_unit.ipynb
+	$(BIN)/python docs/notebooks/execute.py docs/notebooks/from_alexnet_to_zfnet.ipynb
 
 bench: $(INSTALLED)  ## every hot path beside a named peer: ours, peer, ratio, goal
 	$(BIN)/python -m benchmarks

@@ -88,7 +88,11 @@ def made_small(script: str, words: list[str]) -> list[str]:
     if tables or experiment == "transfer_creatures":
         return [*words, "ckpt=CKPT", "transfer=frozen", *([] if experiment == "table6" else FEW)]
     small = [] if data or experiment == "paper_imagenet" else CREATURES
-    return [*words, *small, *([NARROW] if not {"ablation", "model.name"} & given.keys() else [])]
+    return [
+        *words,
+        *small,
+        *([NARROW] if not {"ablation", "model.name", "model._target_"} & given.keys() else []),
+    ]
 
 
 @pytest.fixture(scope="module")

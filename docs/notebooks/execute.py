@@ -38,7 +38,13 @@ def execute(path: Path, folder: Path, lines: Sequence[str] = ()) -> NotebookNode
     parameters = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     given = parameters.source
     parameters.source = "\n".join([given, *lines])
-    NotebookClient(notebook, timeout=TIMEOUT, resources={"metadata": {"path": str(folder)}}).execute()
+    client = NotebookClient(
+        notebook,
+        timeout=TIMEOUT,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    client.execute()
     parameters.source = given
     return notebook
 
