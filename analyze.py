@@ -1,4 +1,5 @@
-"""One figure or table of the paper, from a checkpoint: `python analyze.py analysis=top_activations ckpt=...`."""
+"""One figure or table of the paper, from a checkpoint: `python analyze.py analysis=top_activations
+ckpt=...`."""
 # ruff: noqa: E402
 
 import os

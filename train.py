@@ -1,4 +1,5 @@
-"""One training run: `python train.py model=zfnet data=creatures`; `--help` lists what can be chosen."""
+"""One training run: `python train.py model=zfnet data=creatures`; `--help` lists what can be
+chosen."""
 # ruff: noqa: E402
 
 import os

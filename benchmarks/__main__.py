@@ -1,4 +1,5 @@
-"""The table of all benchmarks: `python -m benchmarks [--tiny] [NAME ...]`, a name being a file of this folder."""
+"""The table of all benchmarks: `python -m benchmarks [--tiny] [NAME ...]`, a name being a file of
+this folder."""
 
 import importlib
 import os
@@ -12,7 +13,8 @@ def main() -> None:
     asked = sys.argv[1:]
     if "--tiny" in asked:
         asked.remove("--tiny")
-        os.environ["ZFNET_BENCHMARKS"] = "tiny"  # before any benchmark is imported, and for its processes
+        # Before any benchmark is imported, and for its processes.
+        os.environ["ZFNET_BENCHMARKS"] = "tiny"
         importlib.import_module("torch").set_num_threads(1)
     modules = {
         module.name: importlib.import_module(f"benchmarks.{module.name}")
@@ -25,7 +27,9 @@ def main() -> None:
     print("name | ours | peer | ratio | goal")
     for name in asked or names:
         for row in modules[name].bench():
-            print(f"{row.name} | {row.ours} | {row.peer} | {row.ratio:.4g} | {row.goal}", flush=True)
+            print(
+                f"{row.name} | {row.ours} | {row.peer} | {row.ratio:.4g} | {row.goal}", flush=True
+            )
 
 
 if __name__ == "__main__":

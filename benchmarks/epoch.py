@@ -1,14 +1,15 @@
-"""An epoch of training batches from the image store against decoding every JPEG again, one thread each.
+"""An epoch of training batches from the image store against decoding every JPEG again, one thread
+each.
 
-Both make float32 (128, 3, 224, 224) batches of a shuffled epoch: random crops of 256 x 256 pictures, half of
-them mirrored, the mean subtracted; ours, as in training, with std and the per-pixel mean at the crop's own
-place. The peer is Pillow with torchvision's v1 transforms: Resize, RandomCrop, RandomHorizontalFlip,
-ToTensor, minus the mean, stack.
+Both make float32 (128, 3, 224, 224) batches of a shuffled epoch: random crops of 256 x 256
+pictures, half of them mirrored, the mean subtracted; ours, as in training, with std and the
+per-pixel mean at the crop's own place. The peer is Pillow with torchvision's v1 transforms: Resize,
+RandomCrop, RandomHorizontalFlip, ToTensor, minus the mean, stack.
 
-The limit of ours is memory, not arithmetic: a picture is 0.15 MB read and 0.60 MB written (224 x 224 x 3
-bytes, then floats), and 0.45 M operations. The last row gives that limit: filling the same batches with a
-constant. Photos: 500 x 375 JPEGs made here, and Imagenette's (224 x 224) where they are.
-"""
+The limit of ours is memory, not arithmetic: a picture is 0.15 MB read and 0.60 MB written (224 x
+224 x 3 bytes, then floats), and 0.45 M operations. The last row gives that limit: filling the same
+batches with a constant. Photos: 500 x 375 JPEGs made here, and Imagenette's (224 x 224) where they
+are."""
 
 import tempfile
 from collections.abc import Callable
@@ -55,7 +56,13 @@ def store_against_pillow(name: str, photos: list[Path], store: Path) -> list[Row
     shown = [f"{rate:.0f} images/s" for rate in rates]
     return [
         Row(label, shown[0], shown[1], rates[0] / rates[1], ">= 40"),
-        Row(f"{label}, limit", shown[0], shown[2], rates[0] / rates[2], "1: writing the batches only"),
+        Row(
+            f"{label}, limit",
+            shown[0],
+            shown[2],
+            rates[0] / rates[2],
+            "1: writing the batches only",
+        ),
     ]
 
 

@@ -1,10 +1,10 @@
-"""What FeatureEvolution takes at an epoch's end, as a share of the epoch's training: ZFNet, 640 pictures of 224.
+"""What FeatureEvolution takes at an epoch's end, as a share of the epoch's training: ZFNet, 640
+pictures of 224.
 
 The search over the whole training set is a forward pass without the head: a third of training's
-multiplications, 0.32 of them with the head left out. To that come the projections of 8 maps of each of five
-layers, 1.4 s at 224 pixels whatever the number of pictures. `share=0.25`, the default of train.py, searches a
-quarter of the pictures.
-"""
+multiplications, 0.32 of them with the head left out. To that come the projections of 8 maps of each
+of five layers, 1.4 s at 224 pixels whatever the number of pictures. `share=0.25`, the default of
+train.py, searches a quarter of the pictures."""
 
 import tempfile
 import time
@@ -32,7 +32,13 @@ from zfnet.training.checkpoint import build
 PICTURES, BATCH, SIZE = sized(640, 12), sized(32, 4), sized(224, 64)
 CLASSES = [f"class {number}" for number in range(12)]
 TARGET = "zfnet.models.convnet"
-MODEL = {"_target_": TARGET, "architecture": "zfnet", "edit": HEAD, "input_norm": "unit", "init": "he"}
+MODEL = {
+    "_target_": TARGET,
+    "architecture": "zfnet",
+    "edit": HEAD,
+    "input_norm": "unit",
+    "init": "he",
+}
 
 
 def bench() -> list[Row]:
@@ -41,7 +47,9 @@ def bench() -> list[Row]:
         with Worker(epoch_and_look, share) as worker:
             training, looking = worker()
         name = f"FeatureEvolution, share={share}"
-        rows.append(Row(name, f"{looking:.1f} s", f"{training:.1f} s an epoch", looking / training, goal))
+        rows.append(
+            Row(name, f"{looking:.1f} s", f"{training:.1f} s an epoch", looking / training, goal)
+        )
     return rows
 
 
@@ -79,7 +87,9 @@ def epoch_and_look(share: float) -> Callable[[], tuple[float, float]]:
 
     def once() -> tuple[float, float]:
         with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
-            data = ImageData(partial(noise), SIZE, BATCH, str(Path(folder) / "stores"), crops="random")
+            data = ImageData(
+                partial(noise), SIZE, BATCH, str(Path(folder) / "stores"), crops="random"
+            )
             callback = Timed(folder, share=share)
             quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
             trainer = Trainer(

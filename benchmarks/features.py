@@ -1,8 +1,9 @@
-"""Features of a frozen trunk for a data set's pictures, kept on the disk, against the plain forward pass alone.
+"""Features of a frozen trunk for a data set's pictures, kept on the disk, against the plain forward
+pass alone.
 
-ZFNet at 224 pixels up to layer 5, batches of 64, one thread. Ours begins at the image store, cuts and prepares the
-pictures, and ends when the features lie in their file; the peer is the five stages on batches that are ready.
-"""
+ZFNet at 224 pixels up to layer 5, batches of 64, one thread. Ours begins at the image store, cuts
+and prepares the pictures, and ends when the features lie in their file; the peer is the five stages
+on batches that are ready."""
 
 import tempfile
 from collections.abc import Callable
@@ -26,9 +27,13 @@ BATCH, PICTURES, STORED, SIZE = sized((64, 320, 256, 224), (4, 8, 73, 64))
 
 def bench() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        pixels = np.random.default_rng(0).integers(256, size=(PICTURES, STORED, STORED, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(0).integers(
+            256, size=(PICTURES, STORED, STORED, 3), dtype=np.uint8
+        )
         ids = [str(i) for i in range(PICTURES)]
-        build_store(Arrays("noise", ["noise"], ids, [0] * PICTURES, pixels), f"{folder}/store", STORED)
+        build_store(
+            Arrays("noise", ["noise"], ids, [0] * PICTURES, pixels), f"{folder}/store", STORED
+        )
         with Worker(kept, folder) as ours, Worker(forward) as peer:
             seconds = alternate(ours, peer, repeats=3)
     rates = [f"{PICTURES / one:.1f} images/s" for one in seconds]
@@ -56,7 +61,9 @@ def kept(folder: str) -> Callable[[], float]:
     def fresh() -> float:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             return seconds_of(
-                partial(cached_features, net, prepare, store, ["conv5"], Path(place), batch_size=BATCH)
+                partial(
+                    cached_features, net, prepare, store, ["conv5"], Path(place), batch_size=BATCH
+                )
             )
 
     return fresh

@@ -1,14 +1,15 @@
-"""Filter renormalization after every step, as a share of ZFNet's training step: batch 32 at 224 pixels.
+"""Filter renormalization after every step, as a share of ZFNet's training step: batch 32 at 224
+pixels.
 
-The share is what `renormalize_filters` takes of the processor time of the step before it, on the five
-convolutions' weights in channels_last and with the caches as that step leaves them.
+The share is what `renormalize_filters` takes of the processor time of the step before it, on the
+five convolutions' weights in channels_last and with the caches as that step leaves them.
 
-The limit is memory: 3.7 M weights, 15 MB, are read for the norms, and read and written again for the layers
-that have a filter to clip: up to 45 MB and 11 M operations beside 0.2 T. The last row sets it against one reading of
-the weights, their sum, after another step. A processor with bfloat16 units makes the step faster and the reading not,
-so the share of a bf16 step may be larger; it is measured only where training uses bf16. The paper's radius clips in
-layer 1 only at first; a radius below every filter's rms, where all layers are clipped, is the worst case.
-"""
+The limit is memory: 3.7 M weights, 15 MB, are read for the norms, and read and written again for
+the layers that have a filter to clip: up to 45 MB and 11 M operations beside 0.2 T. The last row
+sets it against one reading of the weights, their sum, after another step. A processor with bfloat16
+units makes the step faster and the reading not, so the share of a bf16 step may be larger; it is
+measured only where training uses bf16. The paper's radius clips in layer 1 only at first; a radius
+below every filter's rms, where all layers are clipped, is the worst case."""
 
 import statistics
 from collections.abc import Callable
@@ -40,16 +41,25 @@ def bench() -> list[Row]:
             step, ours, reading = (statistics.median(seconds) for seconds in rounds)
         shown = f"{ours * 1e3:.2f} ms"
         rows.append(
-            Row(f"filter renormalization, {name}", shown, f"{step * 1e3:.0f} ms a step", ours / step, goal)
+            Row(
+                f"filter renormalization, {name}",
+                shown,
+                f"{step * 1e3:.0f} ms a step",
+                ours / step,
+                goal,
+            )
         )
         if not bf16:
             read = f"{reading * 1e3:.2f} ms, one reading"
-            rows.append(Row("filter renormalization, its limit", shown, read, ours / reading, "<= 1.5"))
+            rows.append(
+                Row("filter renormalization, its limit", shown, read, ours / reading, "<= 1.5")
+            )
     return rows
 
 
 def step_and_renormalization(bf16: bool, radius: float) -> Callable[[], tuple[float, float, float]]:
-    """Seconds of a step, of the renormalization after it, and of reading the weights after another step."""
+    """Seconds of a step, of the renormalization after it, and of reading the weights after another
+    step."""
     keep_freed_memory()
     torch.manual_seed(0)
     net = zfnet(SIZE).to(memory_format=torch.channels_last)

@@ -14,7 +14,8 @@ from benchmarks.measuring import sized
 from zfnet.models import ConvNet, convnet
 
 CLASSES, UNITS = 1000, sized(4096, 32)
-HEAD = {"fc6": {"units": UNITS}, "fc7": {"units": UNITS}}  # an edit; as the paper has it, but at tiny size
+# An edit; as the paper has it, but at tiny size.
+HEAD = {"fc6": {"units": UNITS}, "fc7": {"units": UNITS}}
 
 
 def zfnet(size: int, init: str = "paper") -> ConvNet:

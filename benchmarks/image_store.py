@@ -1,12 +1,12 @@
-"""Building the image store against Pillow with torchvision's v1 transforms, one process, one thread.
+"""Building the image store against Pillow with torchvision's v1 transforms, one process, one
+thread.
 
-Ours is the whole build with the mean and its safe points; the peer writes the same pixels to a file. The
-limit is the decoder: both spend most of their time in libjpeg, once per stored 8x8 block of every photo.
-Rates are per second of processor time, and the files lie in memory where /dev/shm has room, so that neither
-the disk nor a second core counts. Photos: Imagenette's where they are, and 500 x 375 JPEGs made here. Imagenette's
-have 224 pixels: there libjpeg, which both call, and the writing are a third of our time, and the ratio is smaller,
-1.34 to 1.52 on the machines tried.
-"""
+Ours is the whole build with the mean and its safe points; the peer writes the same pixels to a
+file. The limit is the decoder: both spend most of their time in libjpeg, once per stored 8x8 block
+of every photo. Rates are per second of processor time, and the files lie in memory where /dev/shm
+has room, so that neither the disk nor a second core counts. Photos: Imagenette's where they are,
+and 500 x 375 JPEGs made here. Imagenette's have 224 pixels: there libjpeg, which both call, and the
+writing are a third of our time, and the ratio is smaller, 1.34 to 1.52 on the machines tried."""
 
 import shutil
 import tempfile
@@ -28,7 +28,9 @@ SIZE = sized(256, 64)
 def bench() -> list[Row]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
-        rows = build_against_pillow("500x375 JPEGs", made_photos(Path(folder) / "photos"), Path(folder), 1.5)
+        rows = build_against_pillow(
+            "500x375 JPEGs", made_photos(Path(folder) / "photos"), Path(folder), 1.5
+        )
         if photos := real_photos():
             rows += build_against_pillow("Imagenette photos", photos, Path(folder), 1.3)
     return rows
@@ -65,5 +67,11 @@ def build_against_pillow(name: str, photos: list[Path], folder: Path, goal: floa
             rates[0] / rates[1],
             f">= {goal}",
         ),
-        Row(f"mean absolute difference of 255, {name}", f"{difference:.4f}", "0", difference, "<= 0.01"),
+        Row(
+            f"mean absolute difference of 255, {name}",
+            f"{difference:.4f}",
+            "0",
+            difference,
+            "<= 0.01",
+        ),
     ]

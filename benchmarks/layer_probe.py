@@ -1,8 +1,9 @@
-"""The layer probe's linear SVM against scikit-learn's LinearSVC as it comes, on the same features: the same answers.
+"""The layer probe's linear SVM against scikit-learn's LinearSVC as it comes, on the same features:
+the same answers.
 
-Rectified random clusters of 101 classes, 8 pictures each, 4,096 features: the probe's shape on Caltech-101 (30
-pictures, 9,216 features of layer 5) at a ninth of the size. Ours includes the rotation.
-"""
+Rectified random clusters of 101 classes, 8 pictures each, 4,096 features: the probe's shape on
+Caltech-101 (30 pictures, 9,216 features of layer 5) at a ninth of the size. Ours includes the
+rotation."""
 
 from collections.abc import Callable
 
@@ -23,7 +24,9 @@ def bench() -> list[Row]:
     count = CLASSES * PICTURES
     return [
         Row("layer probe's SVM", *(f"{s:.2f} s" for s in seconds), seconds[1] / seconds[0], ">= 1"),
-        Row("its predictions, those of the peer", f"{same * count:.0f}", f"{count}", same, ">= 0.99"),
+        Row(
+            "its predictions, those of the peer", f"{same * count:.0f}", f"{count}", same, ">= 0.99"
+        ),
     ]
 
 
@@ -33,7 +36,8 @@ def data() -> tuple[Tensor, Tensor, Tensor]:
     labels = torch.arange(CLASSES).repeat(PICTURES)
     centres = torch.randn(CLASSES, WIDTH, generator=generator)
     train, test = (
-        (centres[labels] + NOISE * torch.randn(len(labels), WIDTH, generator=generator)).relu() for _ in "ab"
+        (centres[labels] + NOISE * torch.randn(len(labels), WIDTH, generator=generator)).relu()
+        for _ in "ab"
     )
     scale = 1 / train.norm(dim=1).mean()
     return train * scale, test * scale, labels

@@ -1,8 +1,9 @@
-"""What Lightning, the callbacks and logging add to a training step of ZFNet, batch 32 at 112 pixels.
+"""What Lightning, the callbacks and logging add to a training step of ZFNet, batch 32 at 112
+pixels.
 
-The difference is milliseconds of a step of hundreds, less than the noise of such a step; so it is measured
-with a net of next to nothing (`Feather`, whose forward and backward take microseconds), where it is most of
-the time, and then divided by ZFNet's step:
+The difference is milliseconds of a step of hundreds, less than the noise of such a step; so it is
+measured with a net of next to nothing (`Feather`, whose forward and backward take microseconds),
+where it is most of the time, and then divided by ZFNet's step:
 
     ours    train() of train.py on the composed default config (its callbacks, TensorBoard, a progress bar drawn
             as on a terminal), processor time from the end of an epoch's first step to the end of its last
@@ -11,9 +12,9 @@ the time, and then divided by ZFNet's step:
 
 The loss and the top-1 and top-5 errors that ours counts and logs are a part of what it adds.
 
-The limit is Python's speed: Lightning calls some 20 hooks of each callback and of the module at every step, and
-two metrics take some 60 small tensor operations. None of it grows with the net or the batch.
-"""
+The limit is Python's speed: Lightning calls some 20 hooks of each callback and of the module at
+every step, and two metrics take some 60 small tensor operations. None of it grows with the net or
+the batch."""
 
 import os
 import tempfile
@@ -72,7 +73,8 @@ def bench() -> list[Row]:
 
 
 class Feather(nn.Module):
-    """Logits are pixels times one weight; its five convolutions are there for the callbacks only."""
+    """Logits are pixels times one weight; its five convolutions are there for the callbacks
+    only."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -107,7 +109,11 @@ def noise(split: str, **_: Any) -> Arrays:
     images = np.random.default_rng(0).integers(0, 256, (number, size, size, 3), dtype=np.uint8)
     classes = [f"class {number}" for number in range(CLASSES)]
     return Arrays(
-        "noise", classes, [str(i) for i in range(number)], [i % CLASSES for i in range(number)], images
+        "noise",
+        classes,
+        [str(i) for i in range(number)],
+        [i % CLASSES for i in range(number)],
+        images,
     )
 
 
@@ -120,7 +126,11 @@ def by_lightning(folder: Path) -> Callable[[], float]:
     def epoch() -> float:
         run = folder / f"run{next(runs)}"
         run.mkdir()
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        with (
+            Path(os.devnull).open("w") as nowhere,
+            redirect_stdout(nowhere),
+            redirect_stderr(nowhere),
+        ):
             train(composed(run, folder / "stores"), run)
         return Stopwatch.seconds
 
@@ -129,14 +139,22 @@ def by_lightning(folder: Path) -> Callable[[], float]:
 
 def composed(run: Path, stores: Path) -> DictConfig:
     """The default config for one epoch in folder `run`, on noise and with Feather."""
-    fixed = ["trainer.max_epochs=1", "test=false", f"data.batch_size={BATCH}", f"data.image_size={SIZE}"]
+    fixed = [
+        "trainer.max_epochs=1",
+        "test=false",
+        f"data.batch_size={BATCH}",
+        f"data.image_size={SIZE}",
+    ]
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         cfg = compose("train", [*fixed, f"data.store_dir={stores}"], return_hydra_config=True)
     cfg.hydra.runtime.output_dir = str(run)
     HydraConfig.instance().set_config(cfg)
     cfg.data.source = {"_target_": "benchmarks.lightning_overhead.noise", "_partial_": True}
     cfg.model = {"_target_": "benchmarks.lightning_overhead.Feather", "input_norm": "unit"}
-    cfg.callbacks = {**cfg.callbacks, "stopwatch": {"_target_": "benchmarks.lightning_overhead.Stopwatch"}}
+    cfg.callbacks = {
+        **cfg.callbacks,
+        "stopwatch": {"_target_": "benchmarks.lightning_overhead.Stopwatch"},
+    }
     return cfg
 
 
@@ -145,7 +163,9 @@ def by_hand(store: Path, zfnet: bool) -> Callable[[], float]:
     keep_freed_memory()
     torch.manual_seed(0)
     net = convnet("zfnet", CLASSES, SIZE) if zfnet else Feather(CLASSES)
-    step = training_step(net.to(memory_format=torch.channels_last), fast_precision() == "bf16-mixed")
+    step = training_step(
+        net.to(memory_format=torch.channels_last), fast_precision() == "bf16-mixed"
+    )
     images = ImageStore.open(store)
     batches = Batches(images, SIZE, BATCH, Augmentation(stored_size(SIZE), SIZE, random=True))
     prepare = Preprocessing(stored_size(SIZE), SIZE)

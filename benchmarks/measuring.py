@@ -1,14 +1,14 @@
 """How the benchmarks measure: processor seconds of one thread, both sides in turn, medians.
 
-The clock is the processor time of the process, all its threads together, so that other programs on the
-machine count little. Sides that set up their process (how freed memory is kept) each get a `Worker`:
+The clock is the processor time of the process, all its threads together, so that other programs on
+the machine count little. Sides that set up their process (how freed memory is kept) each get a
+`Worker`:
 
     with Worker(make_ours, 224) as ours, Worker(make_peer, 224) as peer:
         seconds = alternate(ours, peer)
 
-`python -m benchmarks --tiny` runs every benchmark once on next to nothing: tests ask whether it still works. Its
-numbers mean nothing.
-"""
+`python -m benchmarks --tiny` runs every benchmark once on next to nothing: tests ask whether it
+still works. Its numbers mean nothing."""
 
 import multiprocessing
 import os
@@ -33,7 +33,8 @@ def sized(full: T, tiny: T) -> T:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; `ratio` is how many times better ours is, or the share or deviation itself."""
+    """One line of the table; `ratio` is how many times better ours is, or the share or deviation
+    itself."""
 
     name: str
     ours: str
@@ -50,16 +51,18 @@ def seconds_of(function: Callable[[], object]) -> float:
 
 
 def alternate(*clocks: Callable[[], float], repeats: int = REPEATS) -> list[float]:
-    """The median of what each gives, called in turn so that a busy machine is busy for all of them."""
+    """The median of what each gives, called in turn so that a busy machine is busy for all of
+    them."""
     rounds = [[clock() for clock in clocks] for _ in range(sized(repeats, 1))]
     return [statistics.median(values) for values in zip(*rounds, strict=True)]
 
 
 class Worker:
-    """A process with one thread that makes a function, `make(*arguments)`, and calls it when it is called.
+    """A process with one thread that makes a function, `make(*arguments)`, and calls it when it is
+    called.
 
-    The function has been called once, to warm up, before the first call. Its result comes back as it is.
-    """
+    The function has been called once, to warm up, before the first call. Its result comes back as
+    it is."""
 
     def __init__(self, make: Callable[..., Callable[[], Any]], *arguments: object) -> None:
         self._here: Callable[[], Any] | None = None
@@ -87,7 +90,9 @@ class Worker:
             self._process.join()
 
 
-def _serve(pipe: Any, make: Callable[..., Callable[[], Any]], arguments: tuple[object, ...]) -> None:
+def _serve(
+    pipe: Any, make: Callable[..., Callable[[], Any]], arguments: tuple[object, ...]
+) -> None:
     torch.set_num_threads(1)
     function = make(*arguments)
     function()

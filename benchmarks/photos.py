@@ -1,4 +1,5 @@
-"""The JPEGs that the benchmarks read: Imagenette's where they are, and generated ones everywhere."""
+"""The JPEGs that the benchmarks read: Imagenette's where they are, and generated ones
+everywhere."""
 
 import os
 from pathlib import Path

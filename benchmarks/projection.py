@@ -1,13 +1,13 @@
-"""Projecting the strongest unit of every map of a layer, ZFNet at 224 pixels, one thread, against captum.
+"""Projecting the strongest unit of every map of a layer, ZFNet at 224 pixels, one thread, against
+captum.
 
-The peer is captum's NeuronDeconvolution, one unit at a time, as it has to be called; it is timed on some of
-the units, spread evenly, and its net is by hand with the same weights (captum hooks modules that do not work
-in place). Ours takes all the units, from the images to full-size pictures; the general way is timed on
-the same few units as captum.
+The peer is captum's NeuronDeconvolution, one unit at a time, as it has to be called; it is timed on
+some of the units, spread evenly, and its net is by hand with the same weights (captum hooks modules
+that do not work in place). Ours takes all the units, from the images to full-size pictures; the
+general way is timed on the same few units as captum.
 
-The limit in multiplications (M) per unit: the windows that conv1-5 units see cost 0.01, 3, 64, 173 and 470
-there and back; captum's full frames cost 1,170 with the head, and 171 to 1,110 back.
-"""
+The limit in multiplications (M) per unit: the windows that conv1-5 units see cost 0.01, 3, 64, 173
+and 470 there and back; captum's full frames cost 1,170 with the head, and 171 to 1,110 back."""
 
 import warnings
 from collections.abc import Callable
@@ -29,11 +29,21 @@ GENERAL = 1.4
 def bench() -> list[Row]:
     rows = []
     for layer, goal in GOALS.items():
-        with Worker(windowed, layer) as ours, Worker(general, layer) as whole, Worker(captum, layer) as peer:
+        with (
+            Worker(windowed, layer) as ours,
+            Worker(general, layer) as whole,
+            Worker(captum, layer) as peer,
+        ):
             one, full, theirs = alternate(ours, whole, peer, repeats=3)
         shown = f"{theirs * 1e3:.1f} ms a unit"
         rows.append(
-            Row(f"projection, {layer}", f"{one * 1e3:.3f} ms a unit", shown, theirs / one, f">= {goal}")
+            Row(
+                f"projection, {layer}",
+                f"{one * 1e3:.3f} ms a unit",
+                shown,
+                theirs / one,
+                f">= {goal}",
+            )
         )
         rows.append(
             Row(
@@ -71,7 +81,8 @@ def windowed(layer: str) -> Callable[[], float]:
 
 def general(layer: str) -> Callable[[], float]:
     net, images, units = net_images_units(layer)
-    deconv = Deconvnet(net, normalization="gradient")  # as captum takes it; unlike windows, off the chain
+    # As captum takes it; unlike windows, off the chain.
+    deconv = Deconvnet(net, normalization="gradient")
     return lambda: seconds_of(lambda: deconv._general(images, layer, some(units))) / SOME
 
 

@@ -1,9 +1,10 @@
-"""The nine strongest activations of every map of conv1-5, in one pass, against the plain forward pass with its head.
+"""The nine strongest activations of every map of conv1-5, in one pass, against the plain forward
+pass with its head.
 
-ZFNet at 224 pixels, batches of 64, one thread; images of noise, which make every batch bring newcomers. The
-limit is the forward pass without its head, 0.95 of the multiplications, and one reading of 1.5 M activations an
-image. Memory is the largest that a process ever held that did nothing else.
-"""
+ZFNet at 224 pixels, batches of 64, one thread; images of noise, which make every batch bring
+newcomers. The limit is the forward pass without its head, 0.95 of the multiplications, and one
+reading of 1.5 M activations an image. Memory is the largest that a process ever held that did
+nothing else."""
 
 import resource
 from collections.abc import Callable
@@ -29,7 +30,9 @@ def bench() -> list[Row]:
     rates = [f"{count / one:.1f} images/s" for one in seconds]
     sizes = [f"{megabytes:.0f} MB" for megabytes in held]
     return [
-        Row("top 9 of conv1-5, time", *rates, seconds[0] / seconds[1], "<= 1.0 of the forward pass"),
+        Row(
+            "top 9 of conv1-5, time", *rates, seconds[0] / seconds[1], "<= 1.0 of the forward pass"
+        ),
         Row("top 9 of conv1-5, memory", *sizes, held[0] / held[1], "<= 1.1 of the forward pass"),
     ]
 
@@ -58,7 +61,8 @@ def forward() -> Callable[[], float]:
 
 
 def memory_of(make: Callable[[], Callable[[], float]]) -> Callable[[], float]:
-    """Megabytes that the process held at most since it began; `make` has filled it with net and images."""
+    """Megabytes that the process held at most since it began; `make` has filled it with net and
+    images."""
     run = make()
     run()
     return lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,14 +1,16 @@
-"""A training step of ZFNet, batch 32 at 224 pixels, against the same net written by hand, one thread each.
+"""A training step of ZFNet, batch 32 at 224 pixels, against the same net written by hand, one
+thread each.
 
-Ours is the ConvNet in channels_last with its own contrast normalisation, in a process that keeps freed
-memory, as train.py sets it up. The peer is `nn.Sequential` in NCHW with `nn.LocalResponseNorm`, the same
-weights, the same loop and optimizer, in a process as it is; further rows give it channels_last and bf16 too.
+Ours is the ConvNet in channels_last with its own contrast normalisation, in a process that keeps
+freed memory, as train.py sets it up. The peer is `nn.Sequential` in NCHW with
+`nn.LocalResponseNorm`, the same weights, the same loop and optimizer, in a process as it is;
+further rows give it channels_last and bf16 too.
 
-The limit is arithmetic: 171 + 415 + 150 + 224 + 150 M multiplications in the convolutions and 59 M in the
-head, times 3 for forward and backward (2 for conv1, whose input needs no gradient): 3.34 G an image, 0.214 T
-floating point operations a step. The optimizer moves 62 M weights, 1.2 GB a step. The first row sets the
-step against as many operations at this machine's rate of one float32 convolution, conv4's forward pass.
-"""
+The limit is arithmetic: 171 + 415 + 150 + 224 + 150 M multiplications in the convolutions and 59 M
+in the head, times 3 for forward and backward (2 for conv1, whose input needs no gradient): 3.34 G
+an image, 0.214 T floating point operations a step. The optimizer moves 62 M weights, 1.2 GB a step.
+The first row sets the step against as many operations at this machine's rate of one float32
+convolution, conv4's forward pass."""
 
 from collections.abc import Callable
 from contextlib import ExitStack

@@ -1,4 +1,5 @@
-"""Lightning adapters: when to act during training and where to log. The mathematics lives in zfnet."""
+"""Lightning adapters: when to act during training and where to log. The mathematics lives in
+zfnet."""
 
 from callbacks.deconvnet_dump import DeconvnetDump
 from callbacks.feature_evolution import FeatureEvolution

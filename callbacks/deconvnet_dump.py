@@ -95,12 +95,19 @@ class DeconvnetDump(FeatureSearch):
                 path.parent.mkdir(parents=True, exist_ok=True)
             save_png(sheet, path)
             for writer in writers:
-                writer.add_image(f"top_activations/{layer}", sheet, trainer.global_step, dataformats="HWC")
+                writer.add_image(
+                    f"top_activations/{layer}", sheet, trainer.global_step, dataformats="HWC"
+                )
         for writer in writers:
             writer.add_scalar("dump_seconds", time.perf_counter() - start, trainer.global_step)
 
     def _panels(
-        self, trainer: Trainer, pl_module: LightningModule, subject: ModelOnData, layer: str, top: Top
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        subject: ModelOnData,
+        layer: str,
+        top: Top,
     ) -> list[FeaturePanel]:
         channels = random_subset(len(top.values), self.channels).tolist()
         found = self.project(trainer, pl_module, subject, layer, top.units(channels))
@@ -110,5 +117,6 @@ class DeconvnetDump(FeatureSearch):
         drawn = [None] * len(channels) if filters is None else filters[channels]
         values = top.values[channels].float()
         return [
-            FeaturePanel(*each) for each in zip(channels, projections, patches, values, drawn, strict=True)
+            FeaturePanel(*each)
+            for each in zip(channels, projections, patches, values, drawn, strict=True)
         ]

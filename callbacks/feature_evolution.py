@@ -1,4 +1,5 @@
-"""How features evolve during training (Figure 4): the strongest activation of every channel, epoch by epoch.
+"""How features evolve during training (Figure 4): the strongest activation of every channel, epoch
+by epoch.
 
 Trainer(callbacks=[FeatureEvolution("outputs/run")])                    # every epoch
 FeatureEvolution("outputs/run", epochs=[1, 2, 5, 10, 20, 30, 40, 64])   # the paper's
@@ -37,16 +38,17 @@ REMEDY = "delete it to leave its epoch out"
 class FeatureEvolution(FeatureSearch):
     """Draws Figure 4 of a run.
 
-    After each of the epochs, the strongest activation of every channel is searched for. A channel jumps where
-    another image wins than at the evaluation before. Logs to TensorBoard, for each layer:
+    After each of the epochs, the strongest activation of every channel is searched for. A channel
+    jumps where another image wins than at the evaluation before. Logs to TensorBoard, for each
+    layer:
 
         evolution/<layer>            a strip of some channels: projection above image patch
         evolution_changed/<layer>    the share of all channels that jumped
         evolution_jumps/<layer>      which of the drawn ones did: "map 12: n0123.JPEG → n0456.JPEG"
         evolution_seconds            what the evaluation cost
 
-    and writes `evolution/<layer>.png`, the figure, and `evolution.json` at the end. Each evaluation is a file,
-    `evolution/epoch_005.pt`. A resumed run continues from these files.
+    and writes `evolution/<layer>.png`, the figure, and `evolution.json` at the end. Each evaluation
+    is a file, `evolution/epoch_005.pt`. A resumed run continues from these files.
 
     Args:
         folder, layers, channels: as of `FeatureSearch`.
@@ -69,7 +71,9 @@ class FeatureEvolution(FeatureSearch):
     ) -> None:
         super().__init__(folder, layers, channels)
         if epochs is not None and (not epochs or min(epochs) < 1):
-            raise InputError(f"feature_evolution.epochs={list(epochs)}: give epochs from 1, or null for all")
+            raise InputError(
+                f"feature_evolution.epochs={list(epochs)}: give epochs from 1, or null for all"
+            )
         if not 0 < share <= 1:
             raise InputError(f"feature_evolution.share={share}: must be above 0 and at most 1")
         self.share, self.epochs = share, None if epochs is None else set(epochs)
@@ -86,7 +90,10 @@ class FeatureEvolution(FeatureSearch):
         if found is None:
             self._path(epoch).unlink(missing_ok=True)  # a resumed run may repeat an epoch
             return
-        winners = {layer: self._winners(trainer, pl_module, subject, layer, found) for layer in self._layers}
+        winners = {
+            layer: self._winners(trainer, pl_module, subject, layer, found)
+            for layer in self._layers
+        }
         self._write(epoch, winners)
         before = next(reversed(self._evaluations(epoch - 1).values()), {})
         for layer, now in winners.items():
@@ -137,7 +144,8 @@ class FeatureEvolution(FeatureSearch):
         save_torch(path, {"settings": self._settings(), "winners": content})
 
     def _evaluations(self, last: int) -> dict[int, dict[str, Winners]]:
-        """Each layer's winners by epoch, up to epoch `last`; a resumed run repeats the later ones."""
+        """Each layer's winners by epoch, up to epoch `last`; a resumed run repeats the later
+        ones."""
         paths = (self.folder / "evolution").glob("epoch_*.pt")
         files = {int(path.stem.removeprefix("epoch_")): path for path in paths}
         result = {}
@@ -147,9 +155,13 @@ class FeatureEvolution(FeatureSearch):
                 result[epoch] = winners
         return result
 
-    def _log(self, trainer: Trainer, epoch: int, layer: str, now: Winners, before: Winners | None) -> None:
+    def _log(
+        self, trainer: Trainer, epoch: int, layer: str, now: Winners, before: Winners | None
+    ) -> None:
         step, jumps = trainer.global_step, find_jumps(now, before)
-        sheet = _sheet(f"{layer} after epoch {epoch}", {epoch: now}, jumps[now.channels, None], STRIP)
+        sheet = _sheet(
+            f"{layer} after epoch {epoch}", {epoch: now}, jumps[now.channels, None], STRIP
+        )
         for writer in tensorboard_writers(trainer):
             writer.add_image(f"evolution/{layer}", sheet, step, dataformats="HWC")
             if before is None:

@@ -1,9 +1,10 @@
-"""What DeconvnetDump and FeatureEvolution share: a search for strong activations while a net trains.
+"""What DeconvnetDump and FeatureEvolution share: a search for strong activations while a net
+trains.
 
-Training is not affected. The net runs in eval mode and every module gets its own mode back, the random number
-generator is restored, no gradient is kept and nothing stays on the device. The search runs in the trainer's
-precision, so that it costs what a forward pass of training costs. Projections are computed without autocast.
-"""
+Training is not affected. The net runs in eval mode and every module gets its own mode back, the
+random number generator is restored, no gradient is kept and nothing stays on the device. The search
+runs in the trainer's precision, so that it costs what a forward pass of training costs. Projections
+are computed without autocast."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,14 @@ from torch import Tensor
 
 from zfnet.data.image_store import ImageDataset
 from zfnet.data.source import Source
-from zfnet.deconv import Deconvnet, TopActivations, Unit, projectable_layers, random_subset, top_activations
+from zfnet.deconv import (
+    Deconvnet,
+    TopActivations,
+    Unit,
+    projectable_layers,
+    random_subset,
+    top_activations,
+)
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 
@@ -26,7 +34,8 @@ log = logging.getLogger(__name__)
 
 @runtime_checkable
 class ImageDataModule(Protocol):
-    """What a data module must have, as `zfnet.data.ImageData` does; `images` and `sources` are by split."""
+    """What a data module must have, as `zfnet.data.ImageData` does; `images` and `sources` are by
+    split."""
 
     images: dict[str, ImageDataset]
     sources: dict[str, Source]
@@ -42,8 +51,8 @@ class FeatureSearch(Callback):
         channels: how many channels of each layer are drawn; they are chosen at random, once.
 
     Raises:
-        InputError: an argument is out of range; before training, a layer that the net does not have or that cannot
-            be projected.
+        InputError: an argument is out of range; before training, a layer that the net does not have
+            or that cannot be projected.
     """
 
     key: str  # in the config
@@ -60,7 +69,8 @@ class FeatureSearch(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(trainer.datamodule, ImageDataModule):  # type: ignore[attr-defined]
             raise InputError(
-                f"{self.key} needs a data module with images, sources and batch_size, such as ImageData"
+                f"{self.key} needs a data module with images, sources and batch_size, such as "
+                "ImageData"
             )
         side: int = pl_module.prepare.crop  # type: ignore[assignment, union-attr]
         with self.observing(pl_module):
@@ -81,7 +91,12 @@ class FeatureSearch(Callback):
         )
 
     def search(
-        self, trainer: Trainer, pl_module: LightningModule, subject: ModelOnData, k: int, share: float = 1.0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        subject: ModelOnData,
+        k: int,
+        share: float = 1.0,
     ) -> TopActivations | None:
         """The k strongest activations of every channel. Every process must call it.
 
@@ -92,24 +107,34 @@ class FeatureSearch(Callback):
             share: of the images, a random sample that is the same for any number of processes.
 
         Returns:
-            The search; None, with a warning, on all processes where an activation is not a finite number.
+            The search; None, with a warning, on all processes where an activation is not a finite
+            number.
         """
         total = len(subject.images)
-        chosen = torch.arange(total) if share == 1 else random_subset(total, max(1, round(share * total)))
+        chosen = (
+            torch.arange(total)
+            if share == 1
+            else random_subset(total, max(1, round(share * total)))
+        )
         found, problem = TopActivations(self._layers, k), None
         with self.observing(pl_module), trainer.precision_plugin.forward_context():
             try:
-                batches = subject.batches(chosen[trainer.global_rank :: trainer.world_size].tolist())
+                batches = subject.batches(
+                    chosen[trainer.global_rank :: trainer.world_size].tolist()
+                )
                 top_activations(subject.net, batches, self._layers, top=found, progress=False)
             except InputError as error:
                 problem = str(error)
-        problem = _first_of_all(problem)  # a process that gave up alone would leave the others waiting
+        # A process that gave up alone would leave the others waiting.
+        problem = _first_of_all(problem)
         if problem is None:
             found = found.gather()
             infinite = [layer for layer in self._layers if found[layer].values.isposinf().any()]
             problem = f"layer {infinite[0]!r} is infinite" if infinite else None
         if problem and trainer.is_global_zero:
-            log.warning("%s at step %d: nothing is drawn: %s", self.key, trainer.global_step, problem)
+            log.warning(
+                "%s at step %d: nothing is drawn: %s", self.key, trainer.global_step, problem
+            )
         return None if problem else found
 
     def project(

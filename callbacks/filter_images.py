@@ -15,10 +15,11 @@ from zfnet.viz import filter_sheet, save_png
 
 
 class FilterImages(Callback):
-    """Draws the filters of the first convolution on three channels. A net without one has no such image.
+    """Draws the filters of the first convolution on three channels. A net without one has no such
+    image.
 
-    Zero is mid-gray and all filters share one scale, so that a dominant filter is visible. Logs `filters/layer_1` to
-    TensorBoard and writes `filters.png`.
+    Zero is mid-gray and all filters share one scale, so that a dominant filter is visible. Logs
+    `filters/layer_1` to TensorBoard and writes `filters.png`.
 
     Args:
         folder: where `filters.png` is written.

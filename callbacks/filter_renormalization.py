@@ -16,7 +16,8 @@ from zfnet.training.renormalization import renormalize_filters
 class FilterRenormalization(Callback):
     """Renormalizes filters once after each optimizer step, also under gradient accumulation.
 
-    Logs `clipped_filters/<layer>`, the number of a layer's filters that a step clips, averaged over the epoch.
+    Logs `clipped_filters/<layer>`, the number of a layer's filters that a step clips, averaged over
+    the epoch.
 
     Args:
         radius: the largest rms of a filter; the paper's is 0.1.

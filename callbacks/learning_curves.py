@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 class LearningCurves(Callback):
     """Logs a line per epoch, and writes `history.json` and `curves.png`.
 
-    The history is every epoch-level metric of `train/` and `val/`. It is part of the checkpoint, so that a resumed
-    run draws the whole curve.
+    The history is every epoch-level metric of `train/` and `val/`. It is part of the checkpoint, so
+    that a resumed run draws the whole curve.
 
     Args:
         folder: where the files are written.
@@ -43,7 +43,9 @@ class LearningCurves(Callback):
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         own = ("train/", "val/") if self._validated else ("train/",)
-        values = {k: v.item() for k, v in sorted(trainer.callback_metrics.items()) if k.startswith(own)}
+        values = {
+            k: v.item() for k, v in sorted(trainer.callback_metrics.items()) if k.startswith(own)
+        }
         self._validated = False
         self.history.append({"epoch": trainer.current_epoch + 1, **values})
         save_json(self.folder / "history.json", self.history)

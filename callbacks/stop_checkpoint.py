@@ -13,9 +13,9 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 class StopCheckpoint(Callback):
     """Saves `stop.ckpt` on SIGTERM while training, on all processes together.
 
-    Lightning raises SIGTERMException between two batches. Where gradients are accumulated over several batches, it is
-    delayed until the optimizer has stepped. During validation, and on other exceptions, nothing is saved: the run
-    resumes from its last regular checkpoint.
+    Lightning raises SIGTERMException between two batches. Where gradients are accumulated over
+    several batches, it is delayed until the optimizer has stepped. During validation, and on other
+    exceptions, nothing is saved: the run resumes from its last regular checkpoint.
 
     Args:
         folder: of the checkpoints.
@@ -33,7 +33,9 @@ class StopCheckpoint(Callback):
         elif self._delayed:
             signals.received_sigterm = True
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         whole = trainer.training and not trainer.fit_loop._should_accumulate()
         if isinstance(exception, SIGTERMException) and whole:
             trainer.save_checkpoint(self.path, weights_only=False)

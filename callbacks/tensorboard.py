@@ -8,4 +8,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 def tensorboard_writers(trainer: Trainer) -> list[Any]:
     """The SummaryWriter of each of the trainer's TensorBoard loggers."""
-    return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    return [
+        logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)
+    ]

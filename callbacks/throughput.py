@@ -12,8 +12,8 @@ from lightning import Callback, LightningModule, Trainer
 class Throughput(Callback):
     """Logs `images_per_second`: the images of all processes since the first batch of the epoch.
 
-    Validation and checkpoints do not count. On a GPU the queue is not waited for, which evens out over an epoch.
-    """
+    Validation and checkpoints do not count. On a GPU the queue is not waited for, which evens out
+    over an epoch."""
 
     def __init__(self) -> None:
         self._start = 0.0

@@ -1,4 +1,5 @@
-"""Histograms of all weights, once an epoch, in TensorBoard. Off by default, because they make the log large.
+"""Histograms of all weights, once an epoch, in TensorBoard. Off by default, because they make the
+log large.
 
 python train.py +callbacks.histograms._target_=callbacks.WeightHistograms
 """

@@ -1,8 +1,9 @@
-"""README's pictures from a finished demo: `python docs/picture.py outputs/train/demo SHEET` writes docs/*.
+"""README's pictures from a finished demo: `python docs/picture.py outputs/train/demo SHEET` writes
+docs/*.
 
-report.png is cut from a browser's picture of report.html, after `make table3 report` and the same with seed=1.
-SHEET is conv5.png of `analyze.py analysis=top_activations ckpt=... layers=[conv5] channels=[13,55,80,81,105,172]`.
-"""
+report.png is cut from a browser's picture of report.html, after `make table3 report` and the same
+with seed=1. SHEET is conv5.png of `analyze.py analysis=top_activations ckpt=... layers=[conv5]
+channels=[13,55,80,81,105,172]`."""
 
 import sys
 from pathlib import Path

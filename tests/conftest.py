@@ -50,7 +50,11 @@ def memory_images(count: int, size: int = STORED, classes: int = 3, seed: int = 
     """Seeded noise as a store that lives in memory."""
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(256, (count, size, size, 3), generator=generator, dtype=torch.uint8)
-    mean = pixels.float().mean(0).permute(2, 0, 1).contiguous() if count else torch.zeros(3, size, size)
+    mean = (
+        pixels.float().mean(0).permute(2, 0, 1).contiguous()
+        if count
+        else torch.zeros(3, size, size)
+    )
     names = [f"class {number}" for number in range(classes)]
     ids = [str(number) for number in range(count)]
     return ImageStore(Path("memory"), ids, names, torch.arange(count) % classes, mean, size, pixels)
@@ -66,13 +70,17 @@ class TinyData(LightningDataModule):
             "val": memory_images(7, classes=classes, seed=1),
         }
         self.sources = {
-            split: Arrays("noise", store.classes, store.ids, store.labels.tolist(), store.images.numpy())
+            split: Arrays(
+                "noise", store.classes, store.ids, store.labels.tolist(), store.images.numpy()
+            )
             for split, store in self.images.items()
         }
         self.batch_size = batch_size
 
     def train_dataloader(self) -> Batches:
-        return Batches(self.images["train"], CROP, self.batch_size, Augmentation(STORED, CROP, random=True))
+        return Batches(
+            self.images["train"], CROP, self.batch_size, Augmentation(STORED, CROP, random=True)
+        )
 
     def val_dataloader(self) -> Batches:
         return self.ordered("val")
@@ -96,11 +104,15 @@ def tiny_data() -> Callable[..., TinyData]:
 @pytest.fixture
 def tiny_classifier() -> Callable[..., Classifier]:
     def make(classes: int = 3, **given: Any) -> Classifier:
-        how = {key: given.pop(key) for key in inspect.signature(learning).parameters if key in given}
+        how = {
+            key: given.pop(key) for key in inspect.signature(learning).parameters if key in given
+        }
         torch.manual_seed(5)
         net = ConvNet(TABLE, classes, CROP, init="he")
         names = [f"class {number}" for number in range(classes)]
-        return Classifier(net, STORED, CROP, names, **{"input_norm": "unit", **learning(**how), **given})
+        return Classifier(
+            net, STORED, CROP, names, **{"input_norm": "unit", **learning(**how), **given}
+        )
 
     return make
 
@@ -109,7 +121,12 @@ def tiny_classifier() -> Callable[..., Classifier]:
 def tiny_trainer() -> Callable[..., Trainer]:
     def make(**options: Any) -> Trainer:
         quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        fixed = {"accelerator": "cpu", "devices": 1, "enable_model_summary": False, "log_every_n_steps": 1}
+        fixed = {
+            "accelerator": "cpu",
+            "devices": 1,
+            "enable_model_summary": False,
+            "log_every_n_steps": 1,
+        }
         return Trainer(**{**quiet, **fixed, "max_epochs": 1, **options})
 
     return make
@@ -117,8 +134,8 @@ def tiny_trainer() -> Callable[..., Trainer]:
 
 @pytest.fixture(scope="session")
 def composed() -> Iterator[Callable[..., DictConfig]]:
-    """`composed("model=alexnet", ...)` is the config that `python train.py model=alexnet ...` gets; with
-    root="analyze" that of analyze.py, with whole=True Hydra's own part, too."""
+    """`composed("model=alexnet", ...)` is the config that `python train.py model=alexnet ...` gets;
+    with root="analyze" that of analyze.py, with whole=True Hydra's own part, too."""
     register_resolvers()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         yield lambda *overrides, root="train", whole=False: compose(
@@ -152,9 +169,14 @@ def commands(elsewhere: Path) -> Iterator[Commands]:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A narrow, untrained ZFNet for creatures of 48 pixels, cut from 55, saved as train.py saves."""
+    """A narrow, untrained ZFNet for creatures of 48 pixels, cut from 55, saved as train.py
+    saves."""
     torch.manual_seed(3)
-    edit = {**{f"conv{i}": {"channels": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
+    edit = {
+        **{f"conv{i}": {"channels": 8} for i in range(1, 6)},
+        "fc6": {"units": 16},
+        "fc7": {"units": 16},
+    }
     words = {"architecture": "zfnet", "edit": edit, "init": "he", "input_norm": "unit"}
     model = {"_target_": "zfnet.models.convnet", **words}
     card = {"model": model, "classes": list(Creatures.classes), "image_size": 48, "store_size": 55}

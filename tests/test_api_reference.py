@@ -18,7 +18,8 @@ PACKAGES = ("analysis", "data", "deconv", "models", "training", "viz")
     "package", [callbacks, *(importlib.import_module(f"zfnet.{name}") for name in PACKAGES)]
 )
 def test_every_exported_name_is_described(package: ModuleType) -> None:
-    """Sphinx takes those with a docstring from the package; numbers and tables stand on the page."""
+    """Sphinx takes those with a docstring from the package; numbers and tables stand on the
+    page."""
     assert f".. automodule:: {package.__name__}\n   :members:\n   :imported-members:\n" in PAGE
     for name in package.__all__:
         if not callable(value := getattr(package, name)):
@@ -28,9 +29,14 @@ def test_every_exported_name_is_described(package: ModuleType) -> None:
 
 
 def test_the_top_has_its_names() -> None:
-    assert set(re.findall(r"autofunction:: zfnet\.(\w+)$", PAGE, re.MULTILINE)) == set(zfnet.__all__)
+    assert set(re.findall(r"autofunction:: zfnet\.(\w+)$", PAGE, re.MULTILINE)) == set(
+        zfnet.__all__
+    )
 
 
 def test_the_modules_of_probing_are_there() -> None:
     modules = {path.stem for path in (ROOT / "src" / "zfnet" / "probing").glob("*.py")}
-    assert set(re.findall(r"automodule:: zfnet\.probing\.(\w+)", PAGE)) == modules - {"__init__", "solver"}
+    assert set(re.findall(r"automodule:: zfnet\.probing\.(\w+)", PAGE)) == modules - {
+        "__init__",
+        "solver",
+    }

@@ -1,4 +1,5 @@
-"""Every benchmark runs at tiny size. Its speeds mean nothing there; its claims of equality hold all the same."""
+"""Every benchmark runs at tiny size. Its speeds mean nothing there; its claims of equality hold all
+the same."""
 
 import math
 import os
@@ -15,7 +16,10 @@ from tests.helpers.commands import ROOT
 
 
 def test_every_benchmark_runs_at_tiny_size() -> None:
-    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+        "OMP_NUM_THREADS": "1",
+    }
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--tiny"],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280,
@@ -32,7 +36,8 @@ def test_every_benchmark_runs_at_tiny_size() -> None:
     subjects = [
         module.name
         for module in pkgutil.iter_modules(benchmarks.__path__)
-        if module.name != "__main__" and hasattr(import_module(f"benchmarks.{module.name}"), "bench")
+        if module.name != "__main__"
+        and hasattr(import_module(f"benchmarks.{module.name}"), "bench")
     ]
     assert len(lines) >= len(subjects) >= 11
 

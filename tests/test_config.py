@@ -1,4 +1,5 @@
-"""Each wrong key or value of a command line is one line; that all of conf/ passes is in test_house.py."""
+"""Each wrong key or value of a command line is one line; that all of conf/ passes is in
+test_house.py."""
 
 from collections.abc import Callable
 
@@ -112,11 +113,17 @@ def test_what_train_refuses(composed: Compose, words: str, says: str) -> None:
             "heads=[tree]: a list [...] of svm, softmax is needed",
         ),
         ("analysis=layer_probe strengths=[]", "strengths=[]: must not be empty"),
-        ("analysis=layer_probe images_per_class=[0]", "images_per_class=[0]: each must be at least 1"),
+        (
+            "analysis=layer_probe images_per_class=[0]",
+            "images_per_class=[0]: each must be at least 1",
+        ),
         ("analysis=overlap threshold=0", "threshold=0: must be above 0"),
         ("analysis=report runs=[]", "runs=[]: must not be empty"),
         ("analysis=top_activations k=0", "k=0: must be at least 1"),
-        ("analysis=top_activations layers=conv1", "layers=conv1: a list [...] of strings or null is needed"),
+        (
+            "analysis=top_activations layers=conv1",
+            "layers=conv1: a list [...] of strings or null is needed",
+        ),
         ("analysis=top_activations channels=[-1]", "channels=[-1]: each must be at least 0"),
     ],
 )

@@ -15,7 +15,9 @@ def modules_with_examples() -> Iterator[str]:
     for folder, package in ((ROOT / "src", "zfnet"), (ROOT, "callbacks")):
         for path in sorted((folder / package).rglob("*.py")):
             if ">>>" in path.read_text():
-                yield ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
+                yield ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(
+                    ".__init__"
+                )
 
 
 @pytest.mark.parametrize("name", list(modules_with_examples()))

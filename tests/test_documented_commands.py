@@ -1,7 +1,8 @@
-"""Every command and every Python example of README, docs and the configs' heads is run once, on data that is small.
+"""Every command and every Python example of README, docs and the configs' heads is run once, on
+data that is small.
 
-It runs in a folder that holds what the commands name: photos, CKPT, parts.csv. Further words make it small.
-"""
+It runs in a folder that holds what the commands name: photos, CKPT, parts.csv. Further words make
+it small."""
 
 import re
 import shlex
@@ -60,7 +61,11 @@ def commands() -> list[tuple[str, str]]:
     for path in sorted((ROOT / "conf").rglob("*.yaml")):
         lines = path.read_text().splitlines()
         texts.append("\n".join(line.removeprefix("#") for line in lines if line.startswith("#")))
-    found = {(script, " ".join(words.split())) for text in texts for script, words in COMMAND.findall(text)}
+    found = {
+        (script, " ".join(words.split()))
+        for text in texts
+        for script, words in COMMAND.findall(text)
+    }
     return sorted((script, re.sub(r",$", "", words.split(", ")[0])) for script, words in found)
 
 
@@ -82,7 +87,8 @@ def made_small(script: str, words: list[str]) -> list[str]:
     here = "data.root" not in given and (tables or data in DATA_SETS)
     root = [f"data.root={'imagenet' if data == 'imagenet' else '.'}"] if here else []
     if script == "analyze":
-        weights = ["model.weights=null"] if given.get("model.weights") == "DEFAULT" else []  # no download
+        # No download.
+        weights = ["model.weights=null"] if given.get("model.weights") == "DEFAULT" else []
         return [*words, *root, *weights, *ANALYSES.get(given.get("analysis", ""), [])]
     words = [*words, "hydra.mode=RUN", *TRAIN, *root]
     if tables or experiment == "transfer_creatures":
@@ -136,7 +142,9 @@ def world(tmp_path_factory: pytest.TempPathFactory, commands: Commands) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("script", "line"), [each for each in commands() if not PATTERN.search(each[1])])
+@pytest.mark.parametrize(
+    ("script", "line"), [each for each in commands() if not PATTERN.search(each[1])]
+)
 def test_a_documented_command_runs(
     commands: Commands, world: Path, tmp_path: Path, script: str, line: str
 ) -> None:

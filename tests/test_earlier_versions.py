@@ -1,4 +1,5 @@
-"""Checkpoints, sweeps and results that version 0.1 wrote are still read. `fixtures/version_0_1` holds a few."""
+"""Checkpoints, sweeps and results that version 0.1 wrote are still read. `fixtures/version_0_1`
+holds a few."""
 
 import importlib
 import json
@@ -44,8 +45,15 @@ def test_a_checkpoint_is_the_same_net() -> None:
 
 
 def test_an_analysis_looks_at_the_data_of_the_checkpoint(commands: Commands, lab: Path) -> None:
-    words = ["analysis=doctor", f"ckpt={lab}/run/checkpoints/last.ckpt", "layers=[conv1]", "images=2"]
-    done = commands.run("analyze.py", [*words, f"data.store_dir={lab}/stores", f"hydra.run.dir={lab}/out"])
+    words = [
+        "analysis=doctor",
+        f"ckpt={lab}/run/checkpoints/last.ckpt",
+        "layers=[conv1]",
+        "images=2",
+    ]
+    done = commands.run(
+        "analyze.py", [*words, f"data.store_dir={lab}/stores", f"hydra.run.dir={lab}/out"]
+    )
     assert done.status == 0, done
     assert "looking at the data set of" in done.output
     assert "does not say" not in done.output
@@ -54,7 +62,11 @@ def test_an_analysis_looks_at_the_data_of_the_checkpoint(commands: Commands, lab
 def test_a_run_goes_on_with_the_same_settings_only(commands: Commands, lab: Path) -> None:
     words = [
         *("data.source.train=16", "data.source.val=8", "data.image_size=48", "data.batch_size=8"),
-        *("trainer.precision=32-true", f"model.edit={{{EDIT}}}", "callbacks=[checkpoint,learning_curves]"),
+        *(
+            "trainer.precision=32-true",
+            f"model.edit={{{EDIT}}}",
+            "callbacks=[checkpoint,learning_curves]",
+        ),
         *("recipe=paper", "seed=1", "resume=true", f"data.store_dir={lab}/stores"),
         f"hydra.run.dir={lab}/sweep/seed-1",
     ]
@@ -70,7 +82,9 @@ def test_a_run_goes_on_with_the_same_settings_only(commands: Commands, lab: Path
 
 
 def test_the_report_reads_everything(commands: Commands, lab: Path) -> None:
-    done = commands.run("analyze.py", ["analysis=report", f"runs={lab}", f"hydra.run.dir={lab}/out"])
+    done = commands.run(
+        "analyze.py", ["analysis=report", f"runs={lab}", f"hydra.run.dir={lab}/out"]
+    )
     assert done.status == 0, done
     assert "5 runs and 1 sweep below" in (lab / "out" / "report.md").read_text()
     assert "0 that cannot be read" in done.output
@@ -113,7 +127,9 @@ def test_old_keywords_and_attributes_answer_with_a_warning() -> None:
     with pytest.warns(DeprecationWarning, match="normalise of Conv is called normalize now"):
         row = Conv(8, kernel=3, normalise=True)
     assert row == Conv(channels=8, kernel=3, normalize=True)
-    with pytest.warns(DeprecationWarning, match="normalisation of Deconvnet is called normalization now"):
+    with pytest.warns(
+        DeprecationWarning, match="normalisation of Deconvnet is called normalization now"
+    ):
         assert Deconvnet(nn.ReLU(), normalisation="gradient").rules.normalization == "gradient"
     with pytest.warns(DeprecationWarning, match='"centre" is called "center" now'):
         assert Deconvnet(nn.ReLU(), unpool="centre").rules.unpool == "center"
@@ -121,6 +137,6 @@ def test_old_keywords_and_attributes_answer_with_a_warning() -> None:
 
 def test_old_fields_of_an_edit() -> None:
     edit = {"conv1": {"channels": 8, "normalize": False}, "conv3": {"channels": 9}}
-    assert apply_edit(ZFNET, {"conv1": {"maps": 8, "normalise": False}, "conv3": {"maps": 9}}) == apply_edit(
-        ZFNET, edit
-    )
+    assert apply_edit(
+        ZFNET, {"conv1": {"maps": 8, "normalise": False}, "conv3": {"maps": 9}}
+    ) == apply_edit(ZFNET, edit)

@@ -1,4 +1,5 @@
-"""No file that is read back runs code: neither as the source is written, nor when a file was tampered with."""
+"""No file that is read back runs code: neither as the source is written, nor when a file was
+tampered with."""
 
 import ast
 import io
@@ -17,7 +18,9 @@ from zfnet.io import read_json, read_torch
 from zfnet.models.pretrained import load_plain, read_state_dict
 from zfnet.studies.report.discovery import find_runs
 
-SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "callbacks").rglob("*.py"), *ROOT.glob("*.py")])
+SOURCES = sorted(
+    [*(ROOT / "src").rglob("*.py"), *(ROOT / "callbacks").rglob("*.py"), *ROOT.glob("*.py")]
+)
 LOCATES = {"src/zfnet/training/checkpoint.py"}  # what the user's own config names, or trusts
 RUNS = {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib", "cloudpickle"}
 
@@ -36,7 +39,9 @@ def word(call: ast.Call, name: str) -> str | None:
 def assigned(path: Path, name: str) -> str | None:
     """What a file's constant `name` is."""
     nodes = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign)]
-    return next((ast.unparse(each.value) for each in nodes if ast.unparse(each.targets[0]) == name), None)
+    return next(
+        (ast.unparse(each.value) for each in nodes if ast.unparse(each.targets[0]) == name), None
+    )
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -51,7 +56,9 @@ def test_nothing_is_read_that_could_run(path: Path) -> None:
         if name in ("yaml.load", "yaml.load_all"):
             loader = word(call, "Loader") or ""
             assert "SafeLoader" in (assigned(path, loader) or loader)
-        assert not name.startswith(("yaml.unsafe", "yaml.full", "torch.serialization.add_safe_globals")), name
+        assert not name.startswith(
+            ("yaml.unsafe", "yaml.full", "torch.serialization.add_safe_globals")
+        ), name
         if name in ("pydoc.locate", "get_class", "get_method", "get_object", "locate"):
             assert path.relative_to(ROOT).as_posix() in LOCATES
     for node in ast.walk(ast.parse(path.read_text())):
@@ -90,14 +97,19 @@ def test_torch_files(ran: Path, tmp_path: Path) -> None:
             read(tmp_path / "a.pt")
 
 
-def test_the_progress_of_a_store(ran: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_progress_of_a_store(
+    ran: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """It is damaged, and the build starts again."""
     folder = tmp_path / "store"
     folder.mkdir()
     buffer = io.BytesIO()
     np.savez(
         buffer,
-        **{name: np.array([Payload(ran)], dtype=object) for name in ("settings", "done", "total", "bad")},
+        **{
+            name: np.array([Payload(ran)], dtype=object)
+            for name in ("settings", "done", "total", "bad")
+        },
     )
     (folder / "progress.npz").write_bytes(buffer.getvalue())
     assert len(build_store(Creatures(2, size=16), folder, 16, workers=1)) == 2
@@ -116,7 +128,9 @@ def test_a_runs_config_in_the_report(ran: Path, tmp_path: Path) -> None:
     """A tag that would call is a damaged file, an interpolation stays a word."""
     hydra = tmp_path / "runs" / "a" / ".hydra"
     hydra.mkdir(parents=True)
-    about = {"hydra": {"runtime": {"choices": {}}, "overrides": {"task": []}, "job": {"name": "train"}}}
+    about = {
+        "hydra": {"runtime": {"choices": {}}, "overrides": {"task": []}, "job": {"name": "train"}}
+    }
     (hydra / "hydra.yaml").write_text(json.dumps(about))
     (hydra / "config.yaml").write_text(f"seed: !!python/object/apply:os.system ['touch {ran}']\n")
     found = find_runs([str(tmp_path / "runs")])
@@ -127,5 +141,7 @@ def test_a_runs_config_in_the_report(ran: Path, tmp_path: Path) -> None:
 
 def test_json_is_data(ran: Path, tmp_path: Path) -> None:
     """The index of kept features, a manifest and a result are read by this."""
-    (tmp_path / "a.json").write_text(json.dumps({"_target_": "os.system", "command": f"touch {ran}"}))
+    (tmp_path / "a.json").write_text(
+        json.dumps({"_target_": "os.system", "command": f"touch {ran}"})
+    )
     assert read_json(tmp_path / "a.json", "delete it")["_target_"] == "os.system"

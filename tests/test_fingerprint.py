@@ -16,19 +16,24 @@ def test_a_difference_is_named_wherever_it_is_nested() -> None:
     with pytest.raises(InputError) as caught:
         check_fingerprint("run/last.ckpt", old, new, "use another name=")
     assert str(caught.value) == (
-        "run/last.ckpt was made with optimizer.lr=0.1, and this run has optimizer.lr=0.2 (and 1 more differ); "
+        "run/last.ckpt was made with optimizer.lr=0.1, and this run has optimizer.lr=0.2 (and 1 "
+        "more differ); "
         "use another name="
     )
 
 
 def test_a_setting_is_named_before_those_that_follow_it() -> None:
     old, new = {"data": {"seed": 0}, "seed": 0}, {"data": {"seed": 7}, "seed": 7}
-    with pytest.raises(InputError, match=r"a was made with seed=0, and this run has seed=7 \(and 1 more"):
+    with pytest.raises(
+        InputError, match=r"a was made with seed=0, and this run has seed=7 \(and 1 more"
+    ):
         check_fingerprint("a", old, new, "b")
 
 
 def test_what_one_side_lacks_differs_also_from_null() -> None:
-    with pytest.raises(InputError, match=r"a was made with lr=\(not set\), and this run has lr=None; b"):
+    with pytest.raises(
+        InputError, match=r"a was made with lr=\(not set\), and this run has lr=None; b"
+    ):
         check_fingerprint("a", {}, {"lr": None}, "b")
     with pytest.raises(InputError, match="edit"):
         check_fingerprint("a", {"edit": None}, {"edit": {"conv3": None}}, "b")

@@ -1,4 +1,5 @@
-"""The house stands as designed: who may import whom, a docstring a file, a conf that composes whole."""
+"""The house stands as designed: who may import whom, a docstring a file, a conf that composes
+whole."""
 
 import ast
 import inspect
@@ -83,7 +84,8 @@ FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "callbacks").rglob("*.py"), *RO
 
 @cache
 def imports(path: Path) -> frozenset[str]:
-    """Every module that a file imports, at the top or in a function, in full; `from x import y` is x.y."""
+    """Every module that a file imports, at the top or in a function, in full; `from x import y` is
+    x.y."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -166,7 +168,9 @@ WITH = {  # what a choice needs beside it
     "data=photos": ["data.root=/photos"],
 }
 GROUPS = {
-    path.name: sorted(f.stem for f in path.glob("*.yaml")) for path in sorted(CONF.iterdir()) if path.is_dir()
+    path.name: sorted(f.stem for f in path.glob("*.yaml"))
+    for path in sorted(CONF.iterdir())
+    if path.is_dir()
 }
 CHOICES = [
     f"{group}={name}"
@@ -182,7 +186,9 @@ def nodes(config: Any) -> Iterator[DictConfig]:
         if "_target_" in config:
             yield config
         for key in config:
-            if not OmegaConf.is_missing(config, key) and not OmegaConf.is_interpolation(config, key):
+            if not OmegaConf.is_missing(config, key) and not OmegaConf.is_interpolation(
+                config, key
+            ):
                 yield from nodes(config[key])
     elif isinstance(config, ListConfig):
         for item in config:
@@ -242,7 +248,9 @@ def test_the_whole_default_config(composed: Callable[..., DictConfig]) -> None:
     check(config)
     assert composed("callbacks=[]").callbacks == composed("callbacks=none").callbacks == {}
     targets = {node["_target_"] for node in nodes(config.callbacks)}
-    assert {f"callbacks.{name}" for name in callbacks.__all__} - {"callbacks.WeightHistograms"} <= targets
+    assert {f"callbacks.{name}" for name in callbacks.__all__} - {
+        "callbacks.WeightHistograms"
+    } <= targets
 
 
 @pytest.mark.parametrize("name", GROUPS["ablation"])

@@ -1,4 +1,5 @@
-"""A file is whole or not there, a damaged one is named in one line, and a lock belongs to one process."""
+"""A file is whole or not there, a damaged one is named in one line, and a lock belongs to one
+process."""
 
 import errno
 import json
@@ -17,7 +18,16 @@ import pytest
 import torch
 
 from zfnet.errors import InputError
-from zfnet.io import file_lock, read_back, read_json, read_torch, save, save_json, save_torch, try_lock
+from zfnet.io import (
+    file_lock,
+    read_back,
+    read_json,
+    read_torch,
+    save,
+    save_json,
+    save_torch,
+    try_lock,
+)
 
 
 class _Command:
@@ -43,7 +53,11 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "writer", [lambda path: save_json(path, [0] * 10_000), lambda path: save_torch(path, torch.zeros(10_000))]
+    "writer",
+    [
+        lambda path: save_json(path, [0] * 10_000),
+        lambda path: save_torch(path, torch.zeros(10_000)),
+    ],
 )
 def test_a_full_disk_is_one_line_and_leaves_the_old_file(
     tmp_path: Path, writer: Callable[[Path], None]
@@ -102,7 +116,9 @@ def test_a_torch_file_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_lock_is_held_until_its_last_holder_is_gone(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     with file_lock([path], "") as (_, lock):
-        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock])
+        child = subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock]
+        )
         assert try_lock(path) is None
     assert try_lock(path) is None
     child.communicate(b"\n", timeout=60)

@@ -27,7 +27,14 @@ KINDS = {
 @pytest.mark.parametrize(
     "values",
     [
-        *({}, {"images": 1}, {"images": [3, 4]}, {"images": []}, {"layers": ["a"]}, {"layers": None}),
+        *(
+            {},
+            {"images": 1},
+            {"images": [3, 4]},
+            {"images": []},
+            {"layers": ["a"]},
+            {"layers": None},
+        ),
         *(
             {"patch": 1},
             {"patch": 0.2},
@@ -52,7 +59,11 @@ def test_what_fits(values: dict[str, Any]) -> None:
     ("name", "value", "says"),
     [
         ("images", "abc", "images=abc: a whole number or a list [...] of whole numbers is needed"),
-        ("images", [1.5], "images=[1.5]: a whole number or a list [...] of whole numbers is needed"),
+        (
+            "images",
+            [1.5],
+            "images=[1.5]: a whole number or a list [...] of whole numbers is needed",
+        ),
         ("images", True, "images=true: a whole number or a list [...] of whole numbers is needed"),
         ("images", None, "images=null: a whole number or a list [...] of whole numbers is needed"),
         ("images", "3", "images=3: a whole number or a list [...] of whole numbers is needed"),

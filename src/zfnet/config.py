@@ -1,11 +1,12 @@
-"""The composed config, checked once, before anything is built: the declared types and ranges of all keys.
+"""The composed config, checked once, before anything is built: the declared types and ranges of all
+keys.
 
     check_config(cfg, Training)          # data.batch_size=0: must be at least 1 (and 2 more)
 
-The sections below mirror conf/. The types of other keys are those of the function or class that `_target_`
-names: `images: Count` in an analysis is the type and range of `images=`. Choices, such as data.crops, are
-checked where they are used. The arguments of functions that are neither ours nor Lightning's are not checked.
-"""
+The sections below mirror conf/. The types of other keys are those of the function or class that
+`_target_` names: `images: Count` in an analysis is the type and range of `images=`. Choices, such
+as data.crops, are checked where they are used. The arguments of functions that are neither ours nor
+Lightning's are not checked."""
 
 import importlib
 import inspect
@@ -35,8 +36,15 @@ from zfnet.validation import (
 )
 
 CHECKED = ("zfnet", "callbacks", "lightning")  # packages whose signatures are checked
-NAMES_CHECKED = ("torch",)  # packages whose arguments have names that are checked, and types that are not
-HYDRA = {"_target_": str, "_partial_": bool, "_recursive_": bool, "_convert_": str, "_args_": list[Any]}
+# Packages whose arguments have names that are checked, and types that are not.
+NAMES_CHECKED = ("torch",)
+HYDRA = {
+    "_target_": str,
+    "_partial_": bool,
+    "_recursive_": bool,
+    "_convert_": str,
+    "_args_": list[Any],
+}
 
 
 class Node(TypedDict):
@@ -152,8 +160,8 @@ def check_config(cfg: DictConfig, section: type) -> None:
         section: `Training` for train.py, `Analysis` for analyze.py.
 
     Raises:
-        InputError: a key has no value, or one of another type or out of range. The first such key is named as on
-            the command line.
+        InputError: a key has no value, or one of another type or out of range. The first such key
+            is named as on the command line.
     """
     raise_first(_unresolved(cfg))
     values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
@@ -222,12 +230,16 @@ def _call(node: Mapping[str, Any], name: str) -> Iterator[str]:
     if target is None:
         yield f"{name}._target_={show(path)}: no such function or class"
     elif _is_checked(target) or _is_checked(target, NAMES_CHECKED):
-        arguments = {key: each for key, each in node.items() if key not in HYDRA and not _is_node(each)}
+        arguments = {
+            key: each for key, each in node.items() if key not in HYDRA and not _is_node(each)
+        }
         if arguments.get("image_size", 0) is None:
             del arguments["image_size"]  # of analyze.py: the net says it later
         if _is_checked(target):
             yield from problems(arguments, declared_types(target), f"{name}.")
-        for key in sorted(arguments.keys() - ({"input_norm"} if name == "model" else set()), key=str):
+        for key in sorted(
+            arguments.keys() - ({"input_norm"} if name == "model" else set()), key=str
+        ):
             if not _takes(target, key):
                 yield f"{name}.{key}={show(node[key])}: {path} has no such argument"
 

@@ -1,4 +1,5 @@
-"""The one exception for what a user can fix: `train.py` prints its line and exits with 1, without a traceback."""
+"""The one exception for what a user can fix: `train.py` prints its line and exits with 1, without a
+traceback."""
 
 import re
 from collections.abc import Collection
@@ -35,7 +36,8 @@ def one_line(reason: object) -> str:
 
 
 def printable(text: object) -> str:
-    """Text for terminals, logs, fonts and protocols: on one line, with unprintable characters escaped.
+    """Text for terminals, logs, fonts and protocols: on one line, with unprintable characters
+    escaped.
 
     >>> printable("a\\tb")
     'a\\\\tb'

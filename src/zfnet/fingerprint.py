@@ -20,7 +20,9 @@ LONGEST = 60  # characters of a value that a message shows
 MISSING = "(not set)"
 
 
-def check_fingerprint(where: object, found: Mapping[str, Any], asked: Mapping[str, Any], remedy: str) -> None:
+def check_fingerprint(
+    where: object, found: Mapping[str, Any], asked: Mapping[str, Any], remedy: str
+) -> None:
     """Compares the fingerprint of a file with the one of this run.
 
     >>> check_fingerprint("run", {"seed": 0}, {"seed": 1}, "use another name=")
@@ -37,7 +39,9 @@ def check_fingerprint(where: object, found: Mapping[str, Any], asked: Mapping[st
         InputError: a value differs.
     """
     old, new = flat(found), flat(asked)
-    different = [key for key in old.keys() | new.keys() if old.get(key, MISSING) != new.get(key, MISSING)]
+    different = [
+        key for key in old.keys() | new.keys() if old.get(key, MISSING) != new.get(key, MISSING)
+    ]
     if different:
         key = min(different, key=lambda key: (key.count("."), key))  # the least nested key
         more = f" (and {len(different) - 1} more differ)" if different[1:] else ""

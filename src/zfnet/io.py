@@ -4,8 +4,8 @@
     read_json(folder / "progress.json", "delete it to start again")
     with file_lock([folder / ".lock"], f"{folder}: in use; waiting") as (_, lock): ...
 
-Every file that the software writes and reads again is read by `read_back`. Reading never runs code from a file.
-"""
+Every file that the software writes and reads again is read by `read_back`. Reading never runs code
+from a file."""
 
 import errno
 import fcntl
@@ -27,7 +27,8 @@ from torch import Tensor
 
 from zfnet.errors import InputError, one_line
 
-MAP_NORESERVE = 0x4000 if os.uname().sysname == "Linux" else 0  # mmap has the name from Python 3.13 on
+# Mmap has the name from Python 3.13 on.
+MAP_NORESERVE = 0x4000 if os.uname().sysname == "Linux" else 0
 FULL = (errno.ENOSPC, errno.EDQUOT)
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -53,9 +54,15 @@ def read_back(path: Path, parse: Callable[[Path], T], remedy: str) -> T:
         raise
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; {remedy}") from error
-    except Exception as error:  # zip, pickle, numpy and json raise almost anything for a damaged file
-        reason = one_line(error.strerror if isinstance(error, OSError) and error.strerror else error)
-        raise InputError(f"{path}: is damaged ({type(error).__name__}: {reason[:200]}); {remedy}") from error
+    except (
+        Exception
+    ) as error:  # zip, pickle, numpy and json raise almost anything for a damaged file
+        reason = one_line(
+            error.strerror if isinstance(error, OSError) and error.strerror else error
+        )
+        raise InputError(
+            f"{path}: is damaged ({type(error).__name__}: {reason[:200]}); {remedy}"
+        ) from error
 
 
 def read_json(path: Path, remedy: str, parse: Callable[[Any], T] = lambda value: value) -> T:
@@ -66,7 +73,8 @@ def read_json(path: Path, remedy: str, parse: Callable[[Any], T] = lambda value:
 def read_torch(
     path: Path, remedy: str, parse: Callable[[Any], T] = lambda value: value, mapped: bool = False
 ) -> T:
-    """Reads a torch file of plain containers and tensors onto the CPU, checked by `parse`; errors as in `read_back`.
+    """Reads a torch file of plain containers and tensors onto the CPU, checked by `parse`; errors
+    as in `read_back`.
 
     If `mapped`, the tensors are memory-mapped.
     """
@@ -87,7 +95,9 @@ def writing(path: Path) -> Iterator[None]:
             raise InputError(
                 f"{path}: the disk is full; free some space and run the same command again"
             ) from error
-        raise InputError(f"{path}: cannot be written ({error.strerror or one_line(error)})") from error
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or one_line(error)})"
+        ) from error
 
 
 def save(path: Path, data: bytes | Callable[[Any], None]) -> None:
@@ -167,14 +177,17 @@ def length_of(path: Path) -> int:
 def mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype, remedy: str) -> Tensor:
     """A file as a memory-mapped tensor.
 
-    torch.from_file reserves memory for the whole file, and fails for one larger than the machine's memory.
+    torch.from_file reserves memory for the whole file, and fails for one larger than the machine's
+    memory.
 
     Raises:
         InputError: the file is missing, or has another length.
     """
     length = math.prod(shape) * dtype.itemsize
     if length_of(path) != length:
-        raise InputError(f"{path}: has {length_of(path):,} bytes and {length:,} are expected; {remedy}")
+        raise InputError(
+            f"{path}: has {length_of(path):,} bytes and {length:,} are expected; {remedy}"
+        )
     with path.open("rb") as file:
         pages = mmap.mmap(file.fileno(), length, flags=mmap.MAP_PRIVATE | MAP_NORESERVE)
     return torch.frombuffer(pages, dtype=dtype).view(shape)
@@ -184,7 +197,8 @@ def try_lock(path: Path) -> int | None:
     """Locks `path`.
 
     Returns:
-        A file descriptor that holds the lock; None if another process holds it. The kernel releases the lock when
+        A file descriptor that holds the lock; None if another process holds it. The kernel releases
+        the lock when
         the last process that has the descriptor ends, in whatever way.
     """
     with writing(path):

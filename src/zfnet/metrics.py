@@ -30,7 +30,9 @@ class ClassAccuracy(MulticlassAccuracy):
 
 def error_metrics(num_classes: int, prefix: str) -> MetricCollection:
     """Top-1 error, and top-5 error for more than five classes."""
-    errors = {f"top{k}_error": TopKError(num_classes, k) for k in (1, 5) if k == 1 or num_classes > k}
+    errors = {
+        f"top{k}_error": TopKError(num_classes, k) for k in (1, 5) if k == 1 or num_classes > k
+    }
     return MetricCollection(errors, prefix=prefix, compute_groups=False)  # type: ignore[arg-type]
 
 

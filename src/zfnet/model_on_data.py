@@ -63,11 +63,14 @@ class ModelOnData:
         Args:
             outputs: How many outputs the network has; None where that is not known.
         """
-        known = outputs in (None, len(self.classes)) and list(self.classes) == list(self.images.classes)
+        known = outputs in (None, len(self.classes)) and list(self.classes) == list(
+            self.images.classes
+        )
         if not known and not self._told:
             self._told = True
             log.info(
-                "the labels of %s (%s) are not the classes of the network (%s): no image has a true class; "
+                "the labels of %s (%s) are not the classes of the network (%s): no image has a "
+                "true class; "
                 "each image's most probable class is used instead",
                 self.source.name, some_of(self.images.classes), some_of(self.classes),
             )  # fmt: skip
@@ -88,12 +91,16 @@ class ModelOnData:
 
     def batches(self, indices: Sequence[int] | None = None) -> Iterator[ImageBatch]:
         """Batches of images, with their indices as ids; None is all images in order."""
-        chosen = torch.tensor(range(len(self.images)) if indices is None else indices, dtype=torch.long)
+        chosen = torch.tensor(
+            range(len(self.images)) if indices is None else indices, dtype=torch.long
+        )
         chunks = [chunk for chunk in chosen.split(self.batch_size) if len(chunk)]
         for batch in Batches(self.images, self.crop, self.batch_size).batches_of(chunks):
             yield ImageBatch(self.preprocess(batch).to(self._device()), batch.indices)
 
-    def project(self, deconv: Deconvnet, layer: str, units: Sequence[Unit]) -> tuple[Patches, Tensor]:
+    def project(
+        self, deconv: Deconvnet, layer: str, units: Sequence[Unit]
+    ) -> tuple[Patches, Tensor]:
         """Projects units of a layer.
 
         Args:
@@ -102,7 +109,8 @@ class ModelOnData:
             units: N units; `image` is the index of an image.
 
         Returns:
-            The projections, and the pixels at the same places, (N, 3, h, w) in [0, 1] and gray beyond the border.
+            The projections, and the pixels at the same places, (N, 3, h, w) in [0, 1] and gray
+            beyond the border.
         """
         indices = list(dict.fromkeys(unit.image for unit in units))
         rows = {index: row for row, index in enumerate(indices)}
@@ -127,12 +135,14 @@ class ModelOnData:
                 self.net(torch.zeros(1, 3, self.crop, self.crop, device=self._device()))
         except (RuntimeError, AssertionError) as error:
             raise InputError(
-                f"{type(self.net).__name__} does not take images of {self.crop} x {self.crop} pixels "
+                f"{type(self.net).__name__} does not take images of {self.crop} x {self.crop} "
+                "pixels "
                 f"({str(error).splitlines()[0]}): choose another data.image_size"
             ) from error
 
     def preprocess(self, batch: Batch) -> Tensor:
-        """A batch as the network takes it, (B, 3, crop, crop), on the device of the preprocessing."""
+        """A batch as the network takes it, (B, 3, crop, crop), on the device of the
+        preprocessing."""
         batch = batch.to(self.prepare.mean.device)
         return self.prepare(batch.images, batch.rows, batch.crops)
 
@@ -149,7 +159,8 @@ def some_of(classes: Sequence[str]) -> str:
 
 
 def images_fingerprint(images: ImageDataset, name: str) -> dict[str, Any]:
-    """Images by their ids, labels and size, and by the mean of the set that they are chosen from."""
+    """Images by their ids, labels and size, and by the mean of the set that they are chosen
+    from."""
     base = images.base if isinstance(images, Subset) else images
     ends = f": {images.ids[0]} ... {images.ids[-1]}" if images.ids else ""
     return {

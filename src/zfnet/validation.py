@@ -4,9 +4,9 @@
     check({"layers": "conv1"}, {"layers": Sequence[str] | None})
     # layers=conv1: a list [...] of strings or null is needed
 
-Types are those of function signatures and dataclasses, ranges are pydantic's. Nothing is converted: a string is no
-number, true is no whole number, and NaN and infinity are no numbers. A whole number is a number.
-"""
+Types are those of function signatures and dataclasses, ranges are pydantic's. Nothing is converted:
+a string is no number, true is no whole number, and NaN and infinity are no numbers. A whole number
+is a number."""
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -80,7 +80,9 @@ def raise_first(found: Iterable[str]) -> None:
         raise InputError(lines[0] + (f" (and {len(lines) - 1} more)" if lines[1:] else ""))
 
 
-def problems(values: Mapping[str, Any], kinds: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def problems(
+    values: Mapping[str, Any], kinds: Mapping[str, Any], prefix: str = ""
+) -> Iterator[str]:
     """A line for each value that does not fit; inside mappings, too."""
     for name, value in values.items():
         if name in kinds:
@@ -101,7 +103,8 @@ def _problems(value: Any, kind: Any, name: str) -> Iterator[str]:
 
 
 def section_problems(values: Mapping[str, Any], section: Any, prefix: str = "") -> Iterator[str]:
-    """A line for each key of a TypedDict that is missing or does not fit, and for others where it is closed."""
+    """A line for each key of a TypedDict that is missing or does not fit, and for others where it
+    is closed."""
     kinds = declared_types(section)
     for key in sorted(section.__required_keys__ - values.keys()):
         yield f"{prefix}{key} is missing: give {prefix}{key}=..."
@@ -112,20 +115,22 @@ def section_problems(values: Mapping[str, Any], section: Any, prefix: str = "") 
 
 
 def declared_types(target: Any) -> dict[str, Any]:
-    """The declared type of each key of a TypedDict, field of a dataclass, or argument of a function or class."""
+    """The declared type of each key of a TypedDict, field of a dataclass, or argument of a function
+    or class."""
     plain_class = inspect.isclass(target) and not is_typeddict(target) and not is_dataclass(target)
     try:
         kinds = get_type_hints(target.__init__ if plain_class else target, include_extras=True)
     except NameError:  # types of a library that is not installed
         return {}
     return {
-        key: get_args(kind)[0] if get_origin(kind) is NotRequired else kind for key, kind in kinds.items()
+        key: get_args(kind)[0] if get_origin(kind) is NotRequired else kind
+        for key, kind in kinds.items()
     }
 
 
 def misfit(value: Any, kind: Any) -> str | None:
-    """Why a value is not of a type: "must be at least 1", "a number is needed"; None where it is. No name, path or
-    choice is an empty string."""
+    """Why a value is not of a type: "must be at least 1", "a number is needed"; None where it is.
+    No name, path or choice is an empty string."""
     if value == "":
         return "must not be empty"
     try:
@@ -135,7 +140,9 @@ def misfit(value: Any, kind: Any) -> str | None:
             if text := RANGES.get(each["type"]):
                 inside = any(isinstance(part, int) for part in each["loc"])
                 limits = {
-                    key: f"{limit:,.10g}" for key, limit in each.get("ctx", {}).items() if key in LIMITS
+                    key: f"{limit:,.10g}"
+                    for key, limit in each.get("ctx", {}).items()
+                    if key in LIMITS
                 }
                 return ("each " if inside else "") + text.format(**limits)
         return f"{describe(kind)} is needed"
@@ -145,8 +152,12 @@ def misfit(value: Any, kind: Any) -> str | None:
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     try:
-        return TypeAdapter(kind, config=None if is_typeddict(kind) or is_dataclass(kind) else STRICT)
-    except PydanticSchemaGenerationError:  # a library's own type that has no schema: its library checks it
+        return TypeAdapter(
+            kind, config=None if is_typeddict(kind) or is_dataclass(kind) else STRICT
+        )
+    except (
+        PydanticSchemaGenerationError
+    ):  # a library's own type that has no schema: its library checks it
         return TypeAdapter(Any)
 
 
@@ -173,7 +184,11 @@ def _described(kind: Any) -> Iterator[str]:
         return
     elif origin in (Sequence, list, tuple):
         items = describe(inside[0])
-        items = f"{items.removeprefix('a ')}s" if items.startswith("a ") else items.removeprefix("one of ")
+        items = (
+            f"{items.removeprefix('a ')}s"
+            if items.startswith("a ")
+            else items.removeprefix("one of ")
+        )
         yield f"a list [...] of {items}"
     elif origin in (Mapping, dict) or is_typeddict(kind):
         yield "a mapping {...}"
@@ -192,7 +207,10 @@ def _choices(kind: Any) -> Iterator[str]:
 
 def show(value: Any) -> str:
     """A value as one types it on the command line, on one line, cut to 60 characters."""
-    plain = (char if char.isprintable() else char.encode("unicode_escape").decode() for char in _typed(value))
+    plain = (
+        char if char.isprintable() else char.encode("unicode_escape").decode()
+        for char in _typed(value)
+    )
     text = "".join(plain)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 

@@ -5,9 +5,8 @@
     >>> rename_keys({"model": {"pixels": "unit"}})
     ({'model': {'input_norm': 'unit'}}, ['model.pixels is called model.input_norm now'])
 
-Checkpoints and configs are translated when they are read, and command lines before Hydra sees them. Importing an
-old module or function gives today's, with a DeprecationWarning.
-"""
+Checkpoints and configs are translated when they are read, and command lines before Hydra sees them.
+Importing an old module or function gives today's, with a DeprecationWarning."""
 
 import functools
 import importlib
@@ -118,14 +117,21 @@ NAMES: dict[str, dict[str, str]] = {  # of today's modules: the old name, the ne
     },
     "zfnet.deconv.rules": {"Sliding": "WindowSpec"},
     "zfnet.deconv.mode": {"Swapped": "DeconvMode"},
-    "zfnet.deconv.tracing": {"running": "traced_forward", "plan_of": "make_plan", "Traced": "ForwardTrace"},
+    "zfnet.deconv.tracing": {
+        "running": "traced_forward",
+        "plan_of": "make_plan",
+        "Traced": "ForwardTrace",
+    },
     "zfnet.deconv.transposed": {"transposed": "transpose_convolution"},
     "zfnet.deconv.windows": {"gathered": "gather_windows", "beyond": "beyond_border"},
     "zfnet.launch.processes": {"die_with": "terminate_with_parent"},
     "zfnet.model_on_data": {"Subject": "ModelOnData"},
     "zfnet.models": {"edited": "apply_edit"},
     "zfnet.models.architectures": {"edited": "apply_edit"},
-    "zfnet.models.eager": {"uncompiled": "force_eager", "not_checkpointed": "disable_checkpointing"},
+    "zfnet.models.eager": {
+        "uncompiled": "force_eager",
+        "not_checkpointed": "disable_checkpointing",
+    },
     "zfnet.models.introspection": {
         "lot": "random_subset",
         "found": "find_modules",
@@ -144,7 +150,11 @@ NAMES: dict[str, dict[str, str]] = {  # of today's modules: the old name, the ne
         "chosen_strength": "choose_C",
     },
     "zfnet.probing.solver": {"minimised": "minimize"},
-    "zfnet.probing.transfer": {"truth": "true_labels", "whole": "whole_data_set", "measured": "measure"},
+    "zfnet.probing.transfer": {
+        "truth": "true_labels",
+        "whole": "whole_data_set",
+        "measured": "measure",
+    },
     "zfnet.studies.annotations": {
         "known_masks": "object_masks",
         "knows_objects": "has_annotations",
@@ -236,7 +246,10 @@ def _renamed(key: tuple[Any, ...]) -> tuple[Any, ...]:
         start = key[: len(pattern)]
         if len(start) == len(pattern) and all(map(fnmatchcase, map(str, start), pattern)):
             found = iter(part for each, part in zip(pattern, start, strict=True) if each == "*")
-            return (*(next(found) if each == "*" else each for each in new.split(".")), *key[len(start) :])
+            return (
+                *(next(found) if each == "*" else each for each in new.split(".")),
+                *key[len(start) :],
+            )
     return key
 
 
@@ -283,7 +296,8 @@ def rename_keys(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         values: nested plain containers.
 
     Returns:
-        The config with today's keys and values, and a note for each key or value that was old. Where a config has
+        The config with today's keys and values, and a note for each key or value that was old.
+        Where a config has
         both keys, the later one counts.
     """
     result: dict[str, Any] = {}

@@ -1,4 +1,5 @@
-"""A narrow, untrained ZFNet and three images of noise, for those who ask what a projection can claim."""
+"""A narrow, untrained ZFNet and three images of noise, for those who ask what a projection can
+claim."""
 
 import pytest
 import torch

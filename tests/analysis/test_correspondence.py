@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from zfnet.analysis import correspondence, random_places
-from zfnet.analysis.correspondence import corners, free_places, mask_square, normalized_hamming, sign_changes
+from zfnet.analysis.correspondence import (
+    corners,
+    free_places,
+    mask_square,
+    normalized_hamming,
+    sign_changes,
+)
 from zfnet.errors import InputError
 
 
@@ -21,7 +27,11 @@ def random_images(count: int, side: int = 12, seed: int = 4) -> Tensor:
 def small_net() -> nn.Sequential:
     torch.manual_seed(1)
     return nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(4 * 144, 9), nn.ReLU()
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+        nn.Linear(4 * 144, 9),
+        nn.ReLU(),
     )
 
 
@@ -58,7 +68,8 @@ def test_a_mask_covers_its_square_and_is_cut_at_the_border() -> None:
     expected[1, 4:6, 0:2] = 0.25
     assert torch.equal(covered, expected[:, None].expand(-1, 3, -1, -1))
     assert x.eq(1).all()
-    assert corners(torch.tensor([[4.5, 2.5]]), 4).tolist() == [[3, 1]]  # an even side around a pixel's corner
+    # An even side around a pixel's corner.
+    assert corners(torch.tensor([[4.5, 2.5]]), 4).tolist() == [[3, 1]]
 
 
 def test_signs_against_the_definition() -> None:
@@ -75,7 +86,10 @@ def test_signs_against_the_definition() -> None:
 
 def test_the_whole_against_a_loop() -> None:
     net, images, side = small_net(), random_images(4), 4
-    parts = {"eye": torch.tensor([[2.0, 2], [3, 2], [2, 3], [4, 4]]), "nose": torch.full((4, 2), 6.0)}
+    parts = {
+        "eye": torch.tensor([[2.0, 2], [3, 2], [2, 3], [4, 4]]),
+        "nose": torch.full((4, 2), 6.0),
+    }
     control = random_places(parts, 12, side, draws=3)
     found = correspondence(net, images, parts, control, ["4"], side, permutations=99)["4"]
     signs = sign_changes(net, images, torch.stack([*parts.values(), *control]), ["4"], side)["4"]
@@ -96,8 +110,9 @@ def test_the_whole_against_a_loop() -> None:
 
 
 def test_a_net_that_knows_the_part_and_one_that_does_not() -> None:
-    """The part is a bright spot that all images share, on noise; the features are random sums of pixels. Where the
-    noise is faint, the spot changes every feature alike, and with no spot it is one square as any other."""
+    """The part is a bright spot that all images share, on noise; the features are random sums of
+    pixels. Where the noise is faint, the spot changes every feature alike, and with no spot it is
+    one square as any other."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 144, 300))
     parts = {"spot": torch.full((6, 2), 3.0)}
@@ -113,7 +128,8 @@ def test_a_net_that_knows_the_part_and_one_that_does_not() -> None:
 
 
 def test_p_is_uniform_where_nothing_is_known() -> None:
-    """Over many unrelated nets and images, p is below one half about half of the time, and hardly ever tiny."""
+    """Over many unrelated nets and images, p is below one half about half of the time, and hardly
+    ever tiny."""
     ps = []
     for seed in range(60):
         torch.manual_seed(seed)
@@ -141,7 +157,9 @@ def test_squares_by_lot_lie_inside_and_away_from_the_parts(
     grey = 1 - mask_square(torch.ones(8, 1, 20, 20), drawn.reshape(8, 2), side)
     assert grey.sum((1, 2, 3)).eq(side**2).all()
     for each in places.values():
-        assert not (grey * (1 - mask_square(torch.ones(8, 1, 20, 20), each[:1].expand(8, 2), side))).any()
+        assert not (
+            grey * (1 - mask_square(torch.ones(8, 1, 20, 20), each[:1].expand(8, 2), side))
+        ).any()
 
 
 def test_squares_by_lot_keep_to_what_is_allowed() -> None:
@@ -156,7 +174,11 @@ def test_squares_by_lot_keep_to_what_is_allowed() -> None:
     ("change", "says"),
     [
         (
-            {"images": random_images(1), "parts": {"nose": torch.ones(1, 2)}, "control": torch.ones(2, 1, 2)},
+            {
+                "images": random_images(1),
+                "parts": {"nose": torch.ones(1, 2)},
+                "control": torch.ones(2, 1, 2),
+            },
             "at least two are needed",
         ),
         ({"images": random_images(3) / 0 * 0}, "NaN"),

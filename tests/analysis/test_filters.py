@@ -26,7 +26,8 @@ def test_dominance_by_hand() -> None:
     assert filters.rms(equal * 2).tolist() == [2.0] * 5
     equal[3] *= -6
     assert filters.dominance(equal) == pytest.approx(6)
-    assert filters.dominance(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)) == pytest.approx(1.5)  # median 2
+    # Median 2.
+    assert filters.dominance(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)) == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.7, math.pi / 2])
@@ -38,18 +39,24 @@ def test_a_wave_falls_in_its_band(frequency: float, band: int, angle: float) -> 
 
 
 def test_a_constant_is_low_and_nothing_is_nan() -> None:
-    shares = filters.frequency_content(torch.cat([torch.ones(1, 3, 11, 11), torch.zeros(1, 3, 11, 11)]))
+    shares = filters.frequency_content(
+        torch.cat([torch.ones(1, 3, 11, 11), torch.zeros(1, 3, 11, 11)])
+    )
     assert shares[0].argmax() == 0
     assert shares[0, 0] > 0.9
     assert shares[1].isnan().all()
-    assert filters.frequency_content(torch.ones(1, 3, 64, 64))[0].tolist() == pytest.approx([1, 0, 0])
+    assert filters.frequency_content(torch.ones(1, 3, 64, 64))[0].tolist() == pytest.approx(
+        [1, 0, 0]
+    )
 
 
 def test_white_noise_splits_by_area() -> None:
     noise = torch.randn(60, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     areas = [math.pi / 36, math.pi * (1 / 9 - 1 / 36), 1 - math.pi / 9]
     assert filters.frequency_content(noise).mean(0).tolist() == pytest.approx(areas, abs=0.006)
-    assert filters.beyond_stride(noise, 2).mean().item() == pytest.approx(1 - math.pi / 16, abs=0.006)
+    assert filters.beyond_stride(noise, 2).mean().item() == pytest.approx(
+        1 - math.pi / 16, abs=0.006
+    )
 
 
 @given(side=st.integers(1, 12), seed=st.integers(0, 20))
@@ -59,7 +66,9 @@ def test_parseval(side: int, seed: int) -> None:
     )
     energy = filters.SIDE**2 * weights.square().sum((1, 2, 3))
     torch.testing.assert_close(filters.spectra(weights).sum((1, 2)), energy)
-    torch.testing.assert_close(filters.frequency_content(weights).sum(1), torch.ones(2, dtype=torch.float64))
+    torch.testing.assert_close(
+        filters.frequency_content(weights).sum(1), torch.ones(2, dtype=torch.float64)
+    )
 
 
 def test_opposite_colours_do_not_cancel() -> None:

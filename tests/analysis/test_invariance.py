@@ -37,23 +37,30 @@ def test_shifts_and_quarter_turns_move_pixels() -> None:
     torch.testing.assert_close(moved[1, :, :-1], x[1, :, 1:])
     torch.testing.assert_close(transform(x, "rotation", [180, 0])[0], x[0].rot90(2, (1, 2)))
     square = x[:, :, :, :6]
-    torch.testing.assert_close(transform(square, "rotation", [90, 90]), square.rot90(1, (2, 3)))  # ↺
+    # ↺.
+    torch.testing.assert_close(transform(square, "rotation", [90, 90]), square.rot90(1, (2, 3)))
 
 
 def test_a_turn_keeps_shapes_where_the_image_is_wide() -> None:
-    """A square spot left of the centre of a wide image stands below it after a quarter turn, as large as before."""
+    """A square spot left of the centre of a wide image stands below it after a quarter turn, as
+    large as before."""
     x = torch.zeros(1, 1, 9, 15)
     x[0, 0, 3:6, 3:6] = 1  # three pixels left of the centre
     turned = transform(x, "rotation", [90])
     assert turned.sum().item() == pytest.approx(9, rel=1e-4)
-    centre = (turned[0, 0].sum(1) @ torch.arange(9.0) / 9, turned[0, 0].sum(0) @ torch.arange(15.0) / 9)
+    centre = (
+        turned[0, 0].sum(1) @ torch.arange(9.0) / 9,
+        turned[0, 0].sum(0) @ torch.arange(15.0) / 9,
+    )
     assert [c.item() for c in centre] == pytest.approx([7, 7], abs=1e-3)
 
 
 def test_twice_as_large_by_hand() -> None:
     """Of the row 0 1 2 3 about its middle 1.5, the places 0.75, 1.25, 1.75, 2.25 are seen."""
     x = torch.arange(4.0).expand(1, 1, 4, 4)
-    torch.testing.assert_close(transform(x, "scale", [2.0])[0, 0, 0], torch.tensor([0.75, 1.25, 1.75, 2.25]))
+    torch.testing.assert_close(
+        transform(x, "scale", [2.0])[0, 0, 0], torch.tensor([0.75, 1.25, 1.75, 2.25])
+    )
 
 
 @given(kind=st.sampled_from(KINDS), turns=st.integers(-2, 2), seed=st.integers(0, 20))
@@ -66,7 +73,11 @@ def test_the_identity_gives_the_very_same_bits(kind: str, turns: int, seed: int)
 def test_against_a_loop() -> None:
     """Each image by itself, each layer from the definition."""
     net, images, targets = small_net().train(), random_images(3), torch.tensor([4, 0, 2])
-    amounts = {"translation": [-3.0, 0.0, 1.5], "scale": [1.0, 1.4], "rotation": [0.0, 33.0, 200.0, 360.0]}
+    amounts = {
+        "translation": [-3.0, 0.0, 1.5],
+        "scale": [1.0, 1.4],
+        "rotation": [0.0, 33.0, 200.0, 360.0],
+    }
     found = invariance(net, images, ["0", "4"], targets, *amounts.values(), fill=0.2)
     assert net.training
     net.eval()
@@ -77,11 +88,19 @@ def test_against_a_loop() -> None:
             for step, amount in enumerate(amounts[kind]):
                 moved = transform(image[None], kind, [amount], fill=0.2)
                 for row, layers in enumerate((net[:1], net[:5])):
-                    before, after = (layers(x.clone()).flatten().detach() for x in (image[None], moved))
-                    far = (
-                        sum((a - b) ** 2 for a, b in zip(before.tolist(), after.tolist(), strict=True)) ** 0.5
+                    before, after = (
+                        layers(x.clone()).flatten().detach() for x in (image[None], moved)
                     )
-                    assert answer.distances[row, step, n].item() == pytest.approx(far, rel=1e-4, abs=1e-5)
+                    far = (
+                        sum(
+                            (a - b) ** 2
+                            for a, b in zip(before.tolist(), after.tolist(), strict=True)
+                        )
+                        ** 0.5
+                    )
+                    assert answer.distances[row, step, n].item() == pytest.approx(
+                        far, rel=1e-4, abs=1e-5
+                    )
                     assert answer.normalized[row, step, n].item() == pytest.approx(
                         far / before.norm().item(), rel=1e-4, abs=1e-5
                     )
@@ -94,11 +113,21 @@ def test_the_identity_is_exactly_0_and_more_amounts_than_a_batch_holds() -> None
         "zfnet",
         3,
         48,
-        {**{f"conv{i}": {"channels": 8} for i in range(1, 6)}, "fc6": {"units": 9}, "fc7": {"units": 9}},
+        {
+            **{f"conv{i}": {"channels": 8} for i in range(1, 6)},
+            "fc6": {"units": 9},
+            "fc7": {"units": 9},
+        },
     )
     shifts = [float(s) for s in range(-45, 46)]
     found = invariance(
-        net, random_images(2, 48, 48), ["conv1", "fc7"], torch.tensor([0, 2]), shifts, [1], [0, 90, 360]
+        net,
+        random_images(2, 48, 48),
+        ["conv1", "fc7"],
+        torch.tensor([0, 2]),
+        shifts,
+        [1],
+        [0, 90, 360],
     )
     assert found["translation"].distances[:, 45].eq(0).all()
     assert found["translation"].distances[0, torch.arange(91) != 45].gt(0).all()

@@ -11,7 +11,8 @@ from zfnet.analysis import energy_inside
 
 
 def test_by_hand() -> None:
-    """Energies 1, 4, 9, 16 at the four cells of a 2x2 picture; the mask holds the second and the fourth."""
+    """Energies 1, 4, 9, 16 at the four cells of a 2x2 picture; the mask holds the second and the
+    fourth."""
     picture = torch.zeros(1, 3, 2, 2)
     picture[0, 0] = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
     mask = torch.zeros(1, 5, 5, dtype=torch.bool)

@@ -19,7 +19,9 @@ def test_the_strongest_unit(net: ConvNet, images: torch.Tensor) -> None:
         assert unit.image == i
         assert values[i, unit.channel, unit.y, unit.x] == values[i].max()
     logits = net(images)
-    assert [unit.channel for unit in strongest_units(net, images, "fc8")] == logits.argmax(1).tolist()
+    assert [unit.channel for unit in strongest_units(net, images, "fc8")] == logits.argmax(
+        1
+    ).tolist()
 
 
 def test_methods_are_maps(net: ConvNet, images: torch.Tensor) -> None:
@@ -49,7 +51,10 @@ def test_occlusion_is_what_covering_takes(net: ConvNet, images: torch.Tensor) ->
     units = [Unit(2, 4), Unit(0, 1)]
     sweep = occlusion_sweep(net, images, size=11, stride=5)
     for unit, found in zip(units, METHODS["occlusion"](net, images, "fc8", units), strict=True):
-        drop = sweep.clean_logits[unit.image, unit.channel] - sweep.logits[unit.image, ..., unit.channel]
+        drop = (
+            sweep.clean_logits[unit.image, unit.channel]
+            - sweep.logits[unit.image, ..., unit.channel]
+        )
         expected = sweep.over_pixels(drop[None].clamp(min=0))[0]
         torch.testing.assert_close(found, expected)
         assert expected.max() > 0

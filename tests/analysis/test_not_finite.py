@@ -21,7 +21,14 @@ def random_images(count: int = 3) -> Tensor:
 def net(bias: float | None = None, weight: float | None = None) -> nn.Sequential:
     """Two convolutions; the second's bias or weights may be all the same."""
     torch.manual_seed(1)
-    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 3)]
+    layers = [
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(256, 3),
+    ]
     with torch.no_grad():
         if bias is not None:
             layers[2].bias.fill_(bias)  # type: ignore[union-attr, operator]
@@ -32,7 +39,9 @@ def net(bias: float | None = None, weight: float | None = None) -> nn.Sequential
 
 def changed(model: nn.Module) -> Any:
     places = torch.full((3, 2), 3.0)
-    return correspondence(model, random_images(), {"nose": places}, places[None] + 4, [LAYER], side=3)
+    return correspondence(
+        model, random_images(), {"nose": places}, places[None] + 4, [LAYER], side=3
+    )
 
 
 def moved(model: nn.Module, **words: Any) -> Any:
@@ -44,7 +53,9 @@ ANALYSES: dict[str, Callable[[nn.Module], Any]] = {
     "correspondence": changed,
     "invariance": moved,
     "occlusion": lambda model: occlusion_sweep(model, random_images(), 0, 3, 3, layer=LAYER),
-    "top activations": lambda model: top_activations(model, [random_images()], [LAYER], progress=False),
+    "top activations": lambda model: top_activations(
+        model, [random_images()], [LAYER], progress=False
+    ),
     "doctor": lambda model: doctor(model, [LAYER], random_images()),
     "sanity": lambda model: sanity_checks(
         model, random_images(), random_images(), LAYER, [Unit(0, 0, 1, 1)], [1]
@@ -77,7 +88,9 @@ def test_a_layer_that_is_not_finite_where_the_outputs_are() -> None:
         occlusion_sweep(Repaired().eval(), random_images(), 0, 3, 3, layer="net.3")
 
 
-@pytest.mark.parametrize("model", [net(bias=-1e6), net(bias=1, weight=0)], ids=["all 0", "always the same"])
+@pytest.mark.parametrize(
+    "model", [net(bias=-1e6), net(bias=1, weight=0)], ids=["all 0", "always the same"]
+)
 def test_a_dead_layer_neither_corresponds_nor_is_invariant(model: nn.Module) -> None:
     found = changed(model)[LAYER]
     assert {value for each in found.values() for value in vars(each).values()} == {None}

@@ -1,4 +1,5 @@
-"""Near-duplicates: the two correlations against their definitions, planted copies found, different images not."""
+"""Near-duplicates: the two correlations against their definitions, planted copies found, different
+images not."""
 
 import io
 import os
@@ -65,7 +66,9 @@ def small(images: list[Image.Image]) -> Tensor:
 
 def noise(count: int, seed: int, coarse: int = 4) -> Tensor:
     """Smooth small images (count, 32, 32, 3), so that some pairs are alike."""
-    numbers = torch.rand(count, 3, coarse, coarse, generator=torch.Generator().manual_seed(seed)) * 255
+    numbers = (
+        torch.rand(count, 3, coarse, coarse, generator=torch.Generator().manual_seed(seed)) * 255
+    )
     smooth = torch.nn.functional.interpolate(numbers, 32, mode="bilinear")
     return smooth.to(torch.uint8).permute(0, 2, 3, 1)
 
@@ -124,7 +127,10 @@ def test_the_fine_step_is_what_it_says() -> None:
     other = torch.cat([one[:1].flip(2), noise(2, 6, coarse=9)])
     correlation, is_mirrored = fine_correlation(one, other)
     for a, b, found, mirror in zip(one, other, correlation, is_mirrored, strict=True):
-        both = [np.corrcoef(detail(a).flatten(), detail(each).flatten())[0, 1] for each in (b, b.flip(1))]
+        both = [
+            np.corrcoef(detail(a).flatten(), detail(each).flatten())[0, 1]
+            for each in (b, b.flip(1))
+        ]
         assert found.item() == pytest.approx(max(both), abs=1e-4)
         assert mirror == (both[1] > both[0])
     assert correlation[0] == pytest.approx(1, abs=1e-5)
@@ -160,7 +166,9 @@ def test_a_set_with_itself_gives_each_pair_once(
     own = noise(7, 3, coarse=9)
     own = torch.cat([own, own[2:3], own[5:6].flip(2), own[2:3]])
     pairs = concatenate_pairs([pairs for _, pairs in near_duplicates(own)])
-    found = sorted(zip(pairs.first.tolist(), pairs.second.tolist(), pairs.mirrored.tolist(), strict=True))
+    found = sorted(
+        zip(pairs.first.tolist(), pairs.second.tolist(), pairs.mirrored.tolist(), strict=True)
+    )
     assert found == [(2, 7, False), (2, 9, False), (5, 8, True), (7, 9, False)]
 
 

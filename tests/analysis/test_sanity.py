@@ -44,7 +44,9 @@ def test_the_cascade_goes_down_and_leaves_the_net_alone(net: ConvNet, images: to
     assert names == ["conv3.conv", "conv2.conv", "conv1.conv"]
     for key, value in before.items():
         assert torch.equal(net.state_dict()[key], value)
-        torch.testing.assert_close(shuffled[key].flatten().sort().values, value.flatten().sort().values)
+        torch.testing.assert_close(
+            shuffled[key].flatten().sort().values, value.flatten().sort().values
+        )
     *_, (_, again) = sanity.cascade(net, LAYER, images, seed=3)
     *_, (_, other) = sanity.cascade(net, LAYER, images, seed=4)
     assert torch.equal(again.conv1.conv.weight, shuffled["conv1.conv.weight"])
@@ -56,9 +58,13 @@ def test_layers_above_are_not_in_the_projection(net: ConvNet, images: torch.Tens
     changed = deepcopy(net)
     for above in (changed.conv4.conv, changed.conv5.conv, changed.fc6.linear, changed.fc8.linear):
         nn.init.normal_(above.weight)
-    assert torch.equal(sanity.force_activation(changed, images).project(images, LAYER, UNITS), original)
+    assert torch.equal(
+        sanity.force_activation(changed, images).project(images, LAYER, UNITS), original
+    )
     nn.init.normal_(changed.conv3.conv.weight)
-    assert not torch.equal(sanity.force_activation(changed, images).project(images, LAYER, UNITS), original)
+    assert not torch.equal(
+        sanity.force_activation(changed, images).project(images, LAYER, UNITS), original
+    )
 
 
 def test_every_check_has_a_projection(net: ConvNet, images: torch.Tensor) -> None:
@@ -81,7 +87,9 @@ def test_similarity_by_hand() -> None:
         found = sanity.similarity(projection, factor * projection)
         assert [part.item() for part in found] == pytest.approx([cosine, 1.0])
     assert all(part.isnan().all() for part in sanity.similarity(projection, 0 * projection))
-    one, other = (torch.tensor(row).view(1, 1, 1, 4) for row in ([1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 9.0, 5.0]))
+    one, other = (
+        torch.tensor(row).view(1, 1, 1, 4) for row in ([1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 9.0, 5.0])
+    )
     # ranks 1 2 3 4 and 1.5 1.5 4 3: deviations -1.5 -.5 .5 1.5 and -1 -1 1.5 .5
     assert sanity.similarity(one, other)[1].item() == pytest.approx(3.5 / math.sqrt(5 * 4.5))
     with pytest.raises(InputError, match="differ in shape"):

@@ -1,4 +1,5 @@
-"""Each sheet shows the strongest activations of the validation pictures, at the epochs asked for and at the end."""
+"""Each sheet shows the strongest activations of the validation pictures, at the epochs asked for
+and at the end."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,8 @@ Runs = Callable[..., tuple[Trainer, Classifier]]
 def test_panels_are_those_of_a_search_by_hand(
     run: Runs, sheets: Sheets, tmp_path: Path, split: str, k: int, count: int
 ) -> None:
-    """The best of 7 validation images or 12 for training: a unit of layer 1 projects to itself times its filter."""
+    """The best of 7 validation images or 12 for training: a unit of layer 1 projects to itself
+    times its filter."""
     trainer, model = run(DeconvnetDump(str(tmp_path), channels=3, split=split, k=k))
     ((_, panels, _),) = sheets
     assert [panel.channel for panel in panels] == random_subset(4, 3).tolist()
@@ -104,13 +106,19 @@ def test_every_few_epochs_and_after_the_last(
     ]
     events = EventAccumulator(str(tmp_path), size_guidance={"images": 0})
     events.Reload()
-    assert [event.step for event in events.Images("top_activations/conv1")] == [3 * epoch for epoch in epochs]
-    assert [event.step for event in events.Scalars("dump_seconds")] == [3 * epoch for epoch in epochs]
+    assert [event.step for event in events.Images("top_activations/conv1")] == [
+        3 * epoch for epoch in epochs
+    ]
+    assert [event.step for event in events.Scalars("dump_seconds")] == [
+        3 * epoch for epoch in epochs
+    ]
     with Image.open(tmp_path / "top_activations" / "conv1.png") as picture:
         assert np.array_equal(np.asarray(picture), sheets[-1][2].numpy())
 
 
-def test_layers_behind_the_convolutions_can_be_shown(run: Runs, sheets: Sheets, tmp_path: Path) -> None:
+def test_layers_behind_the_convolutions_can_be_shown(
+    run: Runs, sheets: Sheets, tmp_path: Path
+) -> None:
     """A fully connected unit sees the whole picture, and has no filter on it."""
     run(DeconvnetDump(str(tmp_path), layers=["fc2"], channels=2, k=1))
     ((_, panels, _),) = sheets

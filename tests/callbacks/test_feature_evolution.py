@@ -1,4 +1,5 @@
-"""Figure 4's winners are those of a search by hand, training does not notice, and a stopped run goes on exactly."""
+"""Figure 4's winners are those of a search by hand, training does not notice, and a stopped run
+goes on exactly."""
 
 import json
 import logging
@@ -75,7 +76,8 @@ def first_layer(model: Classifier, images: Any) -> Tensor:
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_winners_are_those_of_a_search_by_hand(run: Runs, tmp_path: Path, share: float) -> None:
-    """For half of the pictures, half of them by lot; each with its place, its filter and its pixels."""
+    """For half of the pictures, half of them by lot; each with its place, its filter and its
+    pixels."""
     trainer, model = run(FeatureEvolution(str(tmp_path), channels=3, share=share))
     found = evaluation(tmp_path, 1)["conv1"]
     images = trainer.datamodule.images["train"]
@@ -94,7 +96,9 @@ def test_winners_are_those_of_a_search_by_hand(run: Runs, tmp_path: Path, share:
         found["channels"], found["projections"][:, 0], found["patches"][:, 0], strict=True
     ):
         weight = model.net.conv1.conv.weight[m].detach()
-        torch.testing.assert_close(picture.float(), weight / weight.abs().max(), rtol=0, atol=2**-11)
+        torch.testing.assert_close(
+            picture.float(), weight / weight.abs().max(), rtol=0, atol=2**-11
+        )
         y, x, pixels = found["y"][m] + 2, found["x"][m] + 2, images.images[int(found["ids"][m])]
         assert torch.equal(patch, pixels[y : y + 3, x : x + 3].permute(2, 0, 1))
 
@@ -111,8 +115,8 @@ def test_the_search_runs_in_the_trainers_precision_and_the_projection_does_not(
 
 
 def test_what_is_logged(run: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Strips and costs each epoch; from the second on the share of all maps that changed, and those drawn by name.
-    The same ones are framed, in the strips and in the figure."""
+    """Strips and costs each epoch; from the second on the share of all maps that changed, and those
+    drawn by name. The same ones are framed, in the strips and in the figure."""
     framed: list[list[list[bool]]] = []
 
     def sheet(*arguments: Any) -> Tensor:
@@ -133,7 +137,11 @@ def test_what_is_logged(run: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         pairs = list(zip(before["ids"], now["ids"], strict=True))
         changed[step] = sum(a != b for a, b in pairs) / 16
         frames.append([pairs[m][0] != pairs[m][1] for m in now["channels"].tolist()])
-        jumps = [f"map {m}: {a} → {b}" for m, (a, b) in enumerate(pairs) if a != b and m in now["channels"]]
+        jumps = [
+            f"map {m}: {a} → {b}"
+            for m, (a, b) in enumerate(pairs)
+            if a != b and m in now["channels"]
+        ]
         if jumps:
             lines[step] = jumps
     assert {event.step: event.value for event in events.Scalars("evolution_changed/1")} == changed
@@ -169,7 +177,9 @@ def test_the_story_and_the_figure(run: Runs, tmp_path: Path) -> None:
             }
     nothing = torch.zeros(3, 2, 3, 3, 3)
     title = "conv1: the strongest activation among 12 images"
-    size = evolution_sheet(title, [1, 3], [0, 1, 2], nothing, nothing, torch.zeros(3, 2, dtype=torch.bool))
+    size = evolution_sheet(
+        title, [1, 3], [0, 1, 2], nothing, nothing, torch.zeros(3, 2, dtype=torch.bool)
+    )
     with Image.open(tmp_path / "evolution" / "conv1.png") as picture:
         assert np.asarray(picture).shape == size.shape
 
@@ -213,7 +223,10 @@ class Draws(Callback):
 
 @pytest.mark.parametrize("make", BOTH)
 def test_weights_and_random_numbers_are_those_of_training_alone(
-    run: Runs, tiny_classifier: Callable[..., Classifier], tmp_path: Path, make: Callable[..., Callback]
+    run: Runs,
+    tiny_classifier: Callable[..., Classifier],
+    tmp_path: Path,
+    make: Callable[..., Callback],
 ) -> None:
     results = []
     for extra in ([], [make(str(tmp_path))]):
@@ -230,7 +243,9 @@ def test_weights_and_random_numbers_are_those_of_training_alone(
 
 
 @pytest.mark.parametrize("make", BOTH)
-def test_nothing_is_left_on_the_net(run: Runs, tmp_path: Path, make: Callable[..., Callback]) -> None:
+def test_nothing_is_left_on_the_net(
+    run: Runs, tmp_path: Path, make: Callable[..., Callback]
+) -> None:
     trainer, model = run()
     model.train()
     model.net.fc2.eval()
@@ -241,7 +256,9 @@ def test_nothing_is_left_on_the_net(run: Runs, tmp_path: Path, make: Callable[..
     callback.on_train_epoch_end(trainer, model)
     assert {name: module.training for name, module in model.named_modules()} == modes
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.net.modules())
+    assert not any(
+        module._forward_hooks or module._forward_pre_hooks for module in model.net.modules()
+    )
     assert torch.is_grad_enabled()
     assert list(tmp_path.iterdir())
 
@@ -261,7 +278,8 @@ class Keep(Checkpoint):
 
 @pytest.fixture
 def whole(run: Runs, tmp_path: Path) -> tuple[Path, dict[str, Tensor]]:
-    """Four epochs straight, with a checkpoint after each: the folder, and the weights at its end."""
+    """Four epochs straight, with a checkpoint after each: the folder, and the weights at its
+    end."""
     folder = tmp_path / "whole"
     options = {"max_epochs": 4, "enable_checkpointing": True}
     _, model = run(FeatureEvolution(str(folder)), Keep(tmp_path), **options)
@@ -329,14 +347,18 @@ def test_evaluations_of_other_settings_are_not_compared(
 ) -> None:
     folder, _ = whole
     run(FeatureEvolution(str(folder), channels=2), max_epochs=4, resume=tmp_path / "2.ckpt")
-    assert [(entry["epoch"], len(entry["maps"])) for entry in told(folder)["conv1"]] == [(3, 2), (4, 2)]
+    assert [(entry["epoch"], len(entry["maps"])) for entry in told(folder)["conv1"]] == [
+        (3, 2),
+        (4, 2),
+    ]
 
 
 # Nets that diverge, are dead, or cannot be read
 
 
 class Poison(Callback):
-    """One process's convolutions give `value` times what they gave, from an epoch's validation to the next epoch."""
+    """One process's convolutions give `value` times what they gave, from an epoch's validation to
+    the next epoch."""
 
     def __init__(self, value: float, epoch: int, layer: str = "conv1", rank: int = 0) -> None:
         self.value, self.epoch, self.layer, self.rank = value, epoch, layer, rank
@@ -382,7 +404,9 @@ def test_an_infinite_activation_is_no_winner(
     run: Runs, tmp_path: Path, warnings: Callable[[], list[str]]
 ) -> None:
     run(FeatureEvolution(str(tmp_path)), Poison(1e38, epoch=1))
-    assert warnings() == ["feature_evolution at step 3: nothing is drawn: layer 'conv1' is infinite"]
+    assert warnings() == [
+        "feature_evolution at step 3: nothing is drawn: layer 'conv1' is infinite"
+    ]
     assert not (tmp_path / "evolution.json").exists()
 
 
@@ -468,7 +492,10 @@ class Started(Callback):
 
 @pytest.mark.parametrize("callback", [FeatureEvolution, DeconvnetDump])
 def test_what_cannot_be_looked_at_is_said_before_training(
-    run: Runs, tiny_data: Callable[..., LightningDataModule], tmp_path: Path, callback: type[Callback]
+    run: Runs,
+    tiny_data: Callable[..., LightningDataModule],
+    tmp_path: Path,
+    callback: type[Callback],
 ) -> None:
     with pytest.raises(InputError, match="'conv7' is not in ConvNet: it has conv1, fc2, fc3"):
         run(callback(str(tmp_path), layers=["conv1", "conv7"]), Started())
@@ -526,14 +553,19 @@ def test_two_processes_find_what_one_finds(commands: Commands, tmp_path: Path) -
     target = f"tests.callbacks.test_feature_evolution.{Poison.__name__}"
     poison = f"_target_:{target},value:nan,epoch:1,layer:conv3,rank:1"
     output = trained(commands, two, tmp_path, "trainer=ddp_cpu", f"+callbacks.poison={{{poison}}}")
-    assert output.count("feature_evolution at step 4: nothing is drawn: layer 'conv3' is not a number") == 1
+    assert (
+        output.count("feature_evolution at step 4: nothing is drawn: layer 'conv3' is not a number")
+        == 1
+    )
     alone, together = told(one), told(two)
     assert list(alone) == list(together) == ["conv1", "conv2", "conv3", "conv4", "conv5"]
     for layer in alone:
         assert [entry["epoch"] for entry in together[layer]] == [2]
         for ours, theirs in zip(together[layer], alone[layer][1:], strict=True):
             for m, winner in theirs["maps"].items():
-                assert winner["value"] == pytest.approx(ours["maps"][m].pop("value"), rel=1e-3, abs=1e-6)
+                assert winner["value"] == pytest.approx(
+                    ours["maps"][m].pop("value"), rel=1e-3, abs=1e-6
+                )
                 winner.pop("value")
             assert ours["maps"] == theirs["maps"]
         assert (two / "top_activations" / f"{layer}.png").exists()

@@ -14,7 +14,8 @@ from zfnet.training import Classifier
 
 
 def slowly(weight: Tensor, radius: float) -> tuple[Tensor, int]:
-    """Section 3, filter by filter: an RMS over (in, kh, kw) that exceeds the radius is set to it."""
+    """Section 3, filter by filter: an RMS over (in, kh, kw) that exceeds the radius is set to
+    it."""
     result, clipped = weight.clone(), 0
     for filter in result:
         rms = sum(value**2 for value in filter.double().flatten().tolist()) / filter.numel()
@@ -42,7 +43,9 @@ class Watch(Callback):
         self.before = pl_module.net.conv1.conv.weight.detach().clone()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        self.seen.append((trainer.global_step, self.before, pl_module.net.conv1.conv.weight.detach().clone()))
+        self.seen.append(
+            (trainer.global_step, self.before, pl_module.net.conv1.conv.weight.detach().clone())
+        )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.logged.append(trainer.callback_metrics["clipped_filters/conv1"].item())
@@ -83,7 +86,9 @@ def test_it_acts_once_after_each_optimizer_step(
             counts.append(clipped)
         step, before, after = watch.seen[number - 1]
         assert step == number // accumulate
-        torch.testing.assert_close((before, after), (start, conv.weight.detach()), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            (before, after), (start, conv.weight.detach()), rtol=1e-4, atol=1e-6
+        )
         assert torch.equal(before, after) == bool(number % accumulate)
     assert watch.logged == [pytest.approx(sum(counts) / len(counts))]
     assert 0 < sum(counts) <= 4 * len(counts)
@@ -96,4 +101,6 @@ def test_a_net_without_convolutions_is_left_alone(
 ) -> None:
     model = tiny_classifier()
     model.net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
-    tiny_trainer(callbacks=[FilterRenormalization()], max_steps=1).fit(model, datamodule=tiny_data())
+    tiny_trainer(callbacks=[FilterRenormalization()], max_steps=1).fit(
+        model, datamodule=tiny_data()
+    )

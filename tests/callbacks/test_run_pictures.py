@@ -1,4 +1,5 @@
-"""Curves, filter pictures and throughput of a real small run say what happened in it, also after a resume."""
+"""Curves, filter pictures and throughput of a real small run say what happened in it, also after a
+resume."""
 
 import json
 from collections.abc import Callable
@@ -29,7 +30,10 @@ def run(
     tiny_trainer: Callable[..., Trainer],
 ) -> Runs:
     def go(
-        *extra: Callback, net: nn.Module | None = None, resume: Path | None = None, **options: object
+        *extra: Callback,
+        net: nn.Module | None = None,
+        resume: Path | None = None,
+        **options: object,
     ) -> Trainer:
         model = tiny_classifier()
         model.net = net or model.net
@@ -53,7 +57,9 @@ class Truth(Callback):
         self._take(trainer)
 
     def _take(self, trainer: Trainer) -> None:
-        values = {key: value.item() for key, value in trainer.callback_metrics.items() if "/" in key}
+        values = {
+            key: value.item() for key, value in trainer.callback_metrics.items() if "/" in key
+        }
         if "train/loss" in values:
             self.epochs.append({"epoch": len(self.epochs) + 1, **values})
 
@@ -106,11 +112,14 @@ def test_zero_filters_are_mid_grey(tmp_path: Path) -> None:
         layer.weight[0, 0, 0, 0] = -2
         layer.weight[0, 1, 0, 0] = 1
     trainer = SimpleNamespace(loggers=[], global_step=3)
-    FilterImages(str(tmp_path)).on_train_epoch_end(trainer, SimpleNamespace(net=nn.Sequential(layer)))
+    FilterImages(str(tmp_path)).on_train_epoch_end(
+        trainer, SimpleNamespace(net=nn.Sequential(layer))
+    )
     with Image.open(tmp_path / "filters.png") as picture:
         sheet = np.asarray(picture)
     colours = {tuple(colour) for colour in np.unique(sheet.reshape(-1, 3), axis=0).tolist()}
-    # (R, G, B): the mid-grey of 0 is 127.5, rounded to even; -2 is the largest magnitude; white is the gap
+    # (R, G, B): the mid-grey of 0 is 127.5, rounded to even; -2 is the largest magnitude; white is
+    # the gap
     assert colours == {(128, 128, 128), (0, 191, 128), (255, 255, 255)}
 
 
@@ -123,9 +132,12 @@ def test_nets_that_see_no_colour_have_no_filters_to_draw(tmp_path: Path) -> None
 def test_throughput_counts_pictures_per_second(
     run: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a clock that gains 2 seconds each time it is read: 4, 8 and 12 pictures after 2, 4 and 6 seconds."""
+    """On a clock that gains 2 seconds each time it is read: 4, 8 and 12 pictures after 2, 4 and 6
+    seconds."""
     clock = iter(range(0, 1000, 2))
-    monkeypatch.setattr("callbacks.throughput.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(
+        "callbacks.throughput.time", SimpleNamespace(perf_counter=lambda: next(clock))
+    )
     run(Throughput(), logger=TensorBoardLogger(tmp_path, name="", version=""), max_epochs=2)
     events = EventAccumulator(str(tmp_path))
     events.Reload()

@@ -1,4 +1,5 @@
-"""A run that SIGTERM ends leaves its whole state: going on equals never having stopped. Others leave none."""
+"""A run that SIGTERM ends leaves its whole state: going on equals never having stopped. Others
+leave none."""
 
 import signal
 from collections.abc import Callable
@@ -19,7 +20,9 @@ class Interrupt(Callback):
 
     def __init__(self, hook: str, act: Callable[[], None]) -> None:
         setattr(
-            self, hook, lambda trainer, *_: trainer.current_epoch == 1 and not self.done and self._act(act)
+            self,
+            hook,
+            lambda trainer, *_: trainer.current_epoch == 1 and not self.done and self._act(act),
         )
         self.done = False
 
@@ -55,7 +58,9 @@ def fit(
     tiny_data: Callable[..., LightningDataModule],
     tiny_trainer: Callable[..., Trainer],
 ) -> Callable[..., Classifier]:
-    def go(*callbacks: Callback, schedule: str = "cosine", resume: Path | None = None) -> Classifier:
+    def go(
+        *callbacks: Callback, schedule: str = "cosine", resume: Path | None = None
+    ) -> Classifier:
         model = tiny_classifier(schedule=schedule, patience=0, seed=6)
         trainer = tiny_trainer(callbacks=list(callbacks), max_epochs=3)
         trainer.fit(model, datamodule=tiny_data(), ckpt_path=resume, weights_only=True)
@@ -77,7 +82,9 @@ def test_going_on_equals_never_having_stopped(
     if hook == "on_train_batch_end":  # within validation it may leave none, but never half a one
         assert torch.load(stopped, weights_only=True)["global_step"] == 4
     resumed = fit(losses, schedule=schedule, resume=stopped if stopped.exists() else None)
-    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in resumed.state_dict().items())
+    assert all(
+        torch.equal(value, whole.state_dict()[name]) for name, value in resumed.state_dict().items()
+    )
     assert losses.epochs == whole_losses.epochs
 
 

@@ -1,4 +1,5 @@
-"""Batches are a function of (seed, epoch, position): whole, the same on many processes, resumable."""
+"""Batches are a function of (seed, epoch, position): whole, the same on many processes,
+resumable."""
 
 from collections.abc import Callable
 from itertools import chain, product
@@ -35,8 +36,12 @@ def store(memory_images: Callable[..., ImageStore]) -> Callable[[int], ImageStor
     return lambda count: memory_images(count, SIZE)
 
 
-def training(images: object, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1) -> Batches:
-    return Batches(images, CROP, batch_size, Augmentation(SIZE, CROP, random=True), seed, rank, world)
+def training(
+    images: object, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1
+) -> Batches:
+    return Batches(
+        images, CROP, batch_size, Augmentation(SIZE, CROP, random=True), seed, rank, world
+    )
 
 
 def validation(images: object, batch_size: int, rank: int = 0, world: int = 1) -> Batches:
@@ -48,7 +53,9 @@ def rows(batches: list[Batch]) -> list[list[tuple]]:
     return [
         [
             (i, label, *crop)
-            for i, label, crop in zip(b.indices.tolist(), b.labels.tolist(), b.crops.tolist(), strict=True)
+            for i, label, crop in zip(
+                b.indices.tolist(), b.labels.tolist(), b.crops.tolist(), strict=True
+            )
         ]
         for b in batches
     ]
@@ -74,13 +81,18 @@ def test_training_is_a_permutation_in_whole_batches(
     for process in ranks:
         process.set_epoch(epoch)
     parts = [rows(list(process)) for process in ranks]
-    assert all(len(part) == len(process) == len(expected) for part, process in zip(parts, ranks, strict=True))
+    assert all(
+        len(part) == len(process) == len(expected)
+        for part, process in zip(parts, ranks, strict=True)
+    )
     assert all(len(batch) == share for part in parts for batch in part)
     together = [sorted(chain.from_iterable(batches)) for batches in zip(*parts, strict=True)]
     assert together == [sorted(batch) for batch in expected]
 
 
-@given(count=st.integers(1, 40), share=st.integers(1, 4), world=st.integers(1, 4), fly=st.booleans())
+@given(
+    count=st.integers(1, 40), share=st.integers(1, 4), world=st.integers(1, 4), fly=st.booleans()
+)
 def test_validation_sees_each_picture_once(
     store: Callable[[int], ImageStore], count: int, share: int, world: int, fly: bool
 ) -> None:
@@ -92,14 +104,19 @@ def test_validation_sees_each_picture_once(
         assert len(loader) == len(batches)
         assert all(0 < len(batch) <= share for batch in batches)
         assert all(
-            torch.equal(batch.crops, ten_crops(SIZE, CROP)[4].expand(len(batch), 3)) for batch in batches
+            torch.equal(batch.crops, ten_crops(SIZE, CROP)[4].expand(len(batch), 3))
+            for batch in batches
         )
         seen += [i for batch in batches for i in batch.indices.tolist()]
     assert sorted(seen) == list(range(count))
 
 
 def test_validation_is_in_order(store: Callable[[int], ImageStore]) -> None:
-    assert [batch.indices.tolist() for batch in validation(store(7), 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [batch.indices.tolist() for batch in validation(store(7), 3)] == [
+        [0, 1, 2],
+        [3, 4, 5],
+        [6],
+    ]
 
 
 @given(step=st.integers(0, 5), epoch=st.integers(0, 3), world=st.sampled_from([1, 2]))
@@ -151,7 +168,10 @@ def test_epochs_and_seeds_differ_and_repeat(store: Callable[[int], ImageStore]) 
 
 @pytest.mark.parametrize("anywhere", [True, False])
 def test_crops_are_all_those_allowed(anywhere: bool) -> None:
-    drawn = {tuple(crop) for crop in Augmentation(SIZE, CROP, anywhere).draw(2000, seed=0, epoch=0).tolist()}
+    drawn = {
+        tuple(crop)
+        for crop in Augmentation(SIZE, CROP, anywhere).draw(2000, seed=0, epoch=0).tolist()
+    }
     every = (
         set(product(range(3), range(3), range(2)))
         if anywhere
@@ -166,7 +186,9 @@ def test_pictures_decoded_on_the_fly_give_equal_batches(store: Callable[[int], I
         stored, fly = list(make(images, 2)), list(make(ReadOnly(images), 2))
         assert rows(stored) == rows(fly)
         for a, b in zip(stored, fly, strict=True):
-            assert torch.equal(prepare(a.images, a.rows, a.crops), prepare(b.images, b.rows, b.crops))
+            assert torch.equal(
+                prepare(a.images, a.rows, a.crops), prepare(b.images, b.rows, b.crops)
+            )
             assert torch.equal(a.images[a.rows], images.images[a.indices])
             assert torch.equal(b.labels, images.labels[b.indices])
 

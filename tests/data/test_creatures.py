@@ -1,4 +1,5 @@
-"""The generated pictures: the same everywhere, true to their annotation, and told apart by shape alone."""
+"""The generated pictures: the same everywhere, true to their annotation, and told apart by shape
+alone."""
 
 import hashlib
 from pathlib import Path
@@ -56,7 +57,8 @@ def digest(creatures: Creatures, indices: range) -> str:
     ],
 )
 def test_the_pixels_are_pinned_across_machines(size: int, count: int, pinned: str) -> None:
-    """Whoever changes the pictures on purpose pins the new hash; no processor or library may change them."""
+    """Whoever changes the pictures on purpose pins the new hash; no processor or library may change
+    them."""
     assert digest(Creatures(count, seed=5, size=size), range(count)) == pinned
 
 
@@ -66,7 +68,9 @@ def test_a_fresh_process_draws_the_same_pictures(commands: Commands, tmp_path: P
         "from tests.data.test_creatures import Creatures, digest\n"
         "print(digest(Creatures(8, 3, 'val', 48), range(4, 8)))\n"
     )
-    assert commands.run(str(script), []).output.strip() == digest(Creatures(8, 3, "val", 48), range(4, 8))
+    assert commands.run(str(script), []).output.strip() == digest(
+        Creatures(8, 3, "val", 48), range(4, 8)
+    )
 
 
 def test_reading_order_and_length_do_not_matter(pictures: Creatures) -> None:
@@ -81,7 +85,11 @@ def test_seed_split_and_index_each_give_other_pictures() -> None:
         *(Creatures(2, seed=0, split=split, size=32) for split in ("train", "val", "test")),
         Creatures(2, seed=1, size=32),
     ]
-    seen = {source.read(index).contiguous().numpy().tobytes() for source in sources for index in range(2)}
+    seen = {
+        source.read(index).contiguous().numpy().tobytes()
+        for source in sources
+        for index in range(2)
+    }
     assert len(seen) == 8
 
 
@@ -121,8 +129,11 @@ def test_parts_lie_on_the_mask_and_pairs_from_left_to_right(known: list[Annotati
 
 
 @pytest.mark.parametrize("name", sorted(PARTS))
-def test_every_class_shows_its_parts(name: str, pictures: Creatures, known: list[Annotation]) -> None:
-    """Each part in most pictures; a face's eyes and nose, which correspondence needs, in nearly all."""
+def test_every_class_shows_its_parts(
+    name: str, pictures: Creatures, known: list[Annotation]
+) -> None:
+    """Each part in most pictures; a face's eyes and nose, which correspondence needs, in nearly
+    all."""
     truths = [truth for truth in known if pictures.classes[truth.label] == name]
     shown = {part: sum(part in truth.parts for truth in truths) for part in PARTS[name]}
     assert set().union(*(truth.parts for truth in truths)) == PARTS[name]
@@ -132,7 +143,9 @@ def test_every_class_shows_its_parts(name: str, pictures: Creatures, known: list
 
 
 @pytest.mark.parametrize("size", [64, 256])
-def test_a_scene_is_the_same_at_every_size(size: int, pictures: Creatures, known: list[Annotation]) -> None:
+def test_a_scene_is_the_same_at_every_size(
+    size: int, pictures: Creatures, known: list[Annotation]
+) -> None:
     other = Creatures(240, size=size)
     for index in range(12):
         there, here = other.annotation(index), known[index].mask
@@ -169,7 +182,12 @@ def statistics(creatures: Creatures) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
-    [({"count": 0}, "count"), ({"size": 8}, "size"), ({"split": "dev"}, "split"), ({"seed": -1}, "seed")],
+    [
+        ({"count": 0}, "count"),
+        ({"size": 8}, "size"),
+        ({"split": "dev"}, "split"),
+        ({"seed": -1}, "seed"),
+    ],
 )
 def test_bad_arguments_are_named(arguments: dict, word: str) -> None:
     with pytest.raises(InputError, match=word):

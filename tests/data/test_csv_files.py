@@ -1,4 +1,5 @@
-"""One reader for the CSV files that users write: what spreadsheets make is read, the rest is one line."""
+"""One reader for the CSV files that users write: what spreadsheets make is read, the rest is one
+line."""
 
 import os
 from pathlib import Path
@@ -97,7 +98,10 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(text=st.binary(max_size=60), head=st.sampled_from([b"", b"image,x\n", b"\xef\xbb\xbfimage,x\r\n"]))
+@given(
+    text=st.binary(max_size=60),
+    head=st.sampled_from([b"", b"image,x\n", b"\xef\xbb\xbfimage,x\r\n"]),
+)
 def test_any_bytes_are_rows_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, text: bytes, head: bytes
 ) -> None:

@@ -1,4 +1,5 @@
-"""Decoding against Pillow and torchvision's v1 transforms, the rule that the pictures must follow."""
+"""Decoding against Pillow and torchvision's v1 transforms, the rule that the pictures must
+follow."""
 
 import io
 import os
@@ -50,7 +51,9 @@ HOLDS = {
 }
 
 
-@pytest.mark.parametrize(("suffix", "mode"), [(suffix, mode) for suffix in HOLDS for mode in HOLDS[suffix]])
+@pytest.mark.parametrize(
+    ("suffix", "mode"), [(suffix, mode) for suffix in HOLDS for mode in HOLDS[suffix]]
+)
 def test_every_format_and_mode_equals_pillow(tmp_path: Path, suffix: str, mode: str) -> None:
     path = tmp_path / f"photo.{suffix}"
     photo().convert(mode).save(path)
@@ -175,7 +178,9 @@ def test_a_bomb_is_unreadable_and_takes_no_memory(tmp_path: Path) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(cut=st.integers(0, 600), at=st.integers(0, 600), junk=st.binary(max_size=30), png=st.booleans())
+@given(
+    cut=st.integers(0, 600), at=st.integers(0, 600), junk=st.binary(max_size=30), png=st.booleans()
+)
 def test_damage_gives_a_picture_or_one_error_and_no_warning(
     tmp_path_factory: pytest.TempPathFactory, cut: int, at: int, junk: bytes, png: bool
 ) -> None:
@@ -204,7 +209,9 @@ def test_warnings_are_as_before_after_many_threads(tmp_path: Path) -> None:
     size=st.integers(8, 96),
     seed=st.integers(0, 9),
 )
-def test_square_is_torchvisions_resize_and_crop(width: int, height: int, size: int, seed: int) -> None:
+def test_square_is_torchvisions_resize_and_crop(
+    width: int, height: int, size: int, seed: int
+) -> None:
     image = photo(width, height, seed)
     expected = np.array(Compose([Resize(size), CenterCrop(size)])(image))
     ours = square(torch.from_numpy(np.array(image)).permute(2, 0, 1), size)
@@ -236,7 +243,9 @@ def real_data() -> Path:
 @pytest.mark.real
 @pytest.mark.parametrize("size", [128, 256])
 def test_real_photos_have_the_pixels_of_pillow_and_torchvision(size: int) -> None:
-    photos = sorted(path for path in real_data().rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    photos = sorted(
+        path for path in real_data().rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")
+    )
     chosen = photos[:: max(len(photos) // 100, 1)][:100]
     assert chosen
     worst = max(difference(square(decode(path), size), reference(path, size)) for path in chosen)

@@ -1,4 +1,5 @@
-"""Pictures to leave out: a file is read back as written, is of one data set, and holds before folds are drawn."""
+"""Pictures to leave out: a file is read back as written, is of one data set, and holds before folds
+are drawn."""
 
 import os
 from functools import partial
@@ -16,7 +17,9 @@ from zfnet.data.splits import few_per_class
 from zfnet.data.subset import Selection
 from zfnet.errors import InputError
 
-NAMES = st.text(st.characters(blacklist_characters="\n\r\0", blacklist_categories=["Cs"]), min_size=1)
+NAMES = st.text(
+    st.characters(blacklist_characters="\n\r\0", blacklist_categories=["Cs"]), min_size=1
+)
 
 
 @given(name=NAMES, ids=st.fixed_dictionaries({"train": st.sets(NAMES), "val": st.sets(NAMES)}))
@@ -38,9 +41,16 @@ def test_names_that_are_no_unicode_come_through(tmp_path: Path) -> None:
     ("text", "line"),
     [
         (None, "No such file"),
-        ("", "line 1: has no column data_set, split, image; its first line must be data_set,split,image"),
+        (
+            "",
+            "line 1: has no column data_set, split, image; its first line must be "
+            "data_set,split,image",
+        ),
         ("image,split\n", "line 1: has no column data_set; its first line must be"),
-        ("data_set,split,image\ncreatures,train,x\ncaltech101,val,y\n", "line 3: is about 'caltech101'"),
+        (
+            "data_set,split,image\ncreatures,train,x\ncaltech101,val,y\n",
+            "line 3: is about 'caltech101'",
+        ),
         ("data_set,split,image\ncreatures,test,x\n", "line 2: split 'test'"),
         ("data_set,split,image\ncreatures\n", "line 2: has nothing for split, image"),
         ("data_set,split,image\ncreatures,train,train/000099\n", "has no image 'train/000099'"),
@@ -74,11 +84,15 @@ def test_a_data_set_leaves_them_out_of_the_store_that_is_there(tmp_path: Path) -
     whole = embedded(tmp_path)
     whole.setup("fit")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "stores").rglob("*")}
-    write_exclusion(tmp_path / "a.csv", "creatures", {"train": ["train/000003"], "val": ["val/000000"]})
+    write_exclusion(
+        tmp_path / "a.csv", "creatures", {"train": ["train/000003"], "val": ["val/000000"]}
+    )
     rest = embedded(tmp_path, exclude=str(tmp_path / "a.csv"))
     rest.setup("fit")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "stores").rglob("*")} == before
-    assert rest.images["train"].ids == [id_ for id_ in whole.images["train"].ids if id_ != "train/000003"]
+    assert rest.images["train"].ids == [
+        id_ for id_ in whole.images["train"].ids if id_ != "train/000003"
+    ]
     assert rest.images["val"].ids == ["val/000001", "val/000002", "val/000003"]
     assert rest.sources["train"].ids == rest.images["train"].ids
     seen = [i for batch in rest.train_dataloader() for i in batch.rows.tolist()]
@@ -91,7 +105,9 @@ def test_a_fold_is_drawn_from_what_is_left() -> None:
     train, val = (few_per_class(whole, split, 10, 4, 15) for split in ("train", "val"))
     gone = {"train": {train.ids[0], val.ids[0]}, "val": {train.ids[5]}}
     rest = Selection(
-        whole, [row for row, id_ in enumerate(whole.ids) if id_ not in gone["train"] | gone["val"]], "all"
+        whole,
+        [row for row, id_ in enumerate(whole.ids) if id_ not in gone["train"] | gone["val"]],
+        "all",
     )
     for split, own in (("train", train), ("val", val)):
         left = drop_excluded(own, split, gone, "a.csv")

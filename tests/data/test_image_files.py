@@ -1,4 +1,5 @@
-"""Which files below a folder are images: every component judged, links followed once, the rest counted."""
+"""Which files below a folder are images: every component judged, links followed once, the rest
+counted."""
 
 import logging
 import os
@@ -69,7 +70,13 @@ def test_the_root_may_be_called_anything(tmp_path: Path) -> None:
 
 
 def test_the_line_counts_and_gives_examples(tmp_path: Path) -> None:
-    touch(tmp_path, *(f"{n}.jpg" for n in range(1200)), *(f"n.{n}" for n in range(5)), "x.txt", "y.txt")
+    touch(
+        tmp_path,
+        *(f"{n}.jpg" for n in range(1200)),
+        *(f"n.{n}" for n in range(5)),
+        "x.txt",
+        "y.txt",
+    )
     shown = find_images(tmp_path)
     assert shown.summary().startswith(f"{tmp_path}: 1,200 images; passed over: 7 not images (.")
     assert shown.summary().endswith(", ...)")
@@ -77,16 +84,26 @@ def test_the_line_counts_and_gives_examples(tmp_path: Path) -> None:
 
 
 def test_it_is_said_once_for_both_splits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    touch(tmp_path, *(f"{label}/deep/{n}.png" for label in "ab" for n in range(9)), "a/x.txt", "stray.png")
+    touch(
+        tmp_path,
+        *(f"{label}/deep/{n}.png" for label in "ab" for n in range(9)),
+        "a/x.txt",
+        "stray.png",
+    )
     with caplog.at_level(logging.INFO, "zfnet"):
         ids = [folder(tmp_path, split).ids for split in ("train", "val")]
-    assert sorted([*ids[0], *ids[1]]) == [f"{label}/deep/{n}.png" for label in "ab" for n in range(9)]
+    assert sorted([*ids[0], *ids[1]]) == [
+        f"{label}/deep/{n}.png" for label in "ab" for n in range(9)
+    ]
     assert caplog.messages == [
-        f"{tmp_path}: 18 images; passed over: 1 not images (.txt), 1 outside class folders (stray.png)"
+        f"{tmp_path}: 18 images; passed over: 1 not images (.txt), 1 outside class folders "
+        "(stray.png)"
     ]
 
 
-def test_folders_beside_the_splits_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_folders_beside_the_splits_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     touch(tmp_path, "train/a/x/1.png", "val/a/2.png", "test/a/3.png")
     with caplog.at_level(logging.INFO, "zfnet"):
         assert folder(tmp_path, "train").ids == ["train/a/x/1.png"]
@@ -98,7 +115,9 @@ def test_folders_beside_the_splits_are_said(tmp_path: Path, caplog: pytest.LogCa
 
 @pytest.mark.parametrize("read", ["folder", "class_folders", "photos", "caltech101"])
 def test_nested_files_move_no_id_of_those_that_were_there(tmp_path: Path, read: str) -> None:
-    root = tmp_path / "caltech101/101_ObjectCategories" if read == "caltech101" else tmp_path / "own"
+    root = (
+        tmp_path / "caltech101/101_ObjectCategories" if read == "caltech101" else tmp_path / "own"
+    )
     sources: dict[str, Callable[[], list[str]]] = {
         "folder": lambda: folder(root, "train", val_fraction=0).ids,
         "class_folders": lambda: class_folders(root, "train", 1, 0, 1).whole.ids,
@@ -152,7 +171,9 @@ def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
     ]
     assert found.passed_over.counts == {"not images": 1, "folders reached twice": 1}
     assert "1 folders reached twice (dog/)" in found.summary()
-    with pytest.raises(InputError, match=r"class folder 'dog' has no images .*reached twice \(dog/\)"):
+    with pytest.raises(
+        InputError, match=r"class folder 'dog' has no images .*reached twice \(dog/\)"
+    ):
         folder(root, "train")
     (root / "cat/linked").unlink()
     assert folder(root, "train", val_fraction=0).ids[-1] == "dog/three.png"
@@ -202,10 +223,13 @@ def test_two_links_to_each_others_folders_end(tmp_path: Path) -> None:
 def test_any_tree_of_folders_and_links_is_walked_once(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """Every image below the root is taken once, whatever links stand beside it, in any order of entries."""
+    """Every image below the root is taken once, whatever links stand beside it, in any order of
+    entries."""
     base = tmp_path_factory.mktemp("tree")
     folders = ["", *(f"{a}/" for a in "abc"), *(f"{a}/{b}/" for a in "ab" for b in "xy")]
-    images = sorted(f"{where}{n}.png" for where in folders for n in range(data.draw(st.integers(0, 2))))
+    images = sorted(
+        f"{where}{n}.png" for where in folders for n in range(data.draw(st.integers(0, 2)))
+    )
     touch(base / "root", *images)
     for where in folders:
         (base / "root" / where).mkdir(parents=True, exist_ok=True)
@@ -230,7 +254,9 @@ def test_any_tree_of_folders_and_links_is_walked_once(
 # What is no file, or cannot be read
 
 
-def test_pipes_sockets_and_devices_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pipes_sockets_and_devices_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     touch(tmp_path, "a.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "link.jpg").symlink_to("pipe.jpg")
@@ -261,7 +287,9 @@ def test_a_folder_that_cannot_be_read_is_counted_and_the_root_must_be(
     assert found.files == ["ant/1.jpg", "bee/3.jpg"]
     assert "1 folders that cannot be read (bee/secret/)" in found.summary()
     closed = "ant"
-    with pytest.raises(InputError, match=r"class folder 'ant' has no images .*cannot be read \(ant/\)"):
+    with pytest.raises(
+        InputError, match=r"class folder 'ant' has no images .*cannot be read \(ant/\)"
+    ):
         folder(tmp_path, "train")
     closed = tmp_path.name
     for read in (folder, photos):

@@ -1,4 +1,5 @@
-"""The store: same pixels as decoding, exact after every kind of interruption, one clear line otherwise."""
+"""The store: same pixels as decoding, exact after every kind of interruption, one clear line
+otherwise."""
 
 import errno
 import fcntl
@@ -118,7 +119,11 @@ def test_what_is_stored_is_what_is_decoded(
 
 def test_a_white_group_does_not_overflow(tmp_path: Path) -> None:
     white = Arrays(
-        "white", ["x"], [str(i) for i in range(300)], [0] * 300, np.full((300, 8, 8, 3), 255, np.uint8)
+        "white",
+        ["x"],
+        [str(i) for i in range(300)],
+        [0] * 300,
+        np.full((300, 8, 8, 3), 255, np.uint8),
     )
     assert build_store(white, tmp_path, 8).mean.unique().tolist() == [255]
 
@@ -206,7 +211,9 @@ class Stopped(Exception):
 @pytest.mark.usefixtures("groups_of_8")
 @pytest.mark.parametrize("pixels", [True, False])
 @pytest.mark.parametrize("stop", [0, 7, 8, 20, 39])
-def test_an_interrupted_build_ends_in_the_same_bytes(tmp_path: Path, stop: int, pixels: bool) -> None:
+def test_an_interrupted_build_ends_in_the_same_bytes(
+    tmp_path: Path, stop: int, pixels: bool
+) -> None:
     source = Noise(40, broken=(2, 21))
     build_store(source, tmp_path / "whole", 16, pixels=pixels)
 
@@ -244,7 +251,9 @@ build_store(folder(sys.argv[1], "train", val_fraction=0), sys.argv[2], 24, worke
 """
 
 
-def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_killed_build_goes_on_to_the_same_bytes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     source = photos(tmp_path / "photos", 60)
     build_store(source, tmp_path / "whole", 24)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -295,7 +304,9 @@ def fill_after(monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
 
 
 @pytest.mark.usefixtures("groups_of_8")
-def test_a_disk_that_fills_up_keeps_what_was_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_up_keeps_what_was_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = Noise(40, broken=(2,))
     build_store(source, tmp_path / "whole", 16)
     fill_after(monkeypatch, 3)
@@ -315,10 +326,14 @@ def test_a_really_full_device(tmp_path: Path) -> None:
         build_store(Noise(4), tmp_path, 16)
 
 
-def test_too_little_room_is_said_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_room_is_said_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10**9, 0, 100_000))
-    with pytest.raises(InputError, match=r"needs 780,288 bytes and 100,000 are free.*data.store=false"):
+    with pytest.raises(
+        InputError, match=r"needs 780,288 bytes and 100,000 are free.*data.store=false"
+    ):
         build_store(Noise(1000), tmp_path, 16)
     assert not (tmp_path / "images.u8").exists()
     build_store(Noise(1000), tmp_path, 16, pixels=False)
@@ -455,7 +470,9 @@ def test_other_bytes_of_the_same_length_are_damage(tmp_path: Path, name: str) ->
     build_store(Noise(3), tmp_path, 16)
     path = tmp_path / name
     path.write_bytes(path.read_bytes()[:-2] + b"7\n")
-    with pytest.raises(InputError, match=rf"{name}: is damaged \(ValueError: its bytes are not those"):
+    with pytest.raises(
+        InputError, match=rf"{name}: is damaged \(ValueError: its bytes are not those"
+    ):
         ImageStore.open(tmp_path)
     as_of_version_0_1(tmp_path)
     if name != "ids.txt":
@@ -465,7 +482,9 @@ def test_other_bytes_of_the_same_length_are_damage(tmp_path: Path, name: str) ->
 
 
 @pytest.mark.parametrize("name", ["labels.npy", "mean.npy"])
-def test_a_malicious_array_runs_nothing(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_malicious_array_runs_nothing(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     build_store(Noise(3), tmp_path / "store", 16)
     as_of_version_0_1(tmp_path / "store")
@@ -482,13 +501,17 @@ def test_a_header_that_lies_reserves_no_memory(tmp_path: Path) -> None:
     build_store(Noise(3), tmp_path, 16)
     as_of_version_0_1(tmp_path)
     labels = (tmp_path / "labels.npy").read_bytes()
-    (tmp_path / "labels.npy").write_bytes(labels.replace(b"(3,), }          ", b"(3000000000000,),}"[:17]))
+    (tmp_path / "labels.npy").write_bytes(
+        labels.replace(b"(3,), }          ", b"(3000000000000,),}"[:17])
+    )
     with pytest.raises(InputError, match=r"labels\.npy: is damaged"):
         ImageStore.open(tmp_path)
 
 
 @pytest.mark.usefixtures("groups_of_8")
-@pytest.mark.parametrize("how", ["empty", "half", "other", "text", "malicious", "done", "bad", "total"])
+@pytest.mark.parametrize(
+    "how", ["empty", "half", "other", "text", "malicious", "done", "bad", "total"]
+)
 def test_a_damaged_safe_point_starts_the_build_again(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -522,7 +545,8 @@ def test_a_damaged_safe_point_starts_the_build_again(
 def test_a_store_whose_folder_grew_or_changed_is_another_store(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing is deleted by itself, what is left over is named, and what was there before is found again."""
+    """Nothing is deleted by itself, what is left over is named, and what was there before is found
+    again."""
     root, stores = tmp_path / "photos", tmp_path / "stores"
 
     def find() -> ImageStore:
@@ -578,7 +602,9 @@ def test_folders_that_cannot_be_and_empty_sources(tmp_path: Path) -> None:
         build_store(Noise(0), tmp_path, 16)
 
 
-def test_the_second_builder_waits_for_the_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_second_builder_waits_for_the_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with (tmp_path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         second = threading.Thread(target=build_store, args=(Noise(12), tmp_path, 16))
@@ -595,7 +621,9 @@ def test_the_second_builder_waits_for_the_first(tmp_path: Path, caplog: pytest.L
 
 def test_two_builders_at_once_read_everything_once(tmp_path: Path) -> None:
     sources = [Noise(60), Noise(60)]
-    threads = [threading.Thread(target=build_store, args=(source, tmp_path, 16)) for source in sources]
+    threads = [
+        threading.Thread(target=build_store, args=(source, tmp_path, 16)) for source in sources
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

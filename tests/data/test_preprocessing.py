@@ -1,4 +1,5 @@
-"""Pictures become inputs as section 3 says: mean first, then crop, then mirror; both paths to the bit."""
+"""Pictures become inputs as section 3 says: mean first, then crop, then mirror; both paths to the
+bit."""
 
 from itertools import product
 
@@ -34,8 +35,9 @@ def prepared(size: int, crop: int, input_norm: str, seed: int = 0) -> Preprocess
     ("size", "crop"), [(256, 224), (16, 14), (15, 14), (9, 4), (10, 7), (13, 2), (6, 6), (5, 1)]
 )
 def test_ten_crops_are_torchvisions(size: int, crop: int) -> None:
-    """Corners and centre in torchvision's order, then the same mirrored; its own mirrored five are cut
-    from the mirrored picture: in another order, and with another centre where size - crop is odd."""
+    """Corners and centre in torchvision's order, then the same mirrored; its own mirrored five are
+    cut from the mirrored picture: in another order, and with another centre where size - crop is
+    odd."""
     picture = pictures(1, size)
     ten = Preprocessing(size, crop, "paper")(
         picture, torch.zeros(10, dtype=torch.long), ten_crops(size, crop)
@@ -43,14 +45,16 @@ def test_ten_crops_are_torchvisions(size: int, crop: int) -> None:
     theirs = torch.stack(TenCrop(crop)(picture[0].permute(2, 0, 1))).float()
     assert torch.equal(ten[:5], theirs[:5])
     assert torch.equal(ten[5:], ten[:5].flip(3))
-    order = [6, 5, 8, 7, 9]  # the top left corner of the mirrored picture is its top right, mirrored
+    # The top left corner of the mirrored picture is its top right, mirrored.
+    order = [6, 5, 8, 7, 9]
     compared = slice(5 if (size - crop) % 2 == 0 else 4)
     assert torch.equal(ten[5:][compared], theirs[order][compared])
     assert torch.equal(center_crop(size, crop), ten_crops(size, crop)[4])
 
 
 def test_a_4x4_case_by_hand() -> None:
-    """Pixel (y, x) holds 10 y + x in red, its mean is x; the 2x2 crop at (1, 2), plain and mirrored."""
+    """Pixel (y, x) holds 10 y + x in red, its mean is x; the 2x2 crop at (1, 2), plain and
+    mirrored."""
     image = torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
     mean = torch.zeros(3, 4, 4)
     for y, x in product(range(4), repeat=2):
@@ -66,7 +70,8 @@ def test_a_4x4_case_by_hand() -> None:
 
 @pytest.mark.parametrize("input_norm", INPUT_NORMS)
 def test_conventions_pixel_by_pixel(input_norm: str) -> None:
-    """Every output against its own source pixel: (value - mean there) / std, mirrored afterwards."""
+    """Every output against its own source pixel: (value - mean there) / std, mirrored
+    afterwards."""
     size, crop = 7, 4
     prepare, images = prepared(size, crop, input_norm), pictures(3, size)
     training_mean = 255 * torch.rand(3, size, size, generator=torch.Generator().manual_seed(0))
@@ -84,12 +89,19 @@ def test_conventions_pixel_by_pixel(input_norm: str) -> None:
 
 
 @given(
-    data=st.data(), size=st.integers(1, 9), input_norm=st.sampled_from(INPUT_NORMS), seed=st.integers(0, 9)
+    data=st.data(),
+    size=st.integers(1, 9),
+    input_norm=st.sampled_from(INPUT_NORMS),
+    seed=st.integers(0, 9),
 )
-def test_both_paths_agree_to_the_bit(data: st.DataObject, size: int, input_norm: str, seed: int) -> None:
+def test_both_paths_agree_to_the_bit(
+    data: st.DataObject, size: int, input_norm: str, seed: int
+) -> None:
     crop = data.draw(st.integers(1, size))
     offset, row = st.integers(0, size - crop), st.integers(0, 3)
-    picks = data.draw(st.lists(st.tuples(row, offset, offset, st.integers(0, 1)), min_size=1, max_size=6))
+    picks = data.draw(
+        st.lists(st.tuples(row, offset, offset, st.integers(0, 1)), min_size=1, max_size=6)
+    )
     table = torch.tensor(picks)
     images, prepare = pictures(4, size, seed), prepared(size, crop, input_norm, seed)
     copied = prepare.crop_on_cpu(images, table[:, 0], table[:, 1:])

@@ -30,7 +30,9 @@ def folder(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for number, (height, width) in enumerate(SHAPES):
         small = rng.integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
-        Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(root / f"{number}.png")
+        Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(
+            root / f"{number}.png"
+        )
     return root
 
 
@@ -55,7 +57,9 @@ def test_the_pixels_are_torchvisions(
         theirs = torch.from_numpy(np.array(T.center_crop(T.resize(whole, [size], resize), [crop])))
         ours = images.read(number)[top : top + crop, top : top + crop]
         off = (ours.int() - theirs.int()).abs()
-        assert off.max() <= (2 if max(whole.size) > 4 * min(whole.size) or data.resizing is None else 0), id_
+        assert off.max() <= (
+            2 if max(whole.size) > 4 * min(whole.size) or data.resizing is None else 0
+        ), id_
 
 
 def test_stores_of_another_resize_are_others(folder: Path, tmp_path: Path) -> None:
@@ -68,7 +72,8 @@ def test_stores_of_another_resize_are_others(folder: Path, tmp_path: Path) -> No
     assert usual.folder == same.folder != bicubic.folder
     assert not torch.equal(usual.read(0), bicubic.read(0))
     with pytest.raises(
-        InputError, match=r"data\.interpolation='nearest' is unknown: choose one of bilinear, bicubic"
+        InputError,
+        match=r"data\.interpolation='nearest' is unknown: choose one of bilinear, bicubic",
     ):
         Resizing(32, 28, "nearest")
 
@@ -92,7 +97,8 @@ def test_what_is_drawn_at_its_size_is_not_resized(
 def test_a_net_sees_what_its_weights_transforms_give(
     composed: Callable[..., DictConfig], folder: Path, tmp_path: Path, name: str
 ) -> None:
-    """224 of 256 and of 232, bilinear, but for roundings; 224 of 256, bicubic, but for very long images."""
+    """224 of 256 and of 232, bilinear, but for roundings; 224 of 256, bicubic, but for very long
+    images."""
     words = ["model=torchvision", f"model.name={name}", "data=photos", f"data.root={folder}"]
     subject = load_model(composed(*words, f"data.store_dir={tmp_path / 'stores'}", root="analyze"))
     transforms = models.get_model_weights(name).DEFAULT.transforms()

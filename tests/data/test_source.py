@@ -40,7 +40,9 @@ def shades(split: str) -> Shades:
 
 def test_it_is_stored_and_batched(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
     words = ["data=images", f"data.source._target_={__name__}.shades", "data.image_size=14"]
-    data: ImageData = instantiate(composed(*words, f"data.store_dir={tmp_path}", "data.batch_size=2").data)
+    data: ImageData = instantiate(
+        composed(*words, f"data.store_dir={tmp_path}", "data.batch_size=2").data
+    )
     data.setup("fit")
     (batch,) = data.val_dataloader()
     assert batch.labels.tolist() == [0, 1]
@@ -50,7 +52,11 @@ def test_it_is_stored_and_batched(composed: Callable[..., DictConfig], tmp_path:
 
 @pytest.mark.parametrize(
     ("source", "annotated", "multi_label"),
-    [(Shades(), False, False), (ShownTogether(), False, True), (Creatures(2, size=16), True, False)],
+    [
+        (Shades(), False, False),
+        (ShownTogether(), False, True),
+        (Creatures(2, size=16), True, False),
+    ],
 )
 def test_what_it_offers_beside_is_optional(
     source: Shades | Creatures, annotated: bool, multi_label: bool

@@ -1,4 +1,5 @@
-"""The protocol of Tables 4, 5 and 7: so many training pictures a class, the last others to test on, in folds."""
+"""The protocol of Tables 4, 5 and 7: so many training pictures a class, the last others to test on,
+in folds."""
 
 import hashlib
 from collections import Counter
@@ -54,7 +55,10 @@ def test_the_order_is_the_hash_of_fold_and_id() -> None:
 def test_training_sets_nest_and_are_tested_on_the_same_pictures() -> None:
     source = whole(90, 120)
     train, val = (
-        {k: set(few_per_class(source, split, k, fold=3, test_per_class=30).ids) for k in (15, 30, 45, 60)}
+        {
+            k: set(few_per_class(source, split, k, fold=3, test_per_class=30).ids)
+            for k in (15, 30, 45, 60)
+        }
         for split in KINDS
     )
     assert train[15] < train[30] < train[45] < train[60]
@@ -70,7 +74,9 @@ def test_folds_differ() -> None:
 
 def test_each_picture_trains_in_its_share_of_the_folds() -> None:
     source = whole(60, 60)
-    times = Counter(id_ for fold in range(200) for id_ in few_per_class(source, "train", 30, fold).ids)
+    times = Counter(
+        id_ for fold in range(200) for id_ in few_per_class(source, "train", 30, fold).ids
+    )
     assert set(times) == set(source.ids)
     assert all(70 < often < 130 for often in times.values())
 

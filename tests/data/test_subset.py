@@ -1,4 +1,5 @@
-"""A selection is some pictures of another data set, and what is known of them; its images are the store's rows."""
+"""A selection is some pictures of another data set, and what is known of them; its images are the
+store's rows."""
 
 from collections.abc import Callable
 
@@ -21,7 +22,12 @@ SIZE, CROP = 5, 3
 def test_it_delegates_to_its_whole() -> None:
     whole = Creatures(12, size=32)
     some = Selection(whole, [7, 2], "train")
-    assert (some.name, some.classes, some.store, len(some)) == ("creatures", whole.classes, "train", 2)
+    assert (some.name, some.classes, some.store, len(some)) == (
+        "creatures",
+        whole.classes,
+        "train",
+        2,
+    )
     assert some.ids == [whole.ids[7], whole.ids[2]]
     assert some.labels == [7, 2]
     assert torch.equal(some.read(0), whole.read(7))
@@ -56,8 +62,11 @@ def test_the_mean_is_that_of_the_chosen_pictures_alone(
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageDataset, ImageDataset, ImageDataset]:
-    """A few pictures chosen from a store, from pictures decoded on the fly, and in a store of their own."""
+def pair(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[ImageDataset, ImageDataset, ImageDataset]:
+    """A few pictures chosen from a store, from pictures decoded on the fly, and in a store of their
+    own."""
     whole = Arrays(
         "noise",
         ["x", "y"],
@@ -65,7 +74,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageDataset, ImageD
         [number % 2 for number in range(20)],
         np.random.default_rng(0).integers(0, 256, (20, 9, 8, 3), dtype=np.uint8),
     )
-    some, folder = Selection(whole, [1, 4, 5, 11, 12, 17, 19], "all"), tmp_path_factory.mktemp("stores")
+    some, folder = (
+        Selection(whole, [1, 4, 5, 11, 12, 17, 19], "all"),
+        tmp_path_factory.mktemp("stores"),
+    )
     stored = build_store(whole, folder / "all", SIZE)
     fly = build_store(whole, folder / "index", SIZE, pixels=False)
     rows = torch.tensor(some.rows)
@@ -75,7 +87,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageDataset, ImageD
 @pytest.mark.parametrize("augmentation", [None, Augmentation(SIZE, CROP, random=True)])
 @pytest.mark.parametrize("world", [1, 2])
 def test_batches_are_those_of_a_store_of_just_these_pictures(
-    pair: tuple[ImageDataset, ImageDataset, ImageDataset], augmentation: Augmentation | None, world: int
+    pair: tuple[ImageDataset, ImageDataset, ImageDataset],
+    augmentation: Augmentation | None,
+    world: int,
 ) -> None:
     *chosen, alone = pair
     prepare = Preprocessing(SIZE, CROP)
@@ -85,7 +99,8 @@ def test_batches_are_those_of_a_store_of_just_these_pictures(
         assert (images.ids, images.size, list(images.classes)) == (alone.ids, SIZE, ["x", "y"])
         for rank in range(world):
             theirs, ours = (
-                list(Batches(each, CROP, 2, augmentation, 3, rank, world)) for each in (alone, images)
+                list(Batches(each, CROP, 2, augmentation, 3, rank, world))
+                for each in (alone, images)
             )
             assert len(theirs) == len(ours) > 0
             for a, b in zip(theirs, ours, strict=True):

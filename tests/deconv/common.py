@@ -1,4 +1,5 @@
-"""What the deconvnet's tests share: two narrow nets, units that are active, and how projections compare."""
+"""What the deconvnet's tests share: two narrow nets, units that are active, and how projections
+compare."""
 
 from collections.abc import Callable
 
@@ -52,7 +53,9 @@ class TwoLayers(nn.Module):
         return self.g(self.second(self.pool(self.f(self.first(x)))))
 
 
-def two_layers(f: Callable[[Tensor], Tensor], g: Callable[[Tensor], Tensor] | None = None) -> nn.Module:
+def two_layers(
+    f: Callable[[Tensor], Tensor], g: Callable[[Tensor], Tensor] | None = None
+) -> nn.Module:
     return seeded(lambda: TwoLayers(f, g or f))
 
 
@@ -91,7 +94,14 @@ def lively(model: nn.Module, images: Tensor, layer: str) -> list[Unit]:
     if values.ndim == 2:
         return [Unit(image, int(row.argmax())) for image, row in enumerate(values)]
     last, right = values.shape[2] - 1, values.shape[3] - 1
-    places = [(0, 0), (last, right), (0, right), (last // 2, 0), (last // 2, right // 2), (last, right // 2)]
+    places = [
+        (0, 0),
+        (last, right),
+        (0, right),
+        (last // 2, 0),
+        (last // 2, right // 2),
+        (last, right // 2),
+    ]
     units = [(n % len(images), y, x) for n, (y, x) in enumerate(places)]
     return [Unit(image, int(values[image, :, y, x].argmax()), y, x) for image, y, x in units]
 

@@ -1,7 +1,8 @@
-"""The projection is captum's NeuronDeconvolution times the activation, for chains, residuals and branches.
+"""The projection is captum's NeuronDeconvolution times the activation, for chains, residuals and
+branches.
 
-captum seeds 1 even for a unit that is not active, takes contrast normalization by its gradient, and sees only
-ReLUs that are modules and not in place: it gets a copy of the net whose ReLUs are such.
+captum seeds 1 even for a unit that is not active, takes contrast normalization by its gradient, and
+sees only ReLUs that are modules and not in place: it gets a copy of the net whose ReLUs are such.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,9 @@ from tests.deconv.common import activations, both, googlenet, lively, module_of,
 from tests.reference.nets import seeded
 from zfnet.deconv import Deconvnet, Unit
 
-pytestmark = pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU activations:UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Setting backward hooks on ReLU activations:UserWarning"
+)
 
 
 def with_relu_modules(net: nn.Module) -> nn.Module:
@@ -35,14 +38,17 @@ def with_relu_modules(net: nn.Module) -> nn.Module:
 
 
 def captums(net: nn.Module, images: Tensor, layer: str, units: list[Unit], method: Any) -> Tensor:
-    """captum's attribution of each unit of a copy of the net times its activation (0 for one that is not active)."""
+    """captum's attribution of each unit of a copy of the net times its activation (0 for one that
+    is not active)."""
     attribution = method(net, net.get_submodule(module_of(net, layer)))
     flat = activations(net, images, layer, units).clamp(min=0).to(images)
     projections = []
     for unit in units:
         image = images[unit.image, None].clone().requires_grad_()
         index = (
-            (unit.channel,) if layer.startswith(("fc", "classifier.3")) else (unit.channel, unit.y, unit.x)
+            (unit.channel,)
+            if layer.startswith(("fc", "classifier.3"))
+            else (unit.channel, unit.y, unit.x)
         )
         projections.append(attribution.attribute(image, index))
     return torch.cat(projections).detach() * flat[:, None, None, None]
@@ -108,14 +114,19 @@ NETS: dict[str, tuple[Callable[[], nn.Module], int, list[str]]] = {
             "classifier.1",
         ],
     ),
-    "googlenet": (googlenet, 64, ["conv1", "maxpool2", "inception3a", "inception4b.branch2.0", "fc"]),
+    "googlenet": (
+        googlenet,
+        64,
+        ["conv1", "maxpool2", "inception3a", "inception4b.branch2.0", "fc"],
+    ),
     "timm vgg11": (timms_vgg, 32, ["features.2", "features.10", "features.20"]),
     "timm resnet10t": (timms_resnet, 64, ["conv1", "layer1", "layer2.0.bn2", "layer3", "fc"]),
 }
 
 
 def same_in_float32(net: nn.Module, theirs: nn.Module, image: Tensor, layer: str) -> None:
-    """One image per call: a batch rounds otherwise, and a switch between nearly equal maxima moves."""
+    """One image per call: a batch rounds otherwise, and a switch between nearly equal maxima
+    moves."""
     for unit in lively(net, image, layer)[::4]:
         expected = captums(theirs, image, layer, [unit], NeuronDeconvolution)
         same(Deconvnet(net).project(image, layer, [unit]), expected, 1e-5)
@@ -138,10 +149,13 @@ def test_known_networks(name: str) -> None:
         same_in_float32(net, theirs, images[1:].float(), layer)
 
 
-@pytest.mark.parametrize("layer", ["conv1", "conv2", "conv2.pool", "conv4", "conv5.pool", "fc6", "fc8"])
+@pytest.mark.parametrize(
+    "layer", ["conv1", "conv2", "conv2.pool", "conv4", "conv5.pool", "fc6", "fc8"]
+)
 @pytest.mark.parametrize("name", ["zfnet", "alexnet"])
 def test_the_papers_nets(name: str, layer: str) -> None:
-    """(a) ConvNet without contrast normalization; with it, under the option that takes its gradient."""
+    """(a) ConvNet without contrast normalization; with it, under the option that takes its
+    gradient."""
     images, plain, whole = noise(), narrow(name, normalize=False), narrow(name)
     units = lively(plain, images, layer)
     expected = captums(with_relu_modules(plain), images, layer, units, NeuronDeconvolution)

@@ -1,4 +1,5 @@
-"""The projection is the slow reference's, on chains of every kind, from every layer, by both paths."""
+"""The projection is the slow reference's, on chains of every kind, from every layer, by both
+paths."""
 
 from collections.abc import Callable
 
@@ -10,7 +11,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.deconv.common import SIZE, both, lively, module_of, narrow, noise, same
-from tests.reference.deconvnet import channel_projection, described, doubtful, down, outputs, unit_projection
+from tests.reference.deconvnet import (
+    channel_projection,
+    described,
+    doubtful,
+    down,
+    outputs,
+    unit_projection,
+)
 from tests.reference.nets import Chain, chains, layers_of, seeded, units_of
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.models import ContrastNormalization
@@ -19,20 +27,25 @@ from zfnet.models import ContrastNormalization
 @settings(max_examples=50, report_multiple_bugs=False)
 @given(chains(), st.data())
 def test_random_chains(chain: Chain, data: st.DataObject) -> None:
-    """(a) Units of any layer, at borders and corners, of both images in one call; and a whole map."""
+    """(a) Units of any layer, at borders and corners, of both images in one call; and a whole
+    map."""
     net, images, exact = chain.net, chain.images, chain.exact
     layers = described(net)
     layer = data.draw(layers_of(chain))
     units = [Unit(*data.draw(units_of(chain, layer))) for _ in range(3)]
     projections, maps = [], []
     for unit in units:
-        projections.append(unit_projection(layers, images[unit.image], layer, unit.channel, unit.y, unit.x))
+        projections.append(
+            unit_projection(layers, images[unit.image], layer, unit.channel, unit.y, unit.x)
+        )
         assume(exact or not doubtful(layers))
     for image in images:
         maps.append(channel_projection(layers, image, layer, units[0].channel))
         assume(exact or not doubtful(layers))
     deconv = Deconvnet(net)
-    same(both(deconv, images, layer, units), torch.stack([torch.from_numpy(p) for p in projections]))
+    same(
+        both(deconv, images, layer, units), torch.stack([torch.from_numpy(p) for p in projections])
+    )
     same(
         deconv.project_channel(images, layer, units[0].channel),
         torch.stack([torch.from_numpy(p) for p in maps]),
@@ -45,20 +58,42 @@ CHAINS: dict[str, Callable[[], list[nn.Module]]] = {
         *(nn.Conv2d(3, 2, 3, stride=2, padding=1), nn.BatchNorm2d(2), nn.ReLU()),
     ],
     "a batch norm at either end": lambda: [
-        *(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 3, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(3)),
+        *(
+            nn.BatchNorm2d(3),
+            nn.Conv2d(3, 3, 3, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(3),
+        ),
     ],
     "units that see padding only": lambda: [
-        *(nn.Conv2d(3, 2, 1, padding=2), nn.ReLU(), nn.Conv2d(2, 2, 2, stride=2, padding=1), nn.ReLU()),
+        *(
+            nn.Conv2d(3, 2, 1, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(2, 2, 2, stride=2, padding=1),
+            nn.ReLU(),
+        ),
     ],
     "pools that hang over": lambda: [
         *(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, 1, ceil_mode=True)),
         *(nn.Conv2d(3, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, 2, ceil_mode=True)),
     ],
     "a pool of negative values, in front of the ReLU": lambda: [
-        *(nn.Conv2d(3, 3, 3, padding=1), nn.MaxPool2d(3, 2, 1), nn.ReLU(), nn.Conv2d(3, 2, 2, padding=1)),
+        *(
+            nn.Conv2d(3, 3, 3, padding=1),
+            nn.MaxPool2d(3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(3, 2, 2, padding=1),
+        ),
     ],
     "a pool on a pool": lambda: [
-        *(nn.Conv2d(3, 3, 2), nn.ReLU(), nn.MaxPool2d(3, 1, 1), nn.MaxPool2d(3, 2), nn.Conv2d(3, 2, 2)),
+        *(
+            nn.Conv2d(3, 3, 2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 1, 1),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(3, 2, 2),
+        ),
     ],
     "groups, dilation and sides that differ": lambda: [
         *(nn.Conv2d(3, 6, (3, 2), (1, 2), (2, 0), dilation=(2, 1), groups=3), nn.ReLU()),
@@ -69,11 +104,21 @@ CHAINS: dict[str, Callable[[], list[nn.Module]]] = {
         ),
     ],
     "normalization": lambda: [
-        *(nn.Conv2d(3, 4, 3), nn.ReLU(), ContrastNormalization(3, 0.1), nn.MaxPool2d(3, 2, ceil_mode=True)),
+        *(
+            nn.Conv2d(3, 4, 3),
+            nn.ReLU(),
+            ContrastNormalization(3, 0.1),
+            nn.MaxPool2d(3, 2, ceil_mode=True),
+        ),
         *(nn.Conv2d(4, 2, 3, padding=1), nn.ReLU()),
     ],
     "normalization at the end": lambda: [
-        *(nn.Conv2d(3, 3, 3), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True), ContrastNormalization(3, 0.1)),
+        *(
+            nn.Conv2d(3, 3, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2, ceil_mode=True),
+            ContrastNormalization(3, 0.1),
+        ),
     ],
     "no ReLU between convolutions": lambda: [nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 2, 3, 2)],
 }
@@ -102,7 +147,9 @@ def test_zfnet_against_the_reference() -> None:
     layers = described(net)
     for layer in ("conv2.pool", "conv3", "fc6"):
         (unit, *_) = lively(net, image, layer)
-        expected = unit_projection(layers, image[0], module_of(net, layer), unit.channel, unit.y, unit.x)
+        expected = unit_projection(
+            layers, image[0], module_of(net, layer), unit.channel, unit.y, unit.x
+        )
         same(Deconvnet(net).project(image, layer, [unit]), torch.from_numpy(expected)[None])
 
 

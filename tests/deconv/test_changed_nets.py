@@ -16,7 +16,13 @@ from zfnet.models.snapshot import snapshot
 def net(seed: int = 0) -> nn.Sequential:
     torch.manual_seed(seed)
     return nn.Sequential(
-        *(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.LocalResponseNorm(3)),
+        *(
+            nn.Conv2d(3, 8, 3),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.LocalResponseNorm(3),
+        ),
         *(nn.Conv2d(8, 8, 3), nn.ReLU()),
     ).double()
 
@@ -138,7 +144,9 @@ def test_a_net_that_stays_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert torch.equal(deconv.project(images, LAYER, UNITS), first)
 
 
-@pytest.mark.parametrize("first", [nn.BatchNorm2d(3), nn.ReLU(), nn.LocalResponseNorm(3), nn.MaxPool2d(2)])
+@pytest.mark.parametrize(
+    "first", [nn.BatchNorm2d(3), nn.ReLU(), nn.LocalResponseNorm(3), nn.MaxPool2d(2)]
+)
 def test_filters_of_what_is_not_the_pixels(first: nn.Module) -> None:
     """None; with an identity before, and a ReLU behind, the weights."""
     conv = nn.Conv2d(3, 4, 3)
@@ -172,7 +180,12 @@ def test_any_number_of_channels_without_images(channels: int) -> None:
     assert deconv.units("4", 16) == (5, 5, 5)
     assert torch.equal(deconv.filters("1", (16, 20)), model[0].weight.detach())
     assert doctor(model, ["4"])[0].channels == 5
-    assert deconv.project(torch.randn(1, channels, 16, 16), "4", [Unit(0, 0)]).shape == (1, channels, 16, 16)
+    assert deconv.project(torch.randn(1, channels, 16, 16), "4", [Unit(0, 0)]).shape == (
+        1,
+        channels,
+        16,
+        16,
+    )
 
 
 def test_channels_that_no_convolution_says() -> None:
@@ -185,7 +198,9 @@ def test_channels_that_no_convolution_says() -> None:
     assert deconv.units("1", (2, 6, 6)) == (5, 1, 1)
     deconv.project(torch.randn(1, 2, 6, 6), "1", [Unit(0, 0)])
     assert deconv.units("1") == (5, 1, 1)
-    with pytest.raises(InputError, match=r"Sequential does not take images of shape \(1, 3, 7, 7\)"):
+    with pytest.raises(
+        InputError, match=r"Sequential does not take images of shape \(1, 3, 7, 7\)"
+    ):
         Deconvnet(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(9, 5))).units("2", 7)
 
 

@@ -29,7 +29,8 @@ def test_dead_windows_and_dead_maps_by_hand() -> None:
 
 
 def test_shared_maxima_by_hand() -> None:
-    """The peak of a 5x5 map at its centre is the maximum of all four 3x3/2 windows; one at (0, 2) of two."""
+    """The peak of a 5x5 map at its centre is the maximum of all four 3x3/2 windows; one at (0, 2)
+    of two."""
     image = torch.ones(1, 1, 5, 5)
     image[0, 0, 2, 2] = 2
     (found,) = doctor(plain(nn.MaxPool2d(3, 2)), ["2"], image)
@@ -47,7 +48,11 @@ def test_normalization_fields_and_poolings_of_zfnet() -> None:
     assert third.normalizations == ["conv2.norm", "conv1.norm"]
     assert [pooling.name for pooling in third.poolings] == ["conv2.pool", "conv1.pool"]
     assert sixth.field is None
-    assert [pooling.name for pooling in sixth.poolings] == ["conv5.pool", "conv2.pool", "conv1.pool"]
+    assert [pooling.name for pooling in sixth.poolings] == [
+        "conv5.pool",
+        "conv2.pool",
+        "conv1.pool",
+    ]
     assert third.unsupported == sixth.unsupported == []
 
 
@@ -82,7 +87,8 @@ def test_the_text_says_what_was_found() -> None:
     assert str(doctor(plain(nn.MaxPool2d(2)), ["2"], image)[0]).splitlines() == [
         "2: 2 channels, units see 2 x 2 pixels",
         "    1 channels are never active: 1",
-        "    2: 88% of the windows are dead (their switches are arbitrary), 0% of the others share their maximum",
+        "    2: 88% of the windows are dead (their switches are arbitrary), 0% of the others share "
+        "their maximum",
     ]
 
 

@@ -1,4 +1,5 @@
-"""Nothing of a projection stays on the model, on torch or on the images, even after an exception: property (i)."""
+"""Nothing of a projection stays on the model, on torch or on the images, even after an exception:
+property (i)."""
 
 import random
 from collections.abc import Callable
@@ -27,27 +28,47 @@ def everything(model: nn.Module) -> dict[str, Any]:
     seen: dict[str, Any] = {
         "modules": [(path, type(module)) for path, module in model.named_modules()],
         "attributes": {path: sorted(vars(module)) for path, module in model.named_modules()},
-        "hooks": [list(getattr(module, hooks) or ()) for module in model.modules() for hooks in HOOKS],
+        "hooks": [
+            list(getattr(module, hooks) or ()) for module in model.modules() for hooks in HOOKS
+        ],
         "training": [module.training for module in model.modules()],
         "in place": [getattr(module, "inplace", None) for module in model.modules()],
         "methods": [
-            [key for key in vars(module) if callable(vars(module)[key])] for module in model.modules()
+            [key for key in vars(module) if callable(vars(module)[key])]
+            for module in model.modules()
         ],
         "global hooks": {
             name: len(value)
             for name, value in vars(torch_module).items()
             if name.startswith("_global") and isinstance(value, dict)
         },
-        "modes": (_len_torch_function_stack(), torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+        "modes": (
+            _len_torch_function_stack(),
+            torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+        ),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "threads": torch.get_num_threads(),
-        "functions": (F.relu, torch.relu, Tensor.relu, nn.ReLU.forward, F.max_pool2d, nn.Module.__call__),
+        "functions": (
+            F.relu,
+            torch.relu,
+            Tensor.relu,
+            nn.ReLU.forward,
+            F.max_pool2d,
+            nn.Module.__call__,
+        ),
         "python": random.getstate(),
         "numpy": str(np.random.get_state()),  # noqa: NPY002
         "torch": hash(torch.get_rng_state().numpy().tobytes()),
     }
     for name, values in [*model.named_parameters(), *model.named_buffers()]:
-        seen[name] = (id(values), values.data_ptr(), values._version, values.requires_grad, values.grad)
+        seen[name] = (
+            id(values),
+            values.data_ptr(),
+            values._version,
+            values.requires_grad,
+            values.grad,
+        )
         seen[f"{name} as it is"] = hash(values.detach().numpy().tobytes())
     return seen
 
@@ -74,7 +95,11 @@ class Breaks(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second, self.third = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)
+        self.first, self.second, self.third = (
+            nn.Conv2d(3, 4, 3),
+            nn.Conv2d(4, 4, 3),
+            nn.Conv2d(4, 4, 3),
+        )
         self.norm, self.unused = nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,7 +148,9 @@ def test_a_model_is_as_it_was(name: str, options: dict[str, str]) -> None:
         ("first", 2, InputError),  # smaller than the filter
     ],
 )
-def test_a_model_is_as_it_was_after_an_exception(layer: str, size: int, error: type[Exception]) -> None:
+def test_a_model_is_as_it_was_after_an_exception(
+    layer: str, size: int, error: type[Exception]
+) -> None:
     net = seeded(Breaks)
     net.train()
     net.second.eval()
@@ -182,7 +209,8 @@ def test_the_callers_mode_does_not_matter(name: str, around: Callable[[], Any]) 
         inside = images * 1.0
         same(deconv.project(inside, layer, units), expected)
         same(
-            deconv.patches(inside, layer, units).projections, deconv.patches(images, layer, units).projections
+            deconv.patches(inside, layer, units).projections,
+            deconv.patches(images, layer, units).projections,
         )
         assert deconv.project_channel(inside, layer, 1).shape == images.shape
         assert mode == (torch.is_grad_enabled(), torch.is_inference_mode_enabled())

@@ -1,4 +1,5 @@
-"""Other activations than ReLU have no deconvnet: refused by name, unless the caller takes their gradient."""
+"""Other activations than ReLU have no deconvnet: refused by name, unless the caller takes their
+gradient."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -44,7 +45,10 @@ def test_other_activations_are_refused_by_path(name: str, in_a_chain: bool) -> N
         net = seeded(
             lambda: nn.Sequential(
                 OrderedDict(
-                    stem=nn.Conv2d(3, 6, 3), odd=OTHERS[name](), head=nn.Conv2d(6, 4, 3), relu=nn.ReLU()
+                    stem=nn.Conv2d(3, 6, 3),
+                    odd=OTHERS[name](),
+                    head=nn.Conv2d(6, 4, 3),
+                    relu=nn.ReLU(),
                 )
             )
         )
@@ -109,7 +113,10 @@ def test_activations_behind_the_unit_do_not_matter() -> None:
     """Only what lies between the unit and the pixels is projected through."""
     images, plain, odd = noise(2, 15), two_layers(F.relu), two_layers(F.relu, F.gelu)
     units = lively(plain, images, "second")
-    same(both(Deconvnet(odd), images, "second", units), both(Deconvnet(plain), images, "second", units))
+    same(
+        both(Deconvnet(odd), images, "second", units),
+        both(Deconvnet(plain), images, "second", units),
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""Products of two values that depend on the image, gates and masks: refused by name, in every spelling."""
+"""Products of two values that depend on the image, gates and masks: refused by name, in every
+spelling."""
 
 from collections.abc import Callable
 
@@ -56,16 +57,22 @@ PRODUCTS: dict[str, Call] = {
     "outer": lambda _, h: torch.outer(pooled(h)[0], pooled(h)[0]).flatten()[None],
     "tensordot": lambda _, h: torch.tensordot(h, h, ((0, 2, 3), (0, 2, 3))).flatten()[None],
     "einsum": lambda _, h: torch.einsum("bcij,bdij->bcd", h, h).flatten(1),
-    "addmm": lambda _, h: torch.addmm(torch.zeros(4, 4).to(h), matrix(h)[0], matrix(h)[0].T).flatten()[None],
+    "addmm": lambda _, h: torch.addmm(
+        torch.zeros(4, 4).to(h), matrix(h)[0], matrix(h)[0].T
+    ).flatten()[None],
     "baddbmm": lambda _, h: torch.baddbmm(h.new_zeros(1, 4, 4), matrix(h), matrix(h).mT).flatten(1),
     "addbmm": lambda _, h: torch.addbmm(h.new_zeros(4, 4), matrix(h), matrix(h).mT).flatten()[None],
     "F.linear": lambda _, h: F.linear(pooled(h), matrix(h)[0].T),
     "F.bilinear": lambda _, h: F.bilinear(pooled(h), pooled(h), torch.ones(2, 4, 4).to(h)),
     "conv2d, weight": lambda n, h: F.conv2d(h, n.b.weight * h.mean()),
     "conv1d, weight": lambda _, h: F.conv1d(matrix(h), pooled(h)[:, :, None]).flatten(1),
-    "conv3d, weight": lambda _, h: F.conv3d(h[:, :, None], pooled(h)[:, :, None, None, None])[:, :, 0],
+    "conv3d, weight": lambda _, h: F.conv3d(h[:, :, None], pooled(h)[:, :, None, None, None])[
+        :, :, 0
+    ],
     "conv_transpose2d, weight": lambda n, h: F.conv_transpose2d(h, n.b.weight * h.mean()),
-    "attention": lambda _, h: F.scaled_dot_product_attention(matrix(h), matrix(h), matrix(h)).flatten(1),
+    "attention": lambda _, h: F.scaled_dot_product_attention(
+        matrix(h), matrix(h), matrix(h)
+    ).flatten(1),
     "glu": lambda _, h: F.glu(h, 1),
     "batch_norm, weight": lambda _, h: F.batch_norm(
         h, torch.zeros(4).to(h), torch.ones(4).to(h), pooled(h)[0]
@@ -245,7 +252,11 @@ def test_what_is_linear_is_taken(name: str) -> None:
     pixels = image.clone().requires_grad_()
     values = net(pixels)
     for unit, projection in zip(units, both(deconv, image, "out", units), strict=True):
-        value = values[0, unit.channel, unit.y, unit.x] if values.dim() == 4 else values[0, unit.channel]
+        value = (
+            values[0, unit.channel, unit.y, unit.x]
+            if values.dim() == 4
+            else values[0, unit.channel]
+        )
         same(projection, torch.autograd.grad(value, pixels, retain_graph=True)[0][0])
 
 
@@ -267,7 +278,9 @@ def test_a_rectifier_by_its_mask(spelling: str, relu: str) -> None:
     """One comparison of the very value: a ReLU."""
     images = noise(2, 12)
     plain, masked = (
-        seeded(lambda f=f: nn.Sequential(nn.Conv2d(3, 6, 3), Lambda(f), nn.Conv2d(6, 4, 3), Lambda(f)))
+        seeded(
+            lambda f=f: nn.Sequential(nn.Conv2d(3, 6, 3), Lambda(f), nn.Conv2d(6, 4, 3), Lambda(f))
+        )
         for f in (F.relu, RECTIFIERS[spelling])
     )
     units = lively(plain, images, "3")
@@ -289,7 +302,9 @@ def test_what_follows_the_layer_does_not_matter() -> None:
     Deconvnet(net).project(noise(1, 10), "a", [Unit(0, 0)])
 
 
-BLOCKS = st.sampled_from(["conv", "relu", "pool", "scale", "add", "gate", "mask", "shift", "matrix", "index"])
+BLOCKS = st.sampled_from(
+    ["conv", "relu", "pool", "scale", "add", "gate", "mask", "shift", "matrix", "index"]
+)
 
 
 def run(blocks: list[str], weights: Tensor, x: Tensor) -> Tensor:
@@ -323,7 +338,9 @@ class Blocks(nn.Module):
     def __init__(self, blocks: list[str], seed: int) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.weights = nn.Parameter(torch.randn(8, 3, 3, 3, 3, generator=generator, dtype=torch.float64))
+        self.weights = nn.Parameter(
+            torch.randn(8, 3, 3, 3, 3, generator=generator, dtype=torch.float64)
+        )
         self.blocks, self.out = blocks, nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -333,7 +350,8 @@ class Blocks(nn.Module):
 @settings(max_examples=40)
 @given(st.lists(BLOCKS, min_size=1, max_size=6), st.integers(0, 9))
 def test_what_is_taken_is_linear(blocks: list[str], seed: int) -> None:
-    """A random net is taken if and only if it is linear once the switches of its ReLUs and poolings stand."""
+    """A random net is taken if and only if it is linear once the switches of its ReLUs and poolings
+    stand."""
     net, image = Blocks(blocks, seed), noise(1, 9)
     taken = not {"gate", "mask", "matrix", "index"} & set(blocks)
     if not taken:
@@ -366,16 +384,23 @@ def test_what_is_taken_is_linear(blocks: list[str], seed: int) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_every_function_takes_keywords(func: Callable[..., Tensor], words: dict[str, object]) -> None:
+def test_every_function_takes_keywords(
+    func: Callable[..., Tensor], words: dict[str, object]
+) -> None:
     """As it does by position."""
     images = noise(1, 12)
-    nets = [seeded(lambda f=f: nn.Sequential(nn.Conv2d(3, 4, 3), Lambda(f))) for f in _spelt(func, words)]
+    nets = [
+        seeded(lambda f=f: nn.Sequential(nn.Conv2d(3, 4, 3), Lambda(f)))
+        for f in _spelt(func, words)
+    ]
     units = lively(nets[0], images, "1")
     first, second = (Deconvnet(net).project(images, "1", units) for net in nets)
     assert torch.equal(first, second)
 
 
-def _spelt(func: Callable[..., Tensor], words: dict[str, object]) -> list[Callable[[Tensor], Tensor]]:
+def _spelt(
+    func: Callable[..., Tensor], words: dict[str, object]
+) -> list[Callable[[Tensor], Tensor]]:
     return [lambda x: func(x.clone(), **words), lambda x: func(input=x.clone(), **words)]
 
 
@@ -385,7 +410,9 @@ def test_convolution_and_batch_norm_take_keywords() -> None:
 
     def keywords(x: Tensor) -> Tensor:
         x = F.conv2d(input=x, weight=weight, bias=None, stride=2, padding=1)
-        return F.batch_norm(input=x, running_mean=mean, running_var=variance, weight=gamma, bias=beta)
+        return F.batch_norm(
+            input=x, running_mean=mean, running_var=variance, weight=gamma, bias=beta
+        )
 
     def positions(x: Tensor) -> Tensor:
         return F.batch_norm(F.conv2d(x, weight, None, 2, 1), mean, variance, gamma, beta)

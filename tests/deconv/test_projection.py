@@ -1,4 +1,5 @@
-"""The paper's nets from every layer, by both paths; units, maps and stages; what may change between two calls."""
+"""The paper's nets from every layer, by both paths; units, maps and stages; what may change between
+two calls."""
 
 import pytest
 import torch
@@ -26,7 +27,8 @@ def net(request: pytest.FixtureRequest) -> ConvNet:
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_both_paths_agree(net: ConvNet, layer: str) -> None:
-    """(a) On the paper's nets: strides, overlapping pools, normalization, groups, fully connected layers."""
+    """(a) On the paper's nets: strides, overlapping pools, normalization, groups, fully connected
+    layers."""
     images = noise()
     units = lively(net, images, layer)
     assert (activations(net, images, layer, units) > 0).all()
@@ -49,11 +51,14 @@ def test_stages_are_their_units(net: ConvNet) -> None:
     images, deconv = noise(), Deconvnet(net)
     for stage, module in {"fc6": "fc6.relu", "fc7": "fc7.relu", "fc8": "fc8.linear"}.items():
         units = lively(net, images, stage)
-        assert torch.equal(deconv.project(images, stage, units), deconv.project(images, module, units))
+        assert torch.equal(
+            deconv.project(images, stage, units), deconv.project(images, module, units)
+        )
 
 
 def test_one_call_is_many(net: ConvNet) -> None:
-    """Units of one image and of others, repeated and in any order, are as alone; 40 are more than one batch."""
+    """Units of one image and of others, repeated and in any order, are as alone; 40 are more than
+    one batch."""
     images = noise(3)
     deconv = Deconvnet(net)
     units = [Unit(n % 3, n % 12, n % 4, n * 7 % 4) for n in range(38)]
@@ -75,7 +80,8 @@ def test_a_map_of_layer_1_is_the_sum_of_its_units() -> None:
     deconv = Deconvnet(net)
     units = [Unit(0, 3, y, x) for y in range(38) for x in range(38)]
     same(
-        deconv.project_channel(image, "conv1", 3), deconv.project(image, "conv1", units).sum(0, keepdim=True)
+        deconv.project_channel(image, "conv1", 3),
+        deconv.project(image, "conv1", units).sum(0, keepdim=True),
     )
 
 
@@ -88,7 +94,8 @@ def test_a_map_of_one_unit_is_that_unit(net: ConvNet) -> None:
 @pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "replicate"])
 @pytest.mark.parametrize("padding", ["same", "valid", (1, 2)])
 def test_paddings_by_name(padding: str | tuple[int, int], padding_mode: str) -> None:
-    """The adjoint of the padding belongs to the filter's: linear all the way, so it is the gradient times a."""
+    """The adjoint of the padding belongs to the filter's: linear all the way, so it is the gradient
+    times a."""
     torch.manual_seed(0)
     conv = nn.Conv2d(3, 4, (3, 5), padding=padding, padding_mode=padding_mode, dtype=torch.float64)
     net, images = nn.Sequential(conv, nn.ReLU()), noise(1, 9).requires_grad_()
@@ -119,7 +126,8 @@ def test_the_picture_follows_the_weights() -> None:
 
 
 def test_images_of_any_size_and_layout() -> None:
-    """One Deconvnet, several sizes in turn, not square; channels last and views give the same projection."""
+    """One Deconvnet, several sizes in turn, not square; channels last and views give the same
+    projection."""
     net = narrow("alexnet")[:4]
     deconv = Deconvnet(net)
     for height, width in [(79, 79), (63, 91), (71, 64), (79, 79)]:

@@ -1,4 +1,5 @@
-"""What the definition implies: linear in the seed, W₁ at layer 1, pools as their switches, the same bits again."""
+"""What the definition implies: linear in the seed, W₁ at layer 1, pools as their switches, the same
+bits again."""
 
 import pytest
 import torch
@@ -7,7 +8,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.deconv.common import LAYERS, activations, both, general, lively, narrow, noise, same, values_of
+from tests.deconv.common import (
+    LAYERS,
+    activations,
+    both,
+    general,
+    lively,
+    narrow,
+    noise,
+    same,
+    values_of,
+)
 from tests.reference.nets import seeded
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.models import ConvNet
@@ -36,8 +47,12 @@ def test_k_times_the_unit_is_k_times_the_projection(k: float, layer: str, relu: 
     same(both(Deconvnet(net, relu=relu), images, layer, [unit]), k * projection)
 
 
-@pytest.mark.parametrize("layer", ["conv1", "conv3.conv", "conv2.pool", "conv2.norm", "conv5", "fc6", "fc8"])
-@pytest.mark.parametrize("options", [{}, {"relu": "guided"}, {"unpool": "overwrite"}, {"unpool": "center"}])
+@pytest.mark.parametrize(
+    "layer", ["conv1", "conv3.conv", "conv2.pool", "conv2.norm", "conv5", "fc6", "fc8"]
+)
+@pytest.mark.parametrize(
+    "options", [{}, {"relu": "guided"}, {"unpool": "overwrite"}, {"unpool": "center"}]
+)
 def test_nothing_projects_to_nothing(net: ConvNet, layer: str, options: dict[str, str]) -> None:
     """(c) Exactly 0 for a unit that is not active, beside some that are."""
     images = noise()
@@ -87,10 +102,15 @@ def test_a_pool_unit_is_the_unit_its_switch_names(net: ConvNet, layer: str) -> N
     for unit in units:
         y, x = divmod(int(switches[unit.image, unit.channel, unit.y, unit.x]), rectified.shape[3])
         assert (
-            rectified[unit.image, unit.channel, y, x] == pooled[unit.image, unit.channel, unit.y, unit.x] > 0
+            rectified[unit.image, unit.channel, y, x]
+            == pooled[unit.image, unit.channel, unit.y, unit.x]
+            > 0
         )
         named.append(Unit(unit.image, unit.channel, y, x))
-    same(both(Deconvnet(net), images, f"{layer}.pool", units), both(Deconvnet(net), images, layer, named))
+    same(
+        both(Deconvnet(net), images, f"{layer}.pool", units),
+        both(Deconvnet(net), images, layer, named),
+    )
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (3, 3), (2, 3), (1, 2)])
@@ -127,7 +147,11 @@ def test_the_same_bits_again(net: ConvNet, layer: str) -> None:
     def run() -> list[Tensor]:
         deconv = Deconvnet(net)
         projections = deconv.project(images, layer, units)
-        return [projections, general(deconv, images, layer, units), deconv.project_channel(images, layer, 1)]
+        return [
+            projections,
+            general(deconv, images, layer, units),
+            deconv.project_channel(images, layer, 1),
+        ]
 
     for first, second in zip(run(), run(), strict=True):
         assert torch.equal(first, second)

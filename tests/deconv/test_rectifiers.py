@@ -53,11 +53,15 @@ def test_pooling_as_a_function(pool: Callable[..., Tensor]) -> None:
     net = two_layers(lambda x: pool(F.relu(x), 3, 2), F.relu)
     net.pool = nn.Identity()
     units = lively(plain, images, "second")
-    same(both(Deconvnet(net), images, "second", units), both(Deconvnet(plain), images, "second", units))
+    same(
+        both(Deconvnet(net), images, "second", units),
+        both(Deconvnet(plain), images, "second", units),
+    )
 
 
 class AddsInPlace(nn.Module):
-    """A residual sum, as torchvision's `out += identity`: it overwrites what the block's last module returned."""
+    """A residual sum, as torchvision's `out += identity`: it overwrites what the block's last
+    module returned."""
 
     def __init__(self, in_place: bool) -> None:
         super().__init__()

@@ -127,8 +127,12 @@ def test_a_module_that_runs_twice(call: str) -> None:
     resnet, conv = seeded(torchvision.models.resnet18), nn.Conv2d(3, 3, 3, dtype=torch.float64)
     refused(lambda: CALLS[call](Deconvnet(resnet), noise(1, 48), "layer1.0.relu"), "layer1.0.relu")
     relu = nn.ReLU()
-    refused(lambda: CALLS[call](Deconvnet(nn.Sequential(conv, relu, conv, relu)), noise(1, 9), "1"), "1")
-    refused(lambda: CALLS[call](Deconvnet(nn.Sequential(conv, relu, conv, relu)), noise(1, 9), "0"), "0")
+    refused(
+        lambda: CALLS[call](Deconvnet(nn.Sequential(conv, relu, conv, relu)), noise(1, 9), "1"), "1"
+    )
+    refused(
+        lambda: CALLS[call](Deconvnet(nn.Sequential(conv, relu, conv, relu)), noise(1, 9), "0"), "0"
+    )
 
 
 class Unused(nn.Module):

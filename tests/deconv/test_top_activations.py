@@ -36,7 +36,8 @@ def every_map(net: nn.Module, layer: str, inputs: Tensor) -> Tensor:
 
 
 def slowly(maps: Tensor, k: int) -> list[list[tuple[float, int, int, int]]]:
-    """Per map (value, image, y, x): one entry an image, best first, equal ones by the image's number."""
+    """Per map (value, image, y, x): one entry an image, best first, equal ones by the image's
+    number."""
     result = []
     for column in maps.transpose(0, 1).tolist():
         entries = []
@@ -49,8 +50,12 @@ def slowly(maps: Tensor, k: int) -> list[list[tuple[float, int, int, int]]]:
 
 
 def listed(top: TopActivations, layer: str) -> list[list[tuple[float, int, int, int]]]:
-    columns = [part.tolist() for part in (top[layer].values, top[layer].images, top[layer].y, top[layer].x)]
-    return [[e for e in zip(*rows, strict=True) if e[1] >= 0] for rows in zip(*columns, strict=True)]
+    columns = [
+        part.tolist() for part in (top[layer].values, top[layer].images, top[layer].y, top[layer].x)
+    ]
+    return [
+        [e for e in zip(*rows, strict=True) if e[1] >= 0] for rows in zip(*columns, strict=True)
+    ]
 
 
 @given(
@@ -60,7 +65,9 @@ def listed(top: TopActivations, layer: str) -> list[list[tuple[float, int, int, 
     seed=st.integers(0, 20),
     coarse=st.booleans(),
 )
-def test_against_a_sort_of_everything(count: int, size: int, k: int, seed: int, coarse: bool) -> None:
+def test_against_a_sort_of_everything(
+    count: int, size: int, k: int, seed: int, coarse: bool
+) -> None:
     """Coarse images and weights make many equal activations."""
     net, inputs = small_net(seed).double(), images(count, seed=seed).double()
     if coarse:
@@ -84,14 +91,18 @@ def test_recomputing_gives_the_values_back() -> None:
     deconv = Deconvnet(net)
     for layer in layers:
         for map in (0, 3):
-            columns = [part[map].tolist() for part in (top[layer].images, top[layer].y, top[layer].x)]
+            columns = [
+                part[map].tolist() for part in (top[layer].images, top[layer].y, top[layer].x)
+            ]
             units = [Unit(image, map, y, x) for image, y, x in zip(*columns, strict=True)]
             values = deconv.patches(inputs, layer, units).values
             torch.testing.assert_close(values, top[layer].values[map].clamp(min=0))
 
 
 @given(order=st.permutations(range(11)), world=st.integers(1, 4), cut=st.integers(0, 10))
-def test_order_processes_and_interruptions_do_not_matter(order: list[int], world: int, cut: int) -> None:
+def test_order_processes_and_interruptions_do_not_matter(
+    order: list[int], world: int, cut: int
+) -> None:
     net, inputs = small_net().double(), images(11).double().sign()  # signs: many ties
     whole = top_activations(net, [inputs], LAYERS, k=4, progress=False)
     shares = []
@@ -113,7 +124,8 @@ def test_order_processes_and_interruptions_do_not_matter(order: list[int], world
 
 
 def test_an_id_that_comes_back_is_an_error() -> None:
-    """In one batch, in another, and after a search was resumed; an image that two processes had counts once."""
+    """In one batch, in another, and after a search was resumed; an image that two processes had
+    counts once."""
     net, inputs = small_net().double(), images(6).double()
     again = [ImageBatch(inputs, torch.arange(6)), ImageBatch(inputs[:2], torch.tensor([9, 4]))]
     with pytest.raises(InputError, match="id 4 comes a second time"):
@@ -139,7 +151,9 @@ def test_a_search_that_was_saved_without_ids_goes_on() -> None:
     resumed = TopActivations(LAYERS, 4)
     resumed.load_state_dict(state)
     top_activations(net, [inputs[4:]], LAYERS, 4, resumed, progress=False)
-    assert listed(resumed, "2") == listed(top_activations(net, [inputs], LAYERS, k=4, progress=False), "2")
+    assert listed(resumed, "2") == listed(
+        top_activations(net, [inputs], LAYERS, k=4, progress=False), "2"
+    )
 
 
 @given(st.lists(st.lists(st.integers(-4, 12), max_size=5), max_size=6))
@@ -197,7 +211,9 @@ def test_nothing_behind_the_last_layer_runs_and_the_model_is_left_alone(
     net[2].eval()
     calls = []
     forward = nn.Linear.forward
-    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: calls.append(len(x)) or forward(self, x))
+    monkeypatch.setattr(
+        nn.Linear, "forward", lambda self, x: calls.append(len(x)) or forward(self, x)
+    )
     state, weights = torch.get_rng_state(), [p.clone() for p in net.parameters()]
     top_activations(net, images(8).split(4), ["1", "0"], progress=False)
     assert calls == [1]  # once, with one image, to see that no layer runs twice
@@ -265,7 +281,9 @@ def test_wrong_settings_and_numbers_say_what_is_wrong() -> None:
     spoilt = images(4)
     spoilt[2, 0, 3, 3] = float("nan")
     with pytest.raises(InputError, match="'0' is not a number for image 12"):
-        top_activations(small_net(), [ImageBatch(spoilt, torch.arange(10, 14))], ["0"], progress=False)
+        top_activations(
+            small_net(), [ImageBatch(spoilt, torch.arange(10, 14))], ["0"], progress=False
+        )
     with pytest.raises(InputError, match=r"saved is of k=3 and 0, 1, 2, this one of k=9 and 1"):
         TopActivations(["1"]).load_state_dict(
             top_activations(small_net(), [images(1)], LAYERS, 3, progress=False).state_dict()
@@ -289,11 +307,17 @@ def gathering(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[TopActivations]
     return partners
 
 
-def test_gathered_is_the_search_of_all_processes(gathering: Callable[[list[TopActivations]], None]) -> None:
+def test_gathered_is_the_search_of_all_processes(
+    gathering: Callable[[list[TopActivations]], None],
+) -> None:
     net, inputs = small_net().double(), images(9).double()
     shares = [
         top_activations(
-            net, [ImageBatch(inputs[rank::3], torch.arange(9)[rank::3])], LAYERS, k=4, progress=False
+            net,
+            [ImageBatch(inputs[rank::3], torch.arange(9)[rank::3])],
+            LAYERS,
+            k=4,
+            progress=False,
         )
         for rank in range(3)
     ]

@@ -1,4 +1,5 @@
-"""The options by their definitions: guided, gradient, overwrite, centre, normalization, seeds one and forced."""
+"""The options by their definitions: guided, gradient, overwrite, centre, normalization, seeds one
+and forced."""
 
 from collections.abc import Callable
 from itertools import product
@@ -22,7 +23,13 @@ from tests.deconv.common import (
     noise,
     same,
 )
-from tests.reference.deconvnet import Variant, channel_projection, described, doubtful, unit_projection
+from tests.reference.deconvnet import (
+    Variant,
+    channel_projection,
+    described,
+    doubtful,
+    unit_projection,
+)
 from tests.reference.nets import Chain, chains, layers_of, seeded, units_of
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.models import ContrastNormalization
@@ -38,7 +45,9 @@ def test_random_chains(chain: Chain, variant: tuple[str, str], data: st.DataObje
     layer = data.draw(layers_of(chain))
     unit = Unit(*data.draw(units_of(chain, layer)))
     image = images[unit.image]
-    projection = unit_projection(layers, image, layer, unit.channel, unit.y, unit.x, Variant(*variant))
+    projection = unit_projection(
+        layers, image, layer, unit.channel, unit.y, unit.x, Variant(*variant)
+    )
     whole = channel_projection(layers, image, layer, unit.channel, Variant(*variant))
     assume(chain.exact or not doubtful(layers))
     deconv = Deconvnet(chain.net, relu=variant[0], unpool=variant[1])
@@ -71,7 +80,9 @@ def test_the_gradient_of_general_nets(build: Callable[[], nn.Module], layers: li
         same(both(deconv, images, layer, units), gradients(net, images, layer, units))
 
 
-@pytest.mark.parametrize("options", [{"relu": "guided"}, {"unpool": "overwrite"}, {"unpool": "center"}, {}])
+@pytest.mark.parametrize(
+    "options", [{"relu": "guided"}, {"unpool": "overwrite"}, {"unpool": "center"}, {}]
+)
 @pytest.mark.parametrize("layer", LAYERS)
 def test_both_paths_agree(layer: str, options: dict[str, str]) -> None:
     net, images = narrow(), noise()
@@ -94,15 +105,21 @@ class Functional(nn.Module):
 
 @pytest.mark.parametrize("normalization", ["identity", "gradient"])
 def test_torchs_normalization_is_ours(normalization: str) -> None:
-    """nn.LocalResponseNorm and its function; identity, if chosen, from a unit of the normalization itself too."""
+    """nn.LocalResponseNorm and its function; identity, if chosen, from a unit of the normalization
+    itself too."""
     functional, images = seeded(Functional), noise(2, 11)
     first, second = functional.first, functional.second
     ours = nn.Sequential(first, nn.ReLU(), ContrastNormalization(5, 1e-2), second, nn.ReLU())
-    torchs = nn.Sequential(first, nn.ReLU(), nn.LocalResponseNorm(5, 5e-2, 0.75, 2.0), second, nn.ReLU())
+    torchs = nn.Sequential(
+        first, nn.ReLU(), nn.LocalResponseNorm(5, 5e-2, 0.75, 2.0), second, nn.ReLU()
+    )
     units = lively(ours, images, "3")
     projections = both(Deconvnet(ours, normalization=normalization), images, "4", units)
     same(both(Deconvnet(torchs, normalization=normalization), images, "4", units), projections)
-    same(both(Deconvnet(functional, normalization=normalization), images, "second", units), projections)
+    same(
+        both(Deconvnet(functional, normalization=normalization), images, "second", units),
+        projections,
+    )
     with_gradient = both(Deconvnet(ours, normalization="gradient"), images, "4", units)
     assert torch.equal(projections, with_gradient) == (normalization == "gradient")
     if normalization == "identity":
@@ -139,7 +156,11 @@ def test_a_map_of_ones() -> None:
     """Each active unit of the map counts 1."""
     net, images = narrow(), noise()
     units = [Unit(1, 2, y, x) for y, x in product(range(38), repeat=2)]
-    active = [unit for unit, a in zip(units, activations(net, images, "conv1", units), strict=True) if a > 0]
+    active = [
+        unit
+        for unit, a in zip(units, activations(net, images, "conv1", units), strict=True)
+        if a > 0
+    ]
     deconv = Deconvnet(net, seed="one")
     ones = deconv.project(images, "conv1", active).sum(0)
     same(deconv.project_channel(images, "conv1", 2)[1], ones)
@@ -150,7 +171,9 @@ def test_options_differ() -> None:
     net, images = narrow(), noise(1)
     units = lively(net, images, "conv3")
     projections = [
-        Deconvnet(net, relu=relu, unpool=unpool, normalization=normalization).project(images, "conv3", units)
+        Deconvnet(net, relu=relu, unpool=unpool, normalization=normalization).project(
+            images, "conv3", units
+        )
         for (relu, unpool), normalization in product(VARIANTS, ["identity", "gradient"])
     ]
     for number, projection in enumerate(projections):

@@ -1,4 +1,5 @@
-"""A unit's window is its receptive field: nothing of its projection lies outside, and patches are cut there."""
+"""A unit's window is its receptive field: nothing of its projection lies outside, and patches are
+cut there."""
 
 from collections.abc import Callable
 
@@ -61,7 +62,8 @@ def within(window: tuple[int, int, int, int], size: int) -> tuple[int, int, int,
 @settings(max_examples=40, report_multiple_bugs=False)
 @given(chains(), st.data())
 def test_windows_of_random_chains(chain: Chain, data: st.DataObject) -> None:
-    """(d) The arithmetic of kernels, strides, paddings and dilations, in front of a Flatten; 0 outside."""
+    """(d) The arithmetic of kernels, strides, paddings and dilations, in front of a Flatten; 0
+    outside."""
     images, layers = chain.images, described(chain.net)
     layer = data.draw(layers_of(chain))
     unit = Unit(*data.draw(units_of(chain, layer)))
@@ -76,7 +78,8 @@ def test_windows_of_random_chains(chain: Chain, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("name", ["zfnet", "alexnet"])
 def test_windows_of_the_papers_nets(name: str) -> None:
-    """(d) As models/geometry.py has them, for the ConvNet's own image size, before anything is projected."""
+    """(d) As models/geometry.py has them, for the ConvNet's own image size, before anything is
+    projected."""
     net = narrow(name)
     deconv = Deconvnet(net)
     for layer, axis in geometry(net.table, SIZE).items():
@@ -143,7 +146,8 @@ def test_windows_of_general_nets(
 @pytest.mark.parametrize("layer", ["conv1", "conv2.pool", "conv3", "conv5.pool"])
 @pytest.mark.parametrize("name", TABLES)
 def test_patches(name: str, layer: str) -> None:
-    """Projection and image cropped at the unit's window; activations beside them, 0 for a unit that is not active."""
+    """Projection and image cropped at the unit's window; activations beside them, 0 for a unit that
+    is not active."""
     net, images = narrow(name), noise()
     deconv = Deconvnet(net)
     units = [*lively(net, images, layer), Unit(1, 0), Unit(0, 1, 1, 1)]
@@ -151,7 +155,10 @@ def test_patches(name: str, layer: str) -> None:
     same(patches.values, activations(net, images, layer, units).clamp(min=0))
     for unit, window in zip(units, patches.windows, strict=True):
         assert corners(window) == within(corners(deconv.window(layer, unit)), SIZE)
-    same(patches.projections, torch.stack([cut(p, w) for p, w in zip(whole, patches.windows, strict=True)]))
+    same(
+        patches.projections,
+        torch.stack([cut(p, w) for p, w in zip(whole, patches.windows, strict=True)]),
+    )
     seen = [cut(images[u.image], w) for u, w in zip(units, patches.windows, strict=True)]
     assert torch.equal(patches.images, torch.stack(seen))
 
@@ -162,7 +169,10 @@ def test_patches_of_a_general_net(layer: str) -> None:
     deconv, units = Deconvnet(net), lively(net, images, layer)[:4]
     whole, patches = deconv.project(images, layer, units), deconv.patches(images, layer, units)
     same(patches.values, activations(net, images, layer, units).clamp(min=0))
-    same(patches.projections, torch.stack([cut(p, w) for p, w in zip(whole, patches.windows, strict=True)]))
+    same(
+        patches.projections,
+        torch.stack([cut(p, w) for p, w in zip(whole, patches.windows, strict=True)]),
+    )
     seen = [cut(images[u.image], w) for u, w in zip(units, patches.windows, strict=True)]
     assert torch.equal(patches.images, torch.stack(seen))
 
@@ -175,7 +185,10 @@ def test_a_fully_connected_unit_sees_the_image(layer: str) -> None:
     assert max(top, left) <= 0
     assert min(bottom, right) >= SIZE
     patches = deconv.patches(images, layer, units)
-    cuts = [cut(p, w) for p, w in zip(deconv.project(images, layer, units), patches.windows, strict=True)]
+    cuts = [
+        cut(p, w)
+        for p, w in zip(deconv.project(images, layer, units), patches.windows, strict=True)
+    ]
     same(patches.projections, torch.stack(cuts))
 
 

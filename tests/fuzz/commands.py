@@ -1,4 +1,5 @@
-"""Wrong command lines, made from the config's own keys: each key with each bad value, and bad grammar."""
+"""Wrong command lines, made from the config's own keys: each key with each bad value, and bad
+grammar."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -15,7 +16,22 @@ FIT = ["trainer.max_epochs=1", "trainer.precision=32-true", "test=false"]
 NARROW_RUN = [*DATA, *FIT, NARROW]
 
 VALUES = [
-    *("null", "abc", "-1", "0", "1.5", "true", "1e999", "nan", "-inf", "[]", "{}", "[1,a]", "[null]", "''"),
+    *(
+        "null",
+        "abc",
+        "-1",
+        "0",
+        "1.5",
+        "true",
+        "1e999",
+        "nan",
+        "-inf",
+        "[]",
+        "{}",
+        "[1,a]",
+        "[null]",
+        "''",
+    ),
     *("999999999999999999999", "'1'", "üñí→", "x" * 400, "'${nope}'", "'${nope:}'", "'???'"),
     *("{file}/below", "{folder}", "{file}"),
 ]
@@ -46,7 +62,12 @@ def leaves(config: Any, prefix: str = "") -> Iterator[str]:
 def bases(checkpoint: Path, photos: Path, stores: Path) -> list[Case]:
     """Small commands that work, one for each choice of a group that needs no download."""
     store, trained = f"data.store_dir={stores}", f"ckpt={checkpoint}"
-    few = ["data=creatures_few", "data.image_size=48", "data.batch_size=8", "data.images_per_class=5"]
+    few = [
+        "data=creatures_few",
+        "data.image_size=48",
+        "data.batch_size=8",
+        "data.images_per_class=5",
+    ]
     below = [f"data.root={photos}", "data.image_size=48", "data.batch_size=8"]
     train = [
         [*NARROW_RUN, "callbacks=[]"],
@@ -65,7 +86,14 @@ def bases(checkpoint: Path, photos: Path, stores: Path) -> list[Case]:
         ["analysis=doctor", *val, "images=4"],
         ["analysis=ensemble", *val],
         ["analysis=filters", *val, "channels=2"],
-        ["analysis=invariance", *val, "images=2", "shifts=[0,4]", "scales=[1,1.5]", "angles=[0,90]"],
+        [
+            "analysis=invariance",
+            *val,
+            "images=2",
+            "shifts=[0,4]",
+            "scales=[1,1.5]",
+            "angles=[0,90]",
+        ],
         ["analysis=layer_probe", *probe, "layers=[fc7]", "strengths=[1,10]"],
         ["analysis=occlusion", *val, "images=1", "stride=12"],
         ["analysis=overlap", *val[:-1], "data.image_size=48"],
@@ -97,8 +125,21 @@ GRAMMAR = [
         "+model.depth=3",
         "++data.zap.b=1",
     ),
-    *("data=nothing", "model=zfnett", "recipe=[default,paper]", "data=null", "model=null", "recipe=null"),
-    *("trainer=null", "datta=creatures", "ablation=remove_9", "callbacks=[progres]", "callbacks=progress.x"),
+    *(
+        "data=nothing",
+        "model=zfnett",
+        "recipe=[default,paper]",
+        "data=null",
+        "model=null",
+        "recipe=null",
+    ),
+    *(
+        "trainer=null",
+        "datta=creatures",
+        "ablation=remove_9",
+        "callbacks=[progres]",
+        "callbacks=progress.x",
+    ),
     *(
         "transfer=frozzen",
         "experiment=none",
@@ -108,22 +149,41 @@ GRAMMAR = [
         "~data.batch_size",
         "~optimizer.lr",
     ),
-    *("~nothing", "~seed", "~model._target_", "~data.source", "@data=creatures", "data@x=creatures"),
+    *(
+        "~nothing",
+        "~seed",
+        "~model._target_",
+        "~data.source",
+        "@data=creatures",
+        "data@x=creatures",
+    ),
     *(
         "model.edit={conv9:null}",
         "model.edit={conv1:3}",
         "model.edit={conv1:{channels:abc}}",
         "model.edit=[]",
     ),
-    *("model.edit={conv1:{channels:-5}}", "model.edit={conv1:{mops:5}}", "model.edit={fc6:{units:-5}}"),
+    *(
+        "model.edit={conv1:{channels:-5}}",
+        "model.edit={conv1:{mops:5}}",
+        "model.edit={fc6:{units:-5}}",
+    ),
     *("model.edit={fc8:null}", "model.edit={fc8:{units:3}}", "model.edit={fc6:{dropout:2}}"),
     *(
         "model.edit={fc6:{dropout:abc}}",
         "model.edit={conv1:{pool:3}}",
         "model.edit={conv1:{pool:{kernel:x}}}",
     ),
-    *("model.edit={conv2:{groups:3}}", "model.edit={conv1:{normalize:abc}}", "model.edit={1:null,a:null}"),
-    *("model.edit={conv1:{kernel:999}}", "model.edit={fc6:{units:1.5}}", "model.edit={fc6:{activation:5}}"),
+    *(
+        "model.edit={conv2:{groups:3}}",
+        "model.edit={conv1:{normalize:abc}}",
+        "model.edit={1:null,a:null}",
+    ),
+    *(
+        "model.edit={conv1:{kernel:999}}",
+        "model.edit={fc6:{units:1.5}}",
+        "model.edit={fc6:{activation:5}}",
+    ),
     *(
         "data.image_size=8",
         "data.image_size=30",
@@ -132,22 +192,44 @@ GRAMMAR = [
         "data.classes=[bear,bear]",
     ),
     *("model.architecture=resnet", "model.init=good", "model.input_norm=none", "data.crops=seven"),
-    *("trainer.accelerator=abacus", "trainer.devices=0", "trainer.strategy=abc", "trainer.precision=7"),
-    *("+trainer.limit_train_batches=-1", "+trainer.gradient_clip_val=abc", "+trainer.max_time=soon"),
-    *("+trainer.plugins=[abc]", "+trainer.profiler=abc", "+trainer.logger=abc", "+trainer.callbacks=3"),
+    *(
+        "trainer.accelerator=abacus",
+        "trainer.devices=0",
+        "trainer.strategy=abc",
+        "trainer.precision=7",
+    ),
+    *(
+        "+trainer.limit_train_batches=-1",
+        "+trainer.gradient_clip_val=abc",
+        "+trainer.max_time=soon",
+    ),
+    *(
+        "+trainer.plugins=[abc]",
+        "+trainer.profiler=abc",
+        "+trainer.logger=abc",
+        "+trainer.callbacks=3",
+    ),
     *(
         "+callbacks.mine={a:1}",
         "+callbacks.mine._target_=no.such.Thing",
         "+callbacks.mine._target_=callbacks",
     ),
-    *("callbacks.best=3", "callbacks=3", "seed=1 2", "optimizer.lr=0.1,0.2", "name=[1]", "resume=maybe"),
+    *(
+        "callbacks.best=3",
+        "callbacks=3",
+        "seed=1 2",
+        "optimizer.lr=0.1,0.2",
+        "name=[1]",
+        "resume=maybe",
+    ),
 ]
 
 
 def wrong(
     bases: list[Case], composed: Callable[[Case], DictConfig], folder: Path, file: Path
 ) -> Iterator[Case]:
-    """Every key, in the first base that has it, with every bad value; then bad grammar, on the first base."""
+    """Every key, in the first base that has it, with every bad value; then bad grammar, on the
+    first base."""
     done = set()
     for base in bases:
         for key in leaves(composed(base)):

@@ -31,9 +31,17 @@ class Kept:
 
 def damages(path: Path) -> Iterator[tuple[str, Damage]]:
     """Names of damages and what does them, those that fit the kind of file."""
-    for name, share in (("emptied", 0.0), ("cut at 10 %", 0.1), ("cut at half", 0.5), ("cut at 99 %", 0.99)):
+    for name, share in (
+        ("emptied", 0.0),
+        ("cut at 10 %", 0.1),
+        ("cut at half", 0.5),
+        ("cut at 99 %", 0.99),
+    ):
         yield name, lambda file, share=share: _cut(file, share)
-    yield "random bytes", lambda file: file.write_bytes(random.Random(0).randbytes(file.stat().st_size))
+    yield (
+        "random bytes",
+        lambda file: file.write_bytes(random.Random(0).randbytes(file.stat().st_size)),
+    )
     yield "a picture", lambda file: file.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     yield "a folder", _folder
     yield "a link to itself", _loop
@@ -55,7 +63,10 @@ def damages(path: Path) -> Iterator[tuple[str, Damage]]:
             yield f"without {key}", lambda file, key=key: _torch(file, key, None)
             yield f"a number for {key}", lambda file, key=key: _torch(file, key, 3)
     if path.suffix in (".csv", ".txt", ".yaml"):
-        yield "not UTF-8", lambda file: file.write_bytes(file.read_bytes().replace(b"a", b"\xff\xfe"))
+        yield (
+            "not UTF-8",
+            lambda file: file.write_bytes(file.read_bytes().replace(b"a", b"\xff\xfe")),
+        )
         yield "other text", lambda file: file.write_text("a,b\n1\n{[:\n\t- x: y: z\n")
 
 

@@ -1,4 +1,5 @@
-"""What the fuzz tests need: commands that run, and a run, a sweep and searches that were stopped."""
+"""What the fuzz tests need: commands that run, and a run, a sweep and searches that were
+stopped."""
 
 import hashlib
 import shutil
@@ -35,7 +36,9 @@ UNUSED = frozenset(
 class Laboratory:
     """A folder with everything, made when it is asked for."""
 
-    def __init__(self, folder: Path, composed: Callable[..., DictConfig], commands: Commands) -> None:
+    def __init__(
+        self, folder: Path, composed: Callable[..., DictConfig], commands: Commands
+    ) -> None:
         self.folder, self.composed, self.commands = folder, composed, commands
 
     def run(self, case: Case) -> Ended:
@@ -69,10 +72,21 @@ class Laboratory:
     def lab(self) -> Path:
         """The folder of everything below, which each case of damage copies."""
         run, lab = self.trained, self.folder / "lab"
-        few = ["data=creatures_few", "data.image_size=48", "data.batch_size=8", "data.images_per_class=5"]
+        few = [
+            "data=creatures_few",
+            "data.image_size=48",
+            "data.batch_size=8",
+            "data.images_per_class=5",
+        ]
         transfer = ["transfer=frozen", f"ckpt={self.checkpoint}", "callbacks=[]"]
         self.make("train.py", *few, *transfer, f"hydra.run.dir={lab}/transfer")
-        sweep = [*NARROW_RUN, "callbacks=[]", "seed=1,2", f"hydra.sweep.dir={lab}/sweep", "--multirun"]
+        sweep = [
+            *NARROW_RUN,
+            "callbacks=[]",
+            "seed=1,2",
+            f"hydra.sweep.dir={lab}/sweep",
+            "--multirun",
+        ]
         self.make("train.py", *sweep)
         self.stopped_searches()
         unfinished = lab / "unfinished"
@@ -82,8 +96,12 @@ class Laboratory:
         torch.manual_seed(0)
         torch.save(squeezenet1_1(weights=None).state_dict(), lab / "squeezenet.pth")
         ids = Creatures(16, split="val", size=55).ids
-        (lab / "boxes.csv").write_text(f"image,x0,y0,x1,y1\n{ids[0]},5,5,30,30\n{ids[1]},5,5,30,30\n")
-        parts = [f"{name},{part},{x},20" for name in ids[:4] for part, x in (("nose", 10), ("ear", 30))]
+        (lab / "boxes.csv").write_text(
+            f"image,x0,y0,x1,y1\n{ids[0]},5,5,30,30\n{ids[1]},5,5,30,30\n"
+        )
+        parts = [
+            f"{name},{part},{x},20" for name in ids[:4] for part, x in (("nose", 10), ("ear", 30))
+        ]
         (lab / "parts.csv").write_text("\n".join(["image,part,x,y", *parts]) + "\n")
         train = Creatures(32, split="train", size=55).ids
         (lab / "exclude.csv").write_text(f"data_set,split,image\ncreatures,train,{train[0]}\n")
@@ -99,7 +117,9 @@ class Laboratory:
                 ("overlap", overlap, "overlap_sheet", 0),
                 ("layer_probe", layer_probe, "draw_probe", 0),
             ):
-                config = self.composed(*self.analysis_words(name), "data.batch_size=4", root="analyze")
+                config = self.composed(
+                    *self.analysis_words(name), "data.batch_size=4", root="analyze"
+                )
                 analysis = build_analysis(config)
                 given = LOADERS[analysis.takes](config)
                 with stopped(patch, owner, function, after):
@@ -112,7 +132,12 @@ class Laboratory:
             "top_activations": [*data, "layers=[conv1]", "channels=2", "k=2"],
             "overlap": [*data, "data.image_size=48"],
             "layer_probe": [
-                *("data=creatures_few", f"data.store_dir={self.stores}", "images_per_class=[5]", "folds=1"),
+                *(
+                    "data=creatures_few",
+                    f"data.store_dir={self.stores}",
+                    "images_per_class=[5]",
+                    "folds=1",
+                ),
                 *("layers=[fc7]", "heads=[svm]", "strengths=[1,10]"),
             ],
         }[name]
@@ -144,9 +169,18 @@ class Laboratory:
             "seed=1,2",
         )  # the sweep's own words
         sweep = (*made, f"hydra.sweep.dir={at}/sweep", "--multirun")
-        few = ("data=creatures_few", "data.image_size=48", "data.batch_size=8", "data.images_per_class=5")
+        few = (
+            "data=creatures_few",
+            "data.image_size=48",
+            "data.batch_size=8",
+            "data.images_per_class=5",
+        )
         frozen = ("transfer=frozen", "callbacks=[]", *few, ckpt, store, out)
-        weights = ("model=torchvision", "model.name=squeezenet1_1", f"model.weights={at}/squeezenet.pth")
+        weights = (
+            "model=torchvision",
+            "model.name=squeezenet1_1",
+            f"model.weights={at}/squeezenet.pth",
+        )
         weights = (*weights, "data.image_size=64", "layers=[features.0]")
         missing = [f"without {key}" for key in list(squeezenet1_1().state_dict())[:4]]
         fresh = frozenset(missing)  # what a file does not hold starts fresh, and the log says so
@@ -161,12 +195,16 @@ class Laboratory:
             for key in ("layer", "pool", "crops")
         )
         beside = frozenset(f"without val/{key}" for key in ("class_accuracy", "loss", "top5_error"))
-        anew_written = frozenset(f"without {key}" for key in ("command", "script", "overrides", "machine"))
+        anew_written = frozenset(
+            f"without {key}" for key in ("command", "script", "overrides", "machine")
+        )
         files = [
             Kept("run/checkpoints/last.ckpt", "analyze.py", (*doctor, ckpt), UNUSED),
-            Kept("unfinished/checkpoints/last.ckpt", "train.py", going, all_),  # or anew, with a warning
+            # Or anew, with a warning.
+            Kept("unfinished/checkpoints/last.ckpt", "train.py", going, all_),
             Kept("run/result.json", "train.py", finished, beside),
-            Kept("run/result.json", "analyze.py", report, all_),  # the report names what it cannot read
+            # The report names what it cannot read.
+            Kept("run/result.json", "analyze.py", report, all_),
             Kept("run/history.json", "analyze.py", report, all_),
             Kept("run/.hydra/config.yaml", "analyze.py", report, all_),
             Kept("run/.hydra/hydra.yaml", "analyze.py", report, all_),
@@ -194,9 +232,12 @@ class Laboratory:
         ]
         names = ("index.json", "labels.npy", "ids.txt", "mean.npy", "images.u8")
         for name in names:
-            survives = frozenset({"random bytes"} if name == "images.u8" else ())  # pixels have no checksum
+            # Pixels have no checksum.
+            survives = frozenset({"random bytes"} if name == "images.u8" else ())
             place = next(
-                p for p in self.stores.rglob(name) if "few" not in str(p) and "train" in p.parent.name
+                p
+                for p in self.stores.rglob(name)
+                if "few" not in str(p) and "train" in p.parent.name
             )
             files.append(Kept(str(place.relative_to(lab)), "train.py", anew, survives))
         for suffix in ("json", "f32"):
@@ -231,5 +272,7 @@ def checksums(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
-        if path.suffix not in (".log", ".lock") and ".hydra" not in path.parts and "tfevents" not in path.name
+        if path.suffix not in (".log", ".lock")
+        and ".hydra" not in path.parts
+        and "tfevents" not in path.name
     }

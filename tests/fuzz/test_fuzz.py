@@ -1,4 +1,5 @@
-"""Wrong command lines and damaged files: each ends soon, with one line and a non-zero status, and nothing is lost."""
+"""Wrong command lines and damaged files: each ends soon, with one line and a non-zero status, and
+nothing is lost."""
 
 import re
 import shutil
@@ -33,12 +34,15 @@ RIGHT = {
 
 
 @pytest.fixture(scope="module")
-def laboratory(tmp_path_factory: pytest.TempPathFactory, composed: Compose, commands: Commands) -> Laboratory:
+def laboratory(
+    tmp_path_factory: pytest.TempPathFactory, composed: Compose, commands: Commands
+) -> Laboratory:
     return Laboratory(tmp_path_factory.mktemp("fuzz"), composed, commands)
 
 
 def fault(done: Ended) -> str | None:
-    """What is wrong with how a command has ended; None for success, or one clear line and a status of 1."""
+    """What is wrong with how a command has ended; None for success, or one clear line and a status
+    of 1."""
     output = done.output + done.errors
     if done.status is None or done.seconds > SECONDS:
         return "it does not end"
@@ -47,7 +51,8 @@ def fault(done: Ended) -> str | None:
     if done.status == 0:
         return None
     said = [line for line in output.splitlines() if line.strip()]
-    errors = [line for line in said if "[ERROR]" in line] or said  # before there is a log, the line is all
+    # Before there is a log, the line is all.
+    errors = [line for line in said if "[ERROR]" in line] or said
     if len(errors) == 1 and "the run failed" not in errors[0]:
         return None
     return f"{len(errors)} lines"

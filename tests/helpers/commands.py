@@ -1,4 +1,5 @@
-"""train.py and analyze.py, run many times: one process imports everything, and each command line is a fork of it.
+"""train.py and analyze.py, run many times: one process imports everything, and each command line is
+a fork of it.
 
     commands = Commands(working_directory)
     done = commands.run("train.py", ["seed=1"])     # status, processor time, standard output and error
@@ -27,8 +28,12 @@ PATIENCE = 240.0  # seconds until a command is killed
 
 
 def environment(threads: int | None) -> dict[str, str]:
-    """That of a command without a GPU: so many threads an operation, and what `tests` holds can be imported."""
-    found = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+    """That of a command without a GPU: so many threads an operation, and what `tests` holds can be
+    imported."""
+    found = os.environ | {
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+    }
     found.pop("OMP_NUM_THREADS", None)
     return found | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
 
@@ -57,15 +62,26 @@ class Commands:
         )  # fmt: skip
 
     def run(
-        self, script: str, words: Sequence[str], patience: float = PATIENCE, folder: Path | None = None
+        self,
+        script: str,
+        words: Sequence[str],
+        patience: float = PATIENCE,
+        folder: Path | None = None,
     ) -> Ended:
-        """Runs `script`, a file at the top of the repository, with `words` and the environment of this moment.
+        """Runs `script`, a file at the top of the repository, with `words` and the environment of
+        this moment.
 
         It runs in `folder`, if that is given, and for `patience` seconds at most.
         """
         assert self._server.stdin
         assert self._server.stdout
-        asked = [str(ROOT / script), list(words), patience, environment(1), str(folder or self.folder)]
+        asked = [
+            str(ROOT / script),
+            list(words),
+            patience,
+            environment(1),
+            str(folder or self.folder),
+        ]
         self._server.stdin.write(json.dumps(asked) + "\n")
         self._server.stdin.flush()
         return Ended(**json.loads(self._server.stdout.readline()))

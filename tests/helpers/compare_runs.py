@@ -1,4 +1,5 @@
-"""What two runs must share bit for bit: the state of their checkpoints, and their TensorBoard logs."""
+"""What two runs must share bit for bit: the state of their checkpoints, and their TensorBoard
+logs."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ def shown(folder: Path) -> list[Point]:
 
 
 def stored(folder: Path) -> list[tuple[str, int]]:
-    """(tag, step) of everything in the event files, whether or not TensorBoard would pass it over."""
+    """(tag, step) of everything in the event files, whether or not TensorBoard would pass it
+    over."""
     found = []
     for path in sorted(folder.glob("events.*")):
         for raw in RawEventFileLoader(str(path)).Load():

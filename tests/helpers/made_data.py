@@ -49,8 +49,8 @@ def write_caltech(root: Path, images_per_class: int = 4) -> Path:
 
 
 def write_voc(root: Path, count: int = 60) -> Path:
-    """PASCAL VOC 2012, `count` images a split: each shows two of the twenty classes, one half in each one's colour,
-    and every fifth a third one that is difficult."""
+    """PASCAL VOC 2012, `count` images a split: each shows two of the twenty classes, one half in
+    each one's colour, and every fifth a third one that is difficult."""
     place = root / "VOCdevkit" / "VOC2012"
     for part in ("ImageSets/Main", "Annotations", "JPEGImages"):
         (place / part).mkdir(parents=True)
@@ -70,5 +70,7 @@ def write_voc(root: Path, count: int = 60) -> Path:
                 f"<object><name>{CLASSES[label]}</name><difficult>{hard}</difficult></object>"
                 for label, hard in difficult
             )
-            (place / "Annotations" / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
+            (place / "Annotations" / f"{name}.xml").write_text(
+                f"<annotation>{objects}</annotation>"
+            )
     return root

@@ -12,7 +12,8 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class Stopper(Callback):
-    """Sends the signal `number` (SIGKILL's or SIGTERM's) to its own process, once, when `step` steps are done."""
+    """Sends the signal `number` (SIGKILL's or SIGTERM's) to its own process, once, when `step`
+    steps are done."""
 
     def __init__(self, step: int, number: int) -> None:
         self.step, self.number = step, signal.Signals(number)
@@ -36,8 +37,9 @@ class RankCrash(Callback):
 
 
 class Mishap(Callback):
-    """In a sweep: after step 6 of a job's first life its seed decides. 1 raises, 2 is killed, 3 waits to be asked
-    to stop, any other goes on. `lives.json` in its folder lists the threads of each life."""
+    """In a sweep: after step 6 of a job's first life its seed decides. 1 raises, 2 is killed, 3
+    waits to be asked to stop, any other goes on. `lives.json` in its folder lists the threads of
+    each life."""
 
     def __init__(self, folder: str, seed: int) -> None:
         self.lives, self.seed = Path(folder) / "lives.json", seed

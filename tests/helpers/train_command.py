@@ -1,4 +1,5 @@
-"""Fixtures: `python train.py` on a few images with a narrow net, as a fork (`command`) or a process (`start`)."""
+"""Fixtures: `python train.py` on a few images with a narrow net, as a fork (`command`) or a process
+(`start`)."""
 
 import subprocess
 import sys
@@ -23,17 +24,25 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def common_words(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
+def common_words(
+    photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., list[str]]:
     """What every run of train.py has here: `photos`, three epochs, and a narrow net or not."""
     stores = tmp_path_factory.mktemp("stores")
-    data = [f"data.root={photos}", f"data.store_dir={stores}", "data.image_size=48", "data.batch_size=8"]
+    data = [
+        f"data.root={photos}",
+        f"data.store_dir={stores}",
+        "data.image_size=48",
+        "data.batch_size=8",
+    ]
     small = ["data=folder", *data, "trainer.max_epochs=3", "trainer.precision=32-true"]
     return lambda narrow=True: [*small, *([f"model.edit={NARROW}"] if narrow else [])]
 
 
 @pytest.fixture(scope="session")
 def start(common_words: Callable[..., list[str]], elsewhere: Path) -> Start:
-    """Starts train.py as a process that can be watched and killed, with so many threads an operation."""
+    """Starts train.py as a process that can be watched and killed, with so many threads an
+    operation."""
 
     def begin(
         *overrides: str, narrow: bool = True, threads: int | None = 1, own_group: bool = False
@@ -50,4 +59,6 @@ def start(common_words: Callable[..., list[str]], elsewhere: Path) -> Start:
 @pytest.fixture(scope="session")
 def command(common_words: Callable[..., list[str]], commands: Commands) -> Run:
     """Runs train.py to its end."""
-    return lambda *overrides, narrow=True: commands.run("train.py", [*common_words(narrow), *overrides])
+    return lambda *overrides, narrow=True: commands.run(
+        "train.py", [*common_words(narrow), *overrides]
+    )

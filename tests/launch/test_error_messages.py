@@ -25,7 +25,9 @@ from zfnet.launch.error_messages import explain
         (["callbacks=3"], "a group takes the names of its files"),
     ],
 )
-def test_what_hydra_says(composed: Callable[..., DictConfig], overrides: list[str], said: str) -> None:
+def test_what_hydra_says(
+    composed: Callable[..., DictConfig], overrides: list[str], said: str
+) -> None:
     with pytest.raises(Exception, match=r".+") as error:
         composed(*overrides)
     line, known = explain(error.value)
@@ -73,5 +75,11 @@ def test_our_own_line_comes_through_a_resolver() -> None:
 
 
 def test_files_and_faults() -> None:
-    assert explain(PermissionError(13, "Permission denied", "/etc/x")) == ("/etc/x: Permission denied", True)
-    assert explain(RuntimeError("the oven\nis on fire")) == ("RuntimeError: the oven is on fire", False)
+    assert explain(PermissionError(13, "Permission denied", "/etc/x")) == (
+        "/etc/x: Permission denied",
+        True,
+    )
+    assert explain(RuntimeError("the oven\nis on fire")) == (
+        "RuntimeError: the oven is on fire",
+        False,
+    )

@@ -1,6 +1,7 @@
 """A run that is killed, however often and wherever, ends as the run that was never killed.
 
-Weights, rates, history, curves, pictures and TensorBoard. Temporary files lie on another file system than the run."""
+Weights, rates, history, curves, pictures and TensorBoard. Temporary files lie on another file
+system than the run."""
 
 import json
 import os
@@ -28,7 +29,8 @@ EXACT = (
     "callbacks.recent.train_time_interval.minutes=0.00001",  # after every step
 )
 DDP = ("trainer=ddp_cpu", "trainer.precision=32-true", "trainer.max_epochs=3")
-ACCUMULATED = ("data.batch_size=4", "+trainer.accumulate_grad_batches=3")  # steps of 3, 3 and 2 batches
+# Steps of 3, 3 and 2 batches.
+ACCUMULATED = ("data.batch_size=4", "+trainer.accumulate_grad_batches=3")
 REFUSED = {
     (): "resume=true goes on with it",
     ("resume=true", "optimizer.lr=0.1"): "optimizer.lr=0.01, and this run has optimizer.lr=0.1",
@@ -108,7 +110,9 @@ KILLS = [
     [
         ("one", KILLS),
         pytest.param("two", [(2, signal.SIGKILL), (7, signal.SIGTERM)], marks=pytest.mark.slow),
-        pytest.param("accumulated", [(1, signal.SIGTERM), (5, signal.SIGKILL)], marks=pytest.mark.slow),
+        pytest.param(
+            "accumulated", [(1, signal.SIGTERM), (5, signal.SIGKILL)], marks=pytest.mark.slow
+        ),
     ],
     ids=["one", "two", "accumulated"],
 )
@@ -122,9 +126,7 @@ def test_killed_at_these_steps(
     """One run, killed again and again."""
     folder, line = tmp_path / "run", PROCESSES[kind]
     for count, (step, number) in enumerate(kills):
-        stopper = (
-            f"+callbacks.stop={{_target_:tests.helpers.mishaps.Stopper,step:{step},number:{int(number)}}}"
-        )
+        stopper = f"+callbacks.stop={{_target_:tests.helpers.mishaps.Stopper,step:{step},number:{int(number)}}}"
         more = ("resume=true",) if count else ()
         killed = command(*line, f"hydra.run.dir={folder}", stopper, *more)
         if kind != "two":  # of two processes the second dies of the first one's end
@@ -144,8 +146,11 @@ def test_killed_at_these_steps(
     assert_never_killed(folder, whole(kind))
 
 
-def kill_sometime(process: subprocess.Popen[str], dice: random.Random, number: signal.Signals) -> None:
-    """At a random moment of a run, its start included; SIGKILL to all of its processes, SIGTERM to the first."""
+def kill_sometime(
+    process: subprocess.Popen[str], dice: random.Random, number: signal.Signals
+) -> None:
+    """At a random moment of a run, its start included; SIGKILL to all of its processes, SIGTERM to
+    the first."""
     end = time.monotonic() + dice.uniform(3, 40)
     while process.poll() is None and time.monotonic() < end:
         time.sleep(0.05)
@@ -162,7 +167,8 @@ def kill_sometime(process: subprocess.Popen[str], dice: random.Random, number: s
 def test_killed_at_random_moments(
     start: Start, whole: Callable[[str], Path], tmp_path: Path, seed: int
 ) -> None:
-    """Each seed is a run that is killed up to four times; ZFNET_KILLS is how many. Every other has two processes."""
+    """Each seed is a run that is killed up to four times; ZFNET_KILLS is how many. Every other has
+    two processes."""
     dice = random.Random(seed)
     kind, folder = ("one", "two")[seed % 2], tmp_path / "run"
     for count in range(5):
@@ -183,7 +189,9 @@ def test_a_full_disk_ends_in_one_line(start: Start, tmp_path: Path, size: str) -
     """Wherever it fills: what is there is whole, and no traceback is."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=False
+    )
     if mounted.returncode:
         pytest.skip("a file system cannot be mounted here")
     try:

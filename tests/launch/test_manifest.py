@@ -1,4 +1,5 @@
-"""sweep.json says what became of each job, also of those that died with the sweep, and is never half a file."""
+"""sweep.json says what became of each job, also of those that died with the sweep, and is never
+half a file."""
 
 import json
 import os
@@ -45,7 +46,9 @@ def test_what_became_of_running_jobs(tmp_path: Path) -> None:
 
 def test_jobs_that_note_at_once_lose_nothing(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda i: note(tmp_path, f"job {i % 10}", state="running", last=i), range(40)))
+        list(
+            pool.map(lambda i: note(tmp_path, f"job {i % 10}", state="running", last=i), range(40))
+        )
     assert len(states(tmp_path)) == 10
     assert not list(tmp_path.glob("*.tmp"))
 
@@ -71,7 +74,9 @@ def test_more_values_go_on_in_the_same_folder_and_another_recipe_does_not(
     run(tmp_path, "optimizer.lr=0.1", "seed=1,2,3", "name=a", "resume=true")
     with pytest.raises(SystemExit):
         run(tmp_path, "seed=1,2", "optimizer.lr=0.2", "name=a")
-    assert "is the sweep of 'python train.py seed=1,2 --multirun': give another name=" in caplog.text
+    assert (
+        "is the sweep of 'python train.py seed=1,2 --multirun': give another name=" in caplog.text
+    )
     assert json.loads((tmp_path / "sweep.json").read_text())["overrides"] == [
         "optimizer.lr=0.1",
         "seed=1,2,3",

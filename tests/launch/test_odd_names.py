@@ -20,14 +20,21 @@ def test_a_run_on_names_that_are_no_text(command: Callable[..., Ended], tmp_path
             path = tmp_path / "photos" / os.fsdecode(name)
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(random.integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(path)
-    words = (f"data.root={tmp_path}/photos", f"hydra.run.dir={tmp_path}/out", "trainer.max_epochs=2")
+    words = (
+        f"data.root={tmp_path}/photos",
+        f"hydra.run.dir={tmp_path}/out",
+        "trainer.max_epochs=2",
+    )
     done = command(*words, f"data.store_dir={tmp_path}/stores")
     assert done.status == 0, done.errors
     assert "Traceback" not in done.errors
     assert "Logging error" not in done.errors
     evolution = json.loads((tmp_path / "out/evolution.json").read_text())
     winners = {
-        each["image"] for story in evolution.values() for one in story for each in one["maps"].values()
+        each["image"]
+        for story in evolution.values()
+        for one in story
+        for each in one["maps"].values()
     }
     assert winners
     assert all(os.fsencode(id_).endswith(b"\xff.png") for id_ in winners)

@@ -1,4 +1,5 @@
-"""A run's folder has a safe name that depends on what was asked for, and belongs to one run alone."""
+"""A run's folder has a safe name that depends on what was asked for, and belongs to one run
+alone."""
 
 import re
 from collections.abc import Callable
@@ -51,7 +52,8 @@ VALUES = (
     | st.just("é" * 300)
 )
 def test_slugs_are_one_safe_path_component(text: str) -> None:
-    """No separator, no leading dot or dash (hidden files, options), nothing that a shell or Hydra reads."""
+    """No separator, no leading dot or dash (hidden files, options), nothing that a shell or Hydra
+    reads."""
     name = slug(text)
     assert SAFE.fullmatch(name)
     assert len(name.encode()) <= 200
@@ -72,7 +74,10 @@ def test_different_names_stay_different(one: str, other: str) -> None:
         (["optimizer.lr=3e-4"], "optimizer.lr-3e-4"),
         (["ablation=fc_2048", "seed=1"], "ablation-fc_2048_seed-1"),
         (["ablation=no_contrast_normalization"], "ablation-no_contrast_normalization"),
-        (["+x=1", "hydra.verbose=true", "hydra/launcher=joblib", "++resume=true", "name=null"], "+x-1"),
+        (
+            ["+x=1", "hydra.verbose=true", "hydra/launcher=joblib", "++resume=true", "name=null"],
+            "+x-1",
+        ),
     ],
 )
 def test_simple_command_lines_stay_readable(words: list[str], name: str) -> None:
@@ -98,7 +103,9 @@ def test_a_name_is_what_the_config_has() -> None:
     assert SAFE.fullmatch(run_name([], "../../etc"))
 
 
-words = st.builds(lambda key, value: f"{key}={value}", st.sampled_from(KEYS), st.sampled_from(VALUES))
+words = st.builds(
+    lambda key, value: f"{key}={value}", st.sampled_from(KEYS), st.sampled_from(VALUES)
+)
 
 
 @settings(max_examples=40)
@@ -113,7 +120,9 @@ def test_names_tell_command_lines_apart_whatever_their_order(
     name = run_name(words)
     assert SAFE.fullmatch(name)
     assert len(name.encode()) <= 200
-    assert run_name(data.draw(st.permutations([*words, "resume=true", "hydra.verbose=true"]))) == name
+    assert (
+        run_name(data.draw(st.permutations([*words, "resume=true", "hydra.verbose=true"]))) == name
+    )
     assert (run_name(others) == name) == (sorted(others) == sorted(words))
 
 
@@ -128,7 +137,8 @@ sweeps = st.builds(
 @settings(max_examples=40)
 @given(words=st.lists(sweeps, max_size=5))
 def test_a_sweep_has_as_many_folders_as_jobs(words: list[str]) -> None:
-    """For any grid, with keys given twice, as Hydra's own sweeper takes it apart; or it is refused."""
+    """For any grid, with keys given twice, as Hydra's own sweeper takes it apart; or it is
+    refused."""
     try:
         overrides = parse(words)
     except HydraException:
@@ -161,7 +171,9 @@ def test_jobs_are_named_by_what_differs(words: list[str], names: set[str]) -> No
 
 
 def test_a_value_listed_twice_is_refused() -> None:
-    with pytest.raises(InputError, match=r"optimizer\.lr=1e-3,0\.001: optimizer\.lr=0\.001 is listed twice"):
+    with pytest.raises(
+        InputError, match=r"optimizer\.lr=1e-3,0\.001: optimizer\.lr=0\.001 is listed twice"
+    ):
         check_sweep(["optimizer.lr=1e-3,0.001"])
     check_sweep(["optimizer.lr=1,1", "optimizer.lr=2,3"])  # the last one counts
 
@@ -177,13 +189,26 @@ def test_any_text_can_be_quoted(text: str) -> None:
 def test_further_words_stand_behind_the_others() -> None:
     more = {"hydra.run.dir": "/a b", "hydra.output_subdir": None}
     added = ["hydra.run.dir='/a b'", "hydra.output_subdir=null"]
-    assert with_words(["train.py", "a=1", "a=1", "-m"], more) == ["train.py", "a=1", "a=1", *added, "-m"]
-    assert with_words(["train.py", "--config-name", "x"], more) == ["train.py", "--config-name", "x", *added]
+    assert with_words(["train.py", "a=1", "a=1", "-m"], more) == [
+        "train.py",
+        "a=1",
+        "a=1",
+        *added,
+        "-m",
+    ]
+    assert with_words(["train.py", "--config-name", "x"], more) == [
+        "train.py",
+        "--config-name",
+        "x",
+        *added,
+    ]
     with pytest.raises(InputError, match="unrecognized arguments"):
         with_words(["train.py", "a=1", "-m", "b=1"], more)
 
 
-def test_a_run_holds_its_folder(commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_holds_its_folder(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another process is refused while this one lives; a child of ours leaves it to its parent."""
     hold(tmp_path)
     script = tmp_path / "script.py"
@@ -232,7 +257,9 @@ def test_resume_finds_the_latest(claim: Claim) -> None:
 
 
 @pytest.mark.parametrize("options", [["--help"], ["--cfg", "all", "--resolve"], ["--info", "all"]])
-def test_a_look_at_the_config_makes_no_folder(commands: Commands, tmp_path: Path, options: list[str]) -> None:
+def test_a_look_at_the_config_makes_no_folder(
+    commands: Commands, tmp_path: Path, options: list[str]
+) -> None:
     """Resolvers have no side effects."""
     for script in ("train.py", "analyze.py"):
         done = commands.run(script, [f"paths.log_dir={tmp_path}/outputs", *options])

@@ -24,7 +24,11 @@ def run(commands: Commands, tmp_path: Path) -> Callable[..., Ended]:
     """A process that watches, and gets a signal from itself while it does what `lines` say."""
 
     def script(number: signal.Signals, *lines: str) -> Ended:
-        head = ("import os, threading, time", "from zfnet.launch.stopping import stop", "stop.watch()")
+        head = (
+            "import os, threading, time",
+            "from zfnet.launch.stopping import stop",
+            "stop.watch()",
+        )
         kill = f"threading.Timer(0.3, os.kill, (os.getpid(), {int(number)})).start()"
         (tmp_path / "script.py").write_text("\n".join([*head, kill, *lines]))
         return commands.run(str(tmp_path / "script.py"), [], patience=60)
@@ -40,7 +44,12 @@ def test_a_stop_that_nothing_holds_is_at_once(
 
 
 def test_a_stop_is_held_until_it_is_released(run: Callable[..., Ended]) -> None:
-    lines = ("stop.hold()", "while stop.number is None: time.sleep(0.1)", "print('saved')", "stop.release()")
+    lines = (
+        "stop.hold()",
+        "while stop.number is None: time.sleep(0.1)",
+        "print('saved')",
+        "stop.release()",
+    )
     ended = run(signal.SIGTERM, *lines, "print('not reached')")
     assert (ended.status, ended.output) == (143, "saved\n")
 
@@ -54,14 +63,18 @@ def test_who_does_not_end_is_ended(run: Callable[..., Ended]) -> None:
 def test_a_job_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
     """The child beats until it is killed, too."""
     (tmp_path / "child.py").write_text(
-        "import pathlib, sys, time\nwhile True:\n    pathlib.Path(sys.argv[1]).touch()\n    time.sleep(0.1)\n"
+        "import pathlib, sys, time\nwhile True:\n    pathlib.Path(sys.argv[1]).touch()\n    "
+        "time.sleep(0.1)\n"
     )
     (tmp_path / "parent.py").write_text(
         "import signal, subprocess, sys\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "subprocess.Popen([sys.executable, *sys.argv[1:]]).wait()\n"
     )
     beat, stopping = tmp_path / "beat", tmp_path / "stopping"
-    command = [sys.executable, *(str(tmp_path / name) for name in ("parent.py", "child.py", "beat"))]
+    command = [
+        sys.executable,
+        *(str(tmp_path / name) for name in ("parent.py", "child.py", "beat")),
+    ]
 
     def ask() -> None:
         while not beat.exists():

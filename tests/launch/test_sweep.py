@@ -29,16 +29,23 @@ def jobs(sweep: Path) -> dict[str, dict[str, Any]]:
 
 def lives(sweep: Path) -> dict[str, int]:
     """How many processes have trained in each job's folder."""
-    return {path.parent.name: len(json.loads(path.read_text())) for path in sweep.glob("*/lives.json")}
+    return {
+        path.parent.name: len(json.loads(path.read_text())) for path in sweep.glob("*/lives.json")
+    }
 
 
-def test_a_job_that_fails_fails_alone_and_the_same_command_mends_it(command: Run, tmp_path: Path) -> None:
+def test_a_job_that_fails_fails_alone_and_the_same_command_mends_it(
+    command: Run, tmp_path: Path
+) -> None:
     sweep = tmp_path / "sweep"
     line = ("seed=1,4", f"hydra.sweep.dir={sweep}", *QUIET)
     first = command(*line)
     assert first.status == 1, first
     found = jobs(sweep)
-    assert {name: job["state"] for name, job in found.items()} == {"seed-1": "failed", "seed-4": "finished"}
+    assert {name: job["state"] for name, job in found.items()} == {
+        "seed-1": "failed",
+        "seed-4": "finished",
+    }
     assert "RuntimeError: the oven is on fire" in found["seed-1"]["error"]
     assert f"no result in {sweep / 'seed-1'}: {found['seed-1']['error']}" in first.output
     assert "the oven is on fire" in (sweep / "seed-1" / "train.log").read_text()
@@ -52,7 +59,8 @@ def test_a_job_that_fails_fails_alone_and_the_same_command_mends_it(command: Run
 def test_jobs_that_die_at_once_die_alone_and_the_same_command_mends_them(
     start: Start, command: Run, tmp_path: Path
 ) -> None:
-    """First by joblib, two at once with a thread each for two processors; then one after the other."""
+    """First by joblib, two at once with a thread each for two processors; then one after the
+    other."""
     sweep = tmp_path / "sweep"
     line = ("seed=1,2,4", f"hydra.sweep.dir={sweep}", *QUIET)
     with start(*line, *JOBLIB, threads=None) as process:
@@ -69,7 +77,9 @@ def test_jobs_that_die_at_once_die_alone_and_the_same_command_mends_them(
     threads = json.loads((sweep / "seed-4" / "lives.json").read_text())
     assert threads == [max(1, joblib.cpu_count() // 2)]
 
-    finished = {path: path.stat() for path in (sweep / "seed-4").rglob("*") if path.suffix != ".log"}
+    finished = {
+        path: path.stat() for path in (sweep / "seed-4").rglob("*") if path.suffix != ".log"
+    }
     again = command(*line)
     assert again.status == 0, again.output + again.errors
     assert "1 finished, 2 not" in again.output

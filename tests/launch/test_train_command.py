@@ -37,7 +37,8 @@ def result(folder: Path) -> tuple[dict[str, float], float]:
     return found, found.pop("seconds")
 
 
-PLATEAU = ("recipe=paper", "scheduler.patience=0", "test=false")  # a rate that depends on the runs' history
+# A rate that depends on the runs' history.
+PLATEAU = ("recipe=paper", "scheduler.patience=0", "test=false")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,9 @@ def test_a_run_killed_after_its_last_epoch_is_finished(
     assert seconds > before - 0.05 > 0  # rounded
 
 
-def test_decoding_on_the_fly_trains_the_same_net(command: Run, uninterrupted: Path, tmp_path: Path) -> None:
+def test_decoding_on_the_fly_trains_the_same_net(
+    command: Run, uninterrupted: Path, tmp_path: Path
+) -> None:
     assert command(f"hydra.run.dir={tmp_path / 'run'}", *PLATEAU, "data.store=false").status == 0
     assert_identical(tmp_path / "run", uninterrupted)
 
@@ -113,7 +116,11 @@ def test_decoding_on_the_fly_trains_the_same_net(command: Run, uninterrupted: Pa
     [
         ("experiment=paper_imagenet", "trainer=cpu"),
         ("model=torchvision", "model.name=squeezenet1_1"),
-        ("model=alexnet", "ablation=linear", "+callbacks.histograms._target_=callbacks.WeightHistograms"),
+        (
+            "model=alexnet",
+            "ablation=linear",
+            "+callbacks.histograms._target_=callbacks.WeightHistograms",
+        ),
     ],
     ids=lambda choice: choice[0],
 )
@@ -129,7 +136,9 @@ def test_other_choices_train(command: Run, tmp_path: Path, choice: tuple[str, ..
     assert zfnet.load(folder / "checkpoints" / "last.ckpt").classes == Creatures.classes[:4]
 
 
-def test_another_architecture_does_not_resume(command: Run, uninterrupted: Path, tmp_path: Path) -> None:
+def test_another_architecture_does_not_resume(
+    command: Run, uninterrupted: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     (folder / "checkpoints").mkdir(parents=True)
     checkpoint = (uninterrupted / "checkpoints" / "last.ckpt").read_bytes()
@@ -137,14 +146,16 @@ def test_another_architecture_does_not_resume(command: Run, uninterrupted: Path,
     other = command(f"hydra.run.dir={folder}", *PLATEAU, "resume=true", "model=alexnet")
     assert other.status == 1
     assert (
-        "was made with model.architecture=zfnet, and this run has model.architecture=alexnet" in other.output
+        "was made with model.architecture=zfnet, and this run has model.architecture=alexnet"
+        in other.output
     )
     assert "Traceback" not in other.output + other.errors
     assert (folder / "checkpoints" / "last.ckpt").read_bytes() == checkpoint
 
 
 def test_two_processes_give_the_numbers_of_one(command: Run, tmp_path: Path) -> None:
-    """With the same global batch and no dropout; 13 validation pictures on two processes count 13 times."""
+    """With the same global batch and no dropout; 13 validation pictures on two processes count 13
+    times."""
     dry = ("++model.edit.fc6.dropout=0", "++model.edit.fc7.dropout=0", "trainer.max_epochs=2")
     one, two = tmp_path / "one", tmp_path / "two"
     assert command(f"hydra.run.dir={one}", *dry).status == 0
@@ -168,13 +179,14 @@ QUIET_DDP = (
 
 def test_sigterm_ends_all_processes_after_the_same_step(command: Run, tmp_path: Path) -> None:
     line = (f"hydra.run.dir={tmp_path / 'run'}", *QUIET_DDP)
-    stopper = (
-        f"+callbacks.stop={{_target_:tests.helpers.mishaps.Stopper,step:6,number:{int(signal.SIGTERM)}}}"
-    )
+    stopper = f"+callbacks.stop={{_target_:tests.helpers.mishaps.Stopper,step:6,number:{int(signal.SIGTERM)}}}"
     stopped = command(*line, stopper)
     assert stopped.status == 143, stopped.output + stopped.errors
     assert "stopped by SIGTERM; the same command with resume=true goes on" in stopped.output
-    assert torch.load(tmp_path / "run" / "checkpoints" / "stop.ckpt", weights_only=True)["global_step"] == 6
+    assert (
+        torch.load(tmp_path / "run" / "checkpoints" / "stop.ckpt", weights_only=True)["global_step"]
+        == 6
+    )
     resumed = command(*line, "resume=true")
     assert resumed.status == 0, resumed.output + resumed.errors
 
@@ -209,9 +221,15 @@ def test_what_hydra_does_not_take_is_one_line(command: Run, word: str, error: st
 
 
 def test_a_sweep_of_ddp_jobs(command: Run, tmp_path: Path) -> None:
-    """One folder a job and nothing else; a job that fails leaves the others alone and is named at the end."""
+    """One folder a job and nothing else; a job that fails leaves the others alone and is named at
+    the end."""
     sweep = tmp_path / "sweep"
-    overrides = ("trainer=ddp_cpu", "trainer.max_epochs=1", "test=false", "trainer.precision=32-true")
+    overrides = (
+        "trainer=ddp_cpu",
+        "trainer.max_epochs=1",
+        "test=false",
+        "trainer.precision=32-true",
+    )
     arguments = ("optimizer.lr=-1,0.01", f"hydra.sweep.dir={sweep}", "--multirun")
     done = command(*overrides, *arguments)
     assert done.status == 1, done.errors
@@ -239,7 +257,9 @@ def test_a_sweep_of_ddp_jobs(command: Run, tmp_path: Path) -> None:
         ("+trainer.gradient_clip_algorithm=best", "gradient_clip_algorithm"),
     ],
 )
-def test_what_the_user_can_mend_is_one_line(command: Run, tmp_path: Path, override: str, words: str) -> None:
+def test_what_the_user_can_mend_is_one_line(
+    command: Run, tmp_path: Path, override: str, words: str
+) -> None:
     done = command(f"hydra.run.dir={tmp_path / 'run'}", override)
     assert done.status == 1
     assert "Traceback" not in done.output + done.errors

@@ -1,4 +1,5 @@
-"""Every network of Table 3 has the size that its layers' arithmetic gives; edits do what they say."""
+"""Every network of Table 3 has the size that its layers' arithmetic gives; edits do what they
+say."""
 
 from collections.abc import Callable
 
@@ -13,7 +14,8 @@ from zfnet.models import ALEXNET, ZFNET, Conv, ConvNet, Linear, Pool, apply_edit
 FC7 = 4096 * 4096 + 4096
 FC8 = 1000 * 4096 + 1000
 
-# channels * (kernel² * input channels) + biases; a unit of a grouped layer sees half of the maps below
+# channels * (kernel² * input channels) + biases; a unit of a grouped layer sees half of the maps
+# below
 ALEX = {
     "conv1": 96 * (11 * 11 * 3) + 96,
     "conv2": 256 * (5 * 5 * 48) + 256,
@@ -46,7 +48,8 @@ WIDE = {
     "conv5": 512 * (3 * 3 * 1024) + 512,
     "fc6": 4096 * (6 * 6 * 512) + 4096,
 }
-NO_3_4 = {"conv3": 0, "conv4": 0, "conv5": 256 * (3 * 3 * 128) + 256}  # conv5 follows conv2, in two groups
+# Conv5 follows conv2, in two groups.
+NO_3_4 = {"conv3": 0, "conv4": 0, "conv5": 256 * (3 * 3 * 128) + 256}
 NO_6_7 = {"fc6": 0, "fc7": 0, "fc8": 1000 * (6 * 6 * 256) + 1000}
 DENSE = {key: ZF[key] for key in ("conv2", "conv4", "conv5")}
 
@@ -75,13 +78,17 @@ def on_meta(config: DictConfig) -> ConvNet:
 
 
 @pytest.mark.parametrize(
-    ("model", "ablation", "counts"), TABLE_3, ids=lambda value: value if isinstance(value, str) else ""
+    ("model", "ablation", "counts"),
+    TABLE_3,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_table_3(
     composed: Callable[..., DictConfig], model: str, ablation: str, counts: dict[str, int]
 ) -> None:
     net = on_meta(composed(f"model={model}", f"ablation={ablation}"))
-    found = {name: sum(p.numel() for p in stage.parameters()) for name, stage in net.named_children()}
+    found = {
+        name: sum(p.numel() for p in stage.parameters()) for name, stage in net.named_children()
+    }
     assert found == {name: count for name, count in counts.items() if count}
 
 
@@ -93,13 +100,16 @@ def test_totals() -> None:
 
 
 def test_figure_3_beside_the_convolutions() -> None:
-    """Contrast normalization in layers 1 and 2, pooling in 1, 2 and 5, dropout in 6 and 7 (both nets)."""
+    """Contrast normalization in layers 1 and 2, pooling in 1, 2 and 5, dropout in 6 and 7 (both
+    nets)."""
     for table in (ALEXNET, ZFNET):
         assert [name for name, row in table.items() if isinstance(row, Conv) and row.normalize] == [
             "conv1",
             "conv2",
         ]
-        pools = {name: row.pool for name, row in table.items() if isinstance(row, Conv) and row.pool}
+        pools = {
+            name: row.pool for name, row in table.items() if isinstance(row, Conv) and row.pool
+        }
         assert pools == dict.fromkeys(("conv1", "conv2", "conv5"), Pool(kernel=3, stride=2))
         dropouts = {name: row.dropout for name, row in table.items() if isinstance(row, Linear)}
         assert dropouts == {"fc6": 0.5, "fc7": 0.5, "fc8": 0.0}
@@ -109,7 +119,8 @@ def test_figure_3_beside_the_convolutions() -> None:
 def test_dense_alexnet_is_zfnet_above_layer_1_but_for_strides() -> None:
     dense = apply_edit(ALEXNET, {name: {"groups": 1} for name in ("conv2", "conv4", "conv5")})
     back = apply_edit(
-        ZFNET, {"conv1": {"kernel": 11, "stride": 4, "padding": 2}, "conv2": {"stride": 1, "padding": 2}}
+        ZFNET,
+        {"conv1": {"kernel": 11, "stride": 4, "padding": 2}, "conv2": {"stride": 1, "padding": 2}},
     )
     assert dense == back
 
@@ -117,7 +128,8 @@ def test_dense_alexnet_is_zfnet_above_layer_1_but_for_strides() -> None:
 def test_edits() -> None:
     assert apply_edit(ZFNET, {}) == ZFNET
     result = apply_edit(
-        ZFNET, {"conv3": None, "conv5": {"pool": None}, "conv2": {"pool": {"kernel": 2, "stride": 2}}}
+        ZFNET,
+        {"conv3": None, "conv5": {"pool": None}, "conv2": {"pool": {"kernel": 2, "stride": 2}}},
     )
     assert list(result) == ["conv1", "conv2", "conv4", "conv5", "fc6", "fc7", "fc8"]
     assert result["conv5"] == Conv(256, kernel=3, padding=1)

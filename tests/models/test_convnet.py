@@ -1,4 +1,5 @@
-"""A net of a table: named stages that slice, weights of the stated spread, dropout only in training."""
+"""A net of a table: named stages that slice, weights of the stated spread, dropout only in
+training."""
 
 import pytest
 import torch
@@ -23,7 +24,9 @@ def net() -> ConvNet:
 def test_stages_have_the_papers_names_and_order() -> None:
     with torch.device("meta"):
         net = ConvNet(ZFNET)
-    stages = {name: [part for part, _ in stage.named_children()] for name, stage in net.named_children()}
+    stages = {
+        name: [part for part, _ in stage.named_children()] for name, stage in net.named_children()
+    }
     assert stages == {
         "conv1": ["conv", "relu", "pool", "norm"],
         "conv2": ["conv", "relu", "pool", "norm"],
@@ -59,12 +62,15 @@ def test_what_runs_is_what_the_table_says(net: ConvNet) -> None:
 
 @pytest.mark.parametrize("init", ["he", "paper"])
 def test_initial_weights(init: str) -> None:
-    """n weights of spread σ: the mean is within 5 σ/√n of 0 and the deviation within 5 σ/√(2n) of σ."""
+    """n weights of spread σ: the mean is within 5 σ/√n of 0 and the deviation within 5 σ/√(2n) of
+    σ."""
     torch.manual_seed(1)
     fans = {"conv1": 3 * 49, "conv2": 48 * 25, "fc3": 64 * 3 * 3, "fc4": 256}
     net = ConvNet(SMALL, 50, 31, init=init)
     for name, fan in fans.items():
-        layer = getattr(net[list(fans).index(name)], "conv" if name.startswith("conv") else "linear")
+        layer = getattr(
+            net[list(fans).index(name)], "conv" if name.startswith("conv") else "linear"
+        )
         sigma, n = (2 / fan) ** 0.5 if init == "he" else 0.01, layer.weight.numel()
         assert layer.weight[0].numel() == fan
         assert abs(layer.weight.mean().item()) < 5 * sigma / n**0.5
@@ -88,6 +94,8 @@ def test_dropout_only_in_training(net: ConvNet) -> None:
 
 
 def test_classes_and_channels() -> None:
-    net = ConvNet({"conv1": Conv(2, kernel=3), "fc2": Linear(activation=False)}, 5, image_size=4, channels=1)
+    net = ConvNet(
+        {"conv1": Conv(2, kernel=3), "fc2": Linear(activation=False)}, 5, image_size=4, channels=1
+    )
     assert net(torch.zeros(3, 1, 4, 4)).shape == (3, 5)
     assert net.fc2.linear.in_features == 2 * 2 * 2

@@ -1,4 +1,5 @@
-"""The layers that are looked at when none are named: activations of convolutions, on every architecture."""
+"""The layers that are looked at when none are named: activations of convolutions, on every
+architecture."""
 
 from collections.abc import Callable
 from functools import cache
@@ -12,7 +13,12 @@ from torchvision import models
 
 from zfnet.errors import InputError
 from zfnet.models import convnet
-from zfnet.models.default_layers import activated_convolutions, convolutions, default_layers, top_layer
+from zfnet.models.default_layers import (
+    activated_convolutions,
+    convolutions,
+    default_layers,
+    top_layer,
+)
 from zfnet.models.introspection import capture_outputs, eval_mode
 from zfnet.models.tracing import trace
 
@@ -40,9 +46,13 @@ def head(maps: int) -> list[nn.Module]:
 
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvisions_nets(name: str) -> None:
-    """Each layer runs once, holds no signed sums, is a map of channels, and the last is at the end of the net."""
+    """Each layer runs once, holds no signed sums, is a map of channels, and the last is at the end
+    of the net."""
     side = 96 if name == "inception_v3" else 64
-    net, image = fresh(name), torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    net, image = (
+        fresh(name),
+        torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)),
+    )
     layers = convolutions(net, image)
     assert len(layers) == 5
     modules, values, order = dict(net.named_modules()), dict[str, list[Tensor]](), list[str]()
@@ -54,14 +64,16 @@ def test_torchvisions_nets(name: str) -> None:
 
     with torch.no_grad(), eval_mode(net), capture_outputs(modules, read, needed=()):
         net(image)
-    least = -0.3751 if name in ("mobilenet_v3_small", "efficientnet_b0") else 0  # of Hardswish and SiLU
+    # Of Hardswish and SiLU.
+    least = -0.3751 if name in ("mobilenet_v3_small", "efficientnet_b0") else 0
     for layer, (value, *more) in values.items():
         assert not more, layer
         assert value.dim() == 4
         assert value.min() >= least, layer
         assert value.max() > 0, layer
     behind = [
-        sum(isinstance(modules[each], nn.Conv2d) for each in order[order.index(layer) :]) for layer in layers
+        sum(isinstance(modules[each], nn.Conv2d) for each in order[order.index(layer) :])
+        for layer in layers
     ]
     assert behind[0] == sum(isinstance(modules[each], nn.Conv2d) for each in order) - 1
     assert behind[-1] <= 1
@@ -90,7 +102,9 @@ def test_gates_are_no_layers() -> None:
     for name in ("efficientnet_b0", "mobilenet_v3_small", "regnet_y_400mf"):
         names = activated_convolutions(fresh(name), IMAGE)
         assert not [
-            each for each in names if each.endswith((".1.activation", "scale_activation", "se.activation"))
+            each
+            for each in names
+            if each.endswith((".1.activation", "scale_activation", "se.activation"))
         ]
     assert default_layers(Attention().eval()) == ["relu", "last"]
 
@@ -100,7 +114,12 @@ class Attention(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.relu, self.where, self.sigmoid = conv(3, 4), nn.ReLU(), conv(2, 1), nn.Sigmoid()
+        self.first, self.relu, self.where, self.sigmoid = (
+            conv(3, 4),
+            nn.ReLU(),
+            conv(2, 1),
+            nn.Sigmoid(),
+        )
         self.second, self.last, self.fc = conv(4, 5), nn.ReLU(), nn.Linear(5, 2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -155,7 +174,9 @@ SPELLINGS: dict[str, Callable[[], nn.Module]] = {
     "masked": lambda: Says(lambda x: x * (x > 0)),
     "swish": Swish,
     "hard swish by hand": lambda: Says(lambda x: x * F.relu6(x + 3) / 6),
-    "GELU by hand": lambda: Says(lambda x: 0.5 * x * (1 + torch.tanh(0.8 * (x + 0.045 * x.pow(3))))),
+    "GELU by hand": lambda: Says(
+        lambda x: 0.5 * x * (1 + torch.tanh(0.8 * (x + 0.045 * x.pow(3))))
+    ),
     "autograd function": lambda: Says(Hidden.apply),
 }
 
@@ -220,12 +241,18 @@ def test_a_module_that_runs_twice_is_no_layer_but_the_one_around_it() -> None:
 
 
 def test_nets_without_such_layers_say_so() -> None:
-    nets = [Inline(), ChannelsLast(), nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), fresh("convnext_tiny")]
+    nets = [
+        Inline(),
+        ChannelsLast(),
+        nn.Sequential(nn.Flatten(), nn.Linear(12, 3)),
+        fresh("convnext_tiny"),
+    ]
     with pytest.warns(FutureWarning):
         nets.append(nn.Sequential(conv(3, 4), torch.jit.script(nn.ReLU()), *head(4)))
     for net in nets:
         with pytest.raises(
-            InputError, match=f"^{type(net).__name__}: no module gives the activation .* name the lay"
+            InputError,
+            match=f"^{type(net).__name__}: no module gives the activation .* name the lay",
         ):
             default_layers(net.eval())
         assert convolutions(net) == []
@@ -233,8 +260,13 @@ def test_nets_without_such_layers_say_so() -> None:
 
 def test_a_net_without_any_activation_has_its_convolutions() -> None:
     """A linear net's units are its sums."""
-    assert default_layers(nn.Sequential(conv(3, 4), nn.MaxPool2d(2), conv(4, 4), *head(4))) == ["0", "2"]
-    ends_in_sums = nn.Sequential(conv(3, 4), nn.ReLU(), conv(4, 4), nn.Flatten(), nn.Linear(4 * 32 * 32, 3))
+    assert default_layers(nn.Sequential(conv(3, 4), nn.MaxPool2d(2), conv(4, 4), *head(4))) == [
+        "0",
+        "2",
+    ]
+    ends_in_sums = nn.Sequential(
+        conv(3, 4), nn.ReLU(), conv(4, 4), nn.Flatten(), nn.Linear(4 * 32 * 32, 3)
+    )
     assert default_layers(ends_in_sums) == ["1"]
 
 
@@ -247,9 +279,9 @@ def test_a_compiled_net_has_the_names_of_the_net_itself() -> None:
 def test_images_of_other_channels_sizes_and_types() -> None:
     assert default_layers(nn.Sequential(conv(1, 4), nn.ReLU(), *head(4))) == ["1"]
     assert default_layers(nn.Sequential(conv(5, 4), nn.ReLU(), *head(4)).double()) == ["1"]
-    assert default_layers(nn.Sequential(conv(3, 4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 28 * 28, 2))) == [
-        "1"
-    ]
+    assert default_layers(
+        nn.Sequential(conv(3, 4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 28 * 28, 2))
+    ) == ["1"]
     only_57 = nn.Sequential(conv(3, 4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 57 * 57, 2))
     with pytest.raises(InputError, match=r"accepts no image of a usual size \(224 x 224: .*mat1"):
         default_layers(only_57)
@@ -264,7 +296,8 @@ def test_images_of_other_channels_sizes_and_types() -> None:
         ("resnet18", "avgpool"),
         ("squeezenet1_1", "classifier.0"),
         ("shufflenet_v2_x0_5", "conv5.2"),
-        ("densenet121", "features.denseblock4.denselayer16.relu2"),  # not norm5, whose ReLU is a function
+        # Not norm5, whose ReLU is a function.
+        ("densenet121", "features.denseblock4.denselayer16.relu2"),
         ("convnext_tiny", "classifier.1"),
     ],
 )

@@ -1,4 +1,5 @@
-"""Sizes and receptive fields by arithmetic are those of the modules that run, and those of the paper."""
+"""Sizes and receptive fields by arithmetic are those of the modules that run, and those of the
+paper."""
 
 import pytest
 import torch
@@ -7,7 +8,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 from zfnet.errors import InputError
-from zfnet.models import ALEXNET, ZFNET, Conv, ConvNet, Linear, Pool, apply_edit, geometry, smallest_image
+from zfnet.models import (
+    ALEXNET,
+    ZFNET,
+    Conv,
+    ConvNet,
+    Linear,
+    Pool,
+    apply_edit,
+    geometry,
+    smallest_image,
+)
 
 pools = st.none() | st.builds(Pool, kernel=st.integers(1, 4), stride=st.integers(1, 4))
 rows = st.builds(
@@ -19,18 +30,23 @@ rows = st.builds(
     pool=pools,
 )
 tables = st.lists(rows, min_size=1, max_size=3).map(
-    lambda convs: {f"conv{i}": row for i, row in enumerate(convs, 1)} | {"fc": Linear(activation=False)}
+    lambda convs: (
+        {f"conv{i}": row for i, row in enumerate(convs, 1)} | {"fc": Linear(activation=False)}
+    )
 )
 
 
 def linear_outputs(net: ConvNet, image: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Outputs by geometry's names, with all weights 1, average pooling and no ReLU: every path counts."""
+    """Outputs by geometry's names, with all weights 1, average pooling and no ReLU: every path
+    counts."""
     outputs: dict[str, torch.Tensor] = {}
     for name, stage in net[:-1].named_children():
         nn.init.ones_(stage.conv.weight)
         image = outputs[name] = stage.conv(image)
         if hasattr(stage, "pool"):
-            average = nn.AvgPool2d(stage.pool.kernel_size, stage.pool.stride, ceil_mode=stage.pool.ceil_mode)
+            average = nn.AvgPool2d(
+                stage.pool.kernel_size, stage.pool.stride, ceil_mode=stage.pool.ceil_mode
+            )
             image = outputs[f"{name}.pool"] = average(image)
     return outputs
 
@@ -65,7 +81,9 @@ def test_smallest_image_is_exact(table: dict) -> None:
 
 
 @given(table=tables, size=st.integers(1, 32), data=st.data())
-def test_fields_are_the_support_of_the_gradient(table: dict, size: int, data: st.DataObject) -> None:
+def test_fields_are_the_support_of_the_gradient(
+    table: dict, size: int, data: st.DataObject
+) -> None:
     assume(size >= smallest_image(table))
     expected = geometry(table, size)
     net = ConvNet(table, num_classes=1, image_size=size, channels=1).double()
@@ -87,7 +105,8 @@ def dense(table: dict) -> bool:
     """Whether no window jumps over anything: kernels at least as long as their strides."""
     convs = [row for row in table.values() if isinstance(row, Conv)]
     return all(
-        row.kernel >= row.stride and (not row.pool or row.pool.kernel >= row.pool.stride) for row in convs
+        row.kernel >= row.stride and (not row.pool or row.pool.kernel >= row.pool.stride)
+        for row in convs
     )
 
 
@@ -117,7 +136,8 @@ def test_zfnets_receptive_fields() -> None:
 
 
 def test_the_last_window_of_ceil_mode_starts_inside() -> None:
-    """5 long, windows of 1 every 3: ⌈4/3⌉ + 1 = 3 windows, but the third would start at 6, outside."""
+    """5 long, windows of 1 every 3: ⌈4/3⌉ + 1 = 3 windows, but the third would start at 6,
+    outside."""
     table = {"conv1": Conv(1, kernel=1, pool=Pool(1, 3)), "fc": Linear(activation=False)}
     assert geometry(table, 5)["conv1.pool"].size == 2
     assert nn.MaxPool2d(1, 3, ceil_mode=True)(torch.zeros(1, 1, 5, 5)).shape[-1] == 2
@@ -130,11 +150,16 @@ def test_a_net_without_convolutions_takes_any_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "size", "layer"), [(ZFNET, 18, "conv2"), (ZFNET, 6, "conv1.pool"), (ALEXNET, 6, "conv1")]
+    ("table", "size", "layer"),
+    [(ZFNET, 18, "conv2"), (ZFNET, 6, "conv1.pool"), (ALEXNET, 6, "conv1")],
 )
-def test_too_small_images_name_the_layer_and_the_least_size(table: dict, size: int, layer: str) -> None:
+def test_too_small_images_name_the_layer_and_the_least_size(
+    table: dict, size: int, layer: str
+) -> None:
     least = smallest_image(table)
-    with pytest.raises(InputError, match=f"image_size={size} .* after {layer}; .* at least {least} pixels"):
+    with pytest.raises(
+        InputError, match=f"image_size={size} .* after {layer}; .* at least {least} pixels"
+    ):
         ConvNet(table, 10, image_size=size)
     narrow = apply_edit(table, {"fc6": {"units": 4}, "fc7": {"units": 4}})
     assert ConvNet(narrow, 10, least)(torch.zeros(1, 3, least, least)).shape == (1, 10)

@@ -1,4 +1,5 @@
-"""Layers are read by hooks of one thread that are the last of their modules and leave nothing behind."""
+"""Layers are read by hooks of one thread that are the last of their modules and leave nothing
+behind."""
 
 import threading
 from collections.abc import Callable
@@ -16,7 +17,12 @@ from zfnet.models.introspection import capture_outputs, check_called_once, eval_
 def net() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 6, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
     ).eval()
 
 
@@ -47,7 +53,10 @@ def test_nothing_stays_after_an_exception() -> None:
     model = net()
     with suppress(RuntimeError), capture_outputs(find_modules(model, ["1"]), lambda *_: None):
         model(torch.zeros(1, 5, 8, 8))
-    with pytest.raises(ZeroDivisionError), capture_outputs(find_modules(model, ["1"]), lambda *_: 1 / 0):  # type: ignore[arg-type]
+    with (
+        pytest.raises(ZeroDivisionError),
+        capture_outputs(find_modules(model, ["1"]), lambda *_: 1 / 0),
+    ):  # type: ignore[arg-type]
         model(images(1))
     assert hooks(model) == 0
 
@@ -70,21 +79,28 @@ def test_a_layer_that_a_batch_does_not_reach_is_named() -> None:
     with pytest.raises(InputError, match=r"layer 'second' never runs in batch 1"):
         top_activations(Skips(), [images(2, 8), images(3, 8)], ["first", "second"], progress=False)
     with pytest.raises(InputError, match=r"layer 'second' never runs in one pass"):
-        check_called_once(Skips(), find_modules(Skips(), []) | {"second": nn.Conv2d(1, 1, 1)}, images(1, 8))
+        check_called_once(
+            Skips(), find_modules(Skips(), []) | {"second": nn.Conv2d(1, 1, 1)}, images(1, 8)
+        )
 
 
 def test_threads_share_a_net() -> None:
     """Searches, projections and plain passes at once, each as if it were alone."""
     model, x = net(), images(4).split(1)
     unit = [Unit(0, 3, 5, 5)]
-    searched = [top_activations(model, [each], ["4"], k=1, progress=False)["4"].values for each in x]
+    searched = [
+        top_activations(model, [each], ["4"], k=1, progress=False)["4"].values for each in x
+    ]
     projected = [Deconvnet(model, unpool="center").project(each, "3", unit) for each in x]
     plain = [model(each).detach() for each in x]
     wrong: list[object] = []
 
     def work(i: int) -> None:
         calls: list[tuple[Callable[[], Tensor], Tensor]] = [
-            (lambda: top_activations(model, [x[i]], ["4"], k=1, progress=False)["4"].values, searched[i]),
+            (
+                lambda: top_activations(model, [x[i]], ["4"], k=1, progress=False)["4"].values,
+                searched[i],
+            ),
             (lambda: Deconvnet(model, unpool="center").project(x[i], "3", unit), projected[i]),
             (lambda: model(x[i]).detach(), plain[i]),
         ]
@@ -140,7 +156,8 @@ def test_compiled_nets(how: str) -> None:
             assert torch.equal(top[layer].images, expected[inner].images)
     units = [Unit(0, m, 2, 2) for m in range(6)]
     assert torch.equal(
-        Deconvnet(compiled).project(batches[0], "4", units), Deconvnet(plain).project(batches[0], "4", units)
+        Deconvnet(compiled).project(batches[0], "4", units),
+        Deconvnet(plain).project(batches[0], "4", units),
     )
     assert str(doctor(compiled, ["4"], batches[0])[0]) == str(doctor(plain, ["4"], batches[0])[0])
     with torch.no_grad():

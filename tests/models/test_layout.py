@@ -1,4 +1,5 @@
-"""Which axis holds the channels: known through permutations, views, products and sums, or refused."""
+"""Which axis holds the channels: known through permutations, views, products and sums, or
+refused."""
 
 from collections.abc import Callable
 
@@ -25,7 +26,9 @@ def checked(call: Callable[[Tensor], Tensor]) -> None:
 FIRST: dict[str, Callable[[Tensor], Tensor]] = {
     "itself": lambda h: h,
     "there and back": lambda h: h.permute(0, 2, 3, 1).relu().permute(0, 3, 1, 2),
-    "tokens and back": lambda h: (h.flatten(2).transpose(1, 2) + 1).transpose(1, 2).reshape(h.shape),
+    "tokens and back": lambda h: (
+        (h.flatten(2).transpose(1, 2) + 1).transpose(1, 2).reshape(h.shape)
+    ),
     "a linear layer between": lambda h: nn.Linear(4, 6)(h.permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
     "shuffled": lambda h: h.view(2, 2, 2, 8, 10).transpose(1, 2).reshape(2, 4, 8, 10),
     "cat": lambda h: torch.cat([h, h * 2], 1),
@@ -115,7 +118,10 @@ def test_search_deconvnet_and_doctor_refuse_alike(name: str) -> None:
             lambda: torchvision.models.densenet121(weights=None),
             ["features.denseblock2.denselayer3", "features"],
         ),
-        (lambda: torchvision.models.mobilenet_v3_small(weights=None), ["features.4.block.2", "features.8"]),
+        (
+            lambda: torchvision.models.mobilenet_v3_small(weights=None),
+            ["features.4.block.2", "features.8"],
+        ),
         (lambda: timm.create_model("efficientnet_b0"), ["blocks.2", "blocks.1.0.se"]),
     ],
     ids=["convnext", "shufflenet", "densenet", "mobilenet", "efficientnet"],

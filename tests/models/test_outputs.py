@@ -1,4 +1,5 @@
-"""Logits and probabilities are told apart once; what has no classes, or is not finite, is refused."""
+"""Logits and probabilities are told apart once; what has no classes, or is not finite, is
+refused."""
 
 import pytest
 import torch
@@ -52,7 +53,9 @@ def test_the_softmax_of_what_comes_out_is_the_probability(end: str) -> None:
         assert outputs.probabilities == (end not in ("logits", "log-softmax"))
         found = outputs.logits(net(x), len(x)).softmax(1)
     rounding = 0.01 if "bfloat16" in end else 1e-6
-    torch.testing.assert_close(found.float(), expected, rtol=rounding, atol=rounding, check_dtype=False)
+    torch.testing.assert_close(
+        found.float(), expected, rtol=rounding, atol=rounding, check_dtype=False
+    )
 
 
 def test_a_probability_of_0_stays_0() -> None:
@@ -73,7 +76,9 @@ def test_logits_that_look_like_probabilities_are_logits() -> None:
 def test_one_kind_is_not_taken_for_the_other_later() -> None:
     x = images()
     outputs = class_outputs(Ends(lambda x: x.softmax(1), body()), x)
-    with pytest.raises(InputError, match="Ends gives probabilities for some images and not for others"):
+    with pytest.raises(
+        InputError, match="Ends gives probabilities for some images and not for others"
+    ):
         outputs.logits(body()(x))
 
 

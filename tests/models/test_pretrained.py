@@ -1,4 +1,5 @@
-"""torchvision's nets load whole, in part or with another head, and say in one line what does not fit."""
+"""torchvision's nets load whole, in part or with another head, and say in one line what does not
+fit."""
 
 import io
 import logging
@@ -24,7 +25,9 @@ def nets() -> dict[str, nn.Module]:
 
 
 def saved(net: nn.Module, path: Path, keep: str = "") -> str:
-    torch.save({key: value for key, value in net.state_dict().items() if key.startswith(keep)}, path)
+    torch.save(
+        {key: value for key, value in net.state_dict().items() if key.startswith(keep)}, path
+    )
     return str(path)
 
 
@@ -32,7 +35,9 @@ def saved(net: nn.Module, path: Path, keep: str = "") -> str:
 def test_round_trip(
     nets: dict[str, nn.Module], tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    net = torchvision_model(name, weights=saved(nets[name], tmp_path / "w.pth"), num_classes=7).eval()
+    net = torchvision_model(
+        name, weights=saved(nets[name], tmp_path / "w.pth"), num_classes=7
+    ).eval()
     x = torch.randn(1, 3, 64, 64)
     assert torch.equal(net(x), nets[name](x))
     assert not caplog.records
@@ -40,7 +45,11 @@ def test_round_trip(
 
 @pytest.mark.parametrize(("name", "head"), [("squeezenet1_1", "classifier.1"), ("resnet18", "fc")])
 def test_a_head_of_other_classes_stays_fresh(
-    nets: dict[str, nn.Module], tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, head: str
+    nets: dict[str, nn.Module],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    head: str,
 ) -> None:
     net = torchvision_model(name, weights=saved(nets[name], tmp_path / "w.pth"), num_classes=4)
     own, given = net.state_dict(), nets[name].state_dict()
@@ -170,7 +179,8 @@ def test_weights_make_torchvisions_own_function(
 
 
 def test_a_net_is_rebuilt_without_its_weights() -> None:
-    """A checkpoint's config says whose inputs the net takes; an old one, that said nothing, means what it did."""
+    """A checkpoint's config says whose inputs the net takes; an old one, that said nothing, means
+    what it did."""
     target = {"_target_": "zfnet.models.torchvision_model", "input_norm": "pretrained"}
     model = {**target, "name": "googlenet", "weights": "DEFAULT"}
     kept = with_transforms(model)
@@ -178,13 +188,19 @@ def test_a_net_is_rebuilt_without_its_weights() -> None:
     assert torchvision_model("googlenet", None, 3, kept["transforms"]).transform_input
     assert not torchvision_model("googlenet", None, 3).transform_input
     assert not torchvision_model("googlenet", None, 3, "none").transform_input
-    for other in ({**model, "weights": None}, {**model, "name": "resnet18"}, {**model, "name": "vit_b_16"}):
+    for other in (
+        {**model, "weights": None},
+        {**model, "name": "resnet18"},
+        {**model, "name": "vit_b_16"},
+    ):
         assert with_transforms(other) == other
     large = {**model, "name": "vit_b_16", "weights": "IMAGENET1K_SWAG_E2E_V1"}
     assert with_transforms(large)["transforms"] == "IMAGENET1K_SWAG_E2E_V1"
     assert torchvision_model("vit_b_16", None, 3, "IMAGENET1K_SWAG_E2E_V1").image_size == 384
     assert (
-        with_transforms({"_target_": "zfnet.models.convnet", "architecture": "zfnet"})["architecture"]
+        with_transforms({"_target_": "zfnet.models.convnet", "architecture": "zfnet"})[
+            "architecture"
+        ]
         == "zfnet"
     )
 
@@ -207,8 +223,16 @@ def test_every_weights_own_transforms() -> None:
 def test_whose_transforms() -> None:
     default = expected_input("efficientnet_b0", "DEFAULT")
     assert (default.size, default.crop, default.interpolation) == (256, 224, "bicubic")
-    assert expected_input("efficientnet_b0", "mine.pth") == expected_input("efficientnet_b0") == default
-    assert expected_input("vgg16", "mine.pth", "IMAGENET1K_FEATURES").std == (1 / 255, 1 / 255, 1 / 255)
+    assert (
+        expected_input("efficientnet_b0", "mine.pth")
+        == expected_input("efficientnet_b0")
+        == default
+    )
+    assert expected_input("vgg16", "mine.pth", "IMAGENET1K_FEATURES").std == (
+        1 / 255,
+        1 / 255,
+        1 / 255,
+    )
     model = {
         "_target_": "zfnet.models.torchvision_model",
         "name": "efficientnet_v2_l",
@@ -220,6 +244,7 @@ def test_whose_transforms() -> None:
     assert input_of({**model, "input_norm": "unit"}) is None
     assert input_of({"_target_": "mine.Net", "input_norm": "pretrained"}) is None
     with pytest.raises(
-        InputError, match=r"model\.transforms='V9' is none of alexnet's weights: IMAGENET1K_V1, DEFAULT, none"
+        InputError,
+        match=r"model\.transforms='V9' is none of alexnet's weights: IMAGENET1K_V1, DEFAULT, none",
     ):
         torchvision_model("alexnet", transforms="V9")

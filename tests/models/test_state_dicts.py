@@ -1,4 +1,5 @@
-"""Weights as other software writes them are found and unwrapped, or the message says what is there."""
+"""Weights as other software writes them are found and unwrapped, or the message says what is
+there."""
 
 import logging
 from pathlib import Path
@@ -31,7 +32,8 @@ def saved(content: Any, path: Path) -> str:
     "keys", [[], ["state_dict"], ["model"], ["model_state_dict"], ["net"], ["state_dict", "model"]]
 )
 @pytest.mark.parametrize(
-    "prefix", ["", "module.", "_orig_mod.", "model.", "net.", "module._orig_mod.", "model.net.module."]
+    "prefix",
+    ["", "module.", "_orig_mod.", "model.", "net.", "module._orig_mod.", "model.net.module."],
 )
 def test_what_is_wrapped_is_loaded(
     net: nn.Module, tmp_path: Path, keys: list[str], prefix: str, caplog: pytest.LogCaptureFixture
@@ -44,7 +46,9 @@ def test_what_is_wrapped_is_loaded(
         loaded = torchvision_model(NAME, path, 7).eval()
     for name, value in net.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
-    assert (f"the state dict is under {'.'.join(keys)}, beside epoch, optimizer" in caplog.text) == bool(keys)
+    assert (
+        f"the state dict is under {'.'.join(keys)}, beside epoch, optimizer" in caplog.text
+    ) == bool(keys)
     assert (f"the prefix {prefix} of its names is removed" in caplog.text) == bool(prefix)
     assert all(record.levelno == logging.INFO for record in caplog.records)
 
@@ -83,11 +87,13 @@ def test_no_state_dict_is_one_line(tmp_path: Path, content: Any, says: str) -> N
 def test_an_unknown_prefix_is_named(net: nn.Module, tmp_path: Path) -> None:
     state = {f"backbone.{name}": value for name, value in net.state_dict().items()}
     with pytest.raises(
-        InputError, match=r"holds backbone\.classifier\.1\.bias .*its own are called features\.0\.weight"
+        InputError,
+        match=r"holds backbone\.classifier\.1\.bias .*its own are called features\.0\.weight",
     ):
         torchvision_model(NAME, saved(state, tmp_path / "w.pt"), 7)
     mixed = {
-        f"{'model.' if 'features' in name else 'head.'}{name}": v for name, v in net.state_dict().items()
+        f"{'model.' if 'features' in name else 'head.'}{name}": v
+        for name, v in net.state_dict().items()
     }
     with pytest.raises(InputError, match=r"holds head\.classifier"):
         torchvision_model(NAME, saved(mixed, tmp_path / "w.pt"), 7)

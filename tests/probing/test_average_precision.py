@@ -1,4 +1,5 @@
-"""Average precision by VOC's rule: by hand, by its definition step by step, and against scikit-learn's."""
+"""Average precision by VOC's rule: by hand, by its definition step by step, and against
+scikit-learn's."""
 
 import pytest
 import torch
@@ -12,27 +13,33 @@ from zfnet.probing.average_precision import average_precision
 
 
 def by_the_rule(scores: list[float], targets: list[int]) -> float:
-    """VOCevalcls line by line: for each recall that is reached, the best precision at it or beyond."""
-    pictures = [(score, target) for score, target in zip(scores, targets, strict=True) if target >= 0]
+    """VOCevalcls line by line: for each recall that is reached, the best precision at it or
+    beyond."""
+    pictures = [
+        (score, target) for score, target in zip(scores, targets, strict=True) if target >= 0
+    ]
     points = []
     for threshold in sorted({score for score, _ in pictures}, reverse=True):
         taken = [target for score, target in pictures if score >= threshold]
         points.append((sum(taken) / sum(target for _, target in pictures), sum(taken) / len(taken)))
     area, before = 0.0, 0.0
     for recall, _ in points:
-        area += (recall - before) * max(precision for reached, precision in points if reached >= recall)
+        area += (recall - before) * max(
+            precision for reached, precision in points if reached >= recall
+        )
         before = recall
     return area
 
 
 def of(scores: list[float], targets: list[int]) -> float:
-    exact = torch.tensor(scores, dtype=torch.float64)  # as scikit-learn sees them: 0.1 is no float32
+    # As scikit-learn sees them: 0.1 is no float32.
+    exact = torch.tensor(scores, dtype=torch.float64)
     return average_precision(exact, torch.tensor(targets, dtype=torch.int8))
 
 
 def test_by_hand() -> None:
-    """By falling score: yes, no, yes, yes, no: precision 1, 1/2, 2/3, 3/4, 3/5; at recall 2/3 the later 3/4
-    stands above 2/3. The difficult one in front counts for nothing."""
+    """By falling score: yes, no, yes, yes, no: precision 1, 1/2, 2/3, 3/4, 3/5; at recall 2/3 the
+    later 3/4 stands above 2/3. The difficult one in front counts for nothing."""
     scores, targets = [0.9, 0.8, 0.7, 0.6, 0.5], [1, 0, 1, 1, 0]
     assert of(scores, targets) == pytest.approx((1 + 3 / 4 + 3 / 4) / 3)
     assert of([1.0, *scores], [-1, *targets]) == of(scores, targets)
@@ -68,7 +75,9 @@ def test_never_below_scikit_learn(pairs: list[tuple[float, int]]) -> None:
 
 
 @given(pictures, st.randoms(use_true_random=False))
-def test_the_order_of_the_files_decides_nothing(pairs: list[tuple[float, int]], random: object) -> None:
+def test_the_order_of_the_files_decides_nothing(
+    pairs: list[tuple[float, int]], random: object
+) -> None:
     shuffled = list(pairs)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     one, other = (of(*map(list, zip(*some, strict=True))) for some in (pairs, shuffled))

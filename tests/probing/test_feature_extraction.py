@@ -1,4 +1,5 @@
-"""Features of a frozen trunk: what a plain pass gives, kept once, whatever stands behind it, and across a kill."""
+"""Features of a frozen trunk: what a plain pass gives, kept once, whatever stands behind it, and
+across a kill."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +43,9 @@ def prepared(images: ImageStore) -> Preprocessing:
     return prepare
 
 
-def plainly(model: ConvNet, images: ImageStore, layer: str, pool: int | None, cut: Tensor) -> Tensor:
+def plainly(
+    model: ConvNet, images: ImageStore, layer: str, pool: int | None, cut: Tensor
+) -> Tensor:
     """The definition, one picture at a time: the stages by hand, up to the layer's units."""
     rows = []
     for row in range(len(images)):
@@ -99,8 +102,12 @@ def test_one_pass_for_what_is_missing_and_none_for_what_is_kept(
 ) -> None:
     images = memory_images(9)
 
-    def ask(model: nn.Module, *layers: str, seen: ImageStore = images, **options: Any) -> dict[str, Tensor]:
-        return cached_features(model, prepared(seen), seen, layers, tmp_path, batch_size=4, **options)
+    def ask(
+        model: nn.Module, *layers: str, seen: ImageStore = images, **options: Any
+    ) -> dict[str, Tensor]:
+        return cached_features(
+            model, prepared(seen), seen, layers, tmp_path, batch_size=4, **options
+        )
 
     first = ask(net(), "conv1", "conv2")
     again = ask(net(classes=12), "conv2", "fc3", "conv1")  # another head is behind all of them
@@ -148,7 +155,9 @@ def test_a_pass_that_was_stopped_goes_on(
         write(self, batch, *rest)
 
     monkeypatch.setattr(feature_extraction.FeatureExtractor, "write", stopping)
-    ask = lambda where, *layers: cached_features(net(), prepared(images), images, layers, where, batch_size=4)  # noqa: E731
+    ask = lambda where, *layers: cached_features(
+        net(), prepared(images), images, layers, where, batch_size=4
+    )  # noqa: E731
     with pytest.raises(Stopped):
         ask(tmp_path, "conv1", "fc3")
     monkeypatch.setattr(feature_extraction.FeatureExtractor, "write", write)
@@ -156,7 +165,10 @@ def test_a_pass_that_was_stopped_goes_on(
     monkeypatch.setattr(
         feature_extraction.FeatureExtractor,
         "write",
-        lambda self, batch, *rest: (starts.append(int(batch.indices[0])), write(self, batch, *rest)),
+        lambda self, batch, *rest: (
+            starts.append(int(batch.indices[0])),
+            write(self, batch, *rest),
+        ),
     )
     kept = ask(tmp_path, "conv1", "fc3")
     assert starts[0] == 4 * stop
@@ -177,7 +189,9 @@ def test_bad_input(memory_images: Images, tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file/features: Not a directory"):
         cached_features(model, prepared(images), images, ["conv1"], tmp_path / "file" / "features")
-    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100}))
+    monkeypatch.setattr(
+        feature_cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100})
+    )
     with pytest.raises(InputError, match=r"need 2,880 bytes and 100 are free"):
         cached_features(model, prepared(images), images, ["conv1"], tmp_path)
     monkeypatch.undo()
@@ -188,7 +202,8 @@ def test_bad_input(memory_images: Images, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 class Odd(nn.Module):
-    """Depends on plain attributes, a function, an object, a global and a tensor that is no buffer."""
+    """Depends on plain attributes, a function, an object, a global and a tensor that is no
+    buffer."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__()
@@ -215,7 +230,9 @@ ODD: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", ODD)
 def test_plain_attributes_are_in_the_name(memory_images: Images, tmp_path: Path, name: str) -> None:
     images = memory_images(6)
-    ask = lambda model, where: cached_features(model, prepared(images), images, ["conv"], where)["conv"]  # noqa: E731
+    ask = lambda model, where: cached_features(model, prepared(images), images, ["conv"], where)[
+        "conv"
+    ]  # noqa: E731
     plain, changed = ask(Odd(), tmp_path).clone(), ask(Odd(**ODD[name]), tmp_path)
     assert torch.equal(changed, ask(Odd(**ODD[name]), tmp_path / "other"))
     assert torch.equal(plain, ask(Odd(), tmp_path))

@@ -1,4 +1,5 @@
-"""The readout against scikit-learn's solvers on the same problem; the rotation keeps all inner products."""
+"""The readout against scikit-learn's solvers on the same problem; the rotation keeps all inner
+products."""
 
 import pytest
 import torch
@@ -49,12 +50,16 @@ def test_rotated_features_have_the_same_inner_products(
     assert few.train.shape == (n, min(n, d))
     assert few.train.dtype == torch.float32
     torch.testing.assert_close(few.train @ few.train.T, train @ train.T, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(few.transform(other) @ few.train.T, other @ train.T, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(
+        few.transform(other) @ few.train.T, other @ train.T, rtol=1e-4, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("strength", [0.01, 1, 100])
 @pytest.mark.parametrize("shape", [(60, 300), (200, 40)])
-def test_svm_is_linear_svc_and_softmax_logistic_regression(strength: float, shape: tuple[int, int]) -> None:
+def test_svm_is_linear_svc_and_softmax_logistic_regression(
+    strength: float, shape: tuple[int, int]
+) -> None:
     train, labels = clusters(*shape)
     other, _ = clusters(500, shape[1], seed=1)
     few, (x, y) = GramFeatures(train), scaled(train, other)
@@ -73,11 +78,16 @@ def test_svm_is_linear_svc_and_softmax_logistic_regression(strength: float, shap
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("strength", [10, 100])
-def test_features_that_hardly_differ_are_told_apart_all_the_same(seed: int, strength: float) -> None:
-    """As an untrained net's: rounding once drove the softmax's common shift of all scores out of bounds."""
+def test_features_that_hardly_differ_are_told_apart_all_the_same(
+    seed: int, strength: float
+) -> None:
+    """As an untrained net's: rounding once drove the softmax's common shift of all scores out of
+    bounds."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(300) % 3
-    train = torch.rand(1, 40, generator=generator) + 0.02 * torch.randn(300, 40, generator=generator)
+    train = torch.rand(1, 40, generator=generator) + 0.02 * torch.randn(
+        300, 40, generator=generator
+    )
     train[:, :3] += 0.02 * F.one_hot(labels, 3)
     x = scaled(train.double(), train)[0]
     peer = LogisticRegression(C=strength, tol=1e-8, max_iter=10**5).fit(x, labels.numpy())
@@ -113,12 +123,15 @@ def test_a_class_that_no_picture_shows_is_unlikely_and_one_that_none_tells_of_is
 
 def test_the_scale_of_the_features_does_not_matter() -> None:
     train, labels = clusters(50, 80)
-    few, many = (fit_linear_probe(each, labels, "svm", 1).scores(each) for each in (train, 1000 * train))
+    few, many = (
+        fit_linear_probe(each, labels, "svm", 1).scores(each) for each in (train, 1000 * train)
+    )
     torch.testing.assert_close(few, many, rtol=1e-3, atol=1e-3)
 
 
 def test_the_strength_is_chosen_on_training_pictures_kept_out() -> None:
-    """With features that are mostly noise a weak fit is best; the seed decides which pictures are kept out."""
+    """With features that are mostly noise a weak fit is best; the seed decides which pictures are
+    kept out."""
     noisy, labels = clusters(120, 400, noise=6)
     strengths = [100, 0.001, 1.0]
     chosen = choose_C(noisy, labels, "softmax", strengths, seed=0)
@@ -142,7 +155,9 @@ def test_class_accuracy_is_the_mean_over_classes() -> None:
 
 def test_bad_input() -> None:
     train, labels = clusters(8, 5)
-    with pytest.raises(InputError, match="head='tree' is unknown: choose one of svm, softmax, sigmoid"):
+    with pytest.raises(
+        InputError, match="head='tree' is unknown: choose one of svm, softmax, sigmoid"
+    ):
         fit_linear_probe(train, labels, "tree", 1)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="C=0: must be above 0"):
         fit_linear_probe(train, labels, "svm", 0)

@@ -1,4 +1,5 @@
-"""Transfer by its definition: the net's own features, one pass for all folds, a head that never sees the test."""
+"""Transfer by its definition: the net's own features, one pass for all folds, a head that never
+sees the test."""
 
 import json
 import math
@@ -69,7 +70,9 @@ def features(checkpoint: Path, source: Any, layer: str, cut: Tensor) -> np.ndarr
     return torch.stack(rows).numpy()
 
 
-def fitted(train: np.ndarray, labels: list[int], strength: float) -> Callable[[np.ndarray], np.ndarray]:
+def fitted(
+    train: np.ndarray, labels: list[int], strength: float
+) -> Callable[[np.ndarray], np.ndarray]:
     """scikit-learn's softmax on features of mean norm 1: features → probabilities."""
     scale = np.linalg.norm(train, axis=1).mean()
     head = LogisticRegression(C=strength, max_iter=5000, tol=1e-6).fit(train / scale, labels)
@@ -84,7 +87,8 @@ def class_accuracy(answers: np.ndarray, labels: list[int]) -> float:
 def test_it_is_a_softmax_on_the_nets_own_features(
     run: Run, composed: Callable[..., DictConfig], checkpoint: Path
 ) -> None:
-    """Step by step: ten crops of each training picture are samples; the centre crop, the mean of ten answers."""
+    """Step by step: ten crops of each training picture are samples; the centre crop, the mean of
+    ten answers."""
     words = ("data.images_per_class=7", "data.fold=3", "data.test_per_class=10")
     result = run(*words, "transfer.crops=ten", "transfer.layer=fc6", "transfer.C=[1000]")
     data = instantiate(composed(*THREE, *words).data)
@@ -98,7 +102,9 @@ def test_it_is_a_softmax_on_the_nets_own_features(
     assert result["val/class_accuracy"] == pytest.approx(class_accuracy(answers[4], val.labels))
     ten = np.mean(answers, axis=0)
     assert result["test/class_accuracy"] == pytest.approx(class_accuracy(ten, val.labels))
-    assert result["test/top1_error"] == pytest.approx(np.mean(ten.argmax(1) != np.array(val.labels)))
+    assert result["test/top1_error"] == pytest.approx(
+        np.mean(ten.argmax(1) != np.array(val.labels))
+    )
 
 
 def test_the_top_layer_and_a_pooled_one(run: Run) -> None:
@@ -115,7 +121,8 @@ def test_a_sweep_over_four_k_and_five_folds_costs_one_pass(run: Run, tmp_path: P
     def count(module: torch.nn.Module, inputs: Any, _: Any) -> None:
         nonlocal seen
         first = isinstance(module, torch.nn.Conv2d) and module.in_channels == 3
-        seen += len(inputs[0]) if first and len(inputs[0]) > 1 else 0  # one alone tells the layers' shapes
+        # One alone tells the layers' shapes.
+        seen += len(inputs[0]) if first and len(inputs[0]) > 1 else 0
 
     handle = register_module_forward_hook(count)
     try:
@@ -161,12 +168,15 @@ def voc(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("head", ["softmax", "sigmoid"])
-def test_voc_has_an_average_precision_for_each_class(run: Run, voc: tuple[str, ...], head: str) -> None:
+def test_voc_has_an_average_precision_for_each_class(
+    run: Run, voc: tuple[str, ...], head: str
+) -> None:
     result = run(f"transfer.head={head}", "transfer.C=[1,100]", data=voc)
     each = result["val/average_precision"]
     assert list(each) == CLASSES
     assert result["val/mean_average_precision"] == pytest.approx(np.mean(list(each.values())))
-    assert result["val/mean_average_precision"] > 0.3  # two of twenty classes a picture: 0.1 by chance
+    # Two of twenty classes a picture: 0.1 by chance.
+    assert result["val/mean_average_precision"] > 0.3
     assert result["chosen"]["C"] in (1, 100)
     assert "val/top1_error" not in result
 
@@ -174,7 +184,8 @@ def test_voc_has_an_average_precision_for_each_class(run: Run, voc: tuple[str, .
 def test_the_single_softmax_step_by_step(
     run: Run, voc: tuple[str, ...], composed: Callable[..., DictConfig], checkpoint: Path
 ) -> None:
-    """Each class that a training picture shows is a sample; difficult ones count neither here nor in the test."""
+    """Each class that a training picture shows is a sample; difficult ones count neither here nor
+    in the test."""
     result = run("transfer.C=[10]", data=voc)
     data = instantiate(composed(*voc, "data.image_size=48").data)
     stored = {split: data.open(split) for split in ("train", "val")}
@@ -189,7 +200,9 @@ def test_the_single_softmax_step_by_step(
         def read(self, index: int) -> Tensor:
             return self.images.read(index).permute(2, 0, 1)
 
-    train, val = (features(checkpoint, Stored(s), "fc7", ten_crops(55, 48)[4]) for s in ("train", "val"))
+    train, val = (
+        features(checkpoint, Stored(s), "fc7", ten_crops(55, 48)[4]) for s in ("train", "val")
+    )
     samples = [
         (row, label)
         for row, target in enumerate(data.sources["train"].targets.tolist())
@@ -248,7 +261,10 @@ def test_frozen_and_scratch_are_one_sweep(
     results = [json.loads((folder / "result.json").read_text()) for folder in (frozen, scratch)]
     for key in ("val/class_accuracy", "val/top1_error", "train_eval/top1_error", "seconds"):
         assert all(key in result for result in results)
-    assert {path.name for path in frozen.iterdir() if path.is_file()} >= {"result.json", "train.log"}
+    assert {path.name for path in frozen.iterdir() if path.is_file()} >= {
+        "result.json",
+        "train.log",
+    }
     assert not (frozen / "checkpoints").exists()
     old, new = zfnet.load(checkpoint), zfnet.load(scratch / "checkpoints" / "last.ckpt")
     assert new.model_config["model"] == old.model_config["model"]
@@ -259,17 +275,22 @@ def test_runs_at_the_same_time_share_one_pass(
     start: Callable[..., subprocess.Popen[str]], checkpoint: Path, tmp_path: Path
 ) -> None:
     words = ("transfer=frozen", f"ckpt={checkpoint}", "transfer.layer=fc6")
-    both = [start(*words, f"hydra.run.dir={tmp_path / name}", narrow=False) for name in ("one", "other")]
+    both = [
+        start(*words, f"hydra.run.dir={tmp_path / name}", narrow=False) for name in ("one", "other")
+    ]
     outputs = "".join(process.communicate(timeout=240)[0] for process in both)
     assert [process.returncode for process in both] == [0, 0], outputs
     for split in ("32 pictures", "13 pictures"):
         assert outputs.count(f"features of fc6: {split}") == 1
-    one, other = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "other"))
+    one, other = (
+        json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "other")
+    )
     assert one | {"seconds": 0} == other | {"seconds": 0}
 
 
 def test_which_net_is_trained(composed: Callable[..., DictConfig], checkpoint: Path) -> None:
-    """Scratch is of the checkpoint's net, or of model=, without weights; a checkpoint alone is a question."""
+    """Scratch is of the checkpoint's net, or of model=, without weights; a checkpoint alone is a
+    question."""
     alexnet = ("model=torchvision", "model.name=alexnet", "model.weights=alexnet.pth")
     words = OmegaConf.to_container(composed(*alexnet).model)
     assert model_to_train(composed(*alexnet)) == words
@@ -290,5 +311,8 @@ def test_which_net_is_trained(composed: Callable[..., DictConfig], checkpoint: P
 def test_experiments_sweep_over_what_their_tables_have(name: str, jobs: int) -> None:
     cfg = compose("train", [f"experiment={name}"], return_hydra_config=True)
     assert cfg.hydra.mode.name == "MULTIRUN"
-    assert math.prod(len(str(values).split(",")) for values in cfg.hydra.sweeper.params.values()) == jobs
+    assert (
+        math.prod(len(str(values).split(",")) for values in cfg.hydra.sweeper.params.values())
+        == jobs
+    )
     assert cfg.transfer.method == "frozen"

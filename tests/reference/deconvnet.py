@@ -1,4 +1,5 @@
-"""The deconvnet, slowly: one image, loops over windows and filters, float64 numpy, no torch in the sums.
+"""The deconvnet, slowly: one image, loops over windows and filters, float64 numpy, no torch in the
+sums.
 
 Each layer goes up (`up`, which remembers its input) and comes down (`down`) as the definition says:
 
@@ -59,7 +60,9 @@ class Conv(Layer):
     def places(self, shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, int, int], Any]]:
         """Every unit (channel, y, x) with the part of the padded input that its filter covers."""
         (maps, inputs, *kernel), sides = self.weight.shape, []
-        for n, k, s, p, d in zip(shape[1:], kernel, self.stride, self.padding, self.dilation, strict=True):
+        for n, k, s, p, d in zip(
+            shape[1:], kernel, self.stride, self.padding, self.dilation, strict=True
+        ):
             count = (n + 2 * p - d * (k - 1) - 1) // s + 1
             sides.append([slice(i * s, i * s + d * (k - 1) + 1, d) for i in range(count)])
         for c in range(maps):
@@ -109,7 +112,8 @@ class MaxPool(Layer):
     doubtful: bool = False  # a maximum that rounding could move to another cell
 
     def starts(self, axis: int) -> list[int]:
-        """Where the windows of an axis begin; in ceil mode the last begins inside or in the left padding."""
+        """Where the windows of an axis begin; in ceil mode the last begins inside or in the left
+        padding."""
         n, k, s = self.seen.shape[1 + axis], self.kernel[axis], self.stride[axis]
         p, d = self.padding[axis], self.dilation[axis]
         reach = n + 2 * p - d * (k - 1) - 1
@@ -142,7 +146,9 @@ class MaxPool(Layer):
             assert best is not None
             self.switch[c, y, i], result[c, y, i] = best, x[best]
             runner_up = sorted(values)[-2:][0]
-            self.doubtful |= len(values) > 1 and x[best] != 0 and runner_up > x[best] - 1e-9 * abs(x[best])
+            self.doubtful |= (
+                len(values) > 1 and x[best] != 0 and runner_up > x[best] - 1e-9 * abs(x[best])
+            )
         return result
 
     def down(self, R: Array, variant: Variant) -> Array:
@@ -255,7 +261,11 @@ def layer(module: nn.Module) -> Layer:
     match module:
         case nn.Conv2d():
             bias = np.zeros(module.out_channels) if module.bias is None else array(module.bias)
-            stride, padding, dilation = pair(module.stride), pair(module.padding), pair(module.dilation)
+            stride, padding, dilation = (
+                pair(module.stride),
+                pair(module.padding),
+                pair(module.dilation),
+            )
             return Conv(array(module.weight), bias, stride, padding, dilation, module.groups)
         case nn.Linear():
             return Linear(array(module.weight), array(module.bias))
@@ -263,7 +273,9 @@ def layer(module: nn.Module) -> Layer:
             return Relu()
         case nn.MaxPool2d():
             kernel, stride = pair(module.kernel_size), pair(module.stride)
-            return MaxPool(kernel, stride, pair(module.padding), pair(module.dilation), module.ceil_mode)
+            return MaxPool(
+                kernel, stride, pair(module.padding), pair(module.dilation), module.ceil_mode
+            )
         case nn.AvgPool2d():
             return AveragePool(pair(module.kernel_size), pair(module.stride))
         case nn.BatchNorm2d():
@@ -279,7 +291,8 @@ def layer(module: nn.Module) -> Layer:
 
 
 def described(net: nn.Sequential) -> dict[str, Layer]:
-    """The layers of a chain, nested or not, by the names of `named_modules`, in the order of the way up."""
+    """The layers of a chain, nested or not, by the names of `named_modules`, in the order of the
+    way up."""
     named = net.named_modules(remove_duplicate=False)
     return {name: layer(module) for name, module in named if not list(module.children())}
 
@@ -298,7 +311,8 @@ def doubtful(layers: dict[str, Layer]) -> bool:
 
 
 def down(layers: dict[str, Layer], name: str, seed: Array, variant: Variant = PAPER) -> Array:
-    """`seed`, an output of layer `name` in the last image that went up, comes down to the pixels (3, H, W).
+    """`seed`, an output of layer `name` in the last image that went up, comes down to the pixels
+    (3, H, W).
 
     A seed holds activations, so what is negative in it does not count.
     """
@@ -336,7 +350,8 @@ def channel_projection(
 
 
 def field(layers: dict[str, Layer], name: str, y: int, x: int) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right), half-open: the pixels that can reach a unit, beyond the border too.
+    """(top, left, bottom, right), half-open: the pixels that can reach a unit, beyond the border
+    too.
 
     Only in front of a Flatten.
     """
@@ -348,5 +363,7 @@ def field(layers: dict[str, Layer], name: str, y: int, x: int) -> tuple[int, int
                 padding = 0 if isinstance(part, AveragePool) else part.padding[axis]
                 dilation = 1 if isinstance(part, AveragePool) else part.dilation[axis]
                 first[axis] = first[axis] * part.stride[axis] - padding
-                last[axis] = last[axis] * part.stride[axis] - padding + (kernel[axis] - 1) * dilation
+                last[axis] = (
+                    last[axis] * part.stride[axis] - padding + (kernel[axis] - 1) * dilation
+                )
     return first[0], first[1], last[0] + 1, last[1] + 1

@@ -1,9 +1,8 @@
 """Small nets for the deconvnet's tests: random chains, and known architectures with seeded weights.
 
-`chains()` draws with hypothesis. Half of its nets hold small whole numbers and nothing that rounds: float64 is
-exact there, so shared maxima and zeros are frequent and equal on every machine. The others hold normal
-numbers, with contrast normalization, batch norm and 3x3 averages.
-"""
+`chains()` draws with hypothesis. Half of its nets hold small whole numbers and nothing that rounds:
+float64 is exact there, so shared maxima and zeros are frequent and equal on every machine. The
+others hold normal numbers, with contrast normalization, batch norm and 3x3 averages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,7 +99,8 @@ def chains(draw: Callable[..., Any]) -> Chain:
 
 @st.composite
 def units_of(draw: Callable[..., Any], chain: Chain, name: str) -> tuple[int, ...]:
-    """(image, map, y, x) of a unit of a layer: often at a border or in a corner, mostly an active one."""
+    """(image, map, y, x) of a unit of a layer: often at a border or in a corner, mostly an active
+    one."""
     with torch.no_grad():
         values = chain.net[: int(name) + 1](chain.images)
     image = draw(st.integers(0, 1))
@@ -113,17 +113,23 @@ def units_of(draw: Callable[..., Any], chain: Chain, name: str) -> tuple[int, ..
 @st.composite
 def layers_of(draw: Callable[..., Any], chain: Chain) -> str:
     """A layer's name, half of the time the last one's."""
-    return str(draw(st.sampled_from([*range(len(chain.net)), *[len(chain.net) - 1] * len(chain.net)])))
+    return str(
+        draw(st.sampled_from([*range(len(chain.net)), *[len(chain.net) - 1] * len(chain.net)]))
+    )
 
 
 def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
-    """The net that `build` makes, with He weights, small biases and lively batch norms of a seed, in float64."""
+    """The net that `build` makes, with He weights, small biases and lively batch norms of a seed,
+    in float64."""
     with torch.device("meta"):
         net = build()
     net.to_empty(device="cpu").double().eval()
     generator = torch.Generator().manual_seed(seed)
     for module in net.modules():
-        for name, values in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+        for name, values in [
+            *module.named_parameters(recurse=False),
+            *module.named_buffers(recurse=False),
+        ]:
             if not values.is_floating_point():
                 values.zero_()
             elif name == "running_var" or (isinstance(module, nn.BatchNorm2d) and name == "weight"):

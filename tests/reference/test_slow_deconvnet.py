@@ -1,4 +1,5 @@
-"""The slow deconvnet itself: small cases by hand; up it is torch's forward pass, and its adjoints autograd's."""
+"""The slow deconvnet itself: small cases by hand; up it is torch's forward pass, and its adjoints
+autograd's."""
 
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ from zfnet.models.architectures import apply_edit
     ],
 )
 def test_a_maximum_that_four_windows_share(unpool: str, expected: list[list[int]]) -> None:
-    """3x3/2 in ceil mode on 4x4: the windows at 0 and 2 hold the 9 of (2, 2), the first of two in a row."""
+    """3x3/2 in ceil mode on 4x4: the windows at 0 and 2 hold the 9 of (2, 2), the first of two in a
+    row."""
     x = np.zeros((1, 4, 4))
     x[0, 2] = [1, 0, 9, 9]
     pool = MaxPool((3, 3), (2, 2), (0, 0), (1, 1), ceil_mode=True)
@@ -52,7 +54,8 @@ def test_padding_is_never_a_switch() -> None:
 
 
 def test_a_convolution_by_hand() -> None:
-    """[[1, 2], [3, 4]] at stride 2 and padding 1 on 0 ... 8: four windows that hold one, two, two, four cells."""
+    """[[1, 2], [3, 4]] at stride 2 and padding 1 on 0 ... 8: four windows that hold one, two, two,
+    four cells."""
     weight = np.array([[1.0, 2], [3, 4]]).reshape(1, 1, 2, 2)
     conv = Conv(weight, np.array([0.5]), (2, 2), (1, 1), (1, 1), 1)
     values = conv.up(np.arange(9.0).reshape(1, 3, 3))
@@ -71,7 +74,8 @@ def test_groups_and_dilation_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("relu", "expected"), [("deconv", [3, 0, 5, 0]), ("guided", [3, 0, 0, 0]), ("gradient", [3, -4, 0, 0])]
+    ("relu", "expected"),
+    [("deconv", [3, 0, 5, 0]), ("guided", [3, 0, 0, 0]), ("gradient", [3, -4, 0, 0])],
 )
 def test_three_ways_down_a_relu(relu: str, expected: list[int]) -> None:
     rectifier = Relu()
@@ -88,7 +92,8 @@ def test_an_average_spreads() -> None:
 @settings(max_examples=40, report_multiple_bugs=False)
 @given(chains(), st.data())
 def test_up_is_torchs_and_the_adjoints_are_autograds(chain: Chain, data: st.DataObject) -> None:
-    """With the gradient's ReLU the projection is the activation times its gradient; exact nets: to the last bit."""
+    """With the gradient's ReLU the projection is the activation times its gradient; exact nets: to
+    the last bit."""
     net, images, exact = chain.net, chain.images, chain.exact
     layers = described(net)
     image, channel, y, x = data.draw(units_of(chain, str(len(net) - 1)))
@@ -106,11 +111,14 @@ def test_up_is_torchs_and_the_adjoints_are_autograds(chain: Chain, data: st.Data
         layers, images[image], str(len(net) - 1), channel, y, x, Variant(relu="gradient")
     )
     wanted = unit.clamp(min=0).item() * gradient[image].numpy()
-    np.testing.assert_allclose(projection, wanted, rtol=0, atol=0 if exact else 1e-12 * abs(wanted).max())
+    np.testing.assert_allclose(
+        projection, wanted, rtol=0, atol=0 if exact else 1e-12 * abs(wanted).max()
+    )
 
 
 def test_fields_are_the_papers() -> None:
-    """7, 27, 75, 107 and 139 pixels of ZFNet's layers, 11, 43 and 171 behind its pools; conv1 at 2 y - 1."""
+    """7, 27, 75, 107 and 139 pixels of ZFNet's layers, 11, 43 and 171 behind its pools; conv1 at 2
+    y - 1."""
     narrow = {name: {"channels": 1} for name in ("conv1", "conv2", "conv3", "conv4", "conv5")}
     net = ConvNet(apply_edit(ZFNET, {**narrow, "fc6": None, "fc7": None}), num_classes=1)
     layers = described(net)

@@ -55,7 +55,8 @@ def test_a_subject_prepares_as_training_does(config: Compose) -> None:
 
 
 def test_the_numbers_are_those_of_the_net(config: Compose, tmp_path: Path) -> None:
-    """Every entry's value comes back when its picture is shown again; the best of all pictures is first."""
+    """Every entry's value comes back when its picture is shown again; the best of all pictures is
+    first."""
     subject = load_model(config())
     top_activations.TopActivationSearch(["conv1", "conv3"], channels=4, k=3).run(subject, tmp_path)
     found = numbers(tmp_path)
@@ -155,17 +156,28 @@ def test_own_photos_and_a_pretrained_net_from_any_directory(
         Image.fromarray(source.read(i).permute(1, 2, 0).numpy()).save(tmp_path / "photos" / place)
     torch.manual_seed(0)
     torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / "squeezenet.pth")
-    net = ["model=torchvision", "model.name=squeezenet1_1", f"model.weights={tmp_path}/squeezenet.pth"]
+    net = [
+        "model=torchvision",
+        "model.name=squeezenet1_1",
+        f"model.weights={tmp_path}/squeezenet.pth",
+    ]
     photos = ["data=photos", f"data.root={tmp_path}/photos", "data.image_size=64"]
     done = command(
-        "analysis=top_activations", *net, *photos, "layers=[features.0,features.3]", "channels=[3]", "k=2"
+        "analysis=top_activations",
+        *net,
+        *photos,
+        "layers=[features.0,features.3]",
+        "channels=[3]",
+        "k=2",
     )
     assert done.status == 0, done.errors
     found = numbers(tmp_path / "results")
     ids = {e["image"] for layer in found["layers"].values() for map in layer["maps"] for e in map}
     assert ids <= {"a.png", "b.jpg", "trip/c.png"}
     assert "energy_on_object" not in found["layers"]["features.0"]
-    assert {"features.0.png", "features.3.png"} <= {path.name for path in (tmp_path / "results").iterdir()}
+    assert {"features.0.png", "features.3.png"} <= {
+        path.name for path in (tmp_path / "results").iterdir()
+    }
 
 
 @pytest.mark.parametrize(
@@ -175,9 +187,17 @@ def test_own_photos_and_a_pretrained_net_from_any_directory(
         (["ckpt={ckpt}"], "which analysis? analysis="),
         (["analysis=doctor", "ckpt=/nowhere/last.ckpt"], "/nowhere/last.ckpt: no such file"),
         (["analysis=top_activations", "ckpt={ckpt}", "layers=[conv9]"], "conv9"),
-        (["analysis=occlusion", "ckpt={ckpt}", "size=abc"], "size=abc: a whole number or null is needed"),
         (
-            ["analysis=invariance", "model=torchvision", "model.name=vit_b_16", "data.image_size=48"],
+            ["analysis=occlusion", "ckpt={ckpt}", "size=abc"],
+            "size=abc: a whole number or null is needed",
+        ),
+        (
+            [
+                "analysis=invariance",
+                "model=torchvision",
+                "model.name=vit_b_16",
+                "data.image_size=48",
+            ],
             "VisionTransformer does not take images of 48 x 48 pixels (Wrong image height",
         ),
     ],

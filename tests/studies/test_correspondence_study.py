@@ -28,7 +28,9 @@ Compose = Callable[..., DictConfig]
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, composed: Compose) -> Compose:
+def config(
+    tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, composed: Compose
+) -> Compose:
     stores = tmp_path_factory.mktemp("stores")
     return partial(composed, f"data.store_dir={stores}", f"ckpt={checkpoint}", root="analyze")
 
@@ -59,7 +61,9 @@ def photos(tmp_path: Path) -> Path:
 
 def of_photos(config: Compose, folder: Path, parts: Path, **change: Any) -> dict[str, Any]:
     subject = load_model(config("data=photos", f"data.root={folder}"))
-    correspondence.Correspondence(**{**WORDS, "parts": str(parts), **change}).run(subject, folder.parent)
+    correspondence.Correspondence(**{**WORDS, "parts": str(parts), **change}).run(
+        subject, folder.parent
+    )
     return json.loads((folder.parent / "correspondence.json").read_text())
 
 
@@ -112,7 +116,10 @@ def test_a_csv_names_the_parts(
     assert found["places"]["tail"][n] == [10.5, 11]
     every = of_photos(config, photos, tmp_path / "parts.csv", names=["nose"], parts_side=2 * SIDE)
     assert len(every["images"]) == 4
-    assert every["places"]["nose"][every["images"].index("trip/2.png")] == [22.5 / 2 - 0.5, 30.5 / 2 - 0.5]
+    assert every["places"]["nose"][every["images"].index("trip/2.png")] == [
+        22.5 / 2 - 0.5,
+        30.5 / 2 - 0.5,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -128,19 +135,26 @@ def test_a_csv_names_the_parts(
         ("image,part,x,y\n0.png,nose,1,nan\n", "outside the center crop"),
         ("image,part,x,y\n0.png,nose,one,1\n", "x and y are pixels, not 'one', '1'"),
         ("image,part,x,y\n0.png,nose,1\n", "line 2: has nothing for y"),
-        ("image,part,x,y\n0.png,nose,1,1\n0.png,nose,2,1\n", "line 3: nose of 0.png is listed twice"),
+        (
+            "image,part,x,y\n0.png,nose,1,1\n0.png,nose,2,1\n",
+            "line 3: nose of 0.png is listed twice",
+        ),
         ("image,part,x,y\n0.png,nose,1,1\n1.png,tail,2,1\n", "0 images have all of nose, tail"),
         ("image,part,x,y\n0.png,nose,1,1\n", "1 images have all of nose"),
         ("image,part,x,y\n", "names no parts"),
     ],
 )
-def test_errors_of_a_csv(config: Compose, photos: Path, tmp_path: Path, text: str, says: str) -> None:
+def test_errors_of_a_csv(
+    config: Compose, photos: Path, tmp_path: Path, text: str, says: str
+) -> None:
     (tmp_path / "bad.csv").write_text(text)
     with pytest.raises(InputError, match=says):
         of_photos(config, photos, tmp_path / "bad.csv")
 
 
-def test_more_errors(config: Compose, photos: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
+def test_more_errors(
+    config: Compose, photos: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
     with pytest.raises(InputError, match=r"nowhere\.csv: No such file"):
         of_photos(config, photos, tmp_path / "nowhere.csv")
     for side in (0, -224):

@@ -1,4 +1,5 @@
-"""An analysis looks at the data set that its checkpoint was trained on, unless the command line says otherwise."""
+"""An analysis looks at the data set that its checkpoint was trained on, unless the command line
+says otherwise."""
 
 import logging
 from collections.abc import Callable
@@ -20,7 +21,10 @@ from zfnet.training.checkpoint import build
 from zfnet.training.data_config import describe_data
 
 Compose = Callable[..., DictConfig]
-SMALL = {f"conv{i}": {"channels": 4} for i in range(1, 6)} | {"fc6": {"units": 8}, "fc7": {"units": 8}}
+SMALL = {f"conv{i}": {"channels": 4} for i in range(1, 6)} | {
+    "fc6": {"units": 8},
+    "fc7": {"units": 8},
+}
 MODEL = {
     "_target_": "zfnet.models.convnet",
     "architecture": "zfnet",
@@ -47,12 +51,20 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def made(composed: Compose, tmp_path: Path) -> Callable[..., Path]:
-    """A checkpoint of a net that knows the classes `net`, its data those of `overrides` with `changes`."""
+    """A checkpoint of a net that knows the classes `net`, its data those of `overrides` with
+    `changes`."""
 
-    def make(*overrides: str, net: list[str] | None = None, name: str = "a", **changes: Any) -> Path:
+    def make(
+        *overrides: str, net: list[str] | None = None, name: str = "a", **changes: Any
+    ) -> Path:
         config = composed(*overrides, "data.image_size=48")
         data = describe_data(OmegaConf.to_container(config.data, resolve=True))  # type: ignore[arg-type]
-        card = {"model": MODEL, "classes": net or ["ant", "bee"], "image_size": 48, "store_size": 55}
+        card = {
+            "model": MODEL,
+            "classes": net or ["ant", "bee"],
+            "image_size": 48,
+            "store_size": 55,
+        }
         state = build(card).state_dict()
         path = tmp_path / f"{name}.ckpt"
         torch.save({"model_config": card | {"data": data | changes}, "state_dict": state}, path)
@@ -112,11 +124,15 @@ def test_single_keys_of_the_source_count_more(made: Callable[..., Path], config:
     assert asked.data.source.train == 20
     assert (subject.images.classes, len(subject.images)) == (["bear", "cat"], 9)
     for key in ("fold=3", "source.vall=3"):
-        with pytest.raises(InputError, match=rf"^data\.{key.partition('=')[0]}: there is no such key"):
+        with pytest.raises(
+            InputError, match=rf"^data\.{key.partition('=')[0]}: there is no such key"
+        ):
             load_model(config(f"ckpt={path}", f"data.{key}"))
 
 
-def test_what_the_analysis_asks_of_the_data_is_there(made: Callable[..., Path], composed: Compose) -> None:
+def test_what_the_analysis_asks_of_the_data_is_there(
+    made: Callable[..., Path], composed: Compose
+) -> None:
     """The keys of the analysis refer to the data set's."""
     path = made("data=creatures_few", "data.images_per_class=4", "data.fold=2")
     asked = composed("analysis=layer_probe", f"ckpt={path}", root="analyze")
@@ -161,7 +177,9 @@ def test_several_checkpoints_look_at_one_data_set(
         return load_models(composed("analysis=filters", stores, *words, root="analyze"))
 
     assert [len(each.images) for each in asked(f"ckpt=[{a},{b}]")] == [4, 4]
-    with pytest.raises(InputError, match=rf"data\.root={photos}.*data\.root={tmp_path}/other; give data="):
+    with pytest.raises(
+        InputError, match=rf"data\.root={photos}.*data\.root={tmp_path}/other; give data="
+    ):
         asked(f"ckpt=[{a},{c}]")
     with pytest.raises(InputError, match="unknown; give data="):
         asked(f"ckpt=[{a},{checkpoint}]")
@@ -173,10 +191,16 @@ def test_several_checkpoints_look_at_one_data_set(
     [
         ({"_target_": "os.system"}, "trained on data of os.system"),
         ({"source": {"_target_": "os.system", "command": "touch {ran}"}}, "trust=[os.system]"),
-        ({"source": {"_target_": "zfnet.training.fit.instantiate"}}, "zfnet.training.fit.instantiate"),
+        (
+            {"source": {"_target_": "zfnet.training.fit.instantiate"}},
+            "zfnet.training.fit.instantiate",
+        ),
         ({"classes": {"_target_": "os.system", "command": "touch {ran}"}}, "the key '_target_'"),
         ({"classes": [{"_target_": "os.system"}]}, "the key '_target_'"),
-        ({"source": {"_target_": "zfnet.data.datasets.folder", "_args_": ["{ran}"]}}, "the key '_args_'"),
+        (
+            {"source": {"_target_": "zfnet.data.datasets.folder", "_args_": ["{ran}"]}},
+            "the key '_args_'",
+        ),
         ({"root": "${oc.env:HOME}"}, "the value"),
         ({"root": 5}, "root=5"),
         ({"fold": 1}, "unknown key, fold"),

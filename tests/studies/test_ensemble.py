@@ -1,4 +1,5 @@
-"""`analysis=ensemble`: single nets and combinations against direct computation, and what cannot be combined."""
+"""`analysis=ensemble`: single nets and combinations against direct computation, and what cannot be
+combined."""
 
 import itertools
 import json
@@ -23,7 +24,11 @@ from zfnet.studies.inputs import load_models
 from zfnet.training.checkpoint import build
 
 Compose = Callable[..., DictConfig]
-NARROW = {**{f"conv{i}": {"channels": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
+NARROW = {
+    **{f"conv{i}": {"channels": 8} for i in range(1, 6)},
+    "fc6": {"units": 16},
+    "fc7": {"units": 16},
+}
 
 
 def saved(path: Path, seed: int, size: int = 48, classes: Sequence[str] = Creatures.classes) -> str:
@@ -31,7 +36,12 @@ def saved(path: Path, seed: int, size: int = 48, classes: Sequence[str] = Creatu
     torch.manual_seed(seed)
     model = {"architecture": "zfnet", "edit": NARROW, "init": "he", "input_norm": "unit"}
     model["_target_"] = "zfnet.models.convnet"
-    card = {"model": model, "classes": list(classes), "image_size": size, "store_size": round(size * 8 / 7)}
+    card = {
+        "model": model,
+        "classes": list(classes),
+        "image_size": size,
+        "store_size": round(size * 8 / 7),
+    }
     classifier = build(card)
     with torch.no_grad():
         classifier.net.fc8.linear.weight.mul_(8)
@@ -76,7 +86,9 @@ def softmax_of(subject: ModelOnData, crops: int) -> Tensor:
         cuts = [picture[:, y : y + side, x : x + side] for y, x in corners]
         cuts = [*cuts, *(cut.flip(2) for cut in cuts)] if crops == 10 else [cuts[4]]
         with torch.no_grad():
-            result.append(torch.stack([subject.net(cut[None])[0].softmax(0) for cut in cuts]).mean(0))
+            result.append(
+                torch.stack([subject.net(cut[None])[0].softmax(0) for cut in cuts]).mean(0)
+            )
     return torch.stack(result)
 
 
@@ -87,7 +99,9 @@ def errors(probabilities: Tensor, labels: Tensor) -> tuple[float, float]:
     return (rank >= 1).float().mean().item(), (rank >= 5).float().mean().item()
 
 
-def test_every_row_is_what_direct_computation_gives(config: Compose, nets: list[str], tmp_path: Path) -> None:
+def test_every_row_is_what_direct_computation_gives(
+    config: Compose, nets: list[str], tmp_path: Path
+) -> None:
     subjects = shown(config, nets)
     ensemble.Ensemble(nets, str(tmp_path / "kept")).run(subjects, tmp_path)
     found = rows_of(tmp_path)
@@ -121,8 +135,12 @@ def test_the_order_of_the_nets_does_not_matter_and_nothing_is_computed_twice(
     for i, order in enumerate(itertools.permutations(nets)):
         folder = tmp_path / str(i)
         folder.mkdir()
-        ensemble.Ensemble(list(order), str(tmp_path / "kept")).run(shown(config, list(order)), folder)
-        found.append({key: (row["top1_error"], row["top5_error"]) for key, row in rows_of(folder).items()})
+        ensemble.Ensemble(list(order), str(tmp_path / "kept")).run(
+            shown(config, list(order)), folder
+        )
+        found.append(
+            {key: (row["top1_error"], row["top5_error"]) for key, row in rows_of(folder).items()}
+        )
     assert all(each == found[0] for each in found)
     assert len(passes) == len(nets)
 
@@ -161,7 +179,9 @@ def test_errors(config: Compose, nets: list[str], tmp_path: Path) -> None:
             shown(config, [nets[0], other]), tmp_path
         )
     with pytest.raises(InputError, match="names a checkpoint twice"):
-        ensemble.Ensemble([nets[0]] * 2, str(tmp_path / "kept")).run(shown(config, [nets[0]] * 2), tmp_path)
+        ensemble.Ensemble([nets[0]] * 2, str(tmp_path / "kept")).run(
+            shown(config, [nets[0]] * 2), tmp_path
+        )
     subjects = shown(config, nets[:2])
     subjects[1].images.labels = subjects[1].images.labels.flip(0)
     with pytest.raises(InputError, match=r"has other images or labels than"):

@@ -20,7 +20,11 @@ from zfnet.studies.layers import first_two_convolutions
 from zfnet.training.checkpoint import build
 
 SIDE = 64
-EDIT = {**{f"conv{i}": {"channels": 8} for i in range(1, 6)}, "fc6": {"units": 16}, "fc7": {"units": 16}}
+EDIT = {
+    **{f"conv{i}": {"channels": 8} for i in range(1, 6)},
+    "fc6": {"units": 16},
+    "fc7": {"units": 16},
+}
 Compose = Callable[..., DictConfig]
 
 
@@ -29,7 +33,12 @@ def saved(folder: Path, architecture: str, edit: dict[str, dict[str, int]]) -> P
     torch.manual_seed(3)
     model = {"architecture": architecture, "edit": edit, "init": "he", "input_norm": "unit"}
     model["_target_"] = "zfnet.models.convnet"
-    card = {"model": model, "classes": list(Creatures.classes), "image_size": SIDE, "store_size": 73}
+    card = {
+        "model": model,
+        "classes": list(Creatures.classes),
+        "image_size": SIDE,
+        "store_size": 73,
+    }
     path = folder / f"{architecture}.ckpt"
     torch.save({"model_config": card, "state_dict": build(card).state_dict()}, path)
     return path
@@ -86,8 +95,16 @@ def test_where_two_layers_are() -> None:
     from torchvision.models import alexnet, vgg11
 
     image = torch.zeros(1, 3, 64, 64)
-    assert first_two_convolutions(alexnet(weights=None), image) == ("features.1", "features.4", "features.2")
-    assert first_two_convolutions(vgg11(weights=None), image) == ("features.1", "features.4", "features.2")
+    assert first_two_convolutions(alexnet(weights=None), image) == (
+        "features.1",
+        "features.4",
+        "features.2",
+    )
+    assert first_two_convolutions(vgg11(weights=None), image) == (
+        "features.1",
+        "features.4",
+        "features.2",
+    )
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
     assert first_two_convolutions(plain, image) == ("0", "1", "0")
     with pytest.raises(InputError, match="no two convolutional layers"):
@@ -97,7 +114,9 @@ def test_where_two_layers_are() -> None:
 @pytest.mark.parametrize(
     ("value", "says"), [(float("nan"), "conv1 .* not finite"), (0.0, "conv1 .* is dead")]
 )
-def test_filters_that_say_nothing(config: Compose, checkpoints: list[Path], value: float, says: str) -> None:
+def test_filters_that_say_nothing(
+    config: Compose, checkpoints: list[Path], value: float, says: str
+) -> None:
     subject = load_model(config(f"ckpt={checkpoints[0]}"))
     with torch.no_grad():
         subject.net.conv1.conv.weight.fill_(value)  # type: ignore[union-attr, operator]

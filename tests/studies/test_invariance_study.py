@@ -41,7 +41,11 @@ def run(subject: ModelOnData, folder: Path, **change: Any) -> dict[str, Any]:
 
 def test_the_numbers_are_those_of_the_net(subject: ModelOnData, tmp_path: Path) -> None:
     found = run(subject, tmp_path)
-    assert (found["layers"], found["classes_are_true"], len(found["images"])) == (["conv1", "fc7"], True, 6)
+    assert (found["layers"], found["classes_are_true"], len(found["images"])) == (
+        ["conv1", "fc7"],
+        True,
+        6,
+    )
     assert found["translation"]["amounts"] == [-14, 0, 20]
     for n, name in enumerate(found["images"]):
         index = subject.images.ids.index(name)
@@ -71,9 +75,13 @@ def test_the_summary_is_the_mean_and_is_said(
     found = run(subject, tmp_path)
     lines = {(line["kind"], line["amount"]): line for line in found["summary"]}
     at = lines["translation", 20]["normalised_distance"]
-    assert at["conv1"] == pytest.approx(np.mean(found["translation"]["normalised"]["conv1"][2]), rel=1e-4)
+    assert at["conv1"] == pytest.approx(
+        np.mean(found["translation"]["normalised"]["conv1"][2]), rel=1e-4
+    )
     every = lines["rotation", "all"]["normalised_distance"]
-    assert every["fc7"] == pytest.approx(np.mean(found["rotation"]["normalised"]["fc7"][1:]), rel=1e-4)
+    assert every["fc7"] == pytest.approx(
+        np.mean(found["rotation"]["normalised"]["fc7"][1:]), rel=1e-4
+    )
     assert "rotation       90°: normalized distance conv1" in caplog.text
     assert "is used instead" not in caplog.text
 
@@ -93,10 +101,19 @@ def test_where_labels_are_not_the_nets_classes(
     caplog.set_level("INFO")
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Conv2d(3, 4, 8, 8), nn.ReLU(True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 20)
+        nn.Conv2d(3, 4, 8, 8),
+        nn.ReLU(True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 20),
     )
     other = ModelOnData(
-        net.eval(), subject.prepare, subject.images, subject.source, subject.classes, subject.batch_size
+        net.eval(),
+        subject.prepare,
+        subject.images,
+        subject.source,
+        subject.classes,
+        subject.batch_size,
     )
     found = run(other, tmp_path, images=4)
     assert (found["layers"], found["classes_are_true"]) == (["1", "3"], False)

@@ -18,7 +18,11 @@ def test_floats_are_rounded_and_what_is_no_number_is_null(tmp_path: Path) -> Non
     }
     write_json(result, tmp_path / "numbers.json")
     found = json.loads((tmp_path / "numbers.json").read_text(), parse_constant=lambda name: name)
-    assert found == {"a": [0.123457, None, [None, 2]], "b": {"c": True, "d": "nan", "e": None}, "f": 12345678}
+    assert found == {
+        "a": [0.123457, None, [None, 2]],
+        "b": {"c": True, "d": "nan", "e": None},
+        "f": 12345678,
+    }
 
 
 def test_a_file_is_whole_or_the_old_one(tmp_path: Path) -> None:

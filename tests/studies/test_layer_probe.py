@@ -1,4 +1,5 @@
-"""`analysis=layer_probe` from the config to Table 7: every fold a plain fit, resumed, and in numbers."""
+"""`analysis=layer_probe` from the config to Table 7: every fold a plain fit, resumed, and in
+numbers."""
 
 import json
 import logging
@@ -46,7 +47,9 @@ def subject(composed: Compose, checkpoint: Path, stores: Path) -> ModelOnData:
         "data.test_per_class=6",
         "data.classes=[dog,car,fish]",
     ]
-    return load_model(composed(f"ckpt={checkpoint}", f"data.store_dir={stores}", *words, root="analyze"))
+    return load_model(
+        composed(f"ckpt={checkpoint}", f"data.store_dir={stores}", *words, root="analyze")
+    )
 
 
 def run(subject: ModelOnData, folder: Path, **change: Any) -> dict[str, Any]:
@@ -111,17 +114,23 @@ def test_one_that_was_stopped_goes_on(
     folder.mkdir()
     with pytest.raises(KeyboardInterrupt):
         run(subject, folder)
-    monkeypatch.setattr(layer_probe, "fit_linear_probe", lambda *words: (fits.append(words), fit(*words))[1])
+    monkeypatch.setattr(
+        layer_probe, "fit_linear_probe", lambda *words: (fits.append(words), fit(*words))[1]
+    )
     assert run(subject, folder) == whole
     assert len(fits) == 2 * 2 * 2 * 2
 
 
-def test_all_folds_take_rows_of_one_pass(subject: ModelOnData, tmp_path: Path, stores: Path) -> None:
+def test_all_folds_take_rows_of_one_pass(
+    subject: ModelOnData, tmp_path: Path, stores: Path
+) -> None:
     run(subject, tmp_path, layers=None, folds=1)
     files = {path: path.stat().st_mtime_ns for path in (stores.parent / "features").rglob("*.f32")}
     assert len(files) >= 7
     run(subject, tmp_path, layers=["conv3"], images_per_class=[2], folds=3)
-    assert files == {path: path.stat().st_mtime_ns for path in (stores.parent / "features").rglob("*.f32")}
+    assert files == {
+        path: path.stat().st_mtime_ns for path in (stores.parent / "features").rglob("*.f32")
+    }
 
 
 def test_which_of_the_papers_layers_they_are() -> None:
@@ -140,7 +149,9 @@ def test_which_of_the_papers_layers_they_are() -> None:
 
 
 def test_the_words_of_the_command_line(composed: Compose) -> None:
-    words = composed("analysis=layer_probe", "data=creatures_few", "data.images_per_class=7", root="analyze")
+    words = composed(
+        "analysis=layer_probe", "data=creatures_few", "data.images_per_class=7", root="analyze"
+    )
     analysis = build_analysis(words)
     assert isinstance(analysis, layer_probe.LayerProbe)
     assert analysis.images_per_class == [7]
@@ -157,7 +168,11 @@ def test_errors(
     with pytest.raises(InputError, match="images_per_class=500 needs 501"):
         wrong(images_per_class=[500])
     plain = load_model(
-        composed(f"ckpt={checkpoint}", f"data.store_dir={stores}", "data.source.val=14", root="analyze")
+        composed(
+            f"ckpt={checkpoint}", f"data.store_dir={stores}", "data.source.val=14", root="analyze"
+        )
     )
-    with pytest.raises(InputError, match="has no folds of a few images per class; choose data=caltech101"):
+    with pytest.raises(
+        InputError, match="has no folds of a few images per class; choose data=caltech101"
+    ):
         run(plain, tmp_path)

@@ -24,9 +24,16 @@ Compose = Callable[..., DictConfig]
 
 
 @pytest.fixture
-def config(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, composed: Compose) -> Compose:
+def config(
+    tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, composed: Compose
+) -> Compose:
     stores = tmp_path_factory.getbasetemp() / "stores"
-    small = ["analysis=occlusion", f"data.store_dir={stores}", f"ckpt={checkpoint}", "data.source.val=14"]
+    small = [
+        "analysis=occlusion",
+        f"data.store_dir={stores}",
+        f"ckpt={checkpoint}",
+        "data.source.val=14",
+    ]
     return lambda *overrides: composed(*small, *overrides, root="analyze")
 
 
@@ -44,8 +51,11 @@ def run(subject: ModelOnData, folder: Path, **settings: Any) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def covered(subject: ModelOnData, image: Tensor, size: int, stride: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (n, n, classes), sums of conv5's maps (n, n, 8) and places, one picture after the other."""
+def covered(
+    subject: ModelOnData, image: Tensor, size: int, stride: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (n, n, classes), sums of conv5's maps (n, n, 8) and places, one picture after the
+    other."""
     places = torch.arange(0, SIDE - size + 1, stride)
     logits, sums = [], []
     for top in places:
@@ -105,7 +115,9 @@ def test_a_figure_of_several_pictures(subject: ModelOnData, tmp_path: Path) -> N
     for images in ([5], [5, 0, 2]):
         found = run(subject, tmp_path, images=images, layer="conv3", stride=16)
         assert found["layer"] == "conv3"
-        assert [entry["image"] for entry in found["images"]] == [subject.images.ids[i] for i in images]
+        assert [entry["image"] for entry in found["images"]] == [
+            subject.images.ids[i] for i in images
+        ]
         sheet = np.asarray(Image.open(tmp_path / "occlusion.png"))
         assert sheet.min() < 100
         assert sheet.max() == 255
@@ -114,13 +126,16 @@ def test_a_figure_of_several_pictures(subject: ModelOnData, tmp_path: Path) -> N
 
 
 def test_as_the_command_line_says_it(config: Compose, subject: ModelOnData, tmp_path: Path) -> None:
-    """What is null is the paper's 50 and 8 of 224 pixels; a number of pictures is a lot, the same every time."""
+    """What is null is the paper's 50 and 8 of 224 pixels; a number of pictures is a lot, the same
+    every time."""
     build_analysis(config("images=2")).run(subject, tmp_path)
     found = json.loads((tmp_path / "occlusion.json").read_text())
     assert (found["layer"], found["size"], found["stride"]) == ("conv5", 11, 2)
     assert len(found["images"]) == 2
     again = run(subject, tmp_path, images=2)
-    assert [each["image"] for each in again["images"]] == [each["image"] for each in found["images"]]
+    assert [each["image"] for each in again["images"]] == [
+        each["image"] for each in found["images"]
+    ]
     assert len({each["image"] for each in run(subject, tmp_path, images=3)["images"]}) == 3
 
 
@@ -186,7 +201,10 @@ def test_where_no_deconvnet_is(
 
 def test_the_square_has_the_colour_that_is_asked_for(subject: ModelOnData, tmp_path: Path) -> None:
     grey = run(subject, tmp_path)
-    assert (grey["fill"], run(subject, tmp_path, fill=[0.0, 0.0, 0.0])["images"]) == ([0], grey["images"])
+    assert (grey["fill"], run(subject, tmp_path, fill=[0.0, 0.0, 0.0])["images"]) == (
+        [0],
+        grey["images"],
+    )
     found = run(subject, tmp_path, fill=[2.0, -1.0, 0.0])
     assert found["fill"] == [2, -1, 0]
     assert found["images"][0]["drop_anywhere"] != grey["images"][0]["drop_anywhere"]

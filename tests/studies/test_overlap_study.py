@@ -30,7 +30,8 @@ MIRRORED = Image.Transpose.FLIP_LEFT_RIGHT
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """root/{train,val}/{a,b}: 12 and 6 different pictures, and in val a re-encoded one and a mirrored, halved one."""
+    """root/{train,val}/{a,b}: 12 and 6 different pictures, and in val a re-encoded one and a
+    mirrored, halved one."""
     root = tmp_path / "photos"
     for split, numbers in (("train", range(12)), ("val", range(12, 18))):
         for i in numbers:
@@ -38,7 +39,9 @@ def photos(tmp_path: Path) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             picture(i).save(path)
     picture(3).save(root / "val" / "a" / "again.jpg", quality=60)
-    picture(8).transpose(MIRRORED).resize((45, 45)).save(root / "val" / "b" / "mirrored.jpg", quality=90)
+    picture(8).transpose(MIRRORED).resize((45, 45)).save(
+        root / "val" / "b" / "mirrored.jpg", quality=90
+    )
     return root
 
 
@@ -62,7 +65,9 @@ def pairs(result: dict[str, Any]) -> set[tuple[str, str, str, bool]]:
     return {(p["split"], p["image"], p["other"], p["mirrored"]) for p in result["pairs"]}
 
 
-def test_training_pictures_that_validation_has_too(show: Show, photos: Path, tmp_path: Path) -> None:
+def test_training_pictures_that_validation_has_too(
+    show: Show, photos: Path, tmp_path: Path
+) -> None:
     words = "data=folder", f"data.root={photos}"
     result = show("out", *words)
     assert pairs(result) == {
@@ -71,10 +76,16 @@ def test_training_pictures_that_validation_has_too(show: Show, photos: Path, tmp
     }
     correlations = [pair["correlation"] for pair in result["pairs"]]
     assert correlations == sorted(correlations, reverse=True)
-    assert result["compared"] == [{"split": "train", "pictures": 12, "with": "val", "pictures_with": 8}]
+    assert result["compared"] == [
+        {"split": "train", "pictures": 12, "with": "val", "pictures_with": 8}
+    ]
     assert result["left_out"] == {"train": 2}
     lines = (tmp_path / "out" / "exclude.csv").read_text().splitlines()
-    assert lines == ["data_set,split,image", "photos,train,train/a/08.png", "photos,train,train/b/03.png"]
+    assert lines == [
+        "data_set,split,image",
+        "photos,train,train/a/08.png",
+        "photos,train,train/b/03.png",
+    ]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "exclude.csv",
         "overlap.json",
@@ -89,7 +100,8 @@ def test_training_pictures_that_validation_has_too(show: Show, photos: Path, tmp
 
 
 def test_against_another_folder(show: Show, photos: Path, tmp_path: Path) -> None:
-    """Both splits are looked at, at any depth of the folder; what it holds is never what is left out."""
+    """Both splits are looked at, at any depth of the folder; what it holds is never what is left
+    out."""
     deep = tmp_path / "other" / "deep"
     deep.mkdir(parents=True)
     picture(5).transpose(MIRRORED).save(deep / "five.jpg", quality=85)
@@ -105,7 +117,8 @@ def test_against_another_folder(show: Show, photos: Path, tmp_path: Path) -> Non
 
 
 def test_a_whole_that_folds_are_drawn_from(show: Show, tmp_path: Path) -> None:
-    """It is compared with itself; the later picture of a pair goes, and every fold is then free of them."""
+    """It is compared with itself; the later picture of a pair goes, and every fold is then free of
+    them."""
     root = tmp_path / "classes"
     for i in range(16):
         path = root / "ab"[i % 2] / f"{i:02d}.png"

@@ -28,7 +28,8 @@ def look(composed: Compose, checkpoint: Path, tmp_path_factory: pytest.TempPathF
     def subject(*words: str, ckpt: Path = checkpoint) -> ModelOnData:
         few = "data=creatures_few" in words
         counts = [] if few else ["data.source.train=14", "data.source.val=14"]
-        own = "-".join(word for word in words if "source" in word)  # a store for each number of images
+        # A store for each number of images.
+        own = "-".join(word for word in words if "source" in word)
         small = [f"data.store_dir='{stores}/{own}'", f"ckpt={ckpt}", *counts]
         return load_model(composed(*small, "data.batch_size=4", *words, root="analyze"))
 
@@ -74,7 +75,11 @@ def test_a_search_goes_on_with_the_same_only(look: Look, other: Path, stopped_se
         (look(ckpt=other), {}, "was made with net=ConvNet "),
         (look("split=train"), {}, r"was made with data\.images=14 of creatures"),
         (look("data.source.val=13"), {}, r"was made with data\.images=14 of creatures"),
-        (look(), {"k": 4}, "was made with k=3, and this run has k=4; give the same settings, or delete it"),
+        (
+            look(),
+            {"k": 4},
+            "was made with k=3, and this run has k=4; give the same settings, or delete it",
+        ),
         (look(), {"layer": "conv2"}, r"was made with layers=\['conv1'\]"),
     ):
         with pytest.raises(InputError, match=says):
@@ -121,7 +126,9 @@ def test_a_damaged_search_is_one_line(
     kept = torch.load(stopped_search / "search.pt", weights_only=True)
     damage(kept)
     torch.save(kept, stopped_search / "search.pt")
-    with pytest.raises(InputError, match=r"search\.pt: is damaged \(.*\); delete it to start again"):
+    with pytest.raises(
+        InputError, match=r"search\.pt: is damaged \(.*\); delete it to start again"
+    ):
         search(look(), stopped_search)
 
 
@@ -131,11 +138,17 @@ def test_a_probe_goes_on_with_the_same_only(
     few = ["data=creatures_few", "data.images_per_class=3", "data.test_per_class=6"]
     words = [*few, "data.classes=[dog,car]"]
 
-    def probe(subject: ModelOnData, seed: int = 0, strengths: tuple[float, ...] = (0.1, 10)) -> None:
-        layer_probe.LayerProbe([3], 1, ["fc7"], None, ["svm"], list(strengths), seed).run(subject, tmp_path)
+    def probe(
+        subject: ModelOnData, seed: int = 0, strengths: tuple[float, ...] = (0.1, 10)
+    ) -> None:
+        layer_probe.LayerProbe([3], 1, ["fc7"], None, ["svm"], list(strengths), seed).run(
+            subject, tmp_path
+        )
 
     with monkeypatch.context() as patch:
-        patch.setattr(layer_probe, "draw_probe", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            layer_probe, "draw_probe", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             probe(look(*words))
     for subject, change, says in (
@@ -161,7 +174,11 @@ def test_small_images_are_of_one_data_set(
     composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def compare(*words: str, threshold: float = 0.8) -> None:
-        small = [f"data.store_dir={tmp_path}/stores{len(words)}", "data.image_size=48", "data.source.val=6"]
+        small = [
+            f"data.store_dir={tmp_path}/stores{len(words)}",
+            "data.image_size=48",
+            "data.source.val=6",
+        ]
         data = load_data(composed("data.source.train=9", *small, *words, root="analyze"))
         overlap.Overlap(None, threshold).run(data, tmp_path)
 
@@ -174,15 +191,24 @@ def test_small_images_are_of_one_data_set(
         InputError, match=r"was made with train\.images=9 of train.*run has train\.images=8 of"
     ):
         compare("data.source.train=8")
-    with pytest.raises(InputError, match=r"was made with threshold=0\.8, and this run has threshold=0\.7"):
+    with pytest.raises(
+        InputError, match=r"was made with threshold=0\.8, and this run has threshold=0\.7"
+    ):
         compare(threshold=0.7)
     begun = (tmp_path / "search.json").read_bytes()
     (tmp_path / "search.json").unlink()
-    with pytest.raises(InputError, match=r"train\.small: search\.json, which says what it is of, is missing"):
+    with pytest.raises(
+        InputError, match=r"train\.small: search\.json, which says what it is of, is missing"
+    ):
         compare()
     (tmp_path / "search.json").write_bytes(begun)
     state = torch.load(tmp_path / "search_train.pt", weights_only=True)
-    for found in ([9], [10, *state["found"][1:]], [9, *[torch.zeros(2)] * 4], [9, *[torch.tensor([99])] * 4]):
+    for found in (
+        [9],
+        [10, *state["found"][1:]],
+        [9, *[torch.zeros(2)] * 4],
+        [9, *[torch.tensor([99])] * 4],
+    ):
         torch.save({**state, "found": found}, tmp_path / "search_train.pt")
         with pytest.raises(InputError, match=r"search_train\.pt: is damaged"):
             compare()

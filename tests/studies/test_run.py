@@ -68,7 +68,9 @@ def test_what_does_not_fit(config: Compose, kind: str, words: list[str], says: s
 
 
 def test_what_is_taken_must_be_known(config: Compose) -> None:
-    with pytest.raises(InputError, match=r"Unknown\.takes='photos': choose one of model, models, data, runs"):
+    with pytest.raises(
+        InputError, match=r"Unknown\.takes='photos': choose one of model, models, data, runs"
+    ):
         build_analysis(config("Unknown", "+size=3"))
 
 

@@ -37,7 +37,15 @@ def study(subject: ModelOnData, tmp_path: Path) -> Callable[..., dict[str, Any]]
     """Runs the study on the subject, and reads what it wrote."""
 
     def run(**words: Any) -> dict[str, Any]:
-        usual = {"layer": None, "channels": 3, "k": 2, "images": 6, "located": None, "boxes": None, "seed": 0}
+        usual = {
+            "layer": None,
+            "channels": 3,
+            "k": 2,
+            "images": 6,
+            "located": None,
+            "boxes": None,
+            "seed": 0,
+        }
         sanity.Sanity(**{**usual, **words}).run(subject, tmp_path)
         return json.loads((tmp_path / "sanity.json").read_text())
 
@@ -49,10 +57,19 @@ def test_the_checks_and_where_the_methods_point(study: Callable[..., Any], tmp_p
     assert found["layer"] == "conv5"
     assert list(found["similarity"]) == ["original", *CASCADE, "other map", "other image", "both"]
     assert found["similarity"]["original"] == pytest.approx({"cosine": 1, "rank": 1})
-    assert all(each["cosine"] < 1 for name, each in found["similarity"].items() if name != "original")
+    assert all(
+        each["cosine"] < 1 for name, each in found["similarity"].items() if name != "original"
+    )
     where = found["localisation"]
     assert (where["unit"], where["images"]) == ("the true class of fc8", 6)
-    assert list(where["methods"]) == ["deconvnet", "guided", "gradient", "occlusion", "centre", "chance"]
+    assert list(where["methods"]) == [
+        "deconvnet",
+        "guided",
+        "gradient",
+        "occlusion",
+        "centre",
+        "chance",
+    ]
     assert all(0 <= share <= 1 for each in where["methods"].values() for share in each.values())
     assert where["methods"]["chance"]["energy"] < where["methods"]["chance"]["pointing"]
     sheet = np.asarray(Image.open(tmp_path / "sanity.png"))
@@ -73,7 +90,9 @@ def test_boxes_of_a_csv(study: Callable[..., Any], subject: ModelOnData, tmp_pat
     boxes.write_text(f"image,x0,y0,x1,y1\n{second},0,0,48,48\n{first},0,0,24,48\n")
     masks = object_masks(subject, str(boxes), 96)
     assert {index: mask.float().mean().item() for index, mask in masks.items()} == {3: 0.5, 8: 1}
-    assert study(boxes=str(boxes))["localisation"]["methods"]["chance"]["energy"] == pytest.approx(0.75)
+    assert study(boxes=str(boxes))["localisation"]["methods"]["chance"]["energy"] == pytest.approx(
+        0.75
+    )
     boxes.write_text("image,x0,y0,x1,y1\nnobody.jpg,0,0,9,9\n")
     with pytest.raises(InputError, match=r"image 'nobody\.jpg' is not in creatures"):
         study(boxes=str(boxes))

@@ -25,7 +25,8 @@ SIDE = 28
 
 
 class Annotated(Photos):
-    """Photos whose annotations say which photo they are of: one pixel of the mask, and a part there."""
+    """Photos whose annotations say which photo they are of: one pixel of the mask, and a part
+    there."""
 
     def annotation(self, index: int) -> Any:
         mask = torch.zeros(32, 32, dtype=torch.bool)
@@ -55,7 +56,9 @@ def subject(tmp_path: Path) -> ModelOnData:
     torch.manual_seed(0)
     net = ConvNet({"conv1": Conv(4, 3), "fc8": Linear(activation=False)}, 3, SIDE, init="he").eval()
     assert len(images) == 5
-    return ModelOnData(net, Preprocessing(32, SIDE, "unit"), images, data.sources["val"], list("abc"), 2)
+    return ModelOnData(
+        net, Preprocessing(32, SIDE, "unit"), images, data.sources["val"], list("abc"), 2
+    )
 
 
 @pytest.fixture
@@ -80,7 +83,9 @@ def most_probable(subject: ModelOnData) -> list[int]:
         return subject.net(subject.inputs(range(len(subject.images)))).argmax(1).tolist()
 
 
-def test_labels_are_of_the_images_that_could_be_read(subject: ModelOnData, asked: list[int]) -> None:
+def test_labels_are_of_the_images_that_could_be_read(
+    subject: ModelOnData, asked: list[int]
+) -> None:
     labels = subject.true_classes([0, 2, 4])
     assert labels is not None
     assert labels.tolist() == [0, 1, 2]
@@ -104,7 +109,9 @@ def test_other_classes_mean_no_true_class(
     assert caplog.text.count("no image has a true class") == 1
 
 
-def test_occlusion_and_invariance_take_the_most_probable_class(subject: ModelOnData, tmp_path: Path) -> None:
+def test_occlusion_and_invariance_take_the_most_probable_class(
+    subject: ModelOnData, tmp_path: Path
+) -> None:
     subject.classes = ["x", "y", "z"]
     occlusion.Occlusion("conv1", [0, 1, 2, 3, 4], 8, 10, 0.0).run(subject, tmp_path)
     found = json.loads((tmp_path / "occlusion.json").read_text())
@@ -135,7 +142,9 @@ def test_annotations_are_of_the_images_that_could_be_read(subject: ModelOnData) 
 
 
 def test_a_csv_names_images_by_id(subject: ModelOnData, tmp_path: Path) -> None:
-    (tmp_path / "parts.csv").write_text("image,part,x,y\nval/b/0.png,nose,3,4\nval/c/1.png,nose,5,6\n")
+    (tmp_path / "parts.csv").write_text(
+        "image,part,x,y\nval/b/0.png,nose,3,4\nval/c/1.png,nose,5,6\n"
+    )
     known = read_parts(str(tmp_path / "parts.csv"), subject, SIDE)
     assert {subject.images.ids[i]: places["nose"] for i, places in known.items()} == {
         "val/b/0.png": (3.0, 4.0),

@@ -1,4 +1,5 @@
-"""A checkpoint gives back the same net from plain containers alone, and says in one line when it cannot."""
+"""A checkpoint gives back the same net from plain containers alone, and says in one line when it
+cannot."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,12 @@ NARROW = {f"conv{i}": {"channels": 4, "groups": 1} for i in (1, 2, 3, 4, 5)} | {
 
 
 def card(architecture: str = "zfnet", classes: int = 3, **model: object) -> ModelConfig:
-    words = {"_target_": "zfnet.models.convnet", "architecture": architecture, "edit": NARROW, "init": "he"}
+    words = {
+        "_target_": "zfnet.models.convnet",
+        "architecture": architecture,
+        "edit": NARROW,
+        "init": "he",
+    }
     return {
         "model": {**words, "input_norm": "paper", **model},
         "classes": [f"class {number}" for number in range(classes)],
@@ -75,8 +81,14 @@ def one_line(error: pytest.ExceptionInfo[InputError], *words: str) -> None:
 @pytest.mark.parametrize(
     ("expected", "words"),
     [
-        (card("alexnet"), ["model.architecture=zfnet, and this run has model.architecture=alexnet"]),
-        (card(input_norm="unit"), ["model.input_norm=paper, and this run has model.input_norm=unit"]),
+        (
+            card("alexnet"),
+            ["model.architecture=zfnet, and this run has model.architecture=alexnet"],
+        ),
+        (
+            card(input_norm="unit"),
+            ["model.input_norm=paper, and this run has model.input_norm=unit"],
+        ),
         (card(classes=4), ["classes=", "class 3"]),
         (card(edit={"conv3": None}), ["model.edit"]),
         (
@@ -111,7 +123,9 @@ def test_files_that_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
     one_line(error, str(path), "torch file")
 
 
-def test_cut_short_missing_and_not_ours(saved: tuple[Path, torch.nn.Module], tmp_path: Path) -> None:
+def test_cut_short_missing_and_not_ours(
+    saved: tuple[Path, torch.nn.Module], tmp_path: Path
+) -> None:
     content = saved[0].read_bytes()
     for length in (10, len(content) // 2, len(content) - 10):
         (tmp_path / "cut.ckpt").write_bytes(content[:length])
@@ -128,7 +142,9 @@ def test_cut_short_missing_and_not_ours(saved: tuple[Path, torch.nn.Module], tmp
         one_line(error, "other.ckpt", "train.py")
 
 
-def test_weights_that_do_not_fit_their_card(saved: tuple[Path, torch.nn.Module], tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_their_card(
+    saved: tuple[Path, torch.nn.Module], tmp_path: Path
+) -> None:
     checkpoint = torch.load(saved[0], weights_only=True)
     checkpoint["model_config"]["model"]["edit"]["fc7"]["units"] = 7
     torch.save(checkpoint, tmp_path / "wrong.ckpt")
@@ -183,7 +199,9 @@ def written(path: Path, **model: object) -> Path:
     """A checkpoint of a whole net, whose card then names another model."""
     made = card()
     state = build(made).state_dict()
-    torch.save({"model_config": {**made, "model": {**made["model"], **model}}, "state_dict": state}, path)
+    torch.save(
+        {"model_config": {**made, "model": {**made["model"], **model}}, "state_dict": state}, path
+    )
     return path
 
 
@@ -217,7 +235,11 @@ def test_a_checkpoint_names_only_the_nets_of_the_table(
 @pytest.mark.parametrize("where", ["edit", "list", "deep"])
 def test_a_second_target_is_refused(tmp_path: Path, where: str) -> None:
     nested = {"_target_": "os.system", "command": f"touch {tmp_path}/ran"}
-    edit = {"edit": nested, "list": {"conv1": [nested]}, "deep": {"conv1": {"maps": {"a": (nested,)}}}}[where]
+    edit = {
+        "edit": nested,
+        "list": {"conv1": [nested]},
+        "deep": {"conv1": {"maps": {"a": (nested,)}}},
+    }[where]
     path = written(tmp_path / "a.ckpt", edit=edit)
     with pytest.raises(InputError) as error:
         zfnet.load(path, trust=["os.system"])
@@ -254,7 +276,9 @@ class Payload:
 
 def test_a_pickle_runs_nothing(tmp_path: Path) -> None:
     ran = tmp_path / "ran"
-    torch.save({"model_config": card(), "state_dict": {}, "more": Payload(ran)}, tmp_path / "a.ckpt")
+    torch.save(
+        {"model_config": card(), "state_dict": {}, "more": Payload(ran)}, tmp_path / "a.ckpt"
+    )
     with pytest.raises(
         InputError, match=r"plain containers \(UnpicklingError: it holds \S+, which is code\)"
     ):
@@ -284,10 +308,13 @@ def test_a_pickle_runs_nothing(tmp_path: Path) -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_an_odd_card_is_one_line(tmp_path: Path, changes: dict[str, object], words: list[str]) -> None:
+def test_an_odd_card_is_one_line(
+    tmp_path: Path, changes: dict[str, object], words: list[str]
+) -> None:
     made = card()
     torch.save(
-        {"model_config": made | changes, "state_dict": build(made).state_dict()}, tmp_path / "odd.ckpt"
+        {"model_config": made | changes, "state_dict": build(made).state_dict()},
+        tmp_path / "odd.ckpt",
     )
     with pytest.raises(InputError) as error:
         zfnet.load(tmp_path / "odd.ckpt")
@@ -355,6 +382,11 @@ def test_load_needs_no_weights_file_of_long_ago(tmp_path: Path) -> None:
     """A net that started from a file of weights is whole in its checkpoint."""
     words = {"_target_": "zfnet.models.torchvision_model", "name": "squeezenet1_1", "weights": None}
     made = build({**card(), "model": {**words, "input_norm": "pretrained"}})
-    gone = {**card(), "model": {**words, "weights": "/gone/weights.pth", "input_norm": "pretrained"}}
+    gone = {
+        **card(),
+        "model": {**words, "weights": "/gone/weights.pth", "input_norm": "pretrained"},
+    }
     torch.save({"model_config": gone, "state_dict": made.state_dict()}, tmp_path / "a.ckpt")
-    assert torch.equal(zfnet.load(tmp_path / "a.ckpt").net.features[0].weight, made.net.features[0].weight)
+    assert torch.equal(
+        zfnet.load(tmp_path / "a.ckpt").net.features[0].weight, made.net.features[0].weight
+    )

@@ -1,4 +1,5 @@
-"""A checkpoint is written beside its place and renamed, never by way of a temporary folder elsewhere."""
+"""A checkpoint is written beside its place and renamed, never by way of a temporary folder
+elsewhere."""
 
 import errno
 import os

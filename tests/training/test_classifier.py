@@ -1,4 +1,5 @@
-"""Learning as section 3 has it: ten-crop error, falling rates, steps that depend on their number alone."""
+"""Learning as section 3 has it: ten-crop error, falling rates, steps that depend on their number
+alone."""
 
 from collections.abc import Callable
 from functools import partial
@@ -26,7 +27,9 @@ MakeTrainer = Callable[..., Trainer]
 
 def class_accuracy(right: list[bool], labels: list[int]) -> float:
     """Straight from the definition."""
-    within = [[r for r, label in zip(right, labels, strict=True) if label == c] for c in set(labels)]
+    within = [
+        [r for r, label in zip(right, labels, strict=True) if label == c] for c in set(labels)
+    ]
     return sum(sum(each) / len(each) for each in within) / len(within)
 
 
@@ -46,8 +49,8 @@ def test_ten_crop_error(
     classes: int,
     ranks: list[int],
 ) -> None:
-    """Each picture alone, its ten softmax outputs averaged. All but ten labels are what that says: any
-    other rule (the mean of the logits, say) errs more."""
+    """Each picture alone, its ten softmax outputs averaged. All but ten labels are what that says:
+    any other rule (the mean of the logits, say) errs more."""
     model, data, trainer = tiny_classifier(classes), tiny_data(classes), tiny_trainer()
     data.images["val"] = images = memory_images(150, classes=classes, seed=1)
     model.net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, classes))
@@ -67,8 +70,12 @@ def test_ten_crop_error(
     found = {name: value.item() for name, value in trainer.callback_metrics.items()}
     errors = {key: value for key, value in found.items() if key.endswith("error")}
     assert errors == {f"test/top{k}_error": pytest.approx(10 / 150) for k in ranks}
-    right = [order[0] == label for order, label in zip(ranking, images.labels.tolist(), strict=True)]
-    assert found["test/class_accuracy"] == pytest.approx(class_accuracy(right, images.labels.tolist()))
+    right = [
+        order[0] == label for order, label in zip(ranking, images.labels.tolist(), strict=True)
+    ]
+    assert found["test/class_accuracy"] == pytest.approx(
+        class_accuracy(right, images.labels.tolist())
+    )
 
 
 def test_validation_is_the_centre_crop_over_all_pictures(
@@ -79,14 +86,20 @@ def test_validation_is_the_centre_crop_over_all_pictures(
     trainer.validate(model, datamodule=data, verbose=False)
     images = data.images["val"]
     with torch.no_grad():
-        inputs = model.prepare(images.images, torch.arange(7), torch.tensor([[2, 2, 0]]).expand(7, 3))
+        inputs = model.prepare(
+            images.images, torch.arange(7), torch.tensor([[2, 2, 0]]).expand(7, 3)
+        )
         logits = model.eval().net(inputs)
     best = logits.topk(5).indices
     found = {name: value.item() for name, value in trainer.callback_metrics.items()}
     assert found == {
-        "val/loss": pytest.approx(nn.functional.cross_entropy(logits, images.labels).item(), rel=1e-5),
+        "val/loss": pytest.approx(
+            nn.functional.cross_entropy(logits, images.labels).item(), rel=1e-5
+        ),
         "val/top1_error": pytest.approx((best[:, 0] != images.labels).float().mean().item()),
-        "val/top5_error": pytest.approx((best != images.labels[:, None]).all(1).float().mean().item()),
+        "val/top5_error": pytest.approx(
+            (best != images.labels[:, None]).all(1).float().mean().item()
+        ),
         "val/class_accuracy": pytest.approx(
             class_accuracy((best[:, 0] == images.labels).tolist(), images.labels.tolist())
         ),
@@ -103,7 +116,9 @@ def test_the_finished_net_on_its_training_pictures(
     trainer.test(model, datamodule=data, verbose=False)
     images = data.images["train"]
     with torch.no_grad():
-        inputs = model.prepare(images.images, torch.arange(12), torch.tensor([[2, 2, 0]]).expand(12, 3))
+        inputs = model.prepare(
+            images.images, torch.arange(12), torch.tensor([[2, 2, 0]]).expand(12, 3)
+        )
         wrong = model.eval().net(inputs).argmax(1) != images.labels
     found = {name: value.item() for name, value in trainer.callback_metrics.items()}
     assert set(found) == {"test/top1_error", "test/class_accuracy", "train_eval/top1_error"}
@@ -114,7 +129,9 @@ def test_seconds_add_up_over_the_processes_of_a_run(
     tiny_classifier: Make, tiny_data: MakeData, tiny_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
     keep = Keep(tmp_path / "kept.ckpt", epoch=0)
-    tiny_trainer(callbacks=[keep], enable_checkpointing=True).fit(tiny_classifier(), datamodule=tiny_data())
+    tiny_trainer(callbacks=[keep], enable_checkpointing=True).fit(
+        tiny_classifier(), datamodule=tiny_data()
+    )
     checkpoint = torch.load(tmp_path / "kept.ckpt", weights_only=True)
     assert checkpoint["seconds"] > 0
     torch.save(checkpoint | {"seconds": 1000.0}, tmp_path / "kept.ckpt")
@@ -135,12 +152,16 @@ class Rates(Callback):
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
-def test_cosine_falls_to_zero(tiny_classifier: Make, tiny_data: MakeData, tiny_trainer: MakeTrainer) -> None:
+def test_cosine_falls_to_zero(
+    tiny_classifier: Make, tiny_data: MakeData, tiny_trainer: MakeTrainer
+) -> None:
     rates = Rates()
     trainer = tiny_trainer(callbacks=[rates], max_epochs=3)
     trainer.fit(tiny_classifier(schedule="cosine", lr=0.2), datamodule=tiny_data())
     steps = torch.arange(9, dtype=torch.float64)
-    assert rates.rates == pytest.approx((0.1 * (1 + torch.cos(torch.pi * steps / 9))).tolist(), rel=1e-9)
+    assert rates.rates == pytest.approx(
+        (0.1 * (1 + torch.cos(torch.pi * steps / 9))).tolist(), rel=1e-9
+    )
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
 
 
@@ -188,18 +209,27 @@ def test_a_plateau_divides_the_rate_by_10(
     tmp_path: Path,
     resume: bool,
 ) -> None:
-    """patience=1 bears one epoch that is not lower than the best; the second lowers the rate: epochs 3 and 6
-    (0.8, 0.7 after 0.7; 0.6, 0.7 after 0.6). A run that goes on after epoch 3 has the same rates."""
+    """patience=1 bears one epoch that is not lower than the best; the second lowers the rate:
+    epochs 3 and 6 (0.8, 0.7 after 0.7; 0.6, 0.7 after 0.6). A run that goes on after epoch 3 has
+    the same rates."""
     errors = [0.9, 0.7, 0.8, 0.7, 0.6, 0.6, 0.7, 0.6]
     expected = [0.2] * 4 + [0.02] * 3 + [0.002]
     share = {0.9: 0, 0.8: 1, 0.7: 2, 0.6: 3}  # of ten pictures 1, 2, 3 and 4 are of these classes
 
     def rates_of(path: Path | None = None) -> list[float]:
-        model, data, rates = tiny_classifier(classes=4, lr=0.2, patience=1), tiny_data(classes=4), Rates()
+        model, data, rates = (
+            tiny_classifier(classes=4, lr=0.2, patience=1),
+            tiny_data(classes=4),
+            Rates(),
+        )
         model.net = OneClass()
         data.images["val"] = memory_images(10, classes=4)
         data.images["val"].labels = torch.tensor([0, 1, 1, 2, 2, 2, 3, 3, 3, 3])
-        callbacks = [rates, Say([share[error] for error in errors]), Keep(tmp_path / "kept.ckpt", epoch=3)]
+        callbacks = [
+            rates,
+            Say([share[error] for error in errors]),
+            Keep(tmp_path / "kept.ckpt", epoch=3),
+        ]
         trainer = tiny_trainer(callbacks=callbacks, max_epochs=8, enable_checkpointing=True)
         trainer.fit(model, datamodule=data, ckpt_path=path, weights_only=True)
         return rates.rates[::3]  # three steps an epoch
@@ -285,7 +315,10 @@ def test_what_torch_refuses_is_one_line(tiny_classifier: Make, given: dict[str, 
         (nn.Softmax(1), "ends in a softmax, and training applies it to the logits itself"),
         (nn.Sigmoid(), "ends in a sigmoid"),
         (nn.Linear(4, 3), "has 3 outputs for 4 classes"),
-        (nn.Unflatten(1, (4, 1)), r"gives no \(B, classes\), but \(1, 4, 1\): a classifier is needed"),
+        (
+            nn.Unflatten(1, (4, 1)),
+            r"gives no \(B, classes\), but \(1, 4, 1\): a classifier is needed",
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -20,9 +20,11 @@ def described(config: DictConfig) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_every_choice_comes_back(composed: Compose, name: str) -> None:
-    """Described, checked and linked, it is conf/data's again, but for the machine's and the run's own keys."""
+    """Described, checked and linked, it is conf/data's again, but for the machine's and the run's
+    own keys."""
     asked = composed(
-        f"data={name}", *(["data.root=/photos"] if name in ("folder", "photos", "class_folders") else [])
+        f"data={name}",
+        *(["data.root=/photos"] if name in ("folder", "photos", "class_folders") else []),
     )
     found = linked_data(checked_data(described(asked), "a.ckpt", trust=[]))
     before = OmegaConf.to_container(asked.data, resolve=False)

@@ -47,13 +47,19 @@ class Spoil(Callback):
 
 @pytest.fixture
 def run(
-    tiny_classifier: Make, tiny_data: Callable[..., LightningDataModule], tiny_trainer: Make, tmp_path: Path
+    tiny_classifier: Make,
+    tiny_data: Callable[..., LightningDataModule],
+    tiny_trainer: Make,
+    tmp_path: Path,
 ) -> Callable[..., Classifier]:
     """3 steps an epoch; a checkpoint after each epoch."""
 
     def go(*callbacks: Callback, **recipe: Any) -> Classifier:
         keep = ModelCheckpoint(
-            dirpath=tmp_path, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
+            dirpath=tmp_path,
+            filename="last",
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
         )
         model = tiny_classifier(**recipe)
         trainer = tiny_trainer(
@@ -73,7 +79,10 @@ def run(
     [
         (Spoil("on_train_batch_end", 4, NAN), "the loss is not finite in epoch 2, step 5"),
         (Spoil("on_train_batch_end", 5, INF), "the loss is not finite in epoch 2, step 6"),
-        (Spoil("on_validation_start", 6, NAN), "the validation loss is not finite in epoch 2, step 6"),
+        (
+            Spoil("on_validation_start", 6, NAN),
+            "the validation loss is not finite in epoch 2, step 6",
+        ),
         (Spoil("on_validation_end", 6, NAN), "the weights are not finite in epoch 2, step 6"),
     ],
     ids=["loss", "infinite loss", "validation", "weights"],

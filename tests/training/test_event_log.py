@@ -1,4 +1,5 @@
-"""A run's TensorBoard log is whole records, in files that can be cut back to what a checkpoint knew."""
+"""A run's TensorBoard log is whole records, in files that can be cut back to what a checkpoint
+knew."""
 
 import errno
 import os
@@ -38,7 +39,8 @@ def test_what_is_logged_is_shown_at_once(tmp_path: Path) -> None:
 
 
 def test_a_log_is_cut_back_to_a_checkpoint(tmp_path: Path) -> None:
-    """Of two processes: the first one's file is cut, the second one's is gone; a start anew takes all."""
+    """Of two processes: the first one's file is cut, the second one's is gone; a start anew takes
+    all."""
     first = EventLogger(tmp_path)
     first.log_metrics({"a": 1.0}, step=0)
     lengths = first.lengths()
@@ -87,7 +89,9 @@ def test_a_full_disk_is_one_line_and_leaves_whole_records(tmp_path: Path) -> Non
         for step in range(1000):
             logger.log_metrics({"a": 1.0}, step=step)
 
-    with pytest.raises(InputError, match=r"events\.out.*: cannot be written \(File too large\)") as caught:
+    with pytest.raises(
+        InputError, match=r"events\.out.*: cannot be written \(File too large\)"
+    ) as caught:
         fill()
     assert "\n" not in str(caught.value)
     (path,) = tmp_path.iterdir()

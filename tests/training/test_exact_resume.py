@@ -1,4 +1,5 @@
-"""Whatever checkpoint a run goes on from, it ends as the whole run: weights, rates, metrics, curves, log."""
+"""Whatever checkpoint a run goes on from, it ends as the whole run: weights, rates, metrics,
+curves, log."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,18 @@ from zfnet.training.event_log import EventLogger, cut_back
 from zfnet.training.resume import newest_checkpoint
 
 Fit = Callable[..., tuple[Trainer, Classifier]]
-EVERY = {"save_top_k": -1, "every_n_train_steps": 1, "filename": "{step}", "auto_insert_metric_name": False}
-END = {"save_top_k": -1, "every_n_epochs": 1, "filename": "end-{epoch}", "save_on_train_epoch_end": True}
+EVERY = {
+    "save_top_k": -1,
+    "every_n_train_steps": 1,
+    "filename": "{step}",
+    "auto_insert_metric_name": False,
+}
+END = {
+    "save_top_k": -1,
+    "every_n_epochs": 1,
+    "filename": "end-{epoch}",
+    "save_on_train_epoch_end": True,
+}
 MODEL = {"_target_": "zfnet.models.convnet", "input_norm": "unit"}
 CARD = {"model": MODEL, "classes": ["cat"], "image_size": 8, "store_size": 12}
 Words = dict[str, Any]
@@ -31,10 +42,15 @@ def fit(
     tiny_data: Callable[..., LightningDataModule],
     tiny_trainer: Callable[..., Trainer],
 ) -> Fit:
-    """A run of 6 batches of 2 an epoch in `folder`, with a checkpoint at every step and epoch that allows one."""
+    """A run of 6 batches of 2 an epoch in `folder`, with a checkpoint at every step and epoch that
+    allows one."""
 
     def run(
-        folder: Path, schedule: str, words: Words, resume: Path | None = None, inside: type = RecentCheckpoint
+        folder: Path,
+        schedule: str,
+        words: Words,
+        resume: Path | None = None,
+        inside: type = RecentCheckpoint,
     ) -> tuple[Trainer, Classifier]:
         checkpoints = folder / "checkpoints"
         model = tiny_classifier(schedule=schedule, patience=0, seed=6, lr=0.05, model_config=CARD)
@@ -64,14 +80,20 @@ STEPS = [1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 13, 14, 15, 16, 17]
 WORDS: dict[str, tuple[Words, list[int], list[int]]] = {
     "plain": ({}, STEPS, [1, 11]),
     "accumulated": ({"accumulate_grad_batches": 4}, [1, 3, 5], [1, 5]),
-    "limited": ({"limit_train_batches": 4, "limit_val_batches": 2}, [1, 2, 3, 5, 6, 7, 9, 10, 11], [6]),
+    "limited": (
+        {"limit_train_batches": 4, "limit_val_batches": 2},
+        [1, 2, 3, 5, 6, 7, 9, 10, 11],
+        [6],
+    ),
     "rarely validated": ({"check_val_every_n_epoch": 2}, STEPS, [10, 16]),
     "clipped": ({"gradient_clip_val": 0.1, "limit_train_batches": 2}, [1, 3, 5], [3]),
     "few steps": ({"max_steps": 9}, [1, 2, 3, 4, 5, 7, 8], [3, 8]),
 }
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed", "ignore:Checkpoint directory")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The dirpath has changed", "ignore:Checkpoint directory"
+)
 
 
 @pytest.mark.parametrize("schedule", ["plateau", "cosine"])
@@ -136,9 +158,12 @@ def test_a_plateau_that_is_given_more_epochs_is_the_longer_run(fit: Fit, tmp_pat
 def test_a_cosine_over_other_steps_is_refused(fit: Fit, tmp_path: Path) -> None:
     fit(tmp_path / "short", "cosine", {"max_epochs": 2})
     with pytest.raises(
-        InputError, match="learning rate is for a run of 12 steps, and this run has 18; give another name="
+        InputError,
+        match="learning rate is for a run of 12 steps, and this run has 18; give another name=",
     ):
-        fit(tmp_path / "long", "cosine", {}, tmp_path / "short" / "checkpoints" / "end-epoch=0.ckpt")
+        fit(
+            tmp_path / "long", "cosine", {}, tmp_path / "short" / "checkpoints" / "end-epoch=0.ckpt"
+        )
 
 
 @pytest.mark.parametrize(
@@ -147,8 +172,8 @@ def test_a_cosine_over_other_steps_is_refused(fit: Fit, tmp_path: Path) -> None:
 def test_checkpoints_that_lose_something_are_passed_over(
     fit: Fit, tmp_path: Path, caplog: pytest.LogCaptureFixture, words: Words, exact: set[int]
 ) -> None:
-    """Lightning's own ModelCheckpoint writes after an epoch's last step, before its validation; a stop may come
-    between two accumulated batches."""
+    """Lightning's own ModelCheckpoint writes after an epoch's last step, before its validation; a
+    stop may come between two accumulated batches."""
 
     class Anywhere(ModelCheckpoint):
         """After every batch of epoch 1, and the first of epoch 2."""

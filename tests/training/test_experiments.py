@@ -1,4 +1,5 @@
-"""Every experiment of conf/ runs: one batch of a few small images, a narrow net, nothing else changed."""
+"""Every experiment of conf/ runs: one batch of a few small images, a narrow net, nothing else
+changed."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -57,7 +58,9 @@ def configured(tmp_path: Path) -> Iterator[Callable[..., DictConfig]]:
     """The config of a run in `tmp_path`, known to Hydra as in a run of train.py."""
 
     def make(*words: str) -> DictConfig:
-        cfg = compose("train", [*words, f"data.store_dir={tmp_path / 'stores'}"], return_hydra_config=True)
+        cfg = compose(
+            "train", [*words, f"data.store_dir={tmp_path / 'stores'}"], return_hydra_config=True
+        )
         cfg.hydra.runtime.output_dir = str(tmp_path / "run")
         HydraConfig.instance().set_config(cfg)
         return cfg
@@ -71,10 +74,16 @@ def configured(tmp_path: Path) -> Iterator[Callable[..., DictConfig]]:
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice on loaders and loggers
 @pytest.mark.parametrize(("name", "word"), CASES)
 def test_an_experiment_runs(
-    configured: Callable[..., DictConfig], checkpoint: Path, root: Path, tmp_path: Path, name: str, word: str
+    configured: Callable[..., DictConfig],
+    checkpoint: Path,
+    root: Path,
+    tmp_path: Path,
+    name: str,
+    word: str,
 ) -> None:
     words = [
-        each.replace("{root}", str(root)).replace("{checkpoint}", str(checkpoint)) for each in WORDS[name]
+        each.replace("{root}", str(root)).replace("{checkpoint}", str(checkpoint))
+        for each in WORDS[name]
     ]
     cfg = configured(f"experiment={name}", *SMALL, *words, word)
     assert math.isfinite(train(cfg, tmp_path / "run"))

@@ -28,16 +28,25 @@ def test_a_key_that_must_be_given_is_named(composed: Compose) -> None:
 
 
 def test_a_sources_own_error_comes_out_as_it_is(composed: Compose) -> None:
-    with pytest.raises(InputError, match=r"^data\.root=/nowhere: no such folder"), translate_hydra_errors():
+    with (
+        pytest.raises(InputError, match=r"^data\.root=/nowhere: no such folder"),
+        translate_hydra_errors(),
+    ):
         instantiate(composed("data=folder", "data.root=/nowhere").data)
 
 
-def test_no_checkpoint_of_ours_has_a_name_that_hydra_parses(composed: Compose, tmp_path: Path) -> None:
+def test_no_checkpoint_of_ours_has_a_name_that_hydra_parses(
+    composed: Compose, tmp_path: Path
+) -> None:
     """Every checkpoint that a run writes can be passed back as ckpt=PATH."""
     for name, config in composed("callbacks=[checkpoint]").callbacks.items():
         writer = instantiate(config, dirpath=str(tmp_path))
         assert isinstance(writer, ModelCheckpoint)
-        metrics = {"epoch": torch.tensor(3), "step": torch.tensor(40), "val/top1_error": torch.tensor(0.5)}
+        metrics = {
+            "epoch": torch.tensor(3),
+            "step": torch.tensor(40),
+            "val/top1_error": torch.tensor(0.5),
+        }
         for version in (None, 2):
             path = writer.format_checkpoint_name(metrics, ver=version)
             assert re.fullmatch(r"[\w./-]+", path), name
@@ -55,12 +64,15 @@ def test_a_foreign_name_is_quoted_as_the_documentation_says(composed: Compose) -
 def test_without_callbacks_the_net_is_kept_and_looked_at(
     command: Callable[..., Ended], commands: Commands, photos: Path, tmp_path: Path
 ) -> None:
-    """train.py with callbacks=[], and analyze.py with nothing but its checkpoint: on the photos of the training."""
+    """train.py with callbacks=[], and analyze.py with nothing but its checkpoint: on the photos of
+    the training."""
     run, look = tmp_path / "run", tmp_path / "look"
     done = command(f"hydra.run.dir={run}", "callbacks=[]", "trainer.max_epochs=1", "test=false")
     assert done.status == 0, done.errors
     assert "no callback writes checkpoints" in done.output
-    assert [path.relative_to(run) for path in run.rglob("*.ckpt")] == [Path("checkpoints/last.ckpt")]
+    assert [path.relative_to(run) for path in run.rglob("*.ckpt")] == [
+        Path("checkpoints/last.ckpt")
+    ]
     path = run / "checkpoints" / "last.ckpt"
     data = zfnet.load(path).model_config["data"]  # type: ignore[index]
     assert data["root"] == data["source"]["root"] == str(photos)
@@ -95,6 +107,8 @@ def test_a_net_to_train_anew_is_not_a_checkpoints_to_choose(
         model_to_train(composed(*words))
 
 
-def test_training_has_no_checkpoint_to_take_its_data_from(composed: Compose, tmp_path: Path) -> None:
+def test_training_has_no_checkpoint_to_take_its_data_from(
+    composed: Compose, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match="data=checkpoint is a choice of analyze"):
         train(composed("data=checkpoint"), tmp_path)

@@ -1,4 +1,5 @@
-"""Filters are scaled back to the radius: as a loop does it, and not a bit changed where they are within it."""
+"""Filters are scaled back to the radius: as a loop does it, and not a bit changed where they are
+within it."""
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from zfnet.training.renormalization import renormalize_filters
 
 
 def slowly(weight: Tensor, radius: float) -> tuple[Tensor, int]:
-    """Section 3, filter by filter: an RMS over (in, kh, kw) that exceeds the radius is set to it."""
+    """Section 3, filter by filter: an RMS over (in, kh, kw) that exceeds the radius is set to
+    it."""
     result, clipped = weight.clone(), 0
     for filter in result:
         rms = sum(value**2 for value in filter.double().flatten().tolist()) / filter.numel()
@@ -31,14 +33,17 @@ def rms(weight: Tensor) -> Tensor:
     radius=st.floats(1e-3, 1.0),
     seed=st.integers(0, 99),
 )
-def test_against_a_loop(shapes: list[tuple[int, ...]], scale: float, radius: float, seed: int) -> None:
+def test_against_a_loop(
+    shapes: list[tuple[int, ...]], scale: float, radius: float, seed: int
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     weights = [scale * torch.randn(shape, generator=generator) for shape in shapes]
     before = [weight.clone() for weight in weights]
     counts = renormalize_filters(weights, radius)
     for weight, old, count in zip(weights, before, counts, strict=True):
         expected, clipped = slowly(old, radius)
-        # norm, quotient and product round once each; the sum of squares of up to 125 values a little more
+        # norm, quotient and product round once each; the sum of squares of up to 125 values a
+        # little more
         torch.testing.assert_close(weight, expected, rtol=1e-6, atol=0)
         assert (rms(weight) <= radius * (1 + 1e-6)).all()
         near = (rms(old) / radius - 1).abs() < 1e-6
@@ -48,7 +53,8 @@ def test_against_a_loop(shapes: list[tuple[int, ...]], scale: float, radius: flo
 
 
 def test_by_hand() -> None:
-    """Filters (3, 4) have rms √12.5; at radius ½ they become (3, 4) / (2 √12.5); (0.3, 0.4) is within it."""
+    """Filters (3, 4) have rms √12.5; at radius ½ they become (3, 4) / (2 √12.5); (0.3, 0.4) is
+    within it."""
     weights = torch.tensor([[3.0, 4.0], [0.3, 0.4]]).view(2, 1, 1, 2)
     (count,) = renormalize_filters([weights], 0.5)
     assert count == 1

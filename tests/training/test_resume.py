@@ -1,4 +1,5 @@
-"""A run goes on only as the run that it is: each setting that changes its numbers is compared, and named."""
+"""A run goes on only as the run that it is: each setting that changes its numbers is compared, and
+named."""
 
 import logging
 from collections.abc import Callable
@@ -108,19 +109,23 @@ def test_other_images_another_net_and_other_callbacks_are_named(composed: Compos
     for words, asked in changes.items():
         with pytest.raises(InputError, match=words):
             check_same_run(kept(found), asked)
-    with pytest.raises(InputError, match=r"callbacks\.filter_renormalization\.radius=0\.1.*\(not set\)"):
-        check_same_run(kept(found), {key: value for key, value in found.items() if key != "callbacks"})
+    with pytest.raises(
+        InputError, match=r"callbacks\.filter_renormalization\.radius=0\.1.*\(not set\)"
+    ):
+        check_same_run(
+            kept(found), {key: value for key, value in found.items() if key != "callbacks"}
+        )
 
 
 def test_lightnings_own_callbacks_that_act_are_compared(composed: Composed) -> None:
-    config = (
-        "+callbacks.early={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/loss,patience:%d}"
-    )
+    config = "+callbacks.early={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/loss,patience:%d}"
     one, two = (
         fingerprint(composed, config % patience, early=EarlyStopping("val/loss", patience=patience))
         for patience in (2, 3)
     )
-    with pytest.raises(InputError, match=r"callbacks\.early\.patience=2, and this run has .*patience=3"):
+    with pytest.raises(
+        InputError, match=r"callbacks\.early\.patience=2, and this run has .*patience=3"
+    ):
         check_same_run(kept(one), two)
 
 
@@ -146,8 +151,12 @@ def test_a_plateau_may_have_more_epochs_a_cosine_may_not(composed: Composed) -> 
     assert not is_longer(None, many, {"epochs": 3})
     with pytest.raises(InputError, match=r"4 epochs are done, more than trainer\.max_epochs=3"):
         check_same_run(kept(many, epochs=4), few)
-    few, many = (fingerprint(composed, f"trainer.max_epochs={count}", "scheduler=cosine") for count in (3, 5))
-    with pytest.raises(InputError, match=r"CosineAnnealingLR are for trainer.max_epochs=3, and a run of 5"):
+    few, many = (
+        fingerprint(composed, f"trainer.max_epochs={count}", "scheduler=cosine") for count in (3, 5)
+    )
+    with pytest.raises(
+        InputError, match=r"CosineAnnealingLR are for trainer.max_epochs=3, and a run of 5"
+    ):
         check_same_run(kept(few), many, covers_run=True)
 
 
@@ -197,7 +206,12 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
 
 @pytest.mark.parametrize(
     "more",
-    [{"loops": {}}, {"fingerprint": {"trainer": 3}}, {"fingerprint": 3}, {"log": {"lengths": {"a": "b"}}}],
+    [
+        {"loops": {}},
+        {"fingerprint": {"trainer": 3}},
+        {"fingerprint": 3},
+        {"log": {"lengths": {"a": "b"}}},
+    ],
 )
 def test_a_checkpoint_with_odd_content_is_passed_over(tmp_path: Path, more: Any) -> None:
     _write(tmp_path / "last.ckpt", 8, **more)
@@ -209,7 +223,9 @@ def test_a_checkpoint_with_odd_content_is_passed_over(tmp_path: Path, more: Any)
     assert found.path.name == "best.ckpt"
 
 
-def test_weights_alone_are_nothing_to_go_on_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_weights_alone_are_nothing_to_go_on_from(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     torch.save({"model_config": CARD, "state_dict": {}}, tmp_path / "net.ckpt")
     assert newest_checkpoint(tmp_path, CARD) is None
     assert "net.ckpt: holds a net, and no state of its training" in caplog.text
@@ -217,7 +233,9 @@ def test_weights_alone_are_nothing_to_go_on_from(tmp_path: Path, caplog: pytest.
 
 def test_another_card_is_an_error(tmp_path: Path) -> None:
     _write(tmp_path / "last.ckpt", 4)
-    with pytest.raises(InputError, match=r"model\.architecture=zfnet, .*model\.architecture=alexnet"):
+    with pytest.raises(
+        InputError, match=r"model\.architecture=zfnet, .*model\.architecture=alexnet"
+    ):
         newest_checkpoint(tmp_path, ALEXNET)
 
 

@@ -57,7 +57,9 @@ def test_when_each_kind_steps() -> None:
 
 
 @pytest.mark.parametrize(("total", "warmup", "rising"), [(100, 0.05, 5), (40, 0.0, 0), (7, 0.3, 3)])
-def test_a_warmup_rises_linearly_and_falls_as_a_cosine(total: int, warmup: float, rising: int) -> None:
+def test_a_warmup_rises_linearly_and_falls_as_a_cosine(
+    total: int, warmup: float, rising: int
+) -> None:
     made = optimizer(0.5)
     scheduler = warmup_cosine(made, total, warmup)
     rates = []
@@ -66,6 +68,9 @@ def test_a_warmup_rises_linearly_and_falls_as_a_cosine(total: int, warmup: float
         made.step()
         scheduler.step()
     up = [0.5 * (step + 1) / (rising + 1) for step in range(rising)]
-    down = [0.25 * (1 + math.cos(math.pi * step / (total - rising))) for step in range(total - rising + 1)]
+    down = [
+        0.25 * (1 + math.cos(math.pi * step / (total - rising)))
+        for step in range(total - rising + 1)
+    ]
     assert rates == pytest.approx(up + down)
     assert rates[-1] == pytest.approx(0, abs=1e-12)

@@ -1,4 +1,5 @@
-"""Table 3 as two sweeps: the paper's rows and no other, each a net of its own at the size of the experiment."""
+"""Table 3 as two sweeps: the paper's rows and no other, each a net of its own at the size of the
+experiment."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +15,9 @@ from zfnet.training.checkpoint import build_net
 
 
 @pytest.mark.parametrize("architecture", ["alexnet", "zfnet"])
-def test_the_sweep_has_the_papers_rows(composed: Callable[..., DictConfig], architecture: str) -> None:
+def test_the_sweep_has_the_papers_rows(
+    composed: Callable[..., DictConfig], architecture: str
+) -> None:
     experiment = f"experiment=table3_{architecture}"
     hydra = compose("train", [experiment], return_hydra_config=True).hydra
     assert hydra.mode.name == "MULTIRUN"
@@ -36,9 +39,12 @@ def test_the_sweep_has_the_papers_rows(composed: Callable[..., DictConfig], arch
 def test_the_command_at_its_head_is_the_papers_recipe(
     composed: Callable[..., DictConfig], architecture: str
 ) -> None:
-    """The same words as experiment=paper_imagenet, and nothing of the embedded data set's left over."""
+    """The same words as experiment=paper_imagenet, and nothing of the embedded data set's left
+    over."""
     text = (config_folder() / "experiment" / "table3_alexnet.yaml").read_text()
-    words = re.findall(r"[a-z_.]+=[a-z0-9_.]+", text.partition("The paper's:")[2].partition("defaults:")[0])
+    words = re.findall(
+        r"[a-z_.]+=[a-z0-9_.]+", text.partition("The paper's:")[2].partition("defaults:")[0]
+    )
     assert "data=imagenet" in words
     found = composed(f"experiment=table3_{architecture}", *words)
     paper = composed("experiment=paper_imagenet", f"model={architecture}")

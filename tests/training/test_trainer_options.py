@@ -1,4 +1,5 @@
-"""Each argument of Lightning's Trainer does what it says, or is refused in one line before training starts."""
+"""Each argument of Lightning's Trainer does what it says, or is refused in one line before training
+starts."""
 
 import inspect
 from collections.abc import Callable
@@ -88,13 +89,16 @@ def test_what_is_refused(name: str, value: Any) -> None:
 def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(
-        InputError, match=rf"trainer\.accelerator={name}: PyTorch finds no such GPU here; give trainer=cpu"
+        InputError,
+        match=rf"trainer\.accelerator={name}: PyTorch finds no such GPU here; give trainer=cpu",
     ):
         check_trainer_options({"accelerator": name, "max_epochs": 1})
 
 
 def test_two_words_that_contradict_each_other() -> None:
-    with pytest.raises(InputError, match=r"limit_train_batches: trainer\.overfit_batches sets it too"):
+    with pytest.raises(
+        InputError, match=r"limit_train_batches: trainer\.overfit_batches sets it too"
+    ):
         check_trainer_options({"max_epochs": 1, "overfit_batches": 2, "limit_train_batches": 3})
 
 
@@ -103,7 +107,12 @@ def test_two_words_that_contradict_each_other() -> None:
     [
         {"max_epochs": 12, "max_steps": 5},
         {"max_epochs": None, "max_steps": 5},
-        {"max_epochs": 1, "limit_train_batches": 0.5, "limit_val_batches": 3, "limit_test_batches": 0},
+        {
+            "max_epochs": 1,
+            "limit_train_batches": 0.5,
+            "limit_val_batches": 3,
+            "limit_test_batches": 0,
+        },
         {"max_epochs": 1, "precision": 64, "strategy": "ddp", "val_check_interval": 1.0},
         {"max_epochs": 1, "precision": "16-mixed", "accelerator": "gpu", "gradient_clip_val": 0.5},
         {"fast_dev_run": True, "max_epochs": None},
@@ -116,14 +125,16 @@ def test_what_is_taken(monkeypatch: pytest.MonkeyPatch, words: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(
-    ("count", "limit", "used"), [(8, 1.0, 8), (8, 0.5, 4), (8, 0.3, 2), (8, 3, 3), (8, 20, 8), (8, 0, 0)]
+    ("count", "limit", "used"),
+    [(8, 1.0, 8), (8, 0.5, 4), (8, 0.3, 2), (8, 3, 3), (8, 20, 8), (8, 0, 0)],
 )
 def test_batches_used(count: int, limit: float, used: int) -> None:
     assert batches_used(count, limit, "limit_train_batches") == used
 
 
 class Watch(Callback):
-    """The rate and the images of each batch, and the errors of each validation, with their steps."""
+    """The rate and the images of each batch, and the errors of each validation, with their
+    steps."""
 
     def __init__(self) -> None:
         self.rates: list[float] = []
@@ -149,8 +160,13 @@ def fit(
 ) -> Fit:
     """6 batches of 2 an epoch; 4 batches of validation."""
 
-    def run(recipe: dict[str, Any] | None = None, **words: Any) -> tuple[Trainer, Classifier, Watch]:
-        watch, model = Watch(), tiny_classifier(**{"schedule": "cosine", "lr": 0.2, **(recipe or {})})
+    def run(
+        recipe: dict[str, Any] | None = None, **words: Any
+    ) -> tuple[Trainer, Classifier, Watch]:
+        watch, model = (
+            Watch(),
+            tiny_classifier(**{"schedule": "cosine", "lr": 0.2, **(recipe or {})}),
+        )
         trainer = tiny_trainer(callbacks=[watch], **words)
         trainer.fit(model, datamodule=tiny_data(batch_size=2))
         return trainer, model, watch
@@ -170,7 +186,15 @@ def fit(
         ({"max_epochs": 2, "max_steps": 100}, 12),
         ({"max_epochs": None, "max_steps": 8}, 8),
         ({"max_epochs": 2, "accumulate_grad_batches": 4}, 4),
-        ({"max_epochs": 2, "accumulate_grad_batches": 4, "limit_train_batches": 5, "max_steps": 3}, 3),
+        (
+            {
+                "max_epochs": 2,
+                "accumulate_grad_batches": 4,
+                "limit_train_batches": 5,
+                "max_steps": 3,
+            },
+            3,
+        ),
     ],
 )
 def test_a_cosine_ends_at_0_with_the_last_step(fit: Fit, words: dict[str, Any], steps: int) -> None:
@@ -182,8 +206,8 @@ def test_a_cosine_ends_at_0_with_the_last_step(fit: Fit, words: dict[str, Any], 
 
 
 def test_a_validation_that_is_rarer_keeps_its_patience_in_epochs(fit: Fit) -> None:
-    """Validated after epochs 2, 4, ... Where no error is below the first, patience 3 bears epoch 4, 2 since the
-    best, and not epoch 6, 4 since."""
+    """Validated after epochs 2, 4, ... Where no error is below the first, patience 3 bears epoch 4,
+    2 since the best, and not epoch 6, 4 since."""
     plateau = {"schedule": "plateau", "patience": 3, "lr": 1e-30}
     _, _, watch = fit(plateau, max_epochs=8, check_val_every_n_epoch=2)
     assert watch.validations == [12, 24, 36, 48]
@@ -227,8 +251,12 @@ def test_overfitting_sees_the_same_images_each_epoch(
     assert seen["limit_train_batches"][0] != seen["limit_train_batches"][1]
 
 
-def test_batches_of_the_same_order_still_cut_elsewhere(memory_images: Callable[..., ImageStore]) -> None:
-    batches = Batches(memory_images(12), 8, 4, Augmentation(12, 8, random=True), seed=3, same_order=True)
+def test_batches_of_the_same_order_still_cut_elsewhere(
+    memory_images: Callable[..., ImageStore],
+) -> None:
+    batches = Batches(
+        memory_images(12), 8, 4, Augmentation(12, 8, random=True), seed=3, same_order=True
+    )
     first = list(batches)
     batches.set_epoch(1)
     second = list(batches)
@@ -249,9 +277,18 @@ def test_64_bits_are_64_bits(fit: Fit) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"limit_train_batches": 0.1}, r"trainer\.limit_train_batches=0\.1: of 6 batches that leaves none"),
-        ({"limit_val_batches": 0.1}, r"trainer\.limit_val_batches=0\.1: of 4 batches that leaves none"),
-        ({"limit_test_batches": 0.1}, r"trainer\.limit_test_batches=0\.1: of 4 batches that leaves none"),
+        (
+            {"limit_train_batches": 0.1},
+            r"trainer\.limit_train_batches=0\.1: of 6 batches that leaves none",
+        ),
+        (
+            {"limit_val_batches": 0.1},
+            r"trainer\.limit_val_batches=0\.1: of 4 batches that leaves none",
+        ),
+        (
+            {"limit_test_batches": 0.1},
+            r"trainer\.limit_test_batches=0\.1: of 4 batches that leaves none",
+        ),
     ],
 )
 def test_a_share_that_leaves_no_batch(fit: Fit, words: dict[str, Any], message: str) -> None:
@@ -260,7 +297,8 @@ def test_a_share_that_leaves_no_batch(fit: Fit, words: dict[str, Any], message: 
 
 
 def test_clipping_reaches_the_optimizer(fit: Fit) -> None:
-    """One step of plain SGD at the rate 0.5 on a gradient of norm 1e-3, which moves the weights by 0.5e-3."""
+    """One step of plain SGD at the rate 0.5 on a gradient of norm 1e-3, which moves the weights by
+    0.5e-3."""
 
     def weights(lr: float) -> torch.Tensor:
         recipe = {"momentum": 0.0, "lr": lr, "schedule": "plateau"}

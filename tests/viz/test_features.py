@@ -1,4 +1,5 @@
-"""Every projection stands at its place beside its own patch, on its own scale, enlarged without smoothing."""
+"""Every projection stands at its place beside its own patch, on its own scale, enlarged without
+smoothing."""
 
 import math
 from itertools import product
@@ -10,7 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from zfnet.errors import InputError
-from zfnet.viz import FeaturePanel, evolution_sheet, feature_sheet, normalize_signed, stretch_contrast
+from zfnet.viz import (
+    FeaturePanel,
+    evolution_sheet,
+    feature_sheet,
+    normalize_signed,
+    stretch_contrast,
+)
 from zfnet.viz.evolution import FRAME, FRAME_COLOR
 from zfnet.viz.grid import center, draw_text, fit, flow, hstack, to_uint8, vstack
 from zfnet.viz.page import GAP, GRID_GAP
@@ -52,7 +59,8 @@ def packed(image: Tensor) -> Tensor:
 
 
 def place(sheet: Tensor, box: Tensor) -> Place:
-    """The one place where the box stands in the sheet, byte for byte, found by its first coloured pixel."""
+    """The one place where the box stands in the sheet, byte for byte, found by its first coloured
+    pixel."""
     whole, part = packed(sheet), packed(box)
     height, width = part.shape
     first_y, first_x = (part != WHITE).nonzero()[0].tolist()
@@ -67,7 +75,9 @@ def place(sheet: Tensor, box: Tensor) -> Place:
 
 
 def cells(origin: Place, count: int, across: int, step: tuple[int, int]) -> list[Place]:
-    return [(origin[0] + i // across * step[0], origin[1] + i % across * step[1]) for i in range(count)]
+    return [
+        (origin[0] + i // across * step[0], origin[1] + i % across * step[1]) for i in range(count)
+    ]
 
 
 def is_marked(sheet: Tensor, at: Place, height: int, width: int) -> bool:
@@ -86,14 +96,18 @@ def is_marked(sheet: Tensor, at: Place, height: int, width: int) -> bool:
 
 
 @pytest.mark.parametrize(("h", "factor"), [(7, 8), (27, 2)])
-def test_each_projection_and_its_patch_stand_at_the_same_place_of_their_grids(h: int, factor: int) -> None:
+def test_each_projection_and_its_patch_stand_at_the_same_place_of_their_grids(
+    h: int, factor: int
+) -> None:
     """16 maps in 4 x 4 blocks, nine and nine, each pixel a square of its own colour."""
     panels = [panel(i, h=h) for i in range(16)]
     sheet = packed(feature_sheet("conv", panels, width=1600))
     side = factor * h + GAP
     origins = []
     for one in panels:
-        at = [place(sheet, enlarged(stretch_contrast(picture), factor)) for picture in one.projections]
+        at = [
+            place(sheet, enlarged(stretch_contrast(picture), factor)) for picture in one.projections
+        ]
         assert at == cells(at[0], 9, 3, (side, side))
         beside_it = [(y, x + 3 * side - GAP + GRID_GAP) for y, x in at]
         assert [place(sheet, enlarged(patch, factor)) for patch in one.patches] == beside_it
@@ -107,7 +121,9 @@ def test_each_projection_and_its_patch_stand_at_the_same_place_of_their_grids(h:
 @pytest.mark.parametrize("h", [7, 27, 75, 107, 139, 224])
 @pytest.mark.parametrize("width", [1200, 1600])
 def test_sixteen_maps_keep_to_the_width(h: int, width: int) -> None:
-    sheet = feature_sheet("a title", [panel(i, h=h, kernel=7 if h == 7 else None) for i in range(16)], width)
+    sheet = feature_sheet(
+        "a title", [panel(i, h=h, kernel=7 if h == 7 else None) for i in range(16)], width
+    )
     assert sheet.dtype == torch.uint8
     assert sheet.is_contiguous()
     rows, columns, channels = sheet.shape
@@ -122,7 +138,9 @@ def test_few_large_windows_stay_as_they_are() -> None:
     one = panel(h=139, k=2)
     sheet = feature_sheet("conv5", [one])
     for picture, patch in zip(one.projections, one.patches, strict=True):
-        assert place(sheet, to_uint8(stretch_contrast(picture)))[0] == place(sheet, to_uint8(patch))[0]
+        assert (
+            place(sheet, to_uint8(stretch_contrast(picture)))[0] == place(sheet, to_uint8(patch))[0]
+        )
 
 
 def test_each_picture_has_its_own_scale() -> None:
@@ -178,7 +196,10 @@ def test_captions_name_the_map_and_its_largest_activation() -> None:
         one = FeaturePanel(12, base.projections, base.patches, torch.tensor(values))
         sheet = feature_sheet("conv2", [one])
         first = place(sheet, enlarged(stretch_contrast(one.projections[0]), 12))
-        assert place(sheet, draw_text(text)) == (first[0] - GAP - draw_text(text).shape[0], first[1])
+        assert place(sheet, draw_text(text)) == (
+            first[0] - GAP - draw_text(text).shape[0],
+            first[1],
+        )
         place(sheet, draw_text("conv2", size=20, bold=True))
 
 
@@ -188,7 +209,8 @@ def test_filters_stand_left_of_the_grids_enlarged_exactly() -> None:
     assert with_filter.filter is not None
     y, x = place(sheet, enlarged(normalize_signed(with_filter.filter), 24))
     first, second = (
-        place(sheet, enlarged(stretch_contrast(p.projections[0]), 12)) for p in (with_filter, without)
+        place(sheet, enlarged(stretch_contrast(p.projections[0]), 12))
+        for p in (with_filter, without)
     )
     assert x + 24 * 7 + GRID_GAP == first[1]
     assert y + 12 * 7 == first[0] + (3 * 12 * 7 + 2 * GAP) // 2
@@ -223,9 +245,13 @@ def test_what_is_drawn_is_left_alone() -> None:
     sheet = feature_sheet("conv1", [one])
     assert torch.equal(one.projections, kept[0])
     assert torch.equal(one.patches, kept[1])
-    doubles = FeaturePanel(0, one.projections.double().requires_grad_(), one.patches.double(), one.values)
+    doubles = FeaturePanel(
+        0, one.projections.double().requires_grad_(), one.patches.double(), one.values
+    )
     assert feature_sheet("conv1", [doubles]).equal(sheet)
-    feature_sheet("conv1", [FeaturePanel(0, one.projections.bfloat16(), one.patches.half(), one.values)])
+    feature_sheet(
+        "conv1", [FeaturePanel(0, one.projections.bfloat16(), one.patches.half(), one.values)]
+    )
 
 
 def test_long_titles_run_over_lines_in_a_narrow_sheet() -> None:
@@ -246,7 +272,8 @@ def test_rows_are_maps_and_columns_are_epochs(m: int, e: int, factor: int) -> No
     sheet = packed(evolution_sheet("conv1", epochs, maps, pictures, patches, jumped, width=1600))
     side = factor * 7
     at = {
-        c: place(sheet, enlarged(stretch_contrast(pictures[c]), factor)) for c in product(range(m), range(e))
+        c: place(sheet, enlarged(stretch_contrast(pictures[c]), factor))
+        for c in product(range(m), range(e))
     }
     for c, (y, x) in at.items():
         assert place(sheet, enlarged(patches[c], factor)) == (y + side + GAP, x)
@@ -272,7 +299,9 @@ def test_a_single_epoch_is_a_strip() -> None:
     at = [place(sheet, enlarged(stretch_contrast(picture), 12)) for picture in pictures[:, 0]]
     assert {y for y, _ in at} == {at[0][0]}
     assert [x for _, x in at] == sorted({x for _, x in at})
-    assert [is_marked(sheet, place_, 2 * 84 + GAP, 84) for place_ in at] == [i == 5 for i in range(8)]
+    assert [is_marked(sheet, place_, 2 * 84 + GAP, 84) for place_ in at] == [
+        i == 5 for i in range(8)
+    ]
     assert place(sheet, draw_text("epoch 64"))[1] < at[0][1]
     assert place(sheet, draw_text("map 7"))[0] < at[7][0]
 
@@ -284,7 +313,9 @@ def test_only_the_cells_that_jumped_are_framed() -> None:
     for c in product(range(4), range(5)):
         at = place(sheet, enlarged(stretch_contrast(pictures[c]), 12))
         assert is_marked(sheet, at, 2 * 84 + GAP, 84) == bool(jumped[c])
-    still = evolution_sheet("conv1", list(range(1, 6)), list(range(4)), pictures, patches, jumped & False)
+    still = evolution_sheet(
+        "conv1", list(range(1, 6)), list(range(4)), pictures, patches, jumped & False
+    )
     assert still.shape == sheet.shape
     red = torch.tensor(FRAME_COLOR, dtype=torch.uint8)
     ring = 2 * FRAME * (2 * 84 + GAP + 84 + 2 * FRAME)
@@ -296,7 +327,9 @@ def test_only_the_cells_that_jumped_are_framed() -> None:
 @pytest.mark.parametrize(("m", "e"), [(6, 8), (8, 1), (16, 10)])
 def test_evolution_keeps_to_width_and_height(h: int, m: int, e: int) -> None:
     for width in (1200, 1600):
-        sheet = evolution_sheet("c", list(range(e)), list(range(m)), *evolution(m, e, h), width=width)
+        sheet = evolution_sheet(
+            "c", list(range(e)), list(range(m)), *evolution(m, e, h), width=width
+        )
         rows, columns, channels = sheet.shape
         assert (sheet.dtype, channels) == (torch.uint8, 3)
         assert columns <= width
@@ -322,7 +355,13 @@ def test_evolution_scales_each_picture_and_clips_patches() -> None:
 @pytest.mark.parametrize(
     ("pictures", "patches", "values", "filters", "message"),
     [
-        ((9, 1, 7, 7), (9, 1, 7, 7), 9, None, r"map 3: projections are \(k, 3, h, w\), not \(9, 1, 7, 7\)"),
+        (
+            (9, 1, 7, 7),
+            (9, 1, 7, 7),
+            9,
+            None,
+            r"map 3: projections are \(k, 3, h, w\), not \(9, 1, 7, 7\)",
+        ),
         ((3, 7, 7), (3, 7, 7), 3, None, r"map 3: projections are \(k, 3, h, w\), not \(3, 7, 7\)"),
         ((9, 3, 0, 7), (9, 3, 0, 7), 9, None, r"not \(9, 3, 0, 7\)"),
         (
@@ -333,7 +372,13 @@ def test_evolution_scales_each_picture_and_clips_patches() -> None:
             r"patches \(8, 3, 7, 7\) do not match the projections \(9, 3, 7, 7\)",
         ),
         ((9, 3, 7, 7), (9, 3, 7, 7), 8, None, r"map 3: 9 projections but values of shape \(8,\)"),
-        ((9, 3, 7, 7), (9, 3, 7, 7), 9, (1, 3, 7, 7), r"a filter is \(3, kh, kw\), not \(1, 3, 7, 7\)"),
+        (
+            (9, 3, 7, 7),
+            (9, 3, 7, 7),
+            9,
+            (1, 3, 7, 7),
+            r"a filter is \(3, kh, kw\), not \(1, 3, 7, 7\)",
+        ),
         ((9, 3, 7, 7), (9, 3, 7, 7), 9, (96, 5, 5), r"a filter is \(3, kh, kw\), not \(96, 5, 5\)"),
         ((9, 3, 7, 7), (9, 3, 7, 7), 9, (3, 0, 5), r"a filter is \(3, kh, kw\), not \(3, 0, 5\)"),
     ],
@@ -363,7 +408,9 @@ def test_numbers_that_no_picture_can_show_are_refused() -> None:
         (fine, fine + math.inf, "patches"),
         (fine, fine.to(torch.uint8), "patches"),
     ):
-        with pytest.raises(InputError, match=f"map 0: {kind} must be finite floating-point numbers"):
+        with pytest.raises(
+            InputError, match=f"map 0: {kind} must be finite floating-point numbers"
+        ):
             FeaturePanel(0, pictures, patches, values)
     with pytest.raises(InputError, match="map 0: a filter must be finite"):
         FeaturePanel(0, fine, fine, values, torch.full((3, 7, 7), math.nan))
@@ -385,10 +432,16 @@ def test_evolutions_of_wrong_shape_are_refused() -> None:
             r"\(channels, epochs, 3, h, w\), not \(3, 3, 7, 7\)",
         ),
         ((epochs, maps, pictures, patches[:1], jumped), r"patches \(1, 3, 3, 7, 7\) do not match"),
-        ((maps, epochs, pictures, patches, jumped), r"\(2, 3, 3, 7, 7\) are not of 3 channels at 2 epochs"),
+        (
+            (maps, epochs, pictures, patches, jumped),
+            r"\(2, 3, 3, 7, 7\) are not of 3 channels at 2 epochs",
+        ),
         ((epochs, maps, pictures, patches, jumped.T), r"jumped is \(2, 3\) of bool, not \(3, 2\)"),
         ((epochs, maps, pictures, patches, jumped.float()), "of bool, not .* of torch.float32"),
-        (([], maps, pictures[:, :0], patches[:, :0], jumped[:, :0]), "at least one channel and one epoch"),
+        (
+            ([], maps, pictures[:, :0], patches[:, :0], jumped[:, :0]),
+            "at least one channel and one epoch",
+        ),
         ((epochs, maps, pictures / 0, patches, jumped), "evolution: projections must be finite"),
     ]
     for arguments, message in refused:
@@ -400,7 +453,9 @@ def test_evolutions_of_wrong_shape_are_refused() -> None:
 
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40), side=st.integers(1, 90))
-def test_fitted_is_the_largest_whole_enlargement_or_fits_exactly(height: int, width: int, side: int) -> None:
+def test_fitted_is_the_largest_whole_enlargement_or_fits_exactly(
+    height: int, width: int, side: int
+) -> None:
     picture = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(height))
     out = fit(picture, side)
     longer, factor = max(height, width), side // max(height, width)
@@ -410,7 +465,9 @@ def test_fitted_is_the_largest_whole_enlargement_or_fits_exactly(height: int, wi
         assert max(out.shape[-2:]) == side
         assert abs(min(out.shape[-2:]) - max(1, min(height, width) * side / longer)) <= 0.5
         assert fit(torch.full_like(picture, 0.5), side).eq(0.5).all()
-        torch.testing.assert_close(fit(torch.full_like(picture, 0.2), side), torch.full_like(out, 0.2))
+        torch.testing.assert_close(
+            fit(torch.full_like(picture, 0.2), side), torch.full_like(out, 0.2)
+        )
 
 
 def test_a_reduction_averages() -> None:
@@ -420,7 +477,10 @@ def test_a_reduction_averages() -> None:
 
 
 def test_boxes_stand_beside_and_above_each_other() -> None:
-    a, b = torch.full((2, 3, 3), 10, dtype=torch.uint8), torch.full((4, 1, 3), 20, dtype=torch.uint8)
+    a, b = (
+        torch.full((2, 3, 3), 10, dtype=torch.uint8),
+        torch.full((4, 1, 3), 20, dtype=torch.uint8),
+    )
     W = 255
     assert hstack([a, b], gap=2)[..., 0].tolist() == [
         [10, 10, 10, W, W, 20],
@@ -429,7 +489,10 @@ def test_boxes_stand_beside_and_above_each_other() -> None:
         [W, W, W, W, W, 20],
     ]
     assert vstack([b, a])[..., 1].tolist() == [[20, W, W]] * 4 + [[10, 10, 10]] * 2
-    assert center(b, height=7, width=4)[..., 2].tolist() == [[W] * 4] + [[W, 20, W, W]] * 4 + [[W] * 4] * 2
+    assert (
+        center(b, height=7, width=4)[..., 2].tolist()
+        == [[W] * 4] + [[W, 20, W, W]] * 4 + [[W] * 4] * 2
+    )
     assert center(a, height=1, width=1).equal(a)
 
 
@@ -440,7 +503,9 @@ def test_words_flow_into_lines() -> None:
 
 
 def test_lines_of_text_have_one_height() -> None:
-    assert {draw_text(text).shape[0] for text in ("", "a", "gjpÅ", "−0·")} == {draw_text("M").shape[0]}
+    assert {draw_text(text).shape[0] for text in ("", "a", "gjpÅ", "−0·")} == {
+        draw_text("M").shape[0]
+    }
     assert draw_text("wide enough").shape[1] > draw_text("wide").shape[1] > 20
     assert draw_text("a").min() < 64
     assert not draw_text("a").equal(draw_text("a", bold=True))

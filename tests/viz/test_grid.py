@@ -1,4 +1,5 @@
-"""Zero is mid-grey on one symmetric scale, sheets keep every picture whole, curves show what happened."""
+"""Zero is mid-grey on one symmetric scale, sheets keep every picture whole, curves show what
+happened."""
 
 from pathlib import Path
 
@@ -28,13 +29,26 @@ def test_signed_is_odd_linear_and_fills_its_range(values: list[float]) -> None:
 
 def test_zero_is_mid_grey() -> None:
     assert normalize_signed(torch.zeros(2, 3, 4, 4)).eq(0.5).all()
-    assert normalize_signed(torch.tensor([0.0, 5.0, -2.0])).tolist() == [0.5, 1.0, pytest.approx(0.3)]
+    assert normalize_signed(torch.tensor([0.0, 5.0, -2.0])).tolist() == [
+        0.5,
+        1.0,
+        pytest.approx(0.3),
+    ]
     assert to_uint8(torch.full((3, 1, 1), 0.5)).flatten().tolist() == [128] * 3  # 127.5, to even
 
 
-@given(count=st.integers(1, 12), height=st.integers(1, 4), width=st.integers(1, 4), gap=st.integers(0, 2))
-def test_tiled_keeps_every_picture_in_reading_order(count: int, height: int, width: int, gap: int) -> None:
-    pictures = torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(count)) / 2
+@given(
+    count=st.integers(1, 12),
+    height=st.integers(1, 4),
+    width=st.integers(1, 4),
+    gap=st.integers(0, 2),
+)
+def test_tiled_keeps_every_picture_in_reading_order(
+    count: int, height: int, width: int, gap: int
+) -> None:
+    pictures = (
+        torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(count)) / 2
+    )
     sheet = tile(pictures, gap)
     cells = [
         sheet[:, y : y + height, x : x + width]
@@ -76,14 +90,26 @@ def test_curves_are_the_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Loss in nats, errors in per cent; an epoch that lacks a value leaves only that point out."""
     figures: list[Figure] = []
     save = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k)))
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))
+    )
     history = [
         {"epoch": 1, "val/loss": 2.0, "val/top1_error": 0.5},
-        {"epoch": 2, "val/loss": 1.0, "val/top1_error": 0.25, "train/loss": 1.5, "val/top5_error": 0.1},
+        {
+            "epoch": 2,
+            "val/loss": 1.0,
+            "val/top1_error": 0.25,
+            "train/loss": 1.5,
+            "val/top5_error": 0.1,
+        },
     ]
     draw_curves(history, tmp_path / "c.png")
     loss, error = figures[0].axes
-    lines = {line.get_label(): line.get_xydata().tolist() for axes in (loss, error) for line in axes.lines}
+    lines = {
+        line.get_label(): line.get_xydata().tolist()
+        for axes in (loss, error)
+        for line in axes.lines
+    }
     assert lines == {
         "train loss": [[2, 1.5]],
         "validation loss": [[1, 2.0], [2, 1.0]],

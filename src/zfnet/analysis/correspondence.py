@@ -96,7 +96,9 @@ def correspondence(
     if RANDOM in parts:
         raise InputError(f"a part cannot be called {RANDOM!r}: that is the control")
     if len(images) < 2:
-        raise InputError(f"correspondence compares images: at least two are needed, not {len(images)}")
+        raise InputError(
+            f"correspondence compares images: at least two are needed, not {len(images)}"
+        )
     if permutations < 1:
         raise InputError(f"permutations={permutations}: the test needs at least one")
     if control.dim() != 3 or not len(control):
@@ -128,7 +130,9 @@ def correspondence(
             for row, name in enumerate(parts)
         }
         random = (*_over_pairs(whole, draws), *_over_pairs(changed, draws))
-        result[layer][RANDOM] = SignChange(*random) if any(moved[row] for row in draws) else SignChange()
+        result[layer][RANDOM] = (
+            SignChange(*random) if any(moved[row] for row in draws) else SignChange()
+        )
     return result
 
 
@@ -145,7 +149,9 @@ def mask_square(images: Tensor, places: Tensor, side: int, fill: float = 0.0) ->
     covered = images.clone()
     height, width = images.shape[-2:]
     for image, (left, top) in zip(covered, corners(places, side).tolist(), strict=True):
-        image[:, max(0, top) : min(height, top + side), max(0, left) : min(width, left + side)] = fill
+        image[:, max(0, top) : min(height, top + side), max(0, left) : min(width, left + side)] = (
+            fill
+        )
     return covered
 
 
@@ -159,7 +165,12 @@ def corners(places: Tensor, side: int) -> Tensor:
 
 @torch.inference_mode()
 def sign_changes(
-    model: nn.Module, images: Tensor, places: Tensor, layers: Sequence[str], side: int, fill: float = 0.0
+    model: nn.Module,
+    images: Tensor,
+    places: Tensor,
+    layers: Sequence[str],
+    side: int,
+    fill: float = 0.0,
 ) -> dict[str, Tensor]:
     """Computes sign(eps) of each layer, int8 (places, images, dimensions).
 
@@ -171,10 +182,12 @@ def sign_changes(
     signs: dict[str, list[Tensor]] = {layer: [] for layer in modules}
 
     def read(layer: str, output: Tensor) -> None:
-        features = output.flatten(1).float()  # (1 + places, dimensions); the image itself is the first
+        # (1 + places, dimensions); the image itself is the first.
+        features = output.flatten(1).float()
         if not features.isfinite().all():
             raise InputError(
-                f"layer {layer!r} is not finite for image {len(signs[layer])}: nothing can be measured on it"
+                f"layer {layer!r} is not finite for image {len(signs[layer])}: nothing can be "
+                "measured on it"
             )
         change = features[:1] - features[1:]
         change[change.abs() <= ROUNDING * features[0].abs().max()] = 0
@@ -230,7 +243,8 @@ def free_places(parts: Tensor, height: int, width: int, side: int) -> Tensor:
     """
     left, top = corners(parts, side).T[:, :, None, None]  # (P, 1, 1) each
     rows, columns = torch.arange(height - side + 1), torch.arange(width - side + 1)
-    beside = ((rows[:, None] - top).abs() >= side) | ((columns - left).abs() >= side)  # (P, rows, columns)
+    # (P, rows, columns).
+    beside = ((rows[:, None] - top).abs() >= side) | ((columns - left).abs() >= side)
     return beside.all(0)
 
 
@@ -262,7 +276,9 @@ def random_places(
     if not 1 <= side <= size:
         raise InputError(f"a patch of {side} pixels does not fit an image of {size}")
     if draws < 1:
-        raise InputError(f"draws={draws}: the control needs at least one random patch for each image")
+        raise InputError(
+            f"draws={draws}: the control needs at least one random patch for each image"
+        )
     generator, half = torch.Generator().manual_seed(seed), (side - 1) // 2
     images = []
     for n, own in enumerate(torch.stack(list(parts.values()), 1)):  # (P, 2)
@@ -278,7 +294,8 @@ def random_places(
 
 
 def _over_pairs(distances: Tensor, rows: Sequence[int]) -> tuple[float, float]:
-    """Returns mean and deviation over the pairs of images in some rows of distances (P, N, P, N)."""
+    """Returns mean and deviation over the pairs of images in some rows of distances (P, N, P,
+    N)."""
     first, second = torch.triu_indices(distances.shape[1], distances.shape[1], 1)
     pairs = torch.cat([distances[row, first, row, second] for row in rows])
     return pairs.mean().item(), pairs.std(correction=0).item()
@@ -308,6 +325,7 @@ def _check(images: Tensor, places: Tensor, side: int) -> None:
     limit = torch.tensor([width, height]) - 0.5
     if places.shape != (len(images), 2) or not ((places >= -0.5) & (places < limit)).all():
         raise InputError(
-            f"parts are (x, y) for each of {len(images)} images, inside {width} x {height} pixels, not "
+            f"parts are (x, y) for each of {len(images)} images, inside {width} x {height} pixels, "
+            "not "
             f"{places.tolist()}"
         )

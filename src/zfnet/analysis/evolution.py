@@ -1,7 +1,7 @@
 """Feature evolution (Figure 4): the strongest activation of every channel, epoch by epoch.
 
-A channel jumps if another image gives its strongest activation than at the epoch before. The paper sees such sudden
-changes, and that lower layers converge first.
+A channel jumps if another image gives its strongest activation than at the epoch before. The paper
+sees such sudden changes, and that lower layers converge first.
 
     now = find_winners(top, ids, searched=3000, channels=channels, projections=projections, patches=patches)
     find_jumps(now, before)                      # bool (C,)
@@ -22,7 +22,8 @@ RENAMED = {"maps": "channels", "pictures": "projections"}  # in files of version
 
 @dataclass(frozen=True)
 class Winners:
-    """The strongest activation of each of the C channels of a layer at one epoch, M of which are drawn.
+    """The strongest activation of each of the C channels of a layer at one epoch, M of which are
+    drawn.
 
     Attributes:
         ids: of the images that win, C strings.
@@ -47,22 +48,33 @@ class Winners:
 
     def __post_init__(self) -> None:
         count, drawn = len(self.ids), (len(self.channels), 1, 3, *self.projections.shape[3:])
-        shapes = dict.fromkeys(("values", "y", "x"), (count,)) | {"projections": drawn, "patches": drawn}
+        shapes = dict.fromkeys(("values", "y", "x"), (count,)) | {
+            "projections": drawn,
+            "patches": drawn,
+        }
         for name, shape in shapes.items():
             if (found := tuple(getattr(self, name).shape)) != shape:
                 raise ValueError(f"{name} are {found}, not {shape}")
-        if not (self.values.isfinite().all() and 0 <= self.channels.min() <= self.channels.max() < count):
+        if not (
+            self.values.isfinite().all() and 0 <= self.channels.min() <= self.channels.max() < count
+        ):
             raise ValueError("the values or channels are out of range")
         if not (all(isinstance(id_, str) for id_ in self.ids) and type(self.searched) is int):
             raise ValueError("the ids are no strings")
 
 
 def find_winners(
-    top: Top, ids: Sequence[str], searched: int, channels: Tensor, projections: Tensor, patches: Tensor
+    top: Top,
+    ids: Sequence[str],
+    searched: int,
+    channels: Tensor,
+    projections: Tensor,
+    patches: Tensor,
 ) -> Winners:
     """The winners of a search with k=1.
 
-    Projections are kept at half precision on their own scale, which is a sixteenth of a gray level at most.
+    Projections are kept at half precision on their own scale, which is a sixteenth of a gray level
+    at most.
 
     Args:
         top: of a layer of C channels.
@@ -80,7 +92,9 @@ def find_winners(
         x=top.x[:, 0],
         searched=searched,
         channels=channels,
-        projections=(projections / largest.clamp(min=torch.finfo(torch.float32).tiny)).half()[:, None],
+        projections=(projections / largest.clamp(min=torch.finfo(torch.float32).tiny)).half()[
+            :, None
+        ],
         patches=(patches * 255).round().to(torch.uint8)[:, None],
     )
 
@@ -100,14 +114,16 @@ def read_evaluation(content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
 
 
 def find_jumps(now: Winners, before: Winners | None) -> Tensor:
-    """Whether another image wins than before, bool (C,). Without an epoch before, no channel jumps."""
+    """Whether another image wins than before, bool (C,). Without an epoch before, no channel
+    jumps."""
     if before is None:
         return torch.zeros(len(now.ids), dtype=torch.bool)
     return torch.tensor([a != b for a, b in zip(now.ids, before.ids, strict=True)])
 
 
 def tell_story(winners: Mapping[int, Winners]) -> list[dict[str, Any]]:
-    """For each epoch of a layer, the share of channels that jumped, and the winner of each channel that is drawn."""
+    """For each epoch of a layer, the share of channels that jumped, and the winner of each channel
+    that is drawn."""
     story: list[dict[str, Any]] = []
     before: Winners | None = None
     for epoch, now in winners.items():

@@ -75,7 +75,9 @@ def frequency_content(weights: Tensor, edges: tuple[float, ...] = BANDS) -> Tens
         (N, len(edges) + 1); NaN for a filter that is 0.
     """
     spectrum = spectra(weights)
-    band = torch.bucketize(radial(spectrum.shape[1]), torch.tensor(edges, dtype=torch.float64), right=True)
+    band = torch.bucketize(
+        radial(spectrum.shape[1]), torch.tensor(edges, dtype=torch.float64), right=True
+    )
     sums = torch.stack([spectrum[:, band == i].sum(1) for i in range(len(edges) + 1)], 1)
     return sums / sums.sum(1, keepdim=True)
 
@@ -87,7 +89,8 @@ def peak_frequency(weights: Tensor) -> Tensor:
 
 
 def beyond_stride(weights: Tensor, stride: int) -> Tensor:
-    """Returns the share of energy (N,) above the Nyquist frequency of the output, 1 / (2 stride)."""
+    """Returns the share of energy (N,) above the Nyquist frequency of the output, 1 / (2
+    stride)."""
     return frequency_content(weights, (1 / (2 * stride),))[:, 1]
 
 
@@ -130,7 +133,8 @@ def harmonics(height: int, width: int, period: int) -> tuple[Tensor, Tensor]:
     """
     if not can_resolve(period, height, width):
         raise InputError(
-            f"images of {height} x {width} pixels are too small to resolve a grid of {period} pixels"
+            f"images of {height} x {width} pixels are too small to resolve a grid of {period} "
+            "pixels"
         )
     side, reach = max(SIDE, height, width), 2 / min(height, width)
     line = torch.fft.fftfreq(side, dtype=torch.float64)
@@ -151,5 +155,9 @@ def _hann(length: int) -> Tensor:
 
 def _check(numbers: Tensor) -> Tensor:
     if not len(numbers) or not numbers.isfinite().all():
-        raise InputError(f"filters or projections {tuple(numbers.shape)}: finite numbers are needed")
-    return numbers.detach().float().cpu() if numbers.dtype != torch.float64 else numbers.detach().cpu()
+        raise InputError(
+            f"filters or projections {tuple(numbers.shape)}: finite numbers are needed"
+        )
+    return (
+        numbers.detach().float().cpu() if numbers.dtype != torch.float64 else numbers.detach().cpu()
+    )

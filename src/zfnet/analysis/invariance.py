@@ -61,7 +61,8 @@ class Response:
 
     @property
     def normalized(self) -> Tensor:
-        """Distances divided by norms, (layers, amounts, images); NaN for a norm of 0 or a dead layer."""
+        """Distances divided by norms, (layers, amounts, images); NaN for a norm of 0 or a dead
+        layer."""
         norms = self.norms[:, None]
         alive = (norms > 0) & ~self.dead[:, None, None]
         return torch.where(alive, self.distances / norms, torch.nan)
@@ -105,11 +106,22 @@ def invariance(
         outputs = class_outputs(model, images)
         answers = {
             kind: _response(
-                model, outputs, modules, images, targets.cpu(), kind, list(map(float, amounts)), fill
+                model,
+                outputs,
+                modules,
+                images,
+                targets.cpu(),
+                kind,
+                list(map(float, amounts)),
+                fill,
             )
             for kind, amounts in zip(KINDS, (shifts, scales, angles), strict=True)
         }
-    moved = [each for kind, each in answers.items() if not all(_is_identity(kind, a) for a in each.amounts)]
+    moved = [
+        each
+        for kind, each in answers.items()
+        if not all(_is_identity(kind, a) for a in each.amounts)
+    ]
     still = [each.dead | (each.distances == 0).all(2).all(1) for each in moved]
     dead = torch.stack(still or [each.dead for each in answers.values()]).all(0)
     return {kind: replace(each, dead=dead) for kind, each in answers.items()}
@@ -128,7 +140,9 @@ def transform(images: Tensor, kind: str, amounts: Sequence[float], fill: float =
     """
     if not len(images):
         return images
-    inverse = _inverse(kind, torch.tensor(amounts, dtype=torch.float64), *images.shape[-2:]).to(images)
+    inverse = _inverse(kind, torch.tensor(amounts, dtype=torch.float64), *images.shape[-2:]).to(
+        images
+    )
     grid = F.affine_grid(inverse, list(images.shape), align_corners=False)
     moved = F.grid_sample(images - fill, grid, align_corners=False) + fill
     same = torch.tensor([_is_identity(kind, amount) for amount in amounts], device=images.device)
@@ -161,25 +175,34 @@ def _response(
 ) -> Response:
     order = {layer: row for row, layer in enumerate(modules)}
     distances = torch.zeros(len(order), len(amounts), len(images))
-    norms, probabilities = torch.zeros(len(order), len(images)), torch.zeros(len(amounts), len(images))
+    norms, probabilities = (
+        torch.zeros(len(order), len(images)),
+        torch.zeros(len(amounts), len(images)),
+    )
     same = torch.tensor([_is_identity(kind, amount) for amount in amounts], dtype=torch.bool)
     for n, image in enumerate(images):
         for steps in (~same).nonzero()[:, 0].split(AT_ONCE - 1):
 
             def read(layer: str, output: Tensor, n: int = n, steps: Tensor = steps) -> None:
-                features = output.flatten(1).float()  # (1 + steps, units); the original is the first
+                # (1 + steps, units); the original is the first.
+                features = output.flatten(1).float()
                 if not features.isfinite().all():
                     raise InputError(
-                        f"layer {layer!r} is not finite for image {n}: nothing can be measured on it"
+                        f"layer {layer!r} is not finite for image {n}: nothing can be measured on "
+                        "it"
                     )
                 distances[order[layer], steps, n] = (features[1:] - features[:1]).norm(dim=1).cpu()
                 norms[order[layer], n] = features[0].norm().cpu()
 
-            moved = transform(image.expand(len(steps), -1, -1, -1), kind, [amounts[i] for i in steps], fill)
+            moved = transform(
+                image.expand(len(steps), -1, -1, -1), kind, [amounts[i] for i in steps], fill
+            )
             with capture_outputs(modules, read):  # while they pass: what follows may work in place
                 outputs = known.logits(model(torch.cat([image[None], moved])), 1 + len(moved))
             if not 0 <= targets[n] < outputs.shape[1]:
-                raise InputError(f"target {targets[n]}: the model has classes 0 to {outputs.shape[1] - 1}")
+                raise InputError(
+                    f"target {targets[n]}: the model has classes 0 to {outputs.shape[1] - 1}"
+                )
             of_target = F.softmax(outputs.float(), dim=1)[:, targets[n]].cpu()
             probabilities[same, n], probabilities[steps, n] = of_target[0], of_target[1:]
     return Response(amounts, distances, norms, probabilities, (norms == 0).all(1))
@@ -189,14 +212,17 @@ def _is_identity(kind: str, amount: float) -> bool:
     return (amount % 360 if kind == "rotation" else amount) == IDENTITY[kind]
 
 
-def _check(images: Tensor, layers: Sequence[str], targets: Tensor, amounts: Sequence[float]) -> None:
+def _check(
+    images: Tensor, layers: Sequence[str], targets: Tensor, amounts: Sequence[float]
+) -> None:
     if images.dim() != 4 or not len(images):
         raise InputError(f"images are (N, C, H, W), at least one, not {tuple(images.shape)}")
     if not images.isfinite().all():
         raise InputError("the images hold NaN or infinite numbers: nothing can be measured on them")
     if targets.shape != images.shape[:1] or targets.dtype != torch.int64:
         raise InputError(
-            f"{len(images)} images need as many targets, int64, not {targets.dtype} {tuple(targets.shape)}"
+            f"{len(images)} images need as many targets, int64, not {targets.dtype} "
+            f"{tuple(targets.shape)}"
         )
     if not layers:
         raise InputError("no layers to measure at: name one or more")

@@ -1,12 +1,13 @@
 """Do projections and saliency maps lie on the object? Measured against masks of the objects.
 
-The pointing game (Zhang et al. 2016) asks whether the largest value of a smoothed map lies on the object,
-within a tolerance. The energy of an image is the sum of its squares; `energy_inside` is the fraction of it
-inside a mask. METHODS holds the methods that are compared:
+The pointing game (Zhang et al. 2016) asks whether the largest value of a smoothed map lies on the
+object, within a tolerance. The energy of an image is the sum of its squares; `energy_inside` is the
+fraction of it inside a mask. METHODS holds the methods that are compared:
 
     deconvnet, guided, gradient    |R| of the unit's projection, which starts with 1
     occlusion                      how much a logit falls under a gray square there (Figure 7); of other
-                                   layers, the sum of the unit's channel: a sweep keeps no single units
+                                   layers, the sum of the unit's channel: a sweep keeps no single
+                                   units
     centre                         a baseline: the object is often in the middle of a photograph
 
     maps = METHODS["guided"](model, images, "fc8", [Unit(0, 7), Unit(1, 3)])  # (N, H, W), a map for each unit
@@ -29,13 +30,16 @@ Saliency = Callable[[nn.Module, Tensor, str, Sequence[Unit]], Tensor]
 COVERED = 50 / 224  # of the image's side: the paper's square, which moves by half of its own
 
 
-def saliency(model: nn.Module, images: Tensor, layer: str, units: Sequence[Unit], relu: str) -> Tensor:
+def saliency(
+    model: nn.Module, images: Tensor, layer: str, units: Sequence[Unit], relu: str
+) -> Tensor:
     """|R| (N, H, W) of projections that start with 1."""
     return magnitude(force_activation(model, images, relu).project(images, layer, units))
 
 
 def occlusion_map(model: nn.Module, images: Tensor, layer: str, units: Sequence[Unit]) -> Tensor:
-    """What each unit, or its channel, loses where a square covers its image; 0 where it gains: (N, H, W)."""
+    """What each unit, or its channel, loses where a square covers its image; 0 where it gains: (N,
+    H, W)."""
     size = max(1, round(COVERED * min(images.shape[2:])))
     sweep = occlusion_sweep(model, images, size=size, stride=max(1, size // 2), layer=layer)
     assert sweep.activity is not None
@@ -46,7 +50,8 @@ def occlusion_map(model: nn.Module, images: Tensor, layer: str, units: Sequence[
 
 
 def centre(_: nn.Module, images: Tensor, __: str, units: Sequence[Unit]) -> Tensor:
-    """A Gaussian at the image's center, σ a quarter of its side, whatever the network: (N, H, W)."""
+    """A Gaussian at the image's center, σ a quarter of its side, whatever the network: (N, H,
+    W)."""
     y, x = (((torch.arange(n) - (n - 1) / 2) / (n / 4)).square() for n in images.shape[2:])
     return torch.exp(-(y[:, None] + x) / 2).expand(len(units), -1, -1)
 
@@ -112,7 +117,8 @@ def energy_inside(projections: Tensor, starts: Tensor, masks: Tensor) -> Tensor:
     rows, columns = masks.shape[1:]
     exists = ((y >= 0) & (y < rows))[:, :, None] & ((x >= 0) & (x < columns))[:, None, :]
     which = torch.arange(len(masks))[:, None, None]
-    on = masks[which, y.clamp(0, rows - 1)[:, :, None], x.clamp(0, columns - 1)[:, None, :]]  # (N, h, w)
+    # (N, h, w).
+    on = masks[which, y.clamp(0, rows - 1)[:, :, None], x.clamp(0, columns - 1)[:, None, :]]
     energy = energy * exists
     return (energy * on).sum((1, 2)) / energy.sum((1, 2))
 

@@ -71,7 +71,9 @@ def shrink(images: Tensor) -> Tensor:
         InputError: the images have another shape, or are smaller than 32 pixels.
     """
     if images.dim() != 4 or images.shape[3] != 3 or min(images.shape[1:3]) < SIDE:
-        raise InputError(f"images {tuple(images.shape)}: (B, S, S, 3) of at least {SIDE} pixels are needed")
+        raise InputError(
+            f"images {tuple(images.shape)}: (B, S, S, 3) of at least {SIDE} pixels are needed"
+        )
     means = F.adaptive_avg_pool2d(images.permute(0, 3, 1, 2).float(), SIDE)
     return means.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
@@ -110,7 +112,9 @@ def near_duplicates(
                 correlation, mirrored = fine_correlation(rows[some_i], columns[some_j])
                 kept = correlation >= threshold
                 found.append(
-                    Pairs(top + some_i[kept], left + some_j[kept], correlation[kept], mirrored[kept])
+                    Pairs(
+                        top + some_i[kept], left + some_j[kept], correlation[kept], mirrored[kept]
+                    )
                 )
         yield top + len(rows), concatenate_pairs(found)
 
@@ -143,7 +147,9 @@ def to_halves(small: Tensor) -> tuple[Tensor, Tensor]:
     return (left + right).flatten(1), (left - right).flatten(1)
 
 
-def coarse_pairs(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def coarse_pairs(
+    first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     """Returns the pairs (i, j) that pass the coarse step in either orientation."""
     best = (first[1] @ second[1].T).abs_()  # (R, C)
     best.addmm_(first[0], second[0].T)

@@ -79,7 +79,9 @@ def sanity_checks(
         InputError: an image or a projection is not finite.
     """
     deconv = force_activation(model, images)
-    elsewhere = [replace(unit, channel=channel) for unit, channel in zip(units, channels, strict=True)]
+    elsewhere = [
+        replace(unit, channel=channel) for unit, channel in zip(units, channels, strict=True)
+    ]
     result = {"original": deconv.patches(images, layer, units).projections}
     for name, shuffled in cascade(model, layer, images, seed):
         result[name] = force_activation(shuffled, images).patches(images, layer, units).projections
@@ -90,7 +92,8 @@ def sanity_checks(
     for name, projections in result.items():
         if not projections.isfinite().all():
             raise InputError(
-                f"the projections of layer {layer!r} ({name}) are not finite: they cannot be compared"
+                f"the projections of layer {layer!r} ({name}) are not finite: they cannot be "
+                "compared"
             )
     return {name: projections.cpu() for name, projections in result.items()}
 
@@ -105,7 +108,9 @@ def layers_below(model: nn.Module, layer: str, image: Tensor) -> list[str]:
     """
     target = find_modules(model, [layer])[layer]
     own = {
-        name: each for name, each in model.named_modules() if next(each.parameters(False), None) is not None
+        name: each
+        for name, each in model.named_modules()
+        if next(each.parameters(False), None) is not None
     }
     order: list[str] = []
 
@@ -114,12 +119,18 @@ def layers_below(model: nn.Module, layer: str, image: Tensor) -> list[str]:
             order.append(name)
         return name == ""
 
-    with torch.no_grad(), eval_mode(model), capture_outputs({**own, "": target}, read, needed=("",)):
+    with (
+        torch.no_grad(),
+        eval_mode(model),
+        capture_outputs({**own, "": target}, read, needed=("",)),
+    ):
         model(image[:1])
     return order[::-1]
 
 
-def cascade(model: nn.Module, layer: str, image: Tensor, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
+def cascade(
+    model: nn.Module, layer: str, image: Tensor, seed: int = 0
+) -> Iterator[tuple[str, nn.Module]]:
     """Yields layers from `layer` down, and a copy of the model with the weights so far shuffled.
 
     Args:
@@ -164,7 +175,9 @@ def similarity(projections: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
         InputError: the shapes differ.
     """
     if projections.shape != others.shape:
-        raise InputError(f"projections {tuple(projections.shape)} and {tuple(others.shape)} differ in shape")
+        raise InputError(
+            f"projections {tuple(projections.shape)} and {tuple(others.shape)} differ in shape"
+        )
     ranks = (_center(_ranks(magnitude(each).flatten(1))) for each in (projections, others))
     return _cosine(projections.flatten(1), others.flatten(1)), _cosine(*ranks)
 

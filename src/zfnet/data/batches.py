@@ -1,10 +1,11 @@
-"""Which images make which batch: a pure function of (seed, epoch, position), so that a run can be resumed.
+"""Which images make which batch: a pure function of (seed, epoch, position), so that a run can be
+resumed.
 
-The order of an epoch is `randperm` of (seed, epoch). Step t of `world` processes takes the next `batch_size`
-entries of it, and each process every world-th of those, so that the global batch does not depend on the number
-of processes. The crop of an image is drawn from (seed, epoch) at the image's index. There are no worker
-processes: rows of a memory map are read in place, and images decoded on the fly come from threads that work
-ahead.
+The order of an epoch is `randperm` of (seed, epoch). Step t of `world` processes takes the next
+`batch_size` entries of it, and each process every world-th of those, so that the global batch does
+not depend on the number of processes. The crop of an image is drawn from (seed, epoch) at the
+image's index. There are no worker processes: rows of a memory map are read in place, and images
+decoded on the fly come from threads that work ahead.
 
     batches = Batches(store, crop=224, batch_size=128, augmentation=Augmentation(256, 224), seed=1)
     for batch in batches: ...                        # Batch
@@ -77,7 +78,8 @@ class Augmentation:
 
 
 def mix(*numbers: int) -> int:
-    """Hashes numbers into one 63-bit seed (splitmix64); seeds of neighboring numbers are unrelated."""
+    """Hashes numbers into one 63-bit seed (splitmix64); seeds of neighboring numbers are
+    unrelated."""
     state = 0
     for number in numbers:
         state = (state + number + 0x9E3779B97F4A7C15) % 2**64
@@ -91,8 +93,8 @@ def mix(*numbers: int) -> int:
 class Batches:
     """The batches of one split for one process.
 
-    With `augmentation` they are shuffled, and a last, short batch is dropped. Without it they are in order, at the
-    center crop, and contain every image exactly once over all processes.
+    With `augmentation` they are shuffled, and a last, short batch is dropped. Without it they are
+    in order, at the center crop, and contain every image exactly once over all processes.
 
     Args:
         images: the split.
@@ -140,7 +142,9 @@ class Batches:
     def _share(self) -> range:
         """Positions of the epoch's order that belong to this process."""
         count = len(self.images)
-        return range(count - count % self.batch_size if self.augmentation else count)[self.rank :: self.world]
+        return range(count - count % self.batch_size if self.augmentation else count)[
+            self.rank :: self.world
+        ]
 
     def __len__(self) -> int:
         return -(-len(self._share()) * self.world // self.batch_size)
@@ -149,7 +153,9 @@ class Batches:
         count = len(self.images)
         if self.augmentation:
             epoch = 0 if self.same_order else self.epoch
-            order = torch.randperm(count, generator=torch.Generator().manual_seed(mix(self.seed, epoch, 0)))
+            order = torch.randperm(
+                count, generator=torch.Generator().manual_seed(mix(self.seed, epoch, 0))
+            )
             crops = self.augmentation.draw(count, self.seed, self.epoch)
         else:
             order = torch.arange(count)
@@ -171,7 +177,11 @@ class Batches:
         """A batch at the center crop for each chunk of indices, (B,) int64."""
         for indices, images, rows in self._read(chunks):
             yield Batch(
-                images, rows, self.center.expand(len(indices), 3), self.images.labels[indices], indices
+                images,
+                rows,
+                self.center.expand(len(indices), 3),
+                self.images.labels[indices],
+                indices,
             )
 
     def _read(self, chunks: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

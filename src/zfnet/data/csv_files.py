@@ -3,10 +3,9 @@
     for line, row in read_csv("data.exclude", "exclude.csv", ("data_set", "split", "image")):
         row["image"]
 
-The format is comma-separated UTF-8 with a header, as spreadsheets save it. A byte order mark, either line ending,
-blank lines, further columns and any order of columns are accepted. Bytes that are not UTF-8 are kept, because file
-names can have them. Cells are text.
-"""
+The format is comma-separated UTF-8 with a header, as spreadsheets save it. A byte order mark,
+either line ending, blank lines, further columns and any order of columns are accepted. Bytes that
+are not UTF-8 are kept, because file names can have them. Cells are text."""
 
 import csv
 import io
@@ -16,7 +15,9 @@ from zfnet.data.image_files import expand
 from zfnet.errors import InputError, one_line
 
 
-def read_csv(word: str, path: object, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def read_csv(
+    word: str, path: object, columns: Sequence[str]
+) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows of a file.
 
     Args:
@@ -28,8 +29,8 @@ def read_csv(word: str, path: object, columns: Sequence[str]) -> Iterator[tuple[
         The line number, from 2 on, and the cells of these columns.
 
     Raises:
-        InputError: the file cannot be read or is not text, a column is missing or there twice, or a row has too many
-            cells or an empty one in these columns.
+        InputError: the file cannot be read or is not text, a column is missing or there twice, or a
+            row has too many cells or an empty one in these columns.
     """
     where, head = f"{word}={path}", ",".join(columns)
     reader = csv.reader(io.StringIO(_text(where, path), newline=""), strict=True)
@@ -37,28 +38,38 @@ def read_csv(word: str, path: object, columns: Sequence[str]) -> Iterator[tuple[
         header = [name.strip() for name in next(reader, [])]
         if missing := [name for name in columns if name not in header]:
             separated = (
-                "; separate columns by commas" if any(";" in name or "\t" in name for name in header) else ""
+                "; separate columns by commas"
+                if any(";" in name or "\t" in name for name in header)
+                else ""
             )
             raise InputError(
-                f"{where}, line 1: has no column {', '.join(missing)}; its first line must be {head}{separated}"
+                f"{where}, line 1: has no column {', '.join(missing)}; its first line must be "
+                f"{head}{separated}"
             )
         if twice := [name for name in columns if header.count(name) > 1]:
-            raise InputError(f"{where}, line 1: has column {twice[0]} twice; its first line must be {head}")
+            raise InputError(
+                f"{where}, line 1: has column {twice[0]} twice; its first line must be {head}"
+            )
         for cells in reader:
             line = reader.line_num
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) > len(header):
                 raise InputError(
-                    f"{where}, line {line}: has {len(cells)} cells for {len(header)} columns; put quotation marks "
+                    f"{where}, line {line}: has {len(cells)} cells for {len(header)} columns; put "
+                    "quotation marks "
                     "around a name with a comma in it"
                 )
             row = dict(zip(header, cells, strict=False))
             if empty := [name for name in columns if not row.get(name)]:
-                raise InputError(f"{where}, line {line}: has nothing for {', '.join(empty)}; fill it in")
+                raise InputError(
+                    f"{where}, line {line}: has nothing for {', '.join(empty)}; fill it in"
+                )
             yield line, {name: row[name] for name in columns}
     except csv.Error as error:
-        raise InputError(f"{where}, line {reader.line_num}: {one_line(error)}; fix the line") from error
+        raise InputError(
+            f"{where}, line {reader.line_num}: {one_line(error)}; fix the line"
+        ) from error
 
 
 def _text(where: str, path: object) -> str:
@@ -72,5 +83,7 @@ def _text(where: str, path: object) -> str:
         raise InputError(f"{where}: {reason}; name a csv file") from error
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise InputError(f"{where}, line {line}: this is not UTF-8 text; save it as comma-separated UTF-8")
+        raise InputError(
+            f"{where}, line {line}: this is not UTF-8 text; save it as comma-separated UTF-8"
+        )
     return text

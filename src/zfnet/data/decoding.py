@@ -1,16 +1,16 @@
-"""From a file to pixels: `decode` reads the photo, `square` resizes it to the paper's center square.
+"""From a file to pixels: `decode` reads the photo, `square` resizes it to the paper's center
+square.
 
     pixels = square(decode("dog.jpg"), 256)  # uint8 (256, 256, 3)
 
-Every raster format that Pillow opens is read, by its name (`image_extensions`) and by its content. Formats that
-Pillow cannot draw by itself are not: PostScript, metafiles, videos and data files.
+Every raster format that Pillow opens is read, by its name (`image_extensions`) and by its content.
+Formats that Pillow cannot draw by itself are not: PostScript, metafiles, videos and data files.
 
-JPEG is decoded by libjpeg into a tensor where torchvision has that operator, everything else by Pillow. Both give
-the same pixels, and Pillow alone decides what is unreadable. Colors follow Pillow's `convert("RGB")` (alpha is
-dropped, CMYK is the plain complement), and 16-bit grays are divided by 257. The resize is torch's antialiased
-bilinear one on uint8, which differs from Pillow's in a few roundings (0.003 of 255 on average). Where they would be
-many, it is Pillow's.
-"""
+JPEG is decoded by libjpeg into a tensor where torchvision has that operator, everything else by
+Pillow. Both give the same pixels, and Pillow alone decides what is unreadable. Colors follow
+Pillow's `convert("RGB")` (alpha is dropped, CMYK is the plain complement), and 16-bit grays are
+divided by 257. The resize is torch's antialiased bilinear one on uint8, which differs from Pillow's
+in a few roundings (0.003 of 255 on average). Where they would be many, it is Pillow's."""
 
 import io
 import os
@@ -53,14 +53,18 @@ class UnreadableImage(InputError):
 def image_formats() -> tuple[str, ...]:
     """Pillow's names of the formats that are read, the most frequent first."""
     Image.init()
-    return tuple(dict.fromkeys(name for name in ["JPEG", "PNG", *sorted(Image.OPEN)] if name not in NOT_READ))
+    return tuple(
+        dict.fromkeys(name for name in ["JPEG", "PNG", *sorted(Image.OPEN)] if name not in NOT_READ)
+    )
 
 
 @cache
 def image_extensions() -> frozenset[str]:
     """The endings of image files, ".jpg" and so on, in lower case."""
     formats = {*image_formats(), "MPO"}  # MPO is opened as JPEG
-    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in formats)
+    return frozenset(
+        ending for ending, name in Image.registered_extensions().items() if name in formats
+    )
 
 
 def decode(path: str | os.PathLike[str]) -> Tensor:
@@ -89,7 +93,8 @@ def decode(path: str | os.PathLike[str]) -> Tensor:
 
 
 def square(image: Tensor, size: int) -> Tensor:
-    """Resizes the shortest side to `size` and crops the center, as torchvision's `Resize` and `CenterCrop` do.
+    """Resizes the shortest side to `size` and crops the center, as torchvision's `Resize` and
+    `CenterCrop` do.
 
     Args:
         image: uint8 (3, H, W).
@@ -111,7 +116,9 @@ def square(image: Tensor, size: int) -> Tensor:
     if short != size:
         # With the batch axis first, torch sees channels_last, which is twice as fast.
         batch = pixels[None].permute(0, 3, 1, 2)
-        pixels = interpolate(batch, (rows, columns), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+        pixels = interpolate(batch, (rows, columns), mode="bilinear", antialias=True)[0].permute(
+            1, 2, 0
+        )
     return pixels[top : top + size, left : left + size].contiguous()
 
 
@@ -149,8 +156,9 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 
 def _has_ties(short: int, size: int) -> bool:
-    """Whether short : size is a ratio of small numbers, such as 5 : 4. Many exact values then end in one half, and
-    torch's 16-bit weights round them up or down, unless the weights themselves are exact."""
+    """Whether short : size is a ratio of small numbers, such as 5 : 4. Many exact values then end
+    in one half, and torch's 16-bit weights round them up or down, unless the weights themselves are
+    exact."""
     ratio = Fraction(short, size)
     top, bottom = ratio.numerator, ratio.denominator
     exact = (bottom == 1 and _is_power_of_two(top)) or (ratio < 1 and _is_power_of_two(bottom))
@@ -161,14 +169,19 @@ def _is_power_of_two(number: int) -> bool:
     return number & (number - 1) == 0
 
 
-def _square_of_strip(image: Tensor, size: int, full: tuple[int, int], corner: tuple[int, int]) -> Tensor:
-    """`square` of a very long image: of its `full` resized rows and columns only the square is computed."""
+def _square_of_strip(
+    image: Tensor, size: int, full: tuple[int, int], corner: tuple[int, int]
+) -> Tensor:
+    """`square` of a very long image: of its `full` resized rows and columns only the square is
+    computed."""
     height, width = image.shape[1:]
     down, right = height / full[0], width / full[1]  # source pixels per resized pixel
     top, left = corner
     bottom_edge, right_edge = min((top + size) * down, height), min((left + size) * right, width)
     box = (left * right, top * down, right_edge, bottom_edge)
-    return torch.from_numpy(np.array(_pillow(image).resize((size, size), Image.Resampling.BILINEAR, box)))
+    return torch.from_numpy(
+        np.array(_pillow(image).resize((size, size), Image.Resampling.BILINEAR, box))
+    )
 
 
 def _pillow(image: Tensor) -> Image.Image:
@@ -182,8 +195,8 @@ _filters: warnings.catch_warnings | None = None
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
-    """Hides Pillow's warnings about odd files. The first thread to enter sets the filter and the last one to leave
-    removes it, because `catch_warnings` alone is not thread-safe."""
+    """Hides Pillow's warnings about odd files. The first thread to enter sets the filter and the
+    last one to leave removes it, because `catch_warnings` alone is not thread-safe."""
     global _inside, _filters
     with _lock:
         if _inside == 0:

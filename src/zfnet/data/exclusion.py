@@ -1,10 +1,12 @@
-"""Images to leave out of a data set, as a csv: near-duplicates of a test set, mislabeled or unwanted ones.
+"""Images to leave out of a data set, as a csv: near-duplicates of a test set, mislabeled or
+unwanted ones.
 
     data_set,split,image
     caltech101,train,accordion/image_0003.jpg
 
-Every data set takes such a file: `data.exclude=exclude.csv`. `analyze.py analysis=overlap` writes one. Image
-stores are not rebuilt for it. A fold of a few images per class is drawn from what is left.
+Every data set takes such a file: `data.exclude=exclude.csv`. `analyze.py analysis=overlap` writes
+one. Image stores are not rebuilt for it. A fold of a few images per class is drawn from what is
+left.
 
     write_exclusion("exclude.csv", "caltech101", {"train": ["accordion/image_0003.jpg"], "val": []})
     left_out = read_exclusion("exclude.csv", "caltech101")  # by split
@@ -40,7 +42,8 @@ def write_exclusion(path: str | Path, name: str, ids: Mapping[str, Sequence[str]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows((name, split, image) for split, images in ids.items() for image in images)
-    save(Path(path), text.getvalue().encode(errors="surrogateescape"))  # file names need not be UTF-8
+    # File names need not be UTF-8.
+    save(Path(path), text.getvalue().encode(errors="surrogateescape"))
 
 
 def read_exclusion(path: str | Path, name: str) -> dict[str, set[str]]:
@@ -54,7 +57,8 @@ def read_exclusion(path: str | Path, name: str) -> dict[str, set[str]]:
         where = f"data.exclude={path}, line {line}"
         if row["data_set"] != name:
             raise InputError(
-                f"{where}: is about {row['data_set']!r}, and this data set is {name!r}; keep one file for each"
+                f"{where}: is about {row['data_set']!r}, and this data set is {name!r}; keep one "
+                "file for each"
             )
         if row["split"] not in SPLITS:
             raise InputError(f"{where}: split {row['split']!r} must be one of {', '.join(SPLITS)}")
@@ -62,14 +66,16 @@ def read_exclusion(path: str | Path, name: str) -> dict[str, set[str]]:
     return found
 
 
-def drop_excluded(source: Source, split: str, left_out: Mapping[str, set[str]], path: str | Path) -> Source:
+def drop_excluded(
+    source: Source, split: str, left_out: Mapping[str, set[str]], path: str | Path
+) -> Source:
     """One split of a data set without the images listed for it.
 
     Args:
         source: the split's images.
         split: its name.
-        left_out: ids by split, as `read_exclusion` returns them. Where folds are drawn from a whole, the ids of all
-            splits are left out of the whole.
+        left_out: ids by split, as `read_exclusion` returns them. Where folds are drawn from a
+            whole, the ids of all splits are left out of the whole.
         path: the file, for messages.
 
     Raises:

@@ -3,9 +3,9 @@
     data = ImageData(partial(folder, root="photos"), image_size=112, batch_size=32, store_dir="stores")
     trainer.fit(classifier, datamodule=data)
 
-Images are stored at 8/7 of `image_size` (256 for 224, as in the paper). Training crops them at random, validation
-and testing take the center crop. The ten-crop test cuts further crops from the same batches.
-"""
+Images are stored at 8/7 of `image_size` (256 for 224, as in the paper). Training crops them at
+random, validation and testing take the center crop. The ten-crop test cuts further crops from the
+same batches."""
 
 import hashlib
 import os
@@ -42,8 +42,8 @@ class ImageData(LightningDataModule):
         max_bad: how many unreadable images are skipped; more are an error.
         seed: of the order and the crops.
         exclude: a csv of images to leave out (zfnet.data.exclusion).
-        store_size, interpolation: the resize that a net expects, in pixels and "bilinear" or "bicubic". An
-            `AnnotatedSource` is never resized.
+        store_size, interpolation: the resize that a net expects, in pixels and "bilinear" or
+            "bicubic". An `AnnotatedSource` is never resized.
         **options: further arguments of `source`.
 
     Raises:
@@ -81,7 +81,8 @@ class ImageData(LightningDataModule):
         if exclude is not None:
             gone = read_exclusion(exclude, name)
             self.sources = {
-                split: drop_excluded(own, split, gone, exclude) for split, own in self.sources.items()
+                split: drop_excluded(own, split, gone, exclude)
+                for split, own in self.sources.items()
             }
         if root is not None:
             name += "-" + hashlib.sha256(os.fsencode(Path(root).resolve())).hexdigest()[:8]
@@ -89,19 +90,23 @@ class ImageData(LightningDataModule):
         self.images: dict[str, ImageDataset] = {}
 
     def open(self, split: str) -> ImageDataset:
-        """The images of one split; their store is built if it is not there. A selection uses its whole's store."""
+        """The images of one split; their store is built if it is not there. A selection uses its
+        whole's store."""
         source = self.sources[split]
         if not isinstance(source, Selection):
             return self._find_store(source, split)
         images = self._find_store(source.whole, source.store)
         numbers = {id_: row for row, id_ in enumerate(images.ids)}
-        rows = [numbers[id_] for id_ in source.ids if id_ in numbers]  # some may have been unreadable
+        # Some may have been unreadable.
+        rows = [numbers[id_] for id_ in source.ids if id_ in numbers]
         return Subset(images, torch.tensor(rows, dtype=torch.long))
 
     def _find_store(self, source: Source, name: str) -> ImageDataset:
         if self.resizing is not None:
             source, name = resize(source, self.resizing), f"{name}-{self.resizing}"
-        return find_store(source, self.folder, name, self.store_size, self.max_bad, pixels=self.store)
+        return find_store(
+            source, self.folder, name, self.store_size, self.max_bad, pixels=self.store
+        )
 
     def prepare_data(self) -> None:
         """Builds the stores that are missing, in one process of each machine."""
@@ -112,19 +117,22 @@ class ImageData(LightningDataModule):
         """Opens both stores.
 
         Raises:
-            InputError: there are too few images for the batch size or the processes, or the images have several
-                classes each, for which training has no loss.
+            InputError: there are too few images for the batch size or the processes, or the images
+                have several classes each, for which training has no loss.
         """
         if isinstance(self.sources["train"], MultiLabelSource):
             raise InputError(
-                f"{self.sources['train'].name}: its images have several classes each, and training needs one; "
+                f"{self.sources['train'].name}: its images have several classes each, and training "
+                "needs one; "
                 "fit a linear probe to a trained net instead: transfer=frozen ckpt=CHECKPOINT"
             )
         if not self.images:
             self.images = {split: self.open(split) for split in self.sources}
         world = self.trainer.world_size if self.trainer else 1
         if self.batch_size % world:
-            raise InputError(f"data.batch_size={self.batch_size} does not divide by {world} processes")
+            raise InputError(
+                f"data.batch_size={self.batch_size} does not divide by {world} processes"
+            )
         if len(self.images["val"]) < world:
             raise InputError(f"{self.folder}: fewer validation images than the {world} processes")
         if len(self.images["train"]) < self.batch_size:
@@ -145,13 +153,16 @@ class ImageData(LightningDataModule):
         return [self.ordered("val"), self.ordered("train")]
 
     def ordered(self, split: str) -> Batches:
-        """Every image of a split once, in order, at the center crop, shared between the processes."""
+        """Every image of a split once, in order, at the center crop, shared between the
+        processes."""
         return self._batches(split)
 
     def _batches(
         self, split: str, augmentation: Augmentation | None = None, same_order: bool = False
     ) -> Batches:
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        rank, world = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        )
         return Batches(
             self.images[split],
             self.image_size,

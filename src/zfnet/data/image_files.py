@@ -4,10 +4,9 @@
     found.files      # ["a.jpg", "trip/day 2/b.png"]: relative to the root, a folder's files before its subfolders
     found.summary()  # "photos: 2 images; passed over: 1 hidden (.venv/), 3 not images (.txt, .mp4)"
 
-Every part of a path is checked, except those of the root. Symbolic links are followed after all other entries, so
-that a link never changes what is found without it. A folder that several links lead to counts once, and a link to a
-folder above itself is not followed.
-"""
+Every part of a path is checked, except those of the root. Symbolic links are followed after all
+other entries, so that a link never changes what is found without it. A folder that several links
+lead to counts once, and a link to a folder above itself is not followed."""
 
 import logging
 import os
@@ -41,7 +40,11 @@ EXAMPLES = 3  # that the summary shows of each reason
 FILE, FOLDER = "file", "folder"
 HIDDEN, OF_SYSTEM, OF_THUMBNAILS, BACKGROUND = "hidden", "of the system", "thumbnails", "background"
 NO_IMAGE, NO_FILE, DANGLING = "not images", "not regular files", "links to nothing"
-LOOP, TWICE, UNREADABLE = "links that lead back", "folders reached twice", "folders that cannot be read"
+LOOP, TWICE, UNREADABLE = (
+    "links that lead back",
+    "folders reached twice",
+    "folders that cannot be read",
+)
 
 
 @dataclass
@@ -78,7 +81,8 @@ class ImageFiles:
         return printable(f"{self.root}: {len(self.files):,} images{left_out}")
 
     def announce(self) -> None:
-        """Logs the summary, once in a process, because both splits of a folder give the same one."""
+        """Logs the summary, once in a process, because both splits of a folder give the same
+        one."""
         _log_once(self.summary())
 
 
@@ -136,7 +140,8 @@ def expand(path: str | os.PathLike[str]) -> Path:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder; False if the system cannot tell, as for a name that is too long."""
+    """Whether there is a folder; False if the system cannot tell, as for a name that is too
+    long."""
     try:
         return path.is_dir()
     except OSError:
@@ -152,7 +157,8 @@ class _Walk:
         self.found: dict[str, list[str]] = {}
         self.passed_over = PassedOver()
         self._entered: set[str] = set()  # real paths
-        self._links: deque[tuple[str, str]] = deque()  # folders to enter later, with their real paths
+        # Folders to enter later, with their real paths.
+        self._links: deque[tuple[str, str]] = deque()
         here = os.path.realpath(root)
         self._enter("", here)
         while self._links:
@@ -163,7 +169,8 @@ class _Walk:
                 self._enter(folder, place)
 
     def _enter(self, folder: str, place: str) -> None:
-        """Collects what is below a folder whose real path is `place`; links to folders are entered later."""
+        """Collects what is below a folder whose real path is `place`; links to folders are entered
+        later."""
         waiting = [(folder, place)]
         links: list[tuple[str, str]] = []
         while waiting:
@@ -199,7 +206,8 @@ class _Walk:
         self._links += sorted(links)
 
     def _passes(self, name: str, kind: str, folder: str) -> bool:
-        """Whether an entry is an image file or a folder to enter; others are counted as passed over."""
+        """Whether an entry is an image file or a folder to enter; others are counted as passed
+        over."""
         reason, example = _why_left_out(name, kind), folder + name
         if reason is None and kind == FILE:
             stem, dot, ending = name.lower().rpartition(".")

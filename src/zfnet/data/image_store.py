@@ -1,4 +1,5 @@
-"""Image stores: each image is decoded once, and its center square is stored as raw bytes in a memory-mapped file.
+"""Image stores: each image is decoded once, and its center square is stored as raw bytes in a
+memory-mapped file.
 
     images = find_store(folder("photos", "train"), Path("stores/photos"), "train", size=256)
     images.read(0), images.labels[0]  # uint8 (256, 256, 3)
@@ -10,14 +11,13 @@ A store of N images of S x S pixels is a folder:
     mean.npy        float32 (3, S, S), the mean pixels    unreadable.txt        what was skipped, and why
     index.json      the settings; written last, so that its presence means that the rest is complete
 
-A build proceeds in groups. After each group the pixels are on the disk and progress.npz says how many, so that a
-build that was killed is resumed, with the same bytes. With `pixels=False` everything but images.u8 is written, and
-each `read` decodes the image again.
+A build proceeds in groups. After each group the pixels are on the disk and progress.npz says how
+many, so that a build that was killed is resumed, with the same bytes. With `pixels=False`
+everything but images.u8 is written, and each `read` decodes the image again.
 
-The name of the folder has a hash of the settings, which include the ids, labels, sizes and dates of the files. A
-data set that changed therefore has another store. Dates count although a copy of the same photos is then stored
-again, because bytes can change where sizes do not.
-"""
+The name of the folder has a hash of the settings, which include the ids, labels, sizes and dates of
+the files. A data set that changed therefore has another store. Dates count although a copy of the
+same photos is then stored again, because bytes can change where sizes do not."""
 
 import errno
 import glob
@@ -80,8 +80,8 @@ class _Contents:
 
 @dataclass(eq=False, repr=False)
 class ImageStore(_Contents):
-    """A complete store. `images`, uint8 (N, S, S, 3), is a memory map: pages are read when they are touched, shared
-    between processes, and never written back."""
+    """A complete store. `images`, uint8 (N, S, S, 3), is a memory map: pages are read when they are
+    touched, shared between processes, and never written back."""
 
     images: Tensor
 
@@ -91,11 +91,15 @@ class ImageStore(_Contents):
         folder = Path(folder)
         index = read_index(folder)
         if index is None:
-            raise InputError(f"{folder}: no complete image store, index.json is missing; build it first")
+            raise InputError(
+                f"{folder}: no complete image store, index.json is missing; build it first"
+            )
         if not index["pixels"]:
             raise InputError(f"{folder}: was built without pixels (data.store=false); {REMEDY}")
         contents = _contents(folder, index)
-        return cls(**vars(contents), images=map_pixels(folder / "images.u8", len(contents), contents.size))
+        return cls(
+            **vars(contents), images=map_pixels(folder / "images.u8", len(contents), contents.size)
+        )
 
     def read(self, index: int) -> Tensor:
         return self.images[index]
@@ -117,7 +121,8 @@ class OnTheFly(_Contents):
 
 @dataclass(eq=False, repr=False)
 class Subset:
-    """The images `rows`, (M,) int64 without repeats, of `base`, in that order. Nothing is copied."""
+    """The images `rows`, (M,) int64 without repeats, of `base`, in that order. Nothing is
+    copied."""
 
     base: ImageDataset
     rows: Tensor
@@ -135,8 +140,8 @@ class Subset:
 
     @cached_property
     def mean(self) -> Tensor:
-        """The mean of the chosen images, computed from the others if those are fewer. Exact up to two float32
-        roundings."""
+        """The mean of the chosen images, computed from the others if those are fewer. Exact up to
+        two float32 roundings."""
         if not len(self):
             return torch.zeros_like(self.base.mean)
         kept = torch.zeros(len(self.base), dtype=torch.bool)
@@ -165,8 +170,9 @@ def find_store(
     Args:
         source: the data set.
         parent: the folder of its stores.
-        name: of the store. Its folder is named by name, size and a hash of the settings, "train-128-0a1b2c3d". One
-            without the hash, as earlier versions named it, is used if its settings are the same.
+        name: of the store. Its folder is named by name, size and a hash of the settings,
+            "train-128-0a1b2c3d". One without the hash, as earlier versions named it, is used if its
+            settings are the same.
         size, max_bad, pixels: as of `build_store`.
 
     Raises:
@@ -206,7 +212,8 @@ def build_store(
         pixels: False builds a store without pixels, whose images are decoded each time.
 
     Raises:
-        InputError: more images are unreadable, the folder holds a store of other settings, or the disk is too small.
+        InputError: more images are unreadable, the folder holds a store of other settings, or the
+            disk is too small.
     """
     return _open_or_build(source, Path(folder), _settings(source, size, pixels), max_bad, workers)
 
@@ -218,18 +225,24 @@ def _open_or_build(
         if not _is_complete(folder, settings):
             folder.mkdir(parents=True, exist_ok=True)
             with lock_folder(folder):
-                if not _is_complete(folder, settings):  # another process may have built it meanwhile
+                # Another process may have built it meanwhile.
+                if not _is_complete(folder, settings):
                     Build(source, folder, settings, max_bad).run(workers)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
-                f"{folder}: the disk is full; what was built stays: free some space and run the same command "
+                f"{folder}: the disk is full; what was built stays: free some space and run the "
+                "same command "
                 "again, or choose another data.store_dir or data.store=false"
             ) from error
-        raise InputError(f"{folder}: {error.strerror or error}; choose another data.store_dir") from error
+        raise InputError(
+            f"{folder}: {error.strerror or error}; choose another data.store_dir"
+        ) from error
     index = read_index(folder)
     if index is None:
-        raise InputError(f"{folder}: the store was removed while it was opened; run the same command again")
+        raise InputError(
+            f"{folder}: the store was removed while it was opened; run the same command again"
+        )
     contents = _contents(folder, index)
     check_bad(folder, len(source) - len(contents), len(source), max_bad)
     if settings["pixels"]:

@@ -65,9 +65,8 @@ def center_crop(size: int, crop: int) -> Tensor:
 class Preprocessing(nn.Module):
     """Crops, mirrors and normalizes uint8 images. Its mean and std are part of the checkpoint.
 
-    `channel_mean` and `channel_std`, of pixels in 0 ... 1, are those of "pretrained". Until `set_mean` is given
-    the training mean, "paper" and "unit" subtract 0.
-    """
+    `channel_mean` and `channel_std`, of pixels in 0 ... 1, are those of "pretrained". Until
+    `set_mean` is given the training mean, "paper" and "unit" subtract 0."""
 
     mean: Tensor
     std: Tensor
@@ -83,10 +82,13 @@ class Preprocessing(nn.Module):
         super().__init__()
         if input_norm not in INPUT_NORMS:
             raise InputError(
-                f"model.input_norm={input_norm!r} is unknown: choose one of {', '.join(INPUT_NORMS)}"
+                f"model.input_norm={input_norm!r} is unknown: choose one of "
+                f"{', '.join(INPUT_NORMS)}"
             )
         if not 1 <= crop <= store_size:
-            raise InputError(f"data.image_size={crop} must lie between 1 and the stored size, {store_size}")
+            raise InputError(
+                f"data.image_size={crop} must lie between 1 and the stored size, {store_size}"
+            )
         self.store_size, self.crop, self.input_norm = store_size, crop, input_norm
         mean, std = torch.zeros(store_size, store_size, 3).permute(2, 0, 1), torch.ones(3)
         if input_norm == "unit":
@@ -98,7 +100,8 @@ class Preprocessing(nn.Module):
         self.register_buffer("std", std)  # (3,)
 
     def set_mean(self, mean: Tensor) -> None:
-        """Takes the per-pixel training mean (3, S, S), unless the convention has a mean of its own."""
+        """Takes the per-pixel training mean (3, S, S), unless the convention has a mean of its
+        own."""
         if self.input_norm != "pretrained":
             self.mean.copy_(mean)
 
@@ -123,8 +126,8 @@ class Preprocessing(nn.Module):
         return (inputs * self.std[:, None, None] + mean) / 255
 
     def _affine(self) -> tuple[Tensor, Tensor]:
-        """Scale (S, 3) and shift (S, S, 3) with (x - mean) / std = scale x + shift; one row of `scale` for all
-        columns, because a product with only three numbers is not vectorized."""
+        """Scale (S, 3) and shift (S, S, 3) with (x - mean) / std = scale x + shift; one row of
+        `scale` for all columns, because a product with only three numbers is not vectorized."""
         scale = self.std.reciprocal().expand(self.store_size, 3).contiguous()
         return scale, -self.mean.permute(1, 2, 0) * scale
 
@@ -149,4 +152,6 @@ class Preprocessing(nn.Module):
         x = crops[:, 1, None] + torch.where(crops[:, 2, None] > 0, self.crop - 1 - span, span)
         x = x[:, None, :]  # (B, 1, crop)
         scale, shift = self._affine()
-        return torch.addcmul(shift[y, x], images[rows[:, None, None], y, x].float(), scale[: self.crop])
+        return torch.addcmul(
+            shift[y, x], images[rows[:, None, None], y, x].float(), scale[: self.crop]
+        )

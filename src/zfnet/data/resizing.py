@@ -1,10 +1,10 @@
-"""A resize and a center crop to the same pixels as torchvision's `weights.transforms()` on Pillow images.
+"""A resize and a center crop to the same pixels as torchvision's `weights.transforms()` on Pillow
+images.
 
     same = resize(source, Resizing(232, 224, "bicubic"))       # images are squares of 232 pixels
 
-Stored squares are larger than the crop, and the middle of an odd difference depends on rounding. The square is placed
-so that its center crop is torchvision's center crop of the whole image.
-"""
+Stored squares are larger than the crop, and the middle of an odd difference depends on rounding.
+The square is placed so that its center crop is torchvision's center crop of the whole image."""
 
 from copy import copy
 from dataclasses import dataclass
@@ -56,7 +56,9 @@ class Resizing:
             )
         else:
             result = (
-                whole if short == self.size else whole.resize((columns, rows), FILTERS[self.interpolation])
+                whole
+                if short == self.size
+                else whole.resize((columns, rows), FILTERS[self.interpolation])
             )
             result = result.crop((left, top, left + self.size, top + self.size))
         return torch.from_numpy(np.array(result)).permute(2, 0, 1)

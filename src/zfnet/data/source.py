@@ -1,7 +1,8 @@
 """What a data set offers: the protocol that every class named by `data.source` follows.
 
-A source is any object with `name`, `classes`, `ids`, `labels`, `len()` and `read(index)`. Two things are optional:
-`targets`, for images that show several classes, and `annotation(index)`, for images whose objects are known.
+A source is any object with `name`, `classes`, `ids`, `labels`, `len()` and `read(index)`. Two
+things are optional: `targets`, for images that show several classes, and `annotation(index)`, for
+images whose objects are known.
 
     class Shades:
         name, classes = "shades", ["dark", "light"]
@@ -13,9 +14,8 @@ A source is any object with `name`, `classes`, `ids`, `labels`, `len()` and `rea
         def read(self, index):
             return torch.full((3, 64, 64), 50 + 150 * index, dtype=torch.uint8)
 
-A function or class that takes `split="train"` or `split="val"` and returns a source can be trained on:
-`data.source._target_=mypackage.shades`. Its other arguments are keys of `data`.
-"""
+A function or class that takes `split="train"` or `split="val"` and returns a source can be trained
+on: `data.source._target_=mypackage.shades`. Its other arguments are keys of `data`."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args, runtime_checkable
@@ -54,7 +54,8 @@ class Source(Protocol):
 
 @runtime_checkable
 class MultiLabelSource(Source, Protocol):
-    """A source whose images show several classes each. Linear probes are fitted to it; nets are not trained on it.
+    """A source whose images show several classes each. Linear probes are fitted to it; nets are not
+    trained on it.
 
     Attributes:
         targets: int8 (N, classes): 1 shows the class, 0 does not, -1 is not counted.
@@ -71,8 +72,8 @@ class Annotation:
         label: the image's class.
         mask: bool (H, W), the visible pixels of the object.
         box: (x0, y0, x1, y1), the bounds of the mask, with x1 and y1 excluded.
-        parts: the centers (x, y) of the visible parts. Of a pair such as left_eye and right_eye, left has the
-            smaller x.
+        parts: the centers (x, y) of the visible parts. Of a pair such as left_eye and right_eye,
+            left has the smaller x.
         part_masks: bool (H, W), the visible pixels of the same parts.
     """
 
@@ -87,9 +88,8 @@ class Annotation:
 class AnnotatedSource(Source, Protocol):
     """A source that knows where the objects are.
 
-    Its images are squares of the stored size (`stored_size(image_size)`) and are not resized, because annotations
-    are in pixels of the stored image.
-    """
+    Its images are squares of the stored size (`stored_size(image_size)`) and are not resized,
+    because annotations are in pixels of the stored image."""
 
     def annotation(self, index: int) -> Annotation:
         """Where the object of one image is."""

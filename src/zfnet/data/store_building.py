@@ -2,9 +2,9 @@
 
     Build(source, Path("stores/photos"), settings, max_bad=10).run(workers=2)
 
-After each group its pixels are synced and progress.npz is replaced: the number of images that were read, the exact
-sum of their pixels, and which could not be read. A build that was killed resumes from there.
-"""
+After each group its pixels are synced and progress.npz is replaced: the number of images that were
+read, the exact sum of their pixels, and which could not be read. A build that was killed resumes
+from there."""
 
 import json
 import logging
@@ -36,7 +36,9 @@ log = logging.getLogger(__name__)
 class Build:
     """One build, which resumes an earlier one."""
 
-    def __init__(self, source: Source, folder: Path, settings: dict[str, Any], max_bad: int) -> None:
+    def __init__(
+        self, source: Source, folder: Path, settings: dict[str, Any], max_bad: int
+    ) -> None:
         self.source, self.folder, self.settings, self.max_bad = source, folder, settings, max_bad
         self.size: int = settings["size"]
         self.row = self.size * self.size * 3  # bytes
@@ -72,7 +74,8 @@ class Build:
         seconds = time.monotonic() - start
         speed = (self.done - already) / max(seconds, 1e-9)
         log.info(
-            f"{self.folder}: {self.kept:,} images at {self.size} pixels, {len(self.bad)} unreadable, "
+            f"{self.folder}: {self.kept:,} images at {self.size} pixels, {len(self.bad)} "
+            "unreadable, "
             f"{seconds:.1f} s, {speed:.0f} images/s"
         )
 
@@ -86,7 +89,8 @@ class Build:
         free = shutil.disk_usage(self.folder).free
         verb = "storing" if self.settings["pixels"] else "only averaging"
         log.info(
-            f"{self.folder}: {verb} {left:,} images of {self.settings['source']} at {self.size} pixels, "
+            f"{self.folder}: {verb} {left:,} images of {self.settings['source']} at {self.size} "
+            "pixels, "
             f"{needed:,} bytes ({self.row:,} an image), {free:,} free"
         )
         if needed > free:
@@ -95,7 +99,9 @@ class Build:
                 "free some space, or choose another data.store_dir or data.store=false"
             )
 
-    def _groups(self, pool: ThreadPoolExecutor) -> Iterator[tuple[Tensor, list[Future[list[str | None]]]]]:
+    def _groups(
+        self, pool: ThreadPoolExecutor
+    ) -> Iterator[tuple[Tensor, list[Future[list[str | None]]]]]:
         """Groups of images being decoded; the next one is begun before the last is yielded."""
         count = len(self.source)
         buffers = torch.empty(2, min(GROUP, count), self.size, self.size, 3, dtype=torch.uint8)
@@ -110,7 +116,8 @@ class Build:
         yield from ahead
 
     def _decode(self, first: int, out: Tensor) -> list[str | None]:
-        """Decodes the images from `first` on into `out`; for each, None or why it cannot be read."""
+        """Decodes the images from `first` on into `out`; for each, None or why it cannot be
+        read."""
         reasons: list[str | None] = []
         for row, pixels in enumerate(out, first):
             try:
@@ -151,7 +158,10 @@ class Build:
             log.warning("%s", error)
             return
         compare(self.folder, settings, self.settings)
-        if self.settings["pixels"] and length_of(self.folder / "images.u8") < (done - len(bad)) * self.row:
+        if (
+            self.settings["pixels"]
+            and length_of(self.folder / "images.u8") < (done - len(bad)) * self.row
+        ):
             log.warning(f"{self.folder}: images.u8 is shorter than it was; building from the start")
             return
         self.done, self.total, self.bad = done, total, bad
@@ -175,12 +185,16 @@ class Build:
         return settings, done, torch.from_numpy(total), [(row, reason) for row, reason in bad]
 
     def _report(self, bad: list[tuple[int, str]]) -> None:
-        save_lines(self.folder / "unreadable.txt", [f"{self.source.ids[row]}\t{why}" for row, why in bad])
+        save_lines(
+            self.folder / "unreadable.txt", [f"{self.source.ids[row]}\t{why}" for row, why in bad]
+        )
 
     def _finish(self) -> None:
         if not self.kept:
             self._report(self.bad)
-            raise InputError(f"{self.folder / 'unreadable.txt'}: none of the {self.done} images can be read")
+            raise InputError(
+                f"{self.folder / 'unreadable.txt'}: none of the {self.done} images can be read"
+            )
         skipped = {row for row, _ in self.bad}
         rows = [row for row in range(self.done) if row not in skipped]
         mean = (self.total.double() / self.kept).float().permute(2, 0, 1).contiguous()
@@ -188,7 +202,9 @@ class Build:
         save_lines(self.folder / "ids.txt", [self.source.ids[row] for row in rows])
         save(self.folder / "labels.npy", npy(np.array(self.source.labels, dtype=np.int64)[rows]))
         save(self.folder / "mean.npy", npy(mean.numpy()))
-        hashes = {name: hash_of(self.folder / name) for name in ("ids.txt", "labels.npy", "mean.npy")}
+        hashes = {
+            name: hash_of(self.folder / name) for name in ("ids.txt", "labels.npy", "mean.npy")
+        }
         index = {
             **self.settings,
             "kept": self.kept,

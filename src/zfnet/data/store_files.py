@@ -1,4 +1,5 @@
-"""The files of an image store. Settings are compared before a store is used, and parts are checked when read.
+"""The files of an image store. Settings are compared before a store is used, and parts are checked
+when read.
 
 index = read_index(folder)
 compare(folder, index, settings)
@@ -19,7 +20,10 @@ from torch import Tensor
 from zfnet.errors import InputError
 from zfnet.io import file_lock, mapped, read_back, read_json
 
-MEANING = {"contents": "contents (hash of ids, labels, classes)", "files": "files (hash of sizes and dates)"}
+MEANING = {
+    "contents": "contents (hash of ids, labels, classes)",
+    "files": "files (hash of sizes and dates)",
+}
 REMEDY = "choose another data.store_dir, or delete the folder to build it anew"
 
 
@@ -100,7 +104,8 @@ def read_parts(folder: Path, index: dict[str, Any]) -> tuple[list[str], Tensor, 
 
 
 def read_npy(path: Path, kind: str, shape: tuple[int, ...]) -> Tensor:
-    """The array of a .npy file. It is mapped first, so that a wrong length in the header reserves no memory."""
+    """The array of a .npy file. It is mapped first, so that a wrong length in the header reserves
+    no memory."""
     array = np.load(path, mmap_mode="r")
     if array.shape != shape or array.dtype != np.dtype(kind):
         raise ValueError(f"{array.dtype} {array.shape} instead of {kind} {shape}")
@@ -114,4 +119,6 @@ def map_pixels(path: Path, count: int, size: int) -> Tensor:
 
 def lock_folder(folder: Path) -> AbstractContextManager[Any]:
     """A lock against a second process that builds in the folder."""
-    return file_lock([folder / "lock"], f"{folder}: another process is at work there; waiting for it")
+    return file_lock(
+        [folder / "lock"], f"{folder}: another process is at work there; waiting for it"
+    )

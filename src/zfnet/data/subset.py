@@ -16,7 +16,8 @@ from zfnet.versions import renamed
 
 @renamed(redrawn="resample")
 class Selection:
-    """The images `rows` of `whole`, in that order. A selection of a selection refers to the whole itself.
+    """The images `rows` of `whole`, in that order. A selection of a selection refers to the whole
+    itself.
 
     It has `targets` or `annotation` where the whole has them.
 
@@ -24,7 +25,8 @@ class Selection:
         whole: the data set.
         rows: indices into it.
         store: the name of the whole's image store.
-        resample: draws the same kind of selection from another whole. `resample(pool, fold=3)` draws another fold.
+        resample: draws the same kind of selection from another whole. `resample(pool, fold=3)`
+            draws another fold.
 
     Attributes:
         whole: the data set that `rows` refer to.

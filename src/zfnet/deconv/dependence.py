@@ -26,7 +26,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 SHAPE_ONLY = {  # these use the shape of a tensor, not its values
-    *("empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "randint_like"),
+    *(
+        "empty_like",
+        "zeros_like",
+        "ones_like",
+        "full_like",
+        "rand_like",
+        "randn_like",
+        "randint_like",
+    ),
     *("new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided"),
 }
 HIDDEN = "a value that depends on the pixels and has no gradient"
@@ -96,10 +104,16 @@ class Dependence(TorchDispatchMode):
         reason = RANDOM if random else reasons[0] if reasons and not recorded else ""
         for tensor in _written(func, args, kwargs):
             changed = "" if recorded else f"{name.rstrip('_')} in place that autograd does not see"
-            self._follow(tensor, (reason if random else changed) if self.depends(tensor) else reason)
+            self._follow(
+                tensor, (reason if random else changed) if self.depends(tensor) else reason
+            )
         self._follow_all(results, reason)
         if recorded and (reasons or self._control or random):
-            gate = f"{name} with {reasons[0]}" if reasons else self._control or f"{name}, which is random"
+            gate = (
+                f"{name} with {reasons[0]}"
+                if reasons
+                else self._control or f"{name}, which is random"
+            )
             self._pending += [(result, gate) for result in results]
         return out
 

@@ -73,18 +73,24 @@ class Diagnosis:
     unsupported: list[str]
 
     def __str__(self) -> str:
-        field = "the whole image" if self.field is None else f"{self.field[0]} x {self.field[1]} pixels"
+        field = (
+            "the whole image" if self.field is None else f"{self.field[0]} x {self.field[1]} pixels"
+        )
         lines = [f"{self.layer}: {self.channels} channels, units see {field}"]
         if self.dead_channels:
-            lines.append(f"{len(self.dead_channels)} channels are never active: {_some(self.dead_channels)}")
+            lines.append(
+                f"{len(self.dead_channels)} channels are never active: {_some(self.dead_channels)}"
+            )
         for pooling in self.poolings:
             lines.append(
-                f"{pooling.name}: {pooling.dead:.0%} of the windows are dead (their switches are arbitrary), "
+                f"{pooling.name}: {pooling.dead:.0%} of the windows are dead (their switches are "
+                "arbitrary), "
                 f"{pooling.shared:.0%} of the others share their maximum"
             )
         if self.normalizations:
             lines.append(
-                f"contrast normalization, ignored in the backward pass: {', '.join(self.normalizations)}"
+                "contrast normalization, ignored in the backward pass: "
+                f"{', '.join(self.normalizations)}"
             )
         lines += [f"no deconvnet: {trouble}" for trouble in self.unsupported]
         return "\n    ".join(lines)
@@ -111,14 +117,18 @@ def _shares(values: Tensor, node: Any) -> tuple[float, float]:
     """Returns the shares of dead windows, and of shared maxima among the others."""
     dead = values.detach() <= 0
     switches = torch.where(dead, -1, node.switches).flatten(2)
-    counts = torch.zeros(*switches.shape[:2], node.shape[2] * node.shape[3] + 1, device=values.device)
+    counts = torch.zeros(
+        *switches.shape[:2], node.shape[2] * node.shape[3] + 1, device=values.device
+    )
     counts.scatter_add_(2, switches + 1, torch.ones_like(switches, dtype=counts.dtype))
     live = switches >= 0
     shared = (counts.gather(2, switches + 1) > 1) & live
     return dead.float().mean().item(), (shared.sum() / live.sum().clamp(min=1)).item()
 
 
-def doctor(model: nn.Module, layers: Sequence[str], images: Tensor | None = None) -> list[Diagnosis]:
+def doctor(
+    model: nn.Module, layers: Sequence[str], images: Tensor | None = None
+) -> list[Diagnosis]:
     """Diagnoses layers of a model.
 
     Args:
@@ -134,13 +144,14 @@ def doctor(model: nn.Module, layers: Sequence[str], images: Tensor | None = None
         side = model.image_size if isinstance(model, ConvNet) else SIDE
         if (channels := input_channels(model)) is None:
             raise InputError(
-                f"{type(model).__name__} has no convolution, so the number of channels of its images is "
+                f"{type(model).__name__} has no convolution, so the number of channels of its "
+                "images is "
                 "unknown: give images (B, C, H, W)"
             )
         weight = next(model.parameters(), torch.empty(0))
-        images = torch.randn(NOISE, channels, side, side, generator=torch.Generator().manual_seed(0)).to(
-            weight
-        )
+        images = torch.randn(
+            NOISE, channels, side, side, generator=torch.Generator().manual_seed(0)
+        ).to(weight)
     passed = ForwardTrace(model, _PoolingStatistics(Rules(others="gradient")), images, list(layers))
     return [_diagnosis(passed, layer) for layer in layers]
 

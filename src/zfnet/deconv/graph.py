@@ -76,7 +76,9 @@ class Field:
         if self.whole or other.whole or self.jump != other.jump:
             return Field(whole=True)
         start = min(self.start, other.start)
-        return Field(self.jump, start, max(self.start + self.field, other.start + other.field) - start)
+        return Field(
+            self.jump, start, max(self.start + self.field, other.start + other.field) - start
+        )
 
     def cells(self, index: int, size: int) -> range:
         """Returns the cells that unit `index` sees, including those beyond the border."""
@@ -146,7 +148,9 @@ def nodes_on_path(
         elif inherited := [gates[each] for each in below if each in gates and not depends[each]]:
             gates[node] = inherited[0]
             if depends[node]:
-                node.metadata.setdefault("gate", f"{_call_name(node)} with {HIDDEN} ({inherited[0]})")
+                node.metadata.setdefault(
+                    "gate", f"{_call_name(node)} with {HIDDEN} ({inherited[0]})"
+                )
         if not depends[node] and (gate := node.metadata.get("gate")):
             gates[node] = gate
     if not depends[root]:
@@ -167,8 +171,12 @@ def trace_graph(nodes: list[tuple[Any, list[Any]]]) -> Path:
         below = _fields_below(node, step, fields[node])
         for other in inputs:
             known = fields.get(other)
-            fields[other] = below if known is None else (known[0].union(below[0]), known[1].union(below[1]))
-        if len(inputs) > 1 or (step.kind not in CHAIN if step else kind(node) not in ("Clone", "Alias")):
+            fields[other] = (
+                below if known is None else (known[0].union(below[0]), known[1].union(below[1]))
+            )
+        if len(inputs) > 1 or (
+            step.kind not in CHAIN if step else kind(node) not in ("Clone", "Alias")
+        ):
             chain = None
         elif chain is not None and step is not None:
             chain.append(step)

@@ -35,7 +35,15 @@ RELU_IN_PLACE = {torch.relu_, Tensor.relu_}
 MAX_POOL = {F.max_pool2d, F.max_pool2d_with_indices, torch.max_pool2d}
 NORMALIZATION = {F.local_response_norm, contrast_normalization}
 POSITIVE = {torch.gt, Tensor.gt, Tensor.__gt__, torch.ge, Tensor.ge, Tensor.__ge__}
-CASTS = {Tensor.float, Tensor.double, Tensor.half, Tensor.bfloat16, Tensor.to, Tensor.type, Tensor.type_as}
+CASTS = {
+    Tensor.float,
+    Tensor.double,
+    Tensor.half,
+    Tensor.bfloat16,
+    Tensor.to,
+    Tensor.type,
+    Tensor.type_as,
+}
 MULTIPLY = {torch.mul, torch.multiply, Tensor.mul, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__}
 MULTIPLY_IN_PLACE = {Tensor.mul_, Tensor.multiply_, Tensor.__imul__}
 WHERE = {torch.where, Tensor.where}
@@ -120,14 +128,19 @@ class DeconvMode(TorchFunctionMode):
             in_place = func in RELU_IN_PLACE or argument(args, kwargs, 1, "inplace", False)
             return _record(self._apply(_Relu, x, self.rules, in_place), Step("relu"))
         if (x := self._spelled_relu(func, args)) is not None:
-            return _record(self._apply(_Relu, x, self.rules, func in MULTIPLY_IN_PLACE), Step("relu"))
+            return _record(
+                self._apply(_Relu, x, self.rules, func in MULTIPLY_IN_PLACE), Step("relu")
+            )
         if func in MAX_POOL:
             return self._max_pool(func, *args, **kwargs)
         if func in NORMALIZATION:
             return self._normalize(func, *args, **kwargs)
         if self.dependence is not None and (func in READ_BY_PYTHON or func in INDEXING):
             read = _lists_in(args[1]) if func in INDEXING else [args, kwargs]
-            if any(isinstance(each, Tensor) and self.dependence.depends(each) for each in tree_leaves(read)):
+            if any(
+                isinstance(each, Tensor) and self.dependence.depends(each)
+                for each in tree_leaves(read)
+            ):
                 self.dependence.read_by_python(func.__name__)
         out = func(*args, **kwargs)
         self._remember_comparison(func, args, out)
@@ -160,7 +173,12 @@ class DeconvMode(TorchFunctionMode):
 
     def _remember_comparison(self, func: Any, args: Any, out: Any) -> None:
         """Remembers the last comparison with 0, and its result after a cast."""
-        if func in POSITIVE and len(args) == 2 and isinstance(args[0], Tensor) and self._is_zero(args[1]):
+        if (
+            func in POSITIVE
+            and len(args) == 2
+            and isinstance(args[0], Tensor)
+            and self._is_zero(args[1])
+        ):
             self._compared = out, args[0], args[0]._version
         elif self._compared is not None and func in CASTS and args[0] is self._compared[0]:
             self._compared = out, *self._compared[1:]
@@ -223,4 +241,6 @@ def _record(out: Tensor, step: Step | None, call: str = "") -> Tensor:
 
 def _lists_in(index: Any) -> list[Any]:
     """Returns the lists of an index, whose tensors Python reads."""
-    return [each for each in (index if isinstance(index, tuple) else (index,)) if isinstance(each, list)]
+    return [
+        each for each in (index if isinstance(index, tuple) else (index,)) if isinstance(each, list)
+    ]

@@ -19,7 +19,8 @@ def projectable_layers(
     Args:
         model: any net that takes images of three channels.
         size: the side of its images, in pixels.
-        layers: names of layers; None is the default layers, and those without a deconvnet are left out.
+        layers: names of layers; None is the default layers, and those without a deconvnet are left
+            out.
 
     Returns:
         The layers, and a line for each default layer that is left out.

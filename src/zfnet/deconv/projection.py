@@ -161,7 +161,9 @@ class Deconvnet:
             kept[:, channel] = self.rules.initial_signal(values[:, channel])
             return kept
 
-        return torch.cat([self._back(images[part], layer, seed, part) for part in _parts(len(images))])
+        return torch.cat(
+            [self._back(images[part], layer, seed, part) for part in _parts(len(images))]
+        )
 
     def patches(self, images: Tensor, layer: str, units: Sequence[Unit]) -> Patches:
         """Projects units, and crops the projections and the images to what the units see.
@@ -192,7 +194,8 @@ class Deconvnet:
             size: of the images, see `window`.
 
         Returns:
-            Filters (channels, C, kh, kw). With groups, a filter is 0 in the channels that it does not
+            Filters (channels, C, kh, kw). With groups, a filter is 0 in the channels that it does
+            not
             see. None for other layers, where something comes before the convolution, or another
             convolution or a pooling after it.
         """
@@ -237,10 +240,13 @@ class Deconvnet:
         given = (size, size) if isinstance(size, int) else tuple(size or (known or ())[1:])
         if len(given) not in (2, 3):
             raise InputError("the size of the images is not known yet: give size=(H, W)")
-        channels = given[0] if len(given) == 3 else known[0] if known else input_channels(self.model)
+        channels = (
+            given[0] if len(given) == 3 else known[0] if known else input_channels(self.model)
+        )
         if channels is None:
             raise InputError(
-                f"{type(self.model).__name__} has no convolution, so the number of channels of its images is "
+                f"{type(self.model).__name__} has no convolution, so the number of channels of its "
+                "images is "
                 "unknown: give size=(C, H, W)"
             )
         weight = next(self.model.parameters(), torch.empty(0))
@@ -257,7 +263,8 @@ class Deconvnet:
     def _plan(self, images: Tensor, layer: str) -> Plan:
         if images.dim() != 4 or not images.is_floating_point() or not len(images):
             raise InputError(
-                f"images are {images.dtype} of shape {tuple(images.shape)}: floating-point (B, C, H, W) are needed"
+                f"images are {images.dtype} of shape {tuple(images.shape)}: floating-point (B, C, "
+                "H, W) are needed"
             )
         self._shape = (images.shape[1], images.shape[2], images.shape[3])
         state = snapshot(self.model)
@@ -295,7 +302,9 @@ class Deconvnet:
             kept[where] = self.rules.initial_signal(activation)
             return kept
 
-        projections = [self._back(images[image[part]], layer, seed, part) for part in _parts(len(units))]
+        projections = [
+            self._back(images[image[part]], layer, seed, part) for part in _parts(len(units))
+        ]
         if not projections:
             return images.new_zeros(0, *images.shape[1:]), images.new_zeros(0)
         return torch.cat(projections), torch.cat(activations)
@@ -311,7 +320,10 @@ class Deconvnet:
             reached.append((get_gradient_edge(output), seed(output.detach(), part)))
             return True
 
-        with traced_forward(self.model, DeconvMode(self.rules), images, modules, read) as (pixels, inputs):
+        with traced_forward(self.model, DeconvMode(self.rules), images, modules, read) as (
+            pixels,
+            inputs,
+        ):
             self.model(inputs)
         ((edge, start),) = reached
         return torch.autograd.grad(edge, pixels, start)[0]
@@ -319,7 +331,9 @@ class Deconvnet:
 
 def _starts_and_shape(windows: Sequence[Window], shape: Sequence[int]) -> tuple[Tensor, Pair]:
     """Returns the starts (N, 2) of windows and their common size, the last two of `shape`."""
-    starts = torch.tensor([(window.top, window.left) for window in windows], dtype=torch.long).view(-1, 2)
+    starts = torch.tensor([(window.top, window.left) for window in windows], dtype=torch.long).view(
+        -1, 2
+    )
     return starts, (shape[-2], shape[-1])
 
 

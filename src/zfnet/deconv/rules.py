@@ -70,7 +70,9 @@ class Rules:
 
     def __post_init__(self) -> None:
         if self.unpool == "centre":  # as version 0.1 spelled it
-            warnings.warn('unpool="centre" is called "center" now', DeprecationWarning, stacklevel=4)
+            warnings.warn(
+                'unpool="centre" is called "center" now', DeprecationWarning, stacklevel=4
+            )
             object.__setattr__(self, "unpool", "center")
         for field in fields(self):
             if (choice := getattr(self, field.name)) not in CHOICES[field.name]:
@@ -83,7 +85,11 @@ class Rules:
         """Returns the signal R at units with these activations."""
         if self.seed == "forced":
             return torch.ones_like(activation)
-        return activation.clamp(min=0) if self.seed == "activation" else (activation > 0).to(activation.dtype)
+        return (
+            activation.clamp(min=0)
+            if self.seed == "activation"
+            else (activation > 0).to(activation.dtype)
+        )
 
     @property
     def needs_active(self) -> bool:
@@ -101,7 +107,9 @@ class Rules:
             r = r.clamp(min=0)
         return r if active is None else r * active
 
-    def backward_max_pool(self, r: Tensor, switches: Tensor, shape: torch.Size, window: WindowSpec) -> Tensor:
+    def backward_max_pool(
+        self, r: Tensor, switches: Tensor, shape: torch.Size, window: WindowSpec
+    ) -> Tensor:
         """Passes R through a max pooling.
 
         Args:
@@ -127,10 +135,13 @@ class Rules:
         if self.unpool == "center":
             y, x = (_centers(window, axis, r.shape[axis - 2], shape[axis - 2]) for axis in (0, 1))
             middle = (y[:, None] * width + x).flatten().to(r.device).expand_as(flat)
-            return flat.new_zeros(*shape[:2], height * width).scatter_add(2, middle, flat).view(shape)
+            return (
+                flat.new_zeros(*shape[:2], height * width).scatter_add(2, middle, flat).view(shape)
+            )
         order = torch.arange(flat.shape[2], device=r.device).expand_as(flat)
         last = order.new_full((*shape[:2], height * width), -1)
-        last = last.scatter_reduce(2, switches.flatten(2), order, "amax")  # the last window of each cell
+        # The last window of each cell.
+        last = last.scatter_reduce(2, switches.flatten(2), order, "amax")
         return torch.where(last >= 0, flat.gather(2, last.clamp(min=0)), 0).view(shape)
 
 

@@ -84,9 +84,22 @@ def linear_step(func: Any, args: Any, kwargs: Any) -> Step | None:
             window = WindowSpec((1, 1), padding=(sides[2], sides[0]))
             return Step("pad", window, size=spatial_size(argument(args, kwargs, 0, "input")))
     if func is F.batch_norm:
-        names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+        names = (
+            "input",
+            "running_mean",
+            "running_var",
+            "weight",
+            "bias",
+            "training",
+            "momentum",
+            "eps",
+        )
         given = {**dict(zip(names, args, strict=False)), **kwargs}
-        return None if given.get("training") else Step("scale", scaling=_batch_norm_scaling(given)).now()
+        return (
+            None
+            if given.get("training")
+            else Step("scale", scaling=_batch_norm_scaling(given)).now()
+        )
     return None
 
 
@@ -114,7 +127,9 @@ def _conv_step(args: Any, kwargs: Any) -> Step | None:
 def _batch_norm_scaling(given: dict[str, Any]) -> Callable[[], tuple[Tensor, Tensor]]:
     """Returns a function that computes the scale and shift, (C,) each, of a batch norm."""
     mean, variance, eps = given["running_mean"], given["running_var"], given.get("eps", 1e-5)
-    gamma, beta = (None if given.get(name) is None else given[name].detach() for name in ("weight", "bias"))
+    gamma, beta = (
+        None if given.get(name) is None else given[name].detach() for name in ("weight", "bias")
+    )
 
     def scaling() -> tuple[Tensor, Tensor]:
         with torch.no_grad():

@@ -94,7 +94,8 @@ class Top:
         return Top(*(part[channels] for part in vars(self).values()))
 
     def units(self, channels: Iterable[int]) -> list[Unit]:
-        """The units of these channels, one channel after the other, best first. Their `image` is the image's id."""
+        """The units of these channels, one channel after the other, best first. Their `image` is
+        the image's id."""
         return [
             Unit(image, channel, y, x)
             for channel in channels
@@ -126,7 +127,9 @@ class TopActivations:
 
     def __getitem__(self, layer: str) -> Top:
         if (top := self._tops.get(layer)) is None:
-            raise InputError(f"layer {layer!r} has not been searched: {', '.join(self._tops)} are asked for")
+            raise InputError(
+                f"layer {layer!r} has not been searched: {', '.join(self._tops)} are asked for"
+            )
         return top
 
     @property
@@ -138,7 +141,8 @@ class TopActivations:
         """Raises InputError for an id (B,) that was searched before, or occurs twice."""
         if len(repeated := self._ids.repeated(ids)):
             raise InputError(
-                f"id {int(repeated[0])} comes a second time in this search: each image needs a unique id"
+                f"id {int(repeated[0])} comes a second time in this search: each image needs a "
+                "unique id"
             )
 
     def count(self, ids: Tensor) -> None:
@@ -166,14 +170,19 @@ class TopActivations:
             part[:, :, 0, 0].t().cpu() for part in F.adaptive_max_pool2d_with_indices(maps, (1, 1))
         )
         if peaks.isnan().any():
-            raise InputError(f"layer {layer!r} is not a number for image {int(ids[peaks.isnan().any(0)][0])}")
+            raise InputError(
+                f"layer {layer!r} is not a number for image {int(ids[peaks.isnan().any(0)][0])}"
+            )
         if peaks.isinf().any():
             raise InputError(f"layer {layer!r} is infinite")
-        batch = Top(peaks, ids.expand_as(places), places // maps.shape[3], places % maps.shape[3])  # (C, B)
+        # (C, B).
+        batch = Top(peaks, ids.expand_as(places), places // maps.shape[3], places % maps.shape[3])
         top = self._tops[layer]
         if top is None:
             nothing = torch.full((len(peaks), self.k), -1)
-            top = Top(torch.full(nothing.shape, -torch.inf, dtype=peaks.dtype), nothing, nothing, nothing)
+            top = Top(
+                torch.full(nothing.shape, -torch.inf, dtype=peaks.dtype), nothing, nothing, nothing
+            )
         last, last_id = top.values[:, -1:], top.images[:, -1:]
         enters = (peaks > last) | ((peaks == last) & (ids < last_id))
         changed = enters.any(dim=1).nonzero()[:, 0]
@@ -286,13 +295,15 @@ def _images_and_ids(batch: Any, seen: int) -> tuple[Tensor, Tensor]:
         images = batch[0] if isinstance(batch, tuple | list) and batch else batch
     if not isinstance(images, Tensor) or images.dim() < 2:
         raise InputError(
-            f"a batch is {_describe(batch)}: a tensor of images (B, C, H, W), a tuple that begins with one, "
+            f"a batch is {_describe(batch)}: a tensor of images (B, C, H, W), a tuple that begins "
+            "with one, "
             'ImageBatch(images, ids) or {"images": ..., "ids": ...} is needed'
         )
     ids = torch.arange(seen, seen + len(images)) if given is None else torch.as_tensor(given).cpu()
     if ids.shape != images.shape[:1] or ids.is_floating_point() or ids.dtype == torch.bool:
         raise InputError(
-            f"ids of shape {tuple(ids.shape)}, {ids.dtype}: one integer for each of {len(images)} images is needed"
+            f"ids of shape {tuple(ids.shape)}, {ids.dtype}: one integer for each of {len(images)} "
+            "images is needed"
         )
     return images, ids.long()
 
@@ -319,10 +330,13 @@ def _search(
 
     def read(layer: str, maps: Tensor) -> bool:
         if layer not in left:
-            raise InputError(f"layer {layer!r} runs more than once in {batch}: name a module that runs once")
+            raise InputError(
+                f"layer {layer!r} runs more than once in {batch}: name a module that runs once"
+            )
         if len(maps) != len(images):
             raise InputError(
-                f"layer {layer!r} gives values of shape {tuple(maps.shape)} for the {len(images)} images of {batch}"
+                f"layer {layer!r} gives values of shape {tuple(maps.shape)} for the {len(images)} "
+                f"images of {batch}"
             )
         top.update(layer, maps, ids)
         left.discard(layer)

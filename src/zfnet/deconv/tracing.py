@@ -28,7 +28,13 @@ from zfnet.deconv.rules import Pair, Rules
 from zfnet.deconv.units import Unit, Window
 from zfnet.errors import InputError, one_line
 from zfnet.models.eager import disable_checkpointing
-from zfnet.models.introspection import capture_outputs, eval_mode, find_modules, plain_name, user_module
+from zfnet.models.introspection import (
+    capture_outputs,
+    eval_mode,
+    find_modules,
+    plain_name,
+    user_module,
+)
 from zfnet.models.layout import Layout
 
 
@@ -54,7 +60,12 @@ def traced_forward(
     Yields:
         A leaf of autograd's graph, and a copy of it as input of the model, which may overwrite it.
     """
-    with torch.inference_mode(False), torch.enable_grad(), eval_mode(model), disable_checkpointing():
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        eval_mode(model),
+        disable_checkpointing(),
+    ):
         pixels = images.detach().clone().requires_grad_()
         mode.dependence = dependence = Dependence(pixels)
 
@@ -87,7 +98,9 @@ class ForwardTrace:
         InputError: a layer does not run exactly once, or has no units.
     """
 
-    def __init__(self, model: nn.Module, mode: DeconvMode, images: Tensor, layers: list[str]) -> None:
+    def __init__(
+        self, model: nn.Module, mode: DeconvMode, images: Tensor, layers: list[str]
+    ) -> None:
         model = user_module(model)
         self.modules = dict(model.named_modules())
         names = {module: name for name, module in self.modules.items()}
@@ -104,10 +117,13 @@ class ForwardTrace:
                 layout[0].check(layer, output)
                 if len(output) != len(images):
                     raise InputError(
-                        f"layer {layer!r} gives values of shape {tuple(output.shape)} for {len(images)} images: "
+                        f"layer {layer!r} gives values of shape {tuple(output.shape)} for "
+                        f"{len(images)} images: "
                         "units are (B, C, H, W)"
                     )
-                edges[layer].append(get_gradient_edge(output).node if output.requires_grad else None)
+                edges[layer].append(
+                    get_gradient_edge(output).node if output.requires_grad else None
+                )
                 self.values[layer] = output.detach().clone()
 
         with traced_forward(model, mode, images, self.modules, read, set(targets.values())) as (
@@ -121,12 +137,15 @@ class ForwardTrace:
             except RuntimeError as error:
                 if not all(edges.values()):  # later modules need not accept this image size
                     raise InputError(
-                        f"{type(model).__name__} does not take images of shape {tuple(images.shape)}: "
+                        f"{type(model).__name__} does not take images of shape "
+                        f"{tuple(images.shape)}: "
                         f"{one_line(error)}"
                     ) from error
         dependence = mode.dependence
         assert dependence is not None
-        self.nodes = {layer: self._path(layer, found, pixels, dependence) for layer, found in edges.items()}
+        self.nodes = {
+            layer: self._path(layer, found, pixels, dependence) for layer, found in edges.items()
+        }
 
     def _path(
         self, layer: str, found: list[Any], pixels: Tensor, dependence: Dependence
@@ -136,7 +155,9 @@ class ForwardTrace:
                 f"layer {layer!r} runs {len(found)} times in one pass: name a module that runs once"
             )
         if (shape := self.values[layer].shape) and len(shape) not in (2, 4):
-            raise InputError(f"layer {layer!r} gives values of shape {tuple(shape)}: units are (B, C, H, W)")
+            raise InputError(
+                f"layer {layer!r} gives values of shape {tuple(shape)}: units are (B, C, H, W)"
+            )
         if found[0] is None:
             raise InputError(
                 f"layer {layer!r} does not depend on the pixels by a gradient: it has no deconvnet"
@@ -153,7 +174,9 @@ class ForwardTrace:
         for node, inputs in self.nodes[layer]:
             if what := find_trouble(node, inputs):
                 name = self.name(node)
-                where = f"{plain_name(name)} ({type(self.modules[name]).__name__})" if name else layer
+                where = (
+                    f"{plain_name(name)} ({type(self.modules[name]).__name__})" if name else layer
+                )
                 result.append(f"{where}: {what}")
         return result
 
@@ -178,7 +201,9 @@ class Plan:
         """Returns the pixels that a unit sees."""
         rows, columns = (
             field.cells(index, size)
-            for field, index, size in zip(self.path.fields, (unit.y, unit.x), self.size, strict=True)
+            for field, index, size in zip(
+                self.path.fields, (unit.y, unit.x), self.size, strict=True
+            )
         )
         return Window(rows.start, columns.start, rows.stop, columns.stop)
 
@@ -207,7 +232,8 @@ def make_plan(model: nn.Module, rules: Rules, image: Tensor, layer: str) -> Plan
     passed = ForwardTrace(model, DeconvMode(rules), image, [layer])
     if rules.others == "refuse" and (troubles := passed.troubles(layer)):
         raise InputError(
-            f"{troubles[0]} has no deconvnet, which knows ReLU, max pooling, contrast normalization and linear "
+            f"{troubles[0]} has no deconvnet, which knows ReLU, max pooling, contrast "
+            "normalization and linear "
             "operations; others='gradient' uses its gradient instead"
         )
     channels, *rest = passed.values[layer].shape[1:]

@@ -42,7 +42,12 @@ def transpose_convolution(r: Tensor, weight: Tensor, window: WindowSpec, groups:
     out, below, height, width = weight.shape
     rows, columns = -(-height // stride), -(-width // stride)
     padded = F.pad(weight, (0, columns * stride - width, 0, rows * stride - height))
-    phases = padded.view(out, below, rows, stride, columns, stride).permute(1, 3, 5, 0, 2, 4).flip(4, 5)
+    phases = (
+        padded.view(out, below, rows, stride, columns, stride).permute(1, 3, 5, 0, 2, 4).flip(4, 5)
+    )
     cells = F.conv2d(r, phases.reshape(-1, out, rows, columns), padding=(rows - 1, columns - 1))
-    sides = [(side - 1) * stride + kernel for side, kernel in zip(r.shape[2:], (height, width), strict=True)]
+    sides = [
+        (side - 1) * stride + kernel
+        for side, kernel in zip(r.shape[2:], (height, width), strict=True)
+    ]
     return F.pixel_shuffle(cells, stride)[:, :, : sides[0], : sides[1]]

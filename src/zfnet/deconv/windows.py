@@ -27,7 +27,9 @@ from zfnet.deconv.units import Unit
 MEMORY = 2**25  # floats in the windows of one batch of units: 128 MB
 
 
-def cut(images: Tensor, which: Tensor, starts: Tensor, shape: Sequence[int], fill: float = 0.0) -> Tensor:
+def cut(
+    images: Tensor, which: Tensor, starts: Tensor, shape: Sequence[int], fill: float = 0.0
+) -> Tensor:
     """Cuts windows out of images.
 
     Args:
@@ -55,7 +57,9 @@ def gather_windows(images: Tensor, which: Tensor, starts: Tensor, shape: Sequenc
     return images[which[:, None, None], :, rows, columns].permute(0, 3, 1, 2)  # channels last
 
 
-def beyond_border(starts: Tensor, shape: Sequence[int], size: Pair, device: torch.device) -> Tensor | None:
+def beyond_border(
+    starts: Tensor, shape: Sequence[int], size: Pair, device: torch.device
+) -> Tensor | None:
     """Returns which cells lie beyond a map of `size`, bool (N, 1, h, w); None if none does."""
     ends = starts + torch.tensor(shape)
     if not len(starts) or (int(starts.min()) >= 0 and bool((ends <= torch.tensor(size)).all())):
@@ -137,13 +141,17 @@ class Chain:
             starts.insert(0, above)
         return starts
 
-    def _project(self, images: Tensor, units: Sequence[Unit], shapes: list[Pair]) -> tuple[Tensor, Tensor]:
+    def _project(
+        self, images: Tensor, units: Sequence[Unit], shapes: list[Pair]
+    ) -> tuple[Tensor, Tensor]:
         starts, channels = self._starts(units), torch.tensor([unit.channel for unit in units])
         values = cut(images, torch.tensor([unit.image for unit in units]), starts[0], shapes[0])
         kept: list[Any] = []
         for i, step in enumerate(self.steps):
             missing = (
-                None if step.window is None else beyond_border(starts[i], shapes[i], step.size, values.device)
+                None
+                if step.window is None
+                else beyond_border(starts[i], shapes[i], step.size, values.device)
             )
             if step.kind == "conv":
                 if missing is not None and i > 0:
@@ -159,7 +167,9 @@ class Chain:
                 w = step.window
                 assert w is not None
                 shape = values.shape
-                values, switches = F.max_pool2d_with_indices(values, w.kernel, w.stride, (0, 0), w.dilation)
+                values, switches = F.max_pool2d_with_indices(
+                    values, w.kernel, w.stride, (0, 0), w.dilation
+                )
                 kept.append((shape, missing, switches))
             elif step.kind == "relu":
                 values = values.clamp(min=0)
@@ -222,7 +232,8 @@ def _convolve_own_channel(step: Step, values: Tensor, channels: Tensor) -> Tenso
     w, weight = step.filters
     if step.groups > 1:
         values = values.unflatten(1, (step.groups, -1))[_groups(step, channels, values)]
-    columns = F.unfold(values, w.kernel, w.dilation, 0, w.stride)  # (N, C / groups * kh * kw, cells)
+    # (N, C / groups * kh * kw, cells).
+    columns = F.unfold(values, w.kernel, w.dilation, 0, w.stride)
     filters = weight[channels].flatten(1)[:, None]  # (N, 1, C / groups * kh * kw)
     rows = (values.shape[2] - w.reach(0)) // w.stride[0] + 1
     out = (filters @ columns).view(len(channels), 1, rows, -1)

@@ -1,1 +1,2 @@
-"""What starts, stops and finds runs: run directories, sweep jobs, the manifest, processes and their locks."""
+"""What starts, stops and finds runs: run directories, sweep jobs, the manifest, processes and their
+locks."""

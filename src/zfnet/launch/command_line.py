@@ -1,4 +1,5 @@
-"""A command line of train.py or analyze.py, read by Hydra's own parsers, and taken apart for processes of ours.
+"""A command line of train.py or analyze.py, read by Hydra's own parsers, and taken apart for
+processes of ours.
 
 last_of_each(["++seed=1", "seed=2"])                  # by key: the last one counts
 with_words(["train.py", "seed=1"], {"hydra.run.dir": "/a b"})
@@ -16,7 +17,8 @@ from zfnet.errors import InputError
 from zfnet.launch.project import config_folder
 from zfnet.versions import rename_word
 
-OPEN = ("callbacks.", "logger.", "model.", "optimizer.", "scheduler.", "trainer.")  # groups of objects
+# Groups of objects.
+OPEN = ("callbacks.", "logger.", "model.", "optimizer.", "scheduler.", "trainer.")
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -39,9 +41,9 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def normalize_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Writes a command line as Hydra takes it, whichever habit it was typed from.
 
-    Keys of earlier versions get today's names. `+experiment=demo` is `experiment=demo`, for the group is there
-    already. `model.edit.conv3=null` is `++model.edit.conv3=null`: below OPEN any key may be set, and what is set
-    there is checked later.
+    Keys of earlier versions get today's names. `+experiment=demo` is `experiment=demo`, for the
+    group is there already. `model.edit.conv3=null` is `++model.edit.conv3=null`: below OPEN any key
+    may be set, and what is set there is checked later.
 
     Args:
         words: of the command line, options included.
@@ -68,7 +70,8 @@ def parse(words: Sequence[str]) -> list[Override]:
 
 
 def last_of_each(words: Sequence[str]) -> dict[str, Override]:
-    """The overrides by their key, with its `+` or `~`. The last one of a key counts, as in Hydra's sweepers."""
+    """The overrides by their key, with its `+` or `~`. The last one of a key counts, as in Hydra's
+    sweepers."""
     return {override.get_key_element(): override for override in parse(words)}
 
 
@@ -78,7 +81,8 @@ def quoted(text: str) -> str:
 
 
 def with_words(command: Sequence[str], words: Mapping[str, str | None]) -> list[str]:
-    """A command line with further overrides, which count most; behind the others, where Hydra wants them."""
+    """A command line with further overrides, which count most; behind the others, where Hydra wants
+    them."""
     overrides = read_arguments(command[1:]).overrides
     end = len(command)
     if overrides:

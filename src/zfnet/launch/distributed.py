@@ -1,11 +1,11 @@
-"""The further processes of a run on several devices (DDP): started by its first one, and never left behind by it.
+"""The further processes of a run on several devices (DDP): started by its first one, and never left
+behind by it.
 
     start_ranks_as_ours(trainer)        # before trainer.fit
 
-Lightning starts them by the command line that it finds, and where one has died it ends all by SIGKILL, without a
-word. Here each ends with the first process. Where one dies, the first says so, with the reason, and ends with
-status 1.
-"""
+Lightning starts them by the command line that it finds, and where one has died it ends all by
+SIGKILL, without a word. Here each ends with the first process. Where one dies, the first says so,
+with the reason, and ends with status 1."""
 
 import atexit
 import logging
@@ -37,14 +37,16 @@ log = logging.getLogger(__name__)
 
 
 def check_started_once(cfg: DictConfig) -> None:
-    """Raises InputError where torchrun, SLURM or MPI started several processes for a run of one, which would do
-    everything several times in one folder."""
+    """Raises InputError where torchrun, SLURM or MPI started several processes for a run of one,
+    which would do everything several times in one folder."""
     count = started_outside()
     trainer = cfg.get("trainer")
     alone = trainer is None or (trainer.get("devices", 1) == 1 and trainer.get("num_nodes", 1) == 1)
     frozen = cfg.get("transfer") is not None and cfg.transfer.get("method") == "frozen"
     if count > 1 and (alone or frozen):
-        remedy = "start it once" if trainer is None or frozen else "start it once, or choose trainer=ddp"
+        remedy = (
+            "start it once" if trainer is None or frozen else "start it once, or choose trainer=ddp"
+        )
         raise InputError(f"{count} processes were started for what one process does: {remedy}")
 
 
@@ -59,7 +61,9 @@ def start_ranks_as_ours(trainer: Trainer) -> None:
 
 def peer_error(error: Exception) -> str | None:
     """Why a further process of this run has died, where `error` is no more than that it is gone."""
-    if isinstance(error, RuntimeError) and re.search("gloo|nccl|connection", str(error), re.IGNORECASE):
+    if isinstance(error, RuntimeError) and re.search(
+        "gloo|nccl|connection", str(error), re.IGNORECASE
+    ):
         for _ in range(10):
             for launcher in _launchers:
                 if why := launcher.died():
@@ -75,7 +79,8 @@ class RankLauncher(_SubprocessScriptLauncher):
         environment = self.cluster_environment
         if not environment.creates_processes_externally:
             environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
-            self._call_children_scripts()  # from now on Lightning's own launch takes them as started
+            # From now on Lightning's own launch takes them as started.
+            self._call_children_scripts()
             _launchers.append(self)
             stop.before_forced.append(self.end)
             atexit.register(self._wait)
@@ -94,7 +99,11 @@ class RankLauncher(_SubprocessScriptLauncher):
         self.folder = Path(HydraConfig.get().runtime.output_dir)
         for rank in range(1, self.num_processes):
             name = f"train_ddp_process_{rank}"  # of its log
-            words = {"hydra.run.dir": str(self.folder), "hydra.job.name": name, "hydra.output_subdir": None}
+            words = {
+                "hydra.run.dir": str(self.folder),
+                "hydra.job.name": name,
+                "hydra.output_subdir": None,
+            }
             process = subprocess.Popen(
                 [sys.executable, *with_words(sys.argv, words)],
                 env={**child_environment(signal.SIGKILL), "LOCAL_RANK": str(rank)},

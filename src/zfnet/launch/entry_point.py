@@ -1,13 +1,13 @@
-"""How train.py and analyze.py start, and how they end: by one line that says what happened, and an exit status.
+"""How train.py and analyze.py start, and how they end: by one line that says what happened, and an
+exit status.
 
     @hydra.main(...)
     def main(cfg): return reported(fit, cfg)
 
     launch(main)
 
-0 is success, 1 a mistake or a fault, 130 the end by SIGINT, 143 by SIGTERM. The traceback of a fault goes into the
-run's log.
-"""
+0 is success, 1 a mistake or a fault, 130 the end by SIGINT, 143 by SIGTERM. The traceback of a
+fault goes into the run's log."""
 
 import atexit
 import io
@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 
 
 class _Output(io.FileIO):
-    """A file that takes all that is written, also when nobody reads it any more (`train.py | head`)."""
+    """A file that takes all that is written, also when nobody reads it any more (`train.py |
+    head`)."""
 
     def write(self, data: Any) -> int:
         try:
@@ -76,7 +77,8 @@ def _status(main: Callable[[], Any]) -> int:
 
 
 def reported(run: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
-    """What `run` returns. Where it fails, the line is in the run's log, and the process ends with its status."""
+    """What `run` returns. Where it fails, the line is in the run's log, and the process ends with
+    its status."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         return run(rename_config(cfg))
@@ -89,7 +91,8 @@ def reported(run: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
 
 
 def rename_config(cfg: DictConfig) -> DictConfig:
-    """A composed config in today's names, with a warning for each old one: config files may have them."""
+    """A composed config in today's names, with a warning for each old one: config files may have
+    them."""
     values, notes = rename_keys(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
     for note in notes:
         log.warning("%s; the old name works until version 0.3", note)
@@ -100,7 +103,10 @@ def _stream(stream: Any) -> Any:
     """A standard stream that takes any text, in any encoding, whether or not somebody reads it."""
     raw = _Output(stream.fileno(), "w", closefd=False)
     return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding=stream.encoding, errors="backslashreplace", line_buffering=True
+        io.BufferedWriter(raw),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=True,
     )
 
 
@@ -134,7 +140,8 @@ def _tell(error: Exception) -> int:
 
 
 def _say(level: int, line: str) -> None:
-    """A line in the run's log and on the console; of a run's further processes in their logs alone."""
+    """A line in the run's log and on the console; of a run's further processes in their logs
+    alone."""
     record = _record(level, line)
     handlers = logging.getLogger().handlers
     if further_process():
@@ -150,4 +157,8 @@ def _record(level: int, text: str) -> logging.LogRecord:
 
 
 def _files() -> list[logging.FileHandler]:
-    return [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    return [
+        handler
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.FileHandler)
+    ]

@@ -17,7 +17,8 @@ from zfnet.io import FULL
 
 # What Hydra and OmegaConf add for those who write configs.
 NOISE = re.compile(
-    r"\s*(object_type=\S+|reference_type=\S+|See https?://\S+ for \w+|Config search path:.*|Search path:.*|\^)\s*",
+    r"\s*(object_type=\S+|reference_type=\S+|See https?://\S+ for \w+|Config search path:.*|Search "
+    r"path:.*|\^)\s*",
     re.DOTALL,
 )
 
@@ -26,17 +27,22 @@ def explain(error: BaseException) -> tuple[str, bool]:
     """One line on an error.
 
     Returns:
-        The line, and whether the user can mend it. Otherwise it is a fault of the software, and begins with its type.
+        The line, and whether the user can mend it. Otherwise it is a fault of the software, and
+        begins with its type.
     """
     said = error
-    while isinstance(said, HydraException | OmegaConfBaseException) and (said.__cause__ or said.__context__):
+    while isinstance(said, HydraException | OmegaConfBaseException) and (
+        said.__cause__ or said.__context__
+    ):
         inner = said.__cause__ or said.__context__
         assert inner is not None
         if isinstance(inner, InputError):
             return one_line(inner), True
         if isinstance(inner, MisconfigurationException) or isinstance(said, InstantiationException):
             return f"{_key(said)}{_plain(inner)}", True
-        said = inner if isinstance(inner, HydraException | OmegaConfBaseException | OSError) else said
+        said = (
+            inner if isinstance(inner, HydraException | OmegaConfBaseException | OSError) else said
+        )
         if said is not inner:
             break
     if isinstance(error, InputError):
@@ -49,7 +55,8 @@ def explain(error: BaseException) -> tuple[str, bool]:
         return f"{said.filename}: {said.strerror or one_line(said)}", True
     if isinstance(error, HydraException | OmegaConfBaseException | MisconfigurationException):
         return _plain(error) if str(error).strip() else _plain(said), True
-    if isinstance(error, ValueError) and _module(error).startswith("hydra."):  # model=null, callbacks=3
+    # Model=null, callbacks=3.
+    if isinstance(error, ValueError) and _module(error).startswith("hydra."):
         return f"{_plain(error)}; a group takes the names of its files, which --help lists", True
     return f"{type(error).__name__}: {one_line(error)}", False
 
@@ -75,8 +82,8 @@ def _plain(error: BaseException) -> str:
 
 @contextmanager
 def translate_hydra_errors() -> Iterator[None]:
-    """An InputError that Hydra wraps comes out as it is, a key that must be given by its name, what Lightning says of
-    the trainer's settings in one line, and a full disk wherever it was met."""
+    """An InputError that Hydra wraps comes out as it is, a key that must be given by its name, what
+    Lightning says of the trainer's settings in one line, and a full disk wherever it was met."""
     try:
         yield
     except InstantiationException as error:

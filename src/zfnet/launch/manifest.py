@@ -1,4 +1,5 @@
-"""What a sweep has done so far: `sweep.json` in its folder, written anew, whole, whenever a job starts or ends.
+"""What a sweep has done so far: `sweep.json` in its folder, written anew, whole, whenever a job
+starts or ends.
 
     {"command": "python train.py experiment=table3_zfnet", "script": "/.../train.py", "overrides": [...],
      "versions": {"torch": "2.15.0", ...}, "machine": {"host": ..., "pid": ..., "cpus": 2, "gpus": []},
@@ -6,9 +7,9 @@
 
     with manifest(folder) as sweep: sweep["jobs"].append(...)
 
-A job is "finished" when its folder holds a result, "running" while a process works on it, else "failed"; `status` is
-its exit status and `error` the line that says why. The machine is that of the sweep's latest start.
-"""
+A job is "finished" when its folder holds a result, "running" while a process works on it, else
+"failed"; `status` is its exit status and `error` the line that says why. The machine is that of the
+sweep's latest start."""
 
 import os
 import platform
@@ -58,7 +59,8 @@ def manifest(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def begin(folder: Path, script: Path, overrides: list[str]) -> dict[str, Any]:
-    """Notes who runs the sweep and how, and what became of jobs that died with the process that ran them."""
+    """Notes who runs the sweep and how, and what became of jobs that died with the process that ran
+    them."""
     with manifest(folder) as sweep:
         sweep |= {
             "command": shlex.join(["python", *sys.argv]),
@@ -79,7 +81,9 @@ def _what_became(folder: Path) -> dict[str, Any]:
         finished = read_result(folder) is not None
     except InputError as error:  # a damaged result
         return {"state": "failed", "error": one_line(error)}
-    return {"state": "finished"} if finished else {"state": "failed", "error": "died with the sweep"}
+    return (
+        {"state": "finished"} if finished else {"state": "failed", "error": "died with the sweep"}
+    )
 
 
 def note(folder: Path, job: str, **what: Any) -> None:

@@ -1,4 +1,5 @@
-"""Processes that know of each other: a GPU that one job has, the end of a parent passed on, a start from outside.
+"""Processes that know of each other: a GPU that one job has, the end of a parent passed on, a start
+from outside.
 
 with one_gpu() as (device, lock):                   # "1": of several GPUs one that no other job has
     Popen(command, pass_fds=[lock])                 # the child keeps it, even if this process is killed
@@ -19,22 +20,31 @@ from zfnet.io import file_lock
 
 PR_SET_PDEATHSIG = 1  # sys/prctl.h
 PARENT = (
-    "ZFNET_PARENT"  # in a child's environment: the process of ours that it ends with, and by which signal
+    # In a child's environment: the process of ours that it ends with, and by which signal.
+    "ZFNET_PARENT"
 )
 _parent: list[int] = []  # of this process, if it is one of ours
 
 
 @contextmanager
 def one_gpu(given_up: Callable[[], bool] = lambda: False) -> Iterator[tuple[str, int]]:
-    """The name of one of this process's GPUs, for CUDA_VISIBLE_DEVICES, that no other job of this user has.
+    """The name of one of this process's GPUs, for CUDA_VISIBLE_DEVICES, that no other job of this
+    user has.
 
     Raises:
         InterruptedError: `given_up()`, while there is none.
     """
-    names = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    names = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(
+        map(str, range(torch.cuda.device_count()))
+    )
     devices = names.split(",")
-    locks = [Path(tempfile.gettempdir()) / f"zfnet-{os.getuid()}-gpu-{device}.lock" for device in devices]
-    with file_lock(locks, f"GPUs {names}: each has a job; waiting for one", given_up) as (place, lock):
+    locks = [
+        Path(tempfile.gettempdir()) / f"zfnet-{os.getuid()}-gpu-{device}.lock" for device in devices
+    ]
+    with file_lock(locks, f"GPUs {names}: each has a job; waiting for one", given_up) as (
+        place,
+        lock,
+    ):
         yield devices[place], lock
 
 
@@ -47,12 +57,14 @@ def terminate_with_parent(parent: int, number: int = signal.SIGTERM) -> None:
 
 
 def child_environment(number: int) -> dict[str, str]:
-    """The environment of a process of ours that gets the signal `number` when this one dies (`follow_parent`)."""
+    """The environment of a process of ours that gets the signal `number` when this one dies
+    (`follow_parent`)."""
     return {**os.environ, PARENT: f"{os.getpid()} {int(number)}"}
 
 
 def follow_parent() -> None:
-    """The start of each of our processes: where another one of ours started it, it ends with that."""
+    """The start of each of our processes: where another one of ours started it, it ends with
+    that."""
     if words := os.environ.pop(PARENT, None):
         parent, number = map(int, words.split())
         _parent.append(parent)
@@ -65,7 +77,8 @@ def started_by_ours() -> bool:
 
 
 def further_process() -> bool:
-    """Whether this process is one of the further ones of a run on several devices, which leave the console alone."""
+    """Whether this process is one of the further ones of a run on several devices, which leave the
+    console alone."""
     return started_by_ours() and int(os.environ.get("LOCAL_RANK", "0")) > 0
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 
 def project_root() -> Path:
-    """The checkout that holds `conf` and `train.py`; the working directory for an installed wheel."""
+    """The checkout that holds `conf` and `train.py`; the working directory for an installed
+    wheel."""
     checkout = Path(__file__).parents[3]
     return checkout if (checkout / "train.py").is_file() else Path.cwd()
 

@@ -24,7 +24,8 @@ def fast_precision() -> str:
 
 
 def register_resolvers() -> None:
-    """Registers the resolvers, and the choice `data=checkpoint` of analyze.py: keys of the command line alone."""
+    """Registers the resolvers, and the choice `data=checkpoint` of analyze.py: keys of the command
+    line alone."""
 
     def plain(words: ListConfig) -> list[str]:
         return OmegaConf.to_container(words, resolve=False)  # type: ignore[return-value]

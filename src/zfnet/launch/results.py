@@ -1,11 +1,12 @@
-"""What a finished run leaves: `result.json`, whole or not at all, and the lines that say where all of it is.
+"""What a finished run leaves: `result.json`, whole or not at all, and the lines that say where all
+of it is.
 
     finish({"val/top1_error": 0.075, "seconds": 250.0}, folder)
     read_result(folder)                                   # the same numbers, or None
 
-A run is finished when this file is there. Errors and accuracies are fractions: `val/` is the centre crop,
-`test/` the mean of the paper's ten, `train_eval/` the finished net on its own training images.
-"""
+A run is finished when this file is there. Errors and accuracies are fractions: `val/` is the centre
+crop, `test/` the mean of the paper's ten, `train_eval/` the finished net on its own training
+images."""
 
 import logging
 import os
@@ -36,7 +37,8 @@ def _checked(content: Any) -> dict[str, Any]:
     for key, value in content.items():
         if key.startswith(("val/", "test/", "train_eval/", "trained/")) and not _are_numbers(value):
             raise ValueError(f"{key} is {value!r}")
-    return {key.replace("trained/", "train_eval/", 1): value for key, value in content.items()}  # version 0.1
+    # Version 0.1.
+    return {key.replace("trained/", "train_eval/", 1): value for key, value in content.items()}
 
 
 def _are_numbers(value: Any) -> bool:
@@ -47,7 +49,8 @@ def _are_numbers(value: Any) -> bool:
 
 
 def objective(result: dict[str, Any], metric: str | None = None) -> float:
-    """What a sweep minimizes: the validation top-1 error, or what the mean average precision lacks of 1.
+    """What a sweep minimizes: the validation top-1 error, or what the mean average precision lacks
+    of 1.
 
     Args:
         result: of a finished run.
@@ -87,6 +90,8 @@ def finish(result: dict[str, Any], folder: Path) -> None:
     lines = [summary(result)]
     if any(folder.glob("events.*")):
         lines.append(f"TensorBoard: tensorboard --logdir {folder} --samples_per_plugin images=1000")
-    written = sorted(path for path in folder.rglob("*") if path.suffix in (".ckpt", ".png", ".json"))
+    written = sorted(
+        path for path in folder.rglob("*") if path.suffix in (".ckpt", ".png", ".json")
+    )
     lines.append(f"in {folder}: {', '.join(str(path.relative_to(folder)) for path in written)}")
     log.info("\n".join(lines))

@@ -6,10 +6,10 @@
     python train.py name=demo                           →  outputs/train/demo
     python train.py seed=1,2 --multirun, once or again  →  outputs/sweeps/seed-1-2-HASH
 
-Nothing of an earlier run is ever written over: each fresh run claims a folder of its own, and a sweep goes on
-with what is not finished. Processes started together from outside (torchrun, SLURM) must agree without talking,
-so they share the name without a number. A run holds the lock of its folder while it lives.
-"""
+Nothing of an earlier run is ever written over: each fresh run claims a folder of its own, and a
+sweep goes on with what is not finished. Processes started together from outside (torchrun, SLURM)
+must agree without talking, so they share the name without a number. A run holds the lock of its
+folder while it lives."""
 
 import hashlib
 import os
@@ -31,19 +31,22 @@ from zfnet.launch.processes import started_by_ours
 
 LONGEST = 150  # characters of a folder's name, all ASCII, before its hash and its number
 NOT_IN_NAME = ("resume", "name")
-# Overrides that their names give back: no dash in a key, so that the first dash of "key-value" stands for "=". An
-# underscore before a letter in a value would read like the next key; it is certain in the last override only.
+# Overrides that their names give back: no dash in a key, so that the first dash of "key-value"
+# stands for "=". An underscore before a letter in a value would read like the next key; it is
+# certain in the last override only.
 CLEAR = re.compile(r"\+{0,2}[A-Za-z][A-Za-z0-9_.]*=[A-Za-z0-9.+-]+(_[0-9][A-Za-z0-9.+-]*)*")
 CLEAR_LAST = re.compile(r"\+{0,2}[A-Za-z][A-Za-z0-9_.]*=[A-Za-z0-9.+-][A-Za-z0-9_.+-]*")
 
 
 def slug(text: str) -> str:
-    """`text` as one folder name that shells and Hydra's `ckpt=` take as it is. A hash stands for what is lost."""
+    """`text` as one folder name that shells and Hydra's `ckpt=` take as it is. A hash stands for
+    what is lost."""
     return _name([text], clear=re.fullmatch(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*", text) is not None)
 
 
 def run_name(words: Sequence[str], name: object = None) -> str:
-    """The folder's name for the overrides of a command line. Equal ones give equal names, in any order.
+    """The folder's name for the overrides of a command line. Equal ones give equal names, in any
+    order.
 
     Args:
         words: the overrides. `resume` and `name` have no part in it.
@@ -62,14 +65,17 @@ def run_name(words: Sequence[str], name: object = None) -> str:
     if not ordered:
         return "default"
     return _name(
-        ordered, clear=all(map(CLEAR.fullmatch, ordered[:-1])) and bool(CLEAR_LAST.fullmatch(ordered[-1]))
+        ordered,
+        clear=all(map(CLEAR.fullmatch, ordered[:-1])) and bool(CLEAR_LAST.fullmatch(ordered[-1])),
     )
 
 
 def _name(texts: list[str], clear: bool) -> str:
-    """The texts, readable and joined; with a hash of them where that is not `clear`, or too long."""
+    """The texts, readable and joined; with a hash of them where that is not `clear`, or too
+    long."""
     readable = [
-        re.sub(r"[^A-Za-z0-9_.+-]+", "-", re.sub(r"[^=,\s]*/", "", text)).strip("-.") for text in texts
+        re.sub(r"[^A-Za-z0-9_.+-]+", "-", re.sub(r"[^=,\s]*/", "", text)).strip("-.")
+        for text in texts
     ]
     short = "_".join(part for part in readable if part) or "run"
     if clear and len(short) <= LONGEST and short == "_".join(texts).replace("=", "-"):
@@ -79,7 +85,8 @@ def _name(texts: list[str], clear: bool) -> str:
 
 
 def fixed_words(words: Sequence[str]) -> dict[str, str]:
-    """The overrides of a sweep that all its jobs share, by key, with their values as Hydra writes them."""
+    """The overrides of a sweep that all its jobs share, by key, with their values as Hydra writes
+    them."""
     return {
         key: override.get_value_element_as_str()
         for key, override in last_of_each(words).items()
@@ -95,20 +102,26 @@ def check_sweep(words: Sequence[str]) -> None:
             twice = next((value for value in values if values.count(value) > 1), None)
             if twice is not None:
                 raise InputError(
-                    f"{override.input_line}: {key}={twice} is listed twice; list each value of a sweep once"
+                    f"{override.input_line}: {key}={twice} is listed twice; list each value of a "
+                    "sweep once"
                 )
 
 
 def job_name(words: Sequence[str], shared: Iterable[str]) -> str:
     """A job's name within its sweep: its overrides without the keys that all jobs share."""
     keys = set(shared)
-    own = [word for word, each in zip(words, parse(words), strict=True) if each.get_key_element() not in keys]
+    own = [
+        word
+        for word, each in zip(words, parse(words), strict=True)
+        if each.get_key_element() not in keys
+    ]
     return run_name(own)
 
 
 class ClaimRunDir(Callback):
-    """Hydra's callback that gives each run a folder of its own, once its config is composed. The config of a run
-    names the folder without a number; this makes it, with a number where it is there already."""
+    """Hydra's callback that gives each run a folder of its own, once its config is composed. The
+    config of a run names the folder without a number; this makes it, with a number where it is
+    there already."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         if any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra):
@@ -125,7 +138,8 @@ class ClaimRunDir(Callback):
 
 
 def claim(first: Path, resume: bool) -> Path:
-    """Makes the folder `first`, or `first.2`, `first.3`, ...; with `resume` takes the latest that is there.
+    """Makes the folder `first`, or `first.2`, `first.3`, ...; with `resume` takes the latest that
+    is there.
 
     Raises:
         InputError: it cannot be made.
@@ -143,7 +157,9 @@ def claim(first: Path, resume: bool) -> Path:
         folder.mkdir()
     except FileExistsError:
         if not folder.is_dir():  # its parent, or one above it, is a file
-            raise InputError(f"{folder}: cannot be made, for {folder.parent} is no folder") from None
+            raise InputError(
+                f"{folder}: cannot be made, for {folder.parent} is no folder"
+            ) from None
         return claim(first, resume)  # another run claimed it in between
     except OSError as error:
         with writing(folder):
@@ -155,8 +171,8 @@ _held: list[int] = []  # the locks of this process, which are the kernel's to ta
 
 
 def hold(folder: Path) -> None:
-    """Holds the lock of a run's folder for the life of this process. A sweep's job and the further processes of a
-    run leave that to the process that started them.
+    """Holds the lock of a run's folder for the life of this process. A sweep's job and the further
+    processes of a run leave that to the process that started them.
 
     Raises:
         InputError: another process works in `folder`.
@@ -165,5 +181,7 @@ def hold(folder: Path) -> None:
         return
     lock = try_lock(folder / ".lock")
     if lock is None:
-        raise InputError(f"{folder}: another process works in it; wait for its end, or give another name=")
+        raise InputError(
+            f"{folder}: another process works in it; wait for its end, or give another name="
+        )
     _held.append(lock)

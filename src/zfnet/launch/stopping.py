@@ -1,13 +1,14 @@
-"""How a process ends when it is asked to (SIGTERM, or SIGINT from the keyboard): within a bound, whatever it does.
+"""How a process ends when it is asked to (SIGTERM, or SIGINT from the keyboard): within a bound,
+whatever it does.
 
     stop.watch()                              # once, at the start of a process
     Trainer(callbacks=[StopTogether()])
 
-Where nothing holds the stop, `Stopped` is raised at once. During training it is held until all processes of the run
-have done the same batch. They agree on it by an all-reduce, because a signal comes to each at its own time, or to one
-alone. Then Lightning raises SIGTERMException on all of them. A process that is not done `GRACE` seconds after the
-signal, say because it waits for one that is gone, is ended by a thread.
-"""
+Where nothing holds the stop, `Stopped` is raised at once. During training it is held until all
+processes of the run have done the same batch. They agree on it by an all-reduce, because a signal
+comes to each at its own time, or to one alone. Then Lightning raises SIGTERMException on all of
+them. A process that is not done `GRACE` seconds after the signal, say because it waits for one that
+is gone, is ended by a thread."""
 
 import os
 import signal
@@ -31,7 +32,8 @@ SWEEP_GRACE = GRACE + 12  # of a sweep, which waits for its jobs
 
 
 class Stopped(SystemExit):
-    """This process was asked to stop by a signal. Its exit status is a shell's: 143 for SIGTERM, 130 for SIGINT."""
+    """This process was asked to stop by a signal. Its exit status is a shell's: 143 for SIGTERM,
+    130 for SIGINT."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -47,7 +49,8 @@ class Stop:
 
     def __init__(self) -> None:
         self.number: int | None = None  # of the first signal
-        self.before_forced: list[Callable[[], None]] = []  # what the thread does before it ends the process
+        # What the thread does before it ends the process.
+        self.before_forced: list[Callable[[], None]] = []
         self._watching = self._held = self._asked = False
         self._noted: Callable[[], None] = lambda: None
         self._grace = AT_ONCE
@@ -61,13 +64,15 @@ class Stop:
         os.set_blocking(writer, False)
         for number in SIGNALS:
             signal.signal(number, self._ask)
-        # The thread hears of a signal even while the main thread is inside a C function and runs no handler.
+        # The thread hears of a signal even while the main thread is inside a C function and runs no
+        # handler.
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         threading.Thread(target=self._bound, args=(reader,), daemon=True, name="stop").start()
         os.register_at_fork(after_in_child=_forget_signals)
 
     def hold(self, noted: Callable[[], None] = lambda: None, grace: float = GRACE) -> None:
-        """From now on a signal only sets `number`. The second SIGINT is an impatient user's, and is not held.
+        """From now on a signal only sets `number`. The second SIGINT is an impatient user's, and is
+        not held.
 
         Args:
             noted: is called when a signal comes.
@@ -97,7 +102,10 @@ class Stop:
         while time.monotonic() < asked + self._grace:
             time.sleep(0.2)
         if not further_process():
-            os.write(2, f"{Stopped(number)}: not done within {self._grace:.0f} s, so it was ended\n".encode())
+            os.write(
+                2,
+                f"{Stopped(number)}: not done within {self._grace:.0f} s, so it was ended\n".encode(),
+            )
         for action in self.before_forced:
             action()
         os._exit(128 + number)
@@ -117,10 +125,12 @@ class StopTogether(Callback):
     """Ends training, validation and test on all processes of a run after the same batch."""
 
     def __init__(self) -> None:
-        self._shared: list[int] = []  # batches that every process has, of each data loader of an evaluation
+        # Batches that every process has, of each data loader of an evaluation.
+        self._shared: list[int] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        # Lightning's own handler broadcasts from within, while another process may be in another collective.
+        # Lightning's own handler broadcasts from within, while another process may be in another
+        # collective.
         trainer._signal_connector._sigterm_notifier_fn = lambda *_: None  # type: ignore[method-assign]
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -130,13 +140,15 @@ class StopTogether(Callback):
         self._hold(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        # Between accumulated batches the state is not whole. Lightning raises when all callbacks have had the batch.
+        # Between accumulated batches the state is not whole. Lightning raises when all callbacks
+        # have had the batch.
         if not trainer.fit_loop._should_accumulate() and _agreed(trainer):
             trainer._signal_connector.received_sigterm = True
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start(
-            trainer, trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
+            trainer,
+            trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches,
         )
 
     def on_validation_batch_end(
@@ -185,7 +197,8 @@ def _agreed(trainer: Trainer) -> bool:
 
 
 def _reduced(trainer: Trainer, values: Tensor, operation: Any) -> Tensor:
-    """The values of all processes of a run together; `operation` is one of torch.distributed.ReduceOp."""
+    """The values of all processes of a run together; `operation` is one of
+    torch.distributed.ReduceOp."""
     if trainer.world_size > 1 and distributed.is_initialized():
         values = values.to(trainer.strategy.root_device)
         distributed.all_reduce(values, operation)

@@ -1,13 +1,14 @@
-"""A sweep: each job is a process of its own, one that dies dies alone, and the same command goes on.
+"""A sweep: each job is a process of its own, one that dies dies alone, and the same command goes
+on.
 
     python train.py seed=1,2,3 --multirun                             # again: what finished is not run again
     python train.py seed=1,2,3 --multirun hydra/launcher=joblib hydra.launcher.n_jobs=2
 
-Lightning's DDP starts further processes by the command line it finds; inside a sweep that line is the whole
-sweep's (Lightning#11300). So each job is `train.py <its overrides> hydra.run.dir=<its folder>`, which may
-start what it likes. It holds its folder's lock, stops when the sweep's process is killed, and the manifest
-(manifest.py) says what became of it. SIGTERM or SIGINT to the sweep stops all of it in order.
-"""
+Lightning's DDP starts further processes by the command line it finds; inside a sweep that line is
+the whole sweep's (Lightning#11300). So each job is `train.py <its overrides> hydra.run.dir=<its
+folder>`, which may start what it likes. It holds its folder's lock, stops when the sweep's process
+is killed, and the manifest (manifest.py) says what became of it. SIGTERM or SIGINT to the sweep
+stops all of it in order."""
 
 import logging
 import math
@@ -31,14 +32,26 @@ from zfnet.io import file_lock, try_lock
 from zfnet.launch.command_line import parse, quoted
 from zfnet.launch.error_messages import explain
 from zfnet.launch.manifest import begin, note, read_manifest
-from zfnet.launch.processes import child_environment, one_gpu, started_outside, terminate_with_parent
+from zfnet.launch.processes import (
+    child_environment,
+    one_gpu,
+    started_outside,
+    terminate_with_parent,
+)
 from zfnet.launch.project import config_folder, project_root
 from zfnet.launch.results import objective, read_result, summary
 from zfnet.launch.run_dirs import NOT_IN_NAME, check_sweep, fixed_words
 from zfnet.launch.stopping import GRACE, SWEEP_GRACE, Stopped, stop
 
 STOPPING = ".stopping"  # in a sweep's folder: a signal came
-OF_SWEEP = ("hydra.sweep", "hydra.launcher", "hydra/launcher", "hydra/sweeper", "hydra.mode", "hydra.run.")
+OF_SWEEP = (
+    "hydra.sweep",
+    "hydra.launcher",
+    "hydra/launcher",
+    "hydra/sweeper",
+    "hydra.mode",
+    "hydra.run.",
+)
 ON_GPU = ("auto", "cuda", "gpu")  # accelerators
 log = logging.getLogger(__name__)
 
@@ -48,7 +61,8 @@ def _words(overrides: Any) -> list[str]:
 
 
 def _swept_words(hydra: Any) -> list[str]:
-    """The overrides of a sweep: those of its config, and those of its command line, which count more."""
+    """The overrides of a sweep: those of its config, and those of its command line, which count
+    more."""
     params = OmegaConf.select(hydra, "sweeper.params") or {}
     return [*(f"{key}={value}" for key, value in params.items()), *_words(hydra.overrides.task)]
 
@@ -59,7 +73,8 @@ def script() -> Path:
 
 
 def job_command(hydra: Any, folder: Path) -> list[str]:
-    """The command line of a job in `folder`: its own overrides and Hydra's, without what is the sweep's."""
+    """The command line of a job in `folder`: its own overrides and Hydra's, without what is the
+    sweep's."""
     sources = {source.provider: source.path for source in hydra.runtime.config_sources}
     options = [f"--config-name={hydra.job.config_name}"]
     if sources["main"] != str(config_folder()):
@@ -155,9 +170,9 @@ def _process(
 ) -> int:
     """The exit status of a process that inherits `locks`.
 
-    It is asked to stop when `stopping` appears, and killed with all that it started when it has not done so a few
-    seconds after its `grace`. Signals to the sweep's process group do not reach it: it has a session of its own.
-    """
+    It is asked to stop when `stopping` appears, and killed with all that it started when it has not
+    done so a few seconds after its `grace`. Signals to the sweep's process group do not reach it:
+    it has a session of its own."""
     process = subprocess.Popen(command, env=environment, pass_fds=locks, start_new_session=True)
 
     def kill() -> None:
@@ -183,7 +198,8 @@ def _process(
 
 
 def reason(status: int, written: Path, start: int) -> str:
-    """Why a process ended without a result: the last line it wrote to its log after `start`, or its status."""
+    """Why a process ended without a result: the last line it wrote to its log after `start`, or its
+    status."""
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -195,8 +211,8 @@ def reason(status: int, written: Path, start: int) -> str:
 
 
 class Sweep(Callback):
-    """Begins a sweep, or goes on with it, and says at the end what each job came to; 1 is its exit status
-    when a job has no result, 143 after SIGTERM, 130 after SIGINT."""
+    """Begins a sweep, or goes on with it, and says at the end what each job came to; 1 is its exit
+    status when a job has no result, 143 after SIGTERM, 130 after SIGINT."""
 
     def __init__(self) -> None:
         self.lock: int | None = None  # held while this process lives
@@ -210,7 +226,8 @@ class Sweep(Callback):
         except Exception as error:  # Hydra would make a warning of it
             log.error("%s", explain(error)[0])
             sys.exit(1)
-        # What every job must know of the whole: each composes its config anew, in another process perhaps.
+        # What every job must know of the whole: each composes its config anew, in another process
+        # perhaps.
         shared = ",".join(quoted(key) for key in fixed_words(words))
         for word in (
             f"hydra.sweep.dir={quoted(str(folder))}",
@@ -221,7 +238,9 @@ class Sweep(Callback):
 
     def _begin(self, folder: Path, words: list[str]) -> None:
         if started_outside() > 1:
-            raise InputError("a sweep starts its own processes: run it once, without torchrun or srun")
+            raise InputError(
+                "a sweep starts its own processes: run it once, without torchrun or srun"
+            )
         check_sweep(words)
         folder.mkdir(parents=True, exist_ok=True)
         before = read_manifest(folder)
@@ -230,7 +249,9 @@ class Sweep(Callback):
             pid = before.get("machine", {}).get("pid", "another")
             raise InputError(f"{folder}: process {pid} is running this sweep")
         if before["jobs"] and _shared(before.get("overrides", [])) != _shared(words):
-            raise InputError(f"{folder} is the sweep of {before.get('command')!r}: give another name=")
+            raise InputError(
+                f"{folder} is the sweep of {before.get('command')!r}: give another name="
+            )
         (folder / STOPPING).unlink(missing_ok=True)
         own = [
             word
@@ -240,7 +261,9 @@ class Sweep(Callback):
         states = [job["state"] for job in begin(folder, script(), own)["jobs"]]
         if states:
             finished = states.count("finished")
-            log.info("going on in %s: %d finished, %d not", folder, finished, len(states) - finished)
+            log.info(
+                "going on in %s: %d finished, %d not", folder, finished, len(states) - finished
+            )
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         try:
@@ -270,4 +293,8 @@ class Sweep(Callback):
 
 def _shared(words: list[str]) -> dict[str, str]:
     """The overrides that make a sweep another one."""
-    return {key: value for key, value in fixed_words(words).items() if key.lstrip("+") not in NOT_IN_NAME}
+    return {
+        key: value
+        for key, value in fixed_words(words).items()
+        if key.lstrip("+") not in NOT_IN_NAME
+    }

@@ -63,7 +63,9 @@ def apply_edit(table: Table, edit: Edit) -> Table:
             classifier.
     """
     if unknown := sorted(set(edit) - set(table)):
-        raise InputError(f"model.edit names unknown layers {unknown}: this net has {', '.join(table)}")
+        raise InputError(
+            f"model.edit names unknown layers {unknown}: this net has {', '.join(table)}"
+        )
     result: Table = {}
     for name, row in table.items():
         if name not in edit:
@@ -79,7 +81,9 @@ def apply_edit(table: Table, edit: Edit) -> Table:
         changes = {OLD_FIELDS.get(field, field): value for field, value in changes.items()}
         known = {field.name for field in fields(row)}
         if unknown := sorted(set(changes) - known):
-            raise InputError(f"model.edit.{name} has unknown fields {unknown}: a layer has {sorted(known)}")
+            raise InputError(
+                f"model.edit.{name} has unknown fields {unknown}: a layer has {sorted(known)}"
+            )
         result[name] = _change(name, row, changes)
     last = list(table)[-1]
     if last not in result:
@@ -97,7 +101,10 @@ def _change(name: str, row: Layer, changes: Mapping[str, Any]) -> Layer:
     try:
         pool = changes.get("pool")
         if pool is not None and isinstance(row, Conv):
-            changes = {**changes, "pool": Pool(**{**(asdict(row.pool) if row.pool else {}), **pool})}
+            changes = {
+                **changes,
+                "pool": Pool(**{**(asdict(row.pool) if row.pool else {}), **pool}),
+            }
         return replace(row, **changes)
     except (TypeError, ValueError) as error:
         raise InputError(f"model.edit.{name}={dict(changes)}: {error}") from error

@@ -61,13 +61,16 @@ class ConvNet(nn.Sequential):
             if isinstance(row, Conv):
                 if inputs % row.groups or row.channels % row.groups:
                     raise InputError(
-                        f"{name}: {inputs} → {row.channels} channels are not divisible by {row.groups} groups"
+                        f"{name}: {inputs} → {row.channels} channels are not divisible by "
+                        f"{row.groups} groups"
                     )
                 self.add_module(name, stage(row, inputs))
                 inputs = row.channels
             else:
                 row = row if row.units else replace(row, units=num_classes)
-                self.add_module(name, stage(row, inputs if flat else inputs * side**2, flatten=not flat))
+                self.add_module(
+                    name, stage(row, inputs if flat else inputs * side**2, flatten=not flat)
+                )
                 inputs, flat = row.units or num_classes, True
         self.reset_parameters(init)
 
@@ -77,7 +80,8 @@ class ConvNet(nn.Sequential):
         return f"{layer}.{'relu' if hasattr(stage, 'relu') else 'linear'}"
 
     def __getitem__(self, index: Any) -> Any:
-        """Returns a stage, or for a slice an `nn.Sequential` of stages that shares their weights."""
+        """Returns a stage, or for a slice an `nn.Sequential` of stages that shares their
+        weights."""
         if isinstance(index, slice):
             return nn.Sequential(OrderedDict(list(self.named_children())[index]))
         return super().__getitem__(index)
@@ -113,5 +117,9 @@ def convnet(
         InputError: the architecture, the edit or the init is unknown, or the images are too small.
     """
     if architecture not in ARCHITECTURES:
-        raise InputError(f"model.architecture={architecture!r} is unknown: choose {', '.join(ARCHITECTURES)}")
-    return ConvNet(apply_edit(ARCHITECTURES[architecture], edit or {}), num_classes, image_size, init=init)
+        raise InputError(
+            f"model.architecture={architecture!r} is unknown: choose {', '.join(ARCHITECTURES)}"
+        )
+    return ConvNet(
+        apply_edit(ARCHITECTURES[architecture], edit or {}), num_classes, image_size, init=init
+    )

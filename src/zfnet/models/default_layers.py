@@ -49,7 +49,8 @@ def default_layers(model: nn.Module, image: Tensor | None = None) -> list[str]:
     if names := convolutions(model, image):
         return names
     raise InputError(
-        f"{type(model).__name__}: no module gives the activation of a convolution (F.relu must be the last call "
+        f"{type(model).__name__}: no module gives the activation of a convolution (F.relu must be "
+        "the last call "
         "of a module), so there are no default layers: name the layers"
     )
 
@@ -98,11 +99,14 @@ def trace_noise(model: nn.Module) -> Trace:
     channels = input_channels(model) or 3
     errors: list[str] = []
     for side in SIDES:
-        noise = torch.randn(1, channels, side, side, generator=torch.Generator().manual_seed(0)).to(weight)
+        noise = torch.randn(1, channels, side, side, generator=torch.Generator().manual_seed(0)).to(
+            weight
+        )
         try:
             return trace(model, noise)
         except (RuntimeError, AssertionError, ValueError, TypeError) as error:
             errors.append(f"{side} x {side}: {one_line(error)}")
     raise InputError(
-        f"{type(model).__name__} accepts no image of a usual size ({errors[0]}): give an image, or name the layers"
+        f"{type(model).__name__} accepts no image of a usual size ({errors[0]}): give an image, or "
+        "name the layers"
     )

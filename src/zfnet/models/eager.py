@@ -88,14 +88,18 @@ def _skip(original: Any) -> Any:
     return surround
 
 
-GENERATORS = ("_checkpoint_without_reentrant_generator", "_checkpoint_without_reentrant_generator_impl")
+GENERATORS = (
+    "_checkpoint_without_reentrant_generator",
+    "_checkpoint_without_reentrant_generator_impl",
+)
 CHECKPOINTS = {  # the originals by name; the name of the generator depends on torch's version
     name: vars(torch.utils.checkpoint)[name]
     for name in ("CheckpointFunction", *GENERATORS)
     if name in vars(torch.utils.checkpoint)
 }
 REPLACEMENTS = {
-    name: _skip(original) if name in GENERATORS else _DirectCall for name, original in CHECKPOINTS.items()
+    name: _skip(original) if name in GENERATORS else _DirectCall
+    for name, original in CHECKPOINTS.items()
 }
 
 

@@ -42,7 +42,10 @@ class Geometry:
         if ceil and (size - 1) * stride >= self.size + padding:
             size -= 1
         return Geometry(
-            size, self.field + (kernel - 1) * self.jump, self.jump * stride, self.start - padding * self.jump
+            size,
+            self.field + (kernel - 1) * self.jump,
+            self.jump * stride,
+            self.start - padding * self.jump,
         )
 
     def pixels(self, index: int) -> range:

@@ -51,7 +51,9 @@ def find_modules(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module
     """
     model = user_module(model)
     modules = dict(model.named_modules(remove_duplicate=False))
-    modules |= {plain: each for name, each in modules.items() if (plain := plain_name(name)) not in modules}
+    modules |= {
+        plain: each for name, each in modules.items() if (plain := plain_name(name)) not in modules
+    }
     result = {}
     for layer in layers:
         plain = plain_name(layer)
@@ -59,7 +61,9 @@ def find_modules(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module
         name = name if name in modules else plain_name(name)
         if not layer or name not in modules:
             some = list(model.table) if isinstance(model, ConvNet) else _examples(model)
-            raise InputError(f"layer {layer!r} is not in {type(model).__name__}: it has {', '.join(some)}")
+            raise InputError(
+                f"layer {layer!r} is not in {type(model).__name__}: it has {', '.join(some)}"
+            )
         result[layer] = modules[name]
     return result
 
@@ -97,7 +101,11 @@ def run_order(model: nn.Module, image: Tensor) -> list[str]:
         model: any model.
         image: (1, C, H, W).
     """
-    leaves = {name: module for name, module in model.named_modules() if name and not list(module.children())}
+    leaves = {
+        name: module
+        for name, module in model.named_modules()
+        if name and not list(module.children())
+    }
     order: list[str] = []
     with (
         torch.inference_mode(),
@@ -188,7 +196,9 @@ def capture_outputs(
                 if read(layer, output):
                     raise _Stop
             elif layer in needed:
-                raise InputError(f"layer {layer!r} gives a {type(output).__name__}, not one tensor of units")
+                raise InputError(
+                    f"layer {layer!r} gives a {type(output).__name__}, not one tensor of units"
+                )
 
     handles = []
     try:
@@ -199,7 +209,9 @@ def capture_outputs(
             yield
             if missing:
                 layer = next(layer for layer in modules if layer in missing)
-                raise InputError(f"layer {layer!r} never runs in {within}: name a module that runs once")
+                raise InputError(
+                    f"layer {layer!r} never runs in {within}: name a module that runs once"
+                )
     finally:
         with _lock:
             for handle in handles:
@@ -238,4 +250,6 @@ def check_called_once(
                 raise
     for layer, count in calls.items():
         if count > 1:
-            raise InputError(f"layer {layer!r} runs {count} times in one pass: name a module that runs once")
+            raise InputError(
+                f"layer {layer!r} runs {count} times in one pass: name a module that runs once"
+            )

@@ -29,7 +29,9 @@ def _check_counts(row: object, **least: int) -> None:
     for field, smallest in least.items():
         value = getattr(row, field)
         if not isinstance(value, int) or not smallest <= value <= LARGEST:
-            raise ValueError(f"{field}={value!r} is not a whole number from {smallest} to {LARGEST:,}")
+            raise ValueError(
+                f"{field}={value!r} is not a whole number from {smallest} to {LARGEST:,}"
+            )
 
 
 @dataclass(frozen=True)

@@ -81,20 +81,29 @@ class Layout(TorchDispatchMode):
         axes = self._axes.get(output)
         kinds = [{kind for kind, _ in axis} for axis in axes] if axes is not None else None
         shape = tuple(output.shape)
-        if kinds and kinds[3] == {CHANNELS} and CHANNELS not in kinds[1] and SPACE in kinds[1] | kinds[2]:
+        if (
+            kinds
+            and kinds[3] == {CHANNELS}
+            and CHANNELS not in kinds[1]
+            and SPACE in kinds[1] | kinds[2]
+        ):
             raise InputError(
-                f"layer {layer!r} gives {shape} in the order (B, H, W, C), channels last: only (B, C, H, W) "
+                f"layer {layer!r} gives {shape} in the order (B, H, W, C), channels last: only (B, "
+                "C, H, W) "
                 "is supported; name a layer after a permutation to that order"
             )
         if kinds is None or not (
             (CHANNELS in kinds[1] or not kinds[1]) and all(SPACE in k or not k for k in kinds[2:])
         ):
             raise InputError(
-                f"layer {layer!r} gives {shape}, and which axis holds its channels cannot be established: "
+                f"layer {layer!r} gives {shape}, and which axis holds its channels cannot be "
+                "established: "
                 "name a layer that gives the feature maps of a convolution, (B, C, H, W)"
             )
 
-    def _infer(self, name: str, args: Sequence[Any], known: list[Tensor], out: Tensor) -> list[Axis] | None:
+    def _infer(
+        self, name: str, args: Sequence[Any], known: list[Tensor], out: Tensor
+    ) -> list[Axis] | None:
         """Infers the axes of an operation's result from tensors with `known` axes, if possible."""
         first = known[0]
         axes: list[Axis] = self._axes[first]
@@ -115,7 +124,15 @@ class Layout(TorchDispatchMode):
             return [*axes[:place], (), *axes[place:]]
         if name.startswith("squeeze"):
             return _regroup(axes, out.shape)
-        if out.dim() == len(axes) - 1 and name in ("select", "mean", "sum", "amax", "unbind", "max", "min"):
+        if out.dim() == len(axes) - 1 and name in (
+            "select",
+            "mean",
+            "sum",
+            "amax",
+            "unbind",
+            "max",
+            "min",
+        ):
             return _remove_axis(axes, args)
         operands = [self._axes[tensor] for tensor in known if tensor.dim() == out.dim()]
         if not operands or out.dim() < len(axes):
@@ -126,7 +143,11 @@ class Layout(TorchDispatchMode):
         """Infers the axes of a product: the weight's side becomes channels, the other stays."""
         axes, other = self._axes.get(left), self._axes.get(right)
         if axes is not None and len(axes) == out.dim():
-            last = other[-1] if other is not None and name != "linear" else _axis(CHANNELS, out.shape[-1])
+            last = (
+                other[-1]
+                if other is not None and name != "linear"
+                else _axis(CHANNELS, out.shape[-1])
+            )
             return [*axes[:-1], last]
         if axes is None and other is not None and len(other) == out.dim() > 1:
             return [*other[:-2], _axis(CHANNELS, out.shape[-2]), other[-1]]
@@ -154,7 +175,11 @@ def _resize(candidates: list[Axis], size: int) -> Axis:
 def _remove_axis(axes: list[Axis], args: Sequence[Any]) -> list[Axis] | None:
     given = args[1] if len(args) > 1 else 0
     places = [given] if isinstance(given, int) else list(given or ())
-    return [axis for i, axis in enumerate(axes) if i != places[0] % len(axes)] if len(places) == 1 else None
+    return (
+        [axis for i, axis in enumerate(axes) if i != places[0] % len(axes)]
+        if len(places) == 1
+        else None
+    )
 
 
 def _regroup(axes: list[Axis], shape: Sequence[int]) -> list[Axis] | None:

@@ -3,9 +3,9 @@
     outputs = class_outputs(model, images)      # looks once, at images (B, C, H, W)
     outputs.logits(model(images))               # (B, classes), whose softmax are the probabilities
 
-Probabilities are recognized: rows that are not negative and sum to 1. Their logarithm is a logit, so that the softmax
-of everything that comes out of here is P(class). Log-probabilities are logits as they are. What a net gives is
-decided once, and whatever it gives later must be of the same kind.
+Probabilities are recognized: rows that are not negative and sum to 1. Their logarithm is a logit,
+so that the softmax of everything that comes out of here is P(class). Log-probabilities are logits
+as they are. What a net gives is decided once, and whatever it gives later must be of the same kind.
 """
 
 from dataclasses import dataclass
@@ -31,18 +31,20 @@ class ClassOutputs:
     probabilities: bool
 
     def logits(self, outputs: Any, count: int | None = None) -> Tensor:
-        """Logits (B, classes), float32 or float64: `outputs`, or their logarithm where they are probabilities.
+        """Logits (B, classes), float32 or float64: `outputs`, or their logarithm where they are
+        probabilities.
 
         Raises:
-            InputError: for outputs without classes, not of `count` images, that are no finite numbers, or no
-                probabilities although the net's others are.
+            InputError: for outputs without classes, not of `count` images, that are no finite
+                numbers, or no probabilities although the net's others are.
         """
         outputs = check_classes(self.name, outputs, count)
         if not self.probabilities:
             return outputs
         if not is_probabilities(outputs):
             raise InputError(
-                f"{self.name} gives probabilities for some images and not for others: P(class) cannot be told"
+                f"{self.name} gives probabilities for some images and not for others: P(class) "
+                "cannot be told"
             )
         return outputs.log()
 
@@ -56,8 +58,9 @@ def class_outputs(model: nn.Module, images: Tensor, outputs: Any = None) -> Clas
         outputs: what it gives for them, if that is known already.
 
     Raises:
-        InputError: for outputs without classes, not of `images`, that are no finite numbers, or that come out of a
-            sigmoid or a softmax over another axis: they are no probabilities of one class among others.
+        InputError: for outputs without classes, not of `images`, that are no finite numbers, or
+            that come out of a sigmoid or a softmax over another axis: they are no probabilities of
+            one class among others.
     """
     name = type(model).__name__
     passed = trace(model, images[:1])
@@ -66,19 +69,24 @@ def class_outputs(model: nn.Module, images: Tensor, outputs: Any = None) -> Clas
             f"{name} is not finite from layer {first_not_finite(model, images[:1])!r} on: {NOTHING}"
         )
     given = check_classes(
-        name, passed.output if outputs is None else outputs, None if outputs is None else len(images)
+        name,
+        passed.output if outputs is None else outputs,
+        None if outputs is None else len(images),
     )
     last = passed.value(passed.output)
     op = None if last is None else last.op
-    probabilities = is_probabilities(given) and op not in WEIGHTED  # sums of weights are so by chance
+    # Sums of weights are so by chance.
+    probabilities = is_probabilities(given) and op not in WEIGHTED
     if op in SIGMOIDS:
         raise InputError(
-            f"{name} ends in a sigmoid, a yes or no for each class: there is no P(class) among others; give the net "
+            f"{name} ends in a sigmoid, a yes or no for each class: there is no P(class) among "
+            "others; give the net "
             "without it"
         )
     if op == "softmax" and not probabilities:
         raise InputError(
-            f"{name} ends in a softmax, but its rows do not sum to 1: it must be over the classes, dim=1"
+            f"{name} ends in a softmax, but its rows do not sum to 1: it must be over the classes, "
+            "dim=1"
         )
     return ClassOutputs(name, probabilities)
 
@@ -92,17 +100,21 @@ def check_logits(model: nn.Module, images: Tensor, classes: int) -> None:
         classes: how many the data has.
 
     Raises:
-        InputError: the outputs are probabilities already, are not (B, classes), or as in `class_outputs`.
+        InputError: the outputs are probabilities already, are not (B, classes), or as in
+            `class_outputs`.
     """
     with torch.no_grad(), eval_mode(model):
         outputs = model(images)
     if class_outputs(model, images, outputs).probabilities:
         raise InputError(
-            f"{type(model).__name__} ends in a softmax, and training applies it to the logits itself; give the net "
+            f"{type(model).__name__} ends in a softmax, and training applies it to the logits "
+            "itself; give the net "
             "without it"
         )
     if outputs.shape[1] != classes:
-        raise InputError(f"{type(model).__name__} has {outputs.shape[1]} outputs for {classes} classes")
+        raise InputError(
+            f"{type(model).__name__} has {outputs.shape[1]} outputs for {classes} classes"
+        )
 
 
 def count_outputs(model: nn.Module, image_size: int) -> int:
@@ -128,7 +140,8 @@ def count_outputs(model: nn.Module, image_size: int) -> int:
 
 
 def first_not_finite(model: nn.Module, image: Tensor) -> str:
-    """The first module whose output for an image (1, C, H, W) is not finite; "" for the model itself."""
+    """The first module whose output for an image (1, C, H, W) is not finite; "" for the model
+    itself."""
     model, names = user_module(model), list[str]()
 
     def read(name: str, output: Tensor) -> bool:
@@ -141,20 +154,29 @@ def first_not_finite(model: nn.Module, image: Tensor) -> str:
 
 
 def check_classes(name: str, outputs: Any, count: int | None = None) -> Tensor:
-    """`outputs` if they are finite floating-point numbers (B, classes) of several classes; InputError otherwise."""
-    if not isinstance(outputs, Tensor) or outputs.dim() != 2 or (count is not None and len(outputs) != count):
+    """`outputs` if they are finite floating-point numbers (B, classes) of several classes;
+    InputError otherwise."""
+    if (
+        not isinstance(outputs, Tensor)
+        or outputs.dim() != 2
+        or (count is not None and len(outputs) != count)
+    ):
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise InputError(f"{name} gives no (B, classes), but {shape}: a classifier is needed")
     if not outputs.is_floating_point():
-        raise InputError(f"{name} gives whole numbers ({outputs.dtype}): logits or probabilities are needed")
+        raise InputError(
+            f"{name} gives whole numbers ({outputs.dtype}): logits or probabilities are needed"
+        )
     if outputs.shape[1] < 2:
         raise InputError(
-            f"{name} gives one number for an image: there are no classes; a classifier of two or more "
+            f"{name} gives one number for an image: there are no classes; a classifier of two or "
+            "more "
             "is needed"
         )
     if not (finite := outputs.isfinite().all(1)).all():
         raise InputError(
-            f"{name} gives outputs that are not finite for {int((~finite).sum())} of {len(outputs)} images: {NOTHING}"
+            f"{name} gives outputs that are not finite for {int((~finite).sum())} of "
+            f"{len(outputs)} images: {NOTHING}"
         )
     return outputs
 

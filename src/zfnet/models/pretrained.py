@@ -5,9 +5,9 @@
     torchvision_model("resnet18", num_classes=12)                       # random weights, 12 classes
     timm_model("convnext_tiny", weights="convnext_tiny.safetensors")
 
-Weights also imply how images are resized, cropped and normalized, and some arguments of the constructor (GoogLeNet
-and Inception transform their input). A file is taken to be of the architecture's DEFAULT weights; `transforms` names
-others:
+Weights also imply how images are resized, cropped and normalized, and some arguments of the
+constructor (GoogLeNet and Inception transform their input). A file is taken to be of the
+architecture's DEFAULT weights; `transforms` names others:
 
     expected_input("efficientnet_v2_l", "DEFAULT").mean                 # (0.5, 0.5, 0.5)
     torchvision_model("googlenet", "mine.pth", transforms="none")       # no transform_input
@@ -27,7 +27,8 @@ from zfnet.models.weights import ExpectedInput, is_file, load_weights, read_stat
 
 TORCHVISION, TIMM = "zfnet.models.torchvision_model", "zfnet.models.timm_model"  # in a model config
 
-# Heads beside the trunk that only help to train from scratch; forward returns plain logits without them.
+# Heads beside the trunk that only help to train from scratch; forward returns plain logits without
+# them.
 AUXILIARY_HEADS = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 NONE = "none"  # no weights' transforms
 
@@ -35,13 +36,15 @@ NONE = "none"  # no weights' transforms
 def torchvision_model(
     name: str, weights: str | None = None, num_classes: int = 1000, transforms: str | None = None
 ) -> nn.Module:
-    """A torchvision classifier: torchvision's own function, without the auxiliary heads of GoogLeNet and Inception.
+    """A torchvision classifier: torchvision's own function, without the auxiliary heads of
+    GoogLeNet and Inception.
 
     Args:
         name: as torchvision's, "resnet18".
         weights: None, the name of torchvision's weights, or the path of a state dict.
         num_classes: of the logits; a head of another number stays fresh.
-        transforms: the name of the weights whose inputs the net takes, or "none"; None: those of `weights`.
+        transforms: the name of the weights whose inputs the net takes, or "none"; None: those of
+            `weights`.
 
     Raises:
         InputError: for an unknown name, and for weights that cannot be had or do not fit.
@@ -59,8 +62,11 @@ def torchvision_model(
     return net
 
 
-def expected_input(name: str, weights: str | None = None, transforms: str | None = None) -> ExpectedInput:
-    """How a torchvision net's images are prepared: as its weights say, of random ones as DEFAULT does.
+def expected_input(
+    name: str, weights: str | None = None, transforms: str | None = None
+) -> ExpectedInput:
+    """How a torchvision net's images are prepared: as its weights say, of random ones as DEFAULT
+    does.
 
     Arguments and errors as of `torchvision_model`.
     """
@@ -83,14 +89,16 @@ def timm_model(
         image_size: side of the images, for nets that are made for one size.
 
     Raises:
-        InputError: timm is not installed or does not know the name, and for weights that cannot be had or do not fit.
+        InputError: timm is not installed or does not know the name, and for weights that cannot be
+            had or do not fit.
     """
     timm, given = _timm(name), _pretrained_cfg(name)
     sized = {"img_size": image_size} if image_size and given.get("fixed_input_size") else {}
     download = weights is not None and not is_file(weights)
     if download and weights != "DEFAULT":
         raise InputError(
-            f"model.weights={weights!r}: neither a file nor DEFAULT; timm's weights are part of the name"
+            f"model.weights={weights!r}: neither a file nor DEFAULT; timm's weights are part of "
+            "the name"
         )
     try:
         net = timm.create_model(name, pretrained=download, num_classes=num_classes, **sized)
@@ -108,7 +116,9 @@ def _timm(name: str) -> Any:
     except ImportError as error:
         raise InputError("model=timm needs timm: pip install timm") from error
     if not timm.is_model(name):
-        raise InputError(f"model.name={name!r}: timm has no such classifier; timm.list_models() lists them")
+        raise InputError(
+            f"model.name={name!r}: timm has no such classifier; timm.list_models() lists them"
+        )
     return timm
 
 
@@ -119,17 +129,21 @@ def _pretrained_cfg(name: str) -> dict[str, Any]:
 
 
 def _timm_input(name: str) -> ExpectedInput:
-    """How a timm net's images are prepared: as its weights say, of a net without any as ImageNet's usual ones."""
+    """How a timm net's images are prepared: as its weights say, of a net without any as ImageNet's
+    usual ones."""
     given = _pretrained_cfg(name)
     crop = given.get("input_size", (3, 224, 224))[-1]
     how = given.get("interpolation", "bicubic")
     channels = {key: tuple(given[key]) for key in ("mean", "std") if given.get(key)}
     size = math.floor(crop / given.get("crop_pct", 0.875))
-    return ExpectedInput(size, crop, how if how in ("bilinear", "bicubic") else "bilinear", **channels)
+    return ExpectedInput(
+        size, crop, how if how in ("bilinear", "bicubic") else "bilinear", **channels
+    )
 
 
 def input_of(model: Mapping[str, Any]) -> ExpectedInput | None:
-    """How the images of a model config are prepared by its weights; None where `input_norm` says it."""
+    """How the images of a model config are prepared by its weights; None where `input_norm` says
+    it."""
     if model.get("input_norm") != "pretrained":
         return None
     if model.get("_target_") == TIMM:
@@ -140,7 +154,8 @@ def input_of(model: Mapping[str, Any]) -> ExpectedInput | None:
 
 
 def with_transforms(model: Mapping[str, Any]) -> dict[str, Any]:
-    """A model config that says whose inputs its net takes, where one rebuilt without its weights would forget it."""
+    """A model config that says whose inputs its net takes, where one rebuilt without its weights
+    would forget it."""
     name, weights = model.get("name"), model.get("weights")
     if model.get("_target_") == TORCHVISION and weights and not model.get("transforms"):
         expected = _weights(name, weights, None)  # type: ignore[arg-type]
@@ -150,7 +165,8 @@ def with_transforms(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def class_names(model: Mapping[str, Any]) -> list[str] | None:
-    """The classes of a model config's own weights, in order; None where nothing says what they are."""
+    """The classes of a model config's own weights, in order; None where nothing says what they
+    are."""
     if model.get("_target_") == TORCHVISION:
         _check_name(model["name"])
         return list(models.get_model_weights(model["name"]).DEFAULT.meta["categories"])
@@ -170,14 +186,17 @@ def _check_name(name: str) -> None:
 
 
 def _weights(name: str, weights: str | None, transforms: str | None) -> Any:
-    """The member of torchvision's enum of weights whose inputs a net takes; None where `transforms` is "none"."""
+    """The member of torchvision's enum of weights whose inputs a net takes; None where `transforms`
+    is "none"."""
     _check_name(name)
     if transforms == NONE:
         return None
     known = models.get_model_weights(name)
     if transforms is not None and transforms not in known.__members__:
         names = ", ".join(known.__members__)
-        raise InputError(f"model.transforms={transforms!r} is none of {name}'s weights: {names}, none")
+        raise InputError(
+            f"model.transforms={transforms!r} is none of {name}'s weights: {names}, none"
+        )
     named = weights is not None and not is_file(weights)
     if named and weights not in known.__members__:
         raise InputError(f"model.weights={weights!r}: neither a file nor weights of {name}")
@@ -185,7 +204,8 @@ def _weights(name: str, weights: str | None, transforms: str | None) -> Any:
 
 
 def _implied(name: str, expected: Any) -> dict[str, Any]:
-    """The arguments of the constructor that torchvision derives from weights, where they are not its defaults."""
+    """The arguments of the constructor that torchvision derives from weights, where they are not
+    its defaults."""
     if name in AUXILIARY_HEADS:
         return {"transform_input": True}
     side = expected.meta["min_size"][0]
@@ -196,7 +216,9 @@ def _state_dict(name: str, weights: str) -> dict[str, torch.Tensor]:
     if is_file(weights):
         return read_state_dict(Path(weights).expanduser())
     try:
-        return models.get_model_weights(name)[weights].get_state_dict(progress=True, check_hash=True)
+        return models.get_model_weights(name)[weights].get_state_dict(
+            progress=True, check_hash=True
+        )
     except OSError as error:
         raise InputError(
             f"model.weights={weights}: the download failed ({error}); give a local path"

@@ -26,8 +26,23 @@ from zfnet.fingerprint import digest
 
 KNOWN = {"torch", "torchvision", "timm", "zfnet"}  # packages of self-contained modules
 INTERNAL = frozenset(vars(nn.Module()))
-PLAIN = (int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.device, torch.memory_format)
-HOOKS = [name for name in INTERNAL if "hooks" in name and "with_kwargs" not in name and "always" not in name]
+PLAIN = (
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    bool,
+    type(None),
+    torch.dtype,
+    torch.device,
+    torch.memory_format,
+)
+HOOKS = [
+    name
+    for name in INTERNAL
+    if "hooks" in name and "with_kwargs" not in name and "always" not in name
+]
 
 
 class _Unknown(Exception):
@@ -45,14 +60,18 @@ def snapshot(model: nn.Module) -> tuple[Any, ...] | None:
         than KNOWN: these may depend on anything.
     """
     if any(
-        value for name, value in vars(torch_module).items() if name.startswith("_global_") and "hook" in name
+        value
+        for name, value in vars(torch_module).items()
+        if name.startswith("_global_") and "hook" in name
     ):
         return None
     parts: list[Any] = []
     try:
         for module in model.modules():
             kind, own = type(module), vars(module)
-            if not (_is_known(kind) and _is_known(kind.forward)) or any(own.get(hooks) for hooks in HOOKS):
+            if not (_is_known(kind) and _is_known(kind.forward)) or any(
+                own.get(hooks) for hooks in HOOKS
+            ):
                 return None
             parts += [_Same(module), kind, kind.forward]
             for name, value in own.items():
@@ -96,7 +115,9 @@ def _identify(value: Any) -> Any:
         return tuple((key, _identify(each)) for key, each in value.items())
     if isinstance(value, nn.Module):
         return _Same(value)
-    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType) and _is_known(value):
+    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType) and _is_known(
+        value
+    ):
         return value
     if _is_known(type(value)) and not callable(value) and hasattr(value, "__dict__"):
         return _Same(value), _identify(vars(value))
@@ -109,7 +130,11 @@ def attributes(module: nn.Module) -> dict[str, Any]:
     Parameters, buffers and children are left out. Tensors and arrays are described by a hash,
     functions by their code and closure, other objects by their class and attributes.
     """
-    own = {name: value for name, value in vars(module).items() if name not in INTERNAL and name != "training"}
+    own = {
+        name: value
+        for name, value in vars(module).items()
+        if name not in INTERNAL and name != "training"
+    }
     hooks = {name: list(vars(module)[name].values()) for name in HOOKS if vars(module).get(name)}
     return {"class": _name(type(module)), **_describe({**own, **hooks}, ())}
 
@@ -117,7 +142,9 @@ def attributes(module: nn.Module) -> dict[str, Any]:
 def net_fingerprint(net: nn.Module) -> str:
     """Returns a digest of a model's modules, their attributes, and the values of all tensors."""
     modules = [[name, attributes(module)] for name, module in net.named_modules()]
-    tensors = [[name, digest(tensor)] for name, tensor in [*net.named_parameters(), *net.named_buffers()]]
+    tensors = [
+        [name, digest(tensor)] for name, tensor in [*net.named_parameters(), *net.named_buffers()]
+    ]
     return f"{type(net).__name__} {digest(modules, tensors)}"
 
 
@@ -158,7 +185,10 @@ def _describe(value: Any, above: tuple[int, ...]) -> Any:
     if hasattr(value, "tobytes"):  # an array
         return [_name(type(value)), hashlib.sha256(value.tobytes()).hexdigest()]
     inside = vars(value) if hasattr(value, "__dict__") and not isinstance(value, type) else {}
-    return [_name(value if isinstance(value, type) else type(value)), _describe(dict(inside), above)]
+    return [
+        _name(value if isinstance(value, type) else type(value)),
+        _describe(dict(inside), above),
+    ]
 
 
 def _constants(code: types.CodeType) -> str:

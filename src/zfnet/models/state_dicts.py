@@ -19,7 +19,8 @@ from zfnet.errors import InputError
 log = logging.getLogger(__name__)
 
 KEYS = ("state_dict", "model_state_dict", "model", "net")  # in order of preference
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.")  # from DataParallel, torch.compile, Lightning
+# From DataParallel, torch.compile, Lightning.
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 SHOWN = 8  # keys in a message
 
 
@@ -35,24 +36,34 @@ def find_state_dict(content: Any, source: object) -> dict[str, Tensor]:
     """
     found, path = content, ""
     while not _is_state_dict(found):
-        below = [key for key in KEYS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)]
+        below = [
+            key
+            for key in KEYS
+            if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)
+        ]
         if not below:
             place = f"below {path} " if path else ""
             keys = f"; {place}it has {_some(found)}" if isinstance(found, Mapping) and found else ""
             raise InputError(
-                f"{source}: not a state dict (names → tensors), nor one under {', '.join(KEYS)}{keys}"
+                f"{source}: not a state dict (names → tensors), nor one under "
+                f"{', '.join(KEYS)}{keys}"
             )
         path = f"{path}.{below[0]}" if path else below[0]
         found = found[below[0]]
     if path:
         others = [key for key in content if key != path.partition(".")[0]]
         log.info(
-            "%s: the state dict is under %s%s", source, path, f", beside {_some(others)}" if others else ""
+            "%s: the state dict is under %s%s",
+            source,
+            path,
+            f", beside {_some(others)}" if others else "",
         )
     return dict(found)
 
 
-def strip_prefixes(state: dict[str, Tensor], own: Collection[str], source: object) -> dict[str, Tensor]:
+def strip_prefixes(
+    state: dict[str, Tensor], own: Collection[str], source: object
+) -> dict[str, Tensor]:
     """Removes PREFIXES that all names share, until one of them is a name of the model.
 
     Args:
@@ -62,7 +73,9 @@ def strip_prefixes(state: dict[str, Tensor], own: Collection[str], source: objec
     """
     removed = ""
     while state and not set(state) & set(own):
-        prefix = next((each for each in PREFIXES if all(name.startswith(each) for name in state)), None)
+        prefix = next(
+            (each for each in PREFIXES if all(name.startswith(each) for name in state)), None
+        )
         if prefix is None:
             break
         state = {name.removeprefix(prefix): value for name, value in state.items()}
@@ -76,10 +89,14 @@ def _is_state_dict(content: Any) -> bool:
     return (
         isinstance(content, Mapping)
         and bool(content)
-        and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
+        and all(
+            isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+        )
     )
 
 
 def _some(keys: Collection[Any]) -> str:
     names = [str(key) for key in keys]
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return ", ".join(names[:SHOWN]) + (
+        f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    )

@@ -41,8 +41,29 @@ ACTIVATIONS = GATES | {
     "threshold", "glu", "logsigmoid", "clamp", "clamp_min", "clamp_max", "clip", "maximum",
     "minimum",
 }  # fmt: skip
-COPIES = {"clone", "contiguous", "detach", "alias", "to", "type", "float", "half", "double", "bfloat16"}
-SHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "getitem", "expand", "view_as"}
+COPIES = {
+    "clone",
+    "contiguous",
+    "detach",
+    "alias",
+    "to",
+    "type",
+    "float",
+    "half",
+    "double",
+    "bfloat16",
+}
+SHAPES = {
+    "view",
+    "reshape",
+    "flatten",
+    "unflatten",
+    "squeeze",
+    "unsqueeze",
+    "getitem",
+    "expand",
+    "view_as",
+}
 MOVES = {"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis"}
 POOLINGS = {
     "max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "adaptive_avg_pool2d",
@@ -112,7 +133,9 @@ class Trace(TorchFunctionMode):
         """Records a module's output."""
         self.counts[name] += 1
         leaf = not list(module.children())
-        self.ran.append(ModuleOutput(name, self.value(output), len(self.weighted), output.dim() == 4, leaf))
+        self.ran.append(
+            ModuleOutput(name, self.value(output), len(self.weighted), output.dim() == 4, leaf)
+        )
 
     def value(self, tensor: Any) -> Value | None:
         """Returns what is known of a tensor, or None if it was changed since."""
@@ -162,7 +185,9 @@ class Trace(TorchFunctionMode):
             and (ran.value.activated or any_sign)
         ]
         same = [ran for ran in before if ran.value is before[-1].value]
-        return next((ran.name for ran in reversed(same) if ran.leaf), same[-1].name) if same else None
+        return (
+            next((ran.name for ran in reversed(same) if ran.leaf), same[-1].name) if same else None
+        )
 
     def _is_named(self, ran: ModuleOutput) -> bool:
         """Whether a module has a name and has run once."""
@@ -171,7 +196,11 @@ class Trace(TorchFunctionMode):
     def _is_classifier(self, name: str) -> bool:
         """Whether a module returns the output of a final 1x1 convolution with a bias."""
         value = next(ran.value for ran in self.ran if ran.name == name)
-        ends = isinstance(self.output, Tensor) and self.output.dim() == 2 and self.weighted[-1].pointwise
+        ends = (
+            isinstance(self.output, Tensor)
+            and self.output.dim() == 2
+            and self.weighted[-1].pointwise
+        )
         return ends and value is not None and value.roots == {len(self.weighted) - 1}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -182,35 +211,46 @@ class Trace(TorchFunctionMode):
         tensors = list(_tensors((args, kwargs)))
         before = [(each, self.value(each)) for each in tensors]
         out = func(*args, **kwargs)
-        results = [each for each in _tensors(out) if each.is_floating_point() or each.dtype == torch.bool]
+        results = [
+            each for each in _tensors(out) if each.is_floating_point() or each.dtype == torch.bool
+        ]
         known = [value for _, value in before if value is not None]
         if not results or not (known or name in WEIGHTED):
             return out
         if any(
-            results[0] is each and value is not None and self.value(each) == value for each, value in before
+            results[0] is each and value is not None and self.value(each) == value
+            for each, value in before
         ):
             return out  # dropout in eval mode, or a copy that was not needed
         value = self._infer(name, before, results[0])
         if name in MOVES and tensors[0].dim() <= len(PRIMES):
-            value = replace(value, axis=_permuted_axis(func, args, kwargs, tensors[0].dim(), value.axis))
+            value = replace(
+                value, axis=_permuted_axis(func, args, kwargs, tensors[0].dim(), value.axis)
+            )
         for each in results:
             self._values[each] = (value, _version(each))
         return out
 
-    def _infer(self, name: str, inputs: Sequence[tuple[Tensor, Value | None]], result: Tensor) -> Value:
+    def _infer(
+        self, name: str, inputs: Sequence[tuple[Tensor, Value | None]], result: Tensor
+    ) -> Value:
         """Infers the value of an operation's result."""
         known = [value for _, value in inputs if value is not None]
         if name in WEIGHTED:
             return self._weighted(name, inputs)
         first = known[0]
-        roots = frozenset().union(*(value.roots for value in known if not value.activated)) or first.roots
+        roots = (
+            frozenset().union(*(value.roots for value in known if not value.activated))
+            or first.roots
+        )
         small = result.dim() < 4 or result.shape[-2:] == (1, 1)
         channels = result.dim() == 4 and result.shape[1] == inputs[0][0].shape[1]
         value = Value(
             roots,
             any(each.convolved for each in known),
             first.op if name in SHAPES | MOVES | COPIES else name,
-            pooled=small and (all(each.pooled for each in known) or (name in GLOBAL_POOLINGS and channels)),
+            pooled=small
+            and (all(each.pooled for each in known) or (name in GLOBAL_POOLINGS and channels)),
             axis=1 if name in SHAPES else first.axis,
         )
         if name in ACTIVATIONS:
@@ -283,7 +323,9 @@ def trace(model: nn.Module, image: Tensor) -> Trace:
 def hookable(model: nn.Module) -> dict[str, nn.Module]:
     """Returns all modules by name, except scripted ones, which accept no hooks."""
     return {
-        name: each for name, each in model.named_modules() if not isinstance(each, torch.jit.ScriptModule)
+        name: each
+        for name, each in model.named_modules()
+        if not isinstance(each, torch.jit.ScriptModule)
     }
 
 

@@ -1,9 +1,8 @@
 """Weights from files, and the input that weights expect.
 
-A file may hold a part of the net, say its convolutions, or a head of other classes: what it does not hold starts
-fresh and is named in the log. What the net does not know is an error. A checkpoint of other software is unwrapped
-(state_dicts.py).
-"""
+A file may hold a part of the net, say its convolutions, or a head of other classes: what it does
+not hold starts fresh and is named in the log. What the net does not know is an error. A checkpoint
+of other software is unwrapped (state_dicts.py)."""
 
 import logging
 import re
@@ -23,7 +22,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExpectedInput:
-    """How weights expect images: the shortest side resized to `size` pixels, the centre `crop`, (x - mean) / std."""
+    """How weights expect images: the shortest side resized to `size` pixels, the centre `crop`, (x
+    - mean) / std."""
 
     size: int
     crop: int
@@ -33,7 +33,9 @@ class ExpectedInput:
 
     def __str__(self) -> str:
         numbers = ", ".join(f"{each:.4g}" for each in (*self.mean, *self.std))
-        return f"{self.crop} of {self.size} pixels, {self.interpolation}, mean and deviation {numbers}"
+        return (
+            f"{self.crop} of {self.size} pixels, {self.interpolation}, mean and deviation {numbers}"
+        )
 
 
 def is_file(weights: str) -> bool:
@@ -43,7 +45,8 @@ def is_file(weights: str) -> bool:
 
 
 def load_plain(path: Path) -> Any:
-    """What a torch file holds, of plain containers only; InputError for a missing or damaged file."""
+    """What a torch file holds, of plain containers only; InputError for a missing or damaged
+    file."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
@@ -70,20 +73,28 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     return find_state_dict(load_plain(path), path)
 
 
-def load_weights(net: nn.Module, state: dict[str, torch.Tensor], num_classes: int, source: str) -> None:
-    """Copies `state` into `net`; heads of another number of classes stay fresh, and so does what is missing."""
+def load_weights(
+    net: nn.Module, state: dict[str, torch.Tensor], num_classes: int, source: str
+) -> None:
+    """Copies `state` into `net`; heads of another number of classes stay fresh, and so does what is
+    missing."""
     own = net.state_dict()
     state = strip_prefixes(state, own, source)
     if unknown := sorted(set(state) - set(own)):
         raise InputError(
-            f"{source}: holds {unknown[0]} ({len(unknown)} such), which {type(net).__name__} does not"
+            f"{source}: holds {unknown[0]} ({len(unknown)} such), which {type(net).__name__} does "
+            "not"
             f"{'' if set(state) & set(own) else f'; its own are called {next(iter(own))}, ...'}"
         )
     fits = {key: value for key, value in state.items() if own[key].shape == value.shape}
     for key in sorted(set(state) - set(fits)):
         if own[key].shape[1:] != state[key].shape[1:] or own[key].shape[0] != num_classes:
-            shapes = f"{tuple(state[key].shape)}, {type(net).__name__} needs {tuple(own[key].shape)}"
+            shapes = (
+                f"{tuple(state[key].shape)}, {type(net).__name__} needs {tuple(own[key].shape)}"
+            )
             raise InputError(f"{source}: {key} is {shapes}")
     net.load_state_dict(fits, strict=False)
     if fresh := sorted(set(own) - set(fits)):
-        log.warning("%s: %d of %d tensors loaded; fresh: %s", source, len(fits), len(own), ", ".join(fresh))
+        log.warning(
+            "%s: %d of %d tensors loaded; fresh: %s", source, len(fits), len(own), ", ".join(fresh)
+        )

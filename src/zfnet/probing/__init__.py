@@ -1,1 +1,2 @@
-"""Linear probes on the frozen features of a trained net, and transfer to other data sets (Tables 4-7)."""
+"""Linear probes on the frozen features of a trained net, and transfer to other data sets (Tables
+4-7)."""

@@ -1,14 +1,14 @@
-"""Average precision by PASCAL VOC's rule (since 2010): the area under the monotone precision-recall curve.
+"""Average precision by PASCAL VOC's rule (since 2010): the area under the monotone precision-recall
+curve.
 
 Images are ranked by decreasing score. At each score, precision P = true / (true + false) and recall
 R = true / all true:
 
     AP = Σ (R_n - R_n-1) · max of P_m over m >= n        Table 6; VOC development kit, VOCevalcls
 
-Images with a target of -1 (only "difficult" objects) do not count. Images of equal score are ranked together, so
-that the order of the files does not matter. scikit-learn's average_precision_score has P_n instead of the maximum,
-and is therefore never larger.
-"""
+Images with a target of -1 (only "difficult" objects) do not count. Images of equal score are ranked
+together, so that the order of the files does not matter. scikit-learn's average_precision_score has
+P_n instead of the maximum, and is therefore never larger."""
 
 import torch
 from torch import Tensor

@@ -71,7 +71,9 @@ class FeatureCache:
         """What the index says; ValueError if it belongs to another file."""
         done, shape = state["done"], state["shape"]
         if shape != list(self.shape) or type(done) is not int or not 0 <= done <= self.shape[0]:
-            raise ValueError(f"{done} images are done of {shape}, where {list(self.shape)} are expected")
+            raise ValueError(
+                f"{done} images are done of {shape}, where {list(self.shape)} are expected"
+            )
         return done
 
     @property
@@ -96,7 +98,12 @@ class FeatureCache:
     def save(self, file: int, done: int) -> None:
         """Makes the features of the first `done` images, which are written, survive a kill."""
         os.fsync(file)
-        state = {**self.about, "first": list(self.first), "shape": self.shape, "done": max(done, self.done)}
+        state = {
+            **self.about,
+            "first": list(self.first),
+            "shape": self.shape,
+            "done": max(done, self.done),
+        }
         save_json(self.index, state)
 
     def features(self) -> Tensor:

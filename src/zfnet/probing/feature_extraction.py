@@ -3,13 +3,13 @@
     features = cached_features(net, prepare, images, ["conv5", "fc7"], Path("outputs/features/photos"), pool=6)
     features["conv5"][rows]         # (len(rows), 256 * 6 * 6)
 
-One pass computes all layers that are missing, and stops at the last of them. Each layer has its own files
-(feature_cache.py), named by a hash of all that its features depend on: the weights, modules and attributes up to
-the layer, the preprocessing, the ids of the images and their mean, pool and crops. What comes after the layer does
-not count, so that every fold, number of images, head and number of classes uses the same file. A pass that was
-killed is resumed. Changes that no attribute shows (a global, other code under the same name) are found by the first
-image's features, which are stored beside the file and compared.
-"""
+One pass computes all layers that are missing, and stops at the last of them. Each layer has its own
+files (feature_cache.py), named by a hash of all that its features depend on: the weights, modules
+and attributes up to the layer, the preprocessing, the ids of the images and their mean, pool and
+crops. What comes after the layer does not count, so that every fold, number of images, head and
+number of classes uses the same file. A pass that was killed is resumed. Changes that no attribute
+shows (a global, other code under the same name) are found by the first image's features, which are
+stored beside the file and compared."""
 
 import errno
 import logging
@@ -33,17 +33,25 @@ from zfnet.data.store_files import lock_folder
 from zfnet.errors import InputError
 from zfnet.fingerprint import digest
 from zfnet.io import pwrite
-from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules, run_order
+from zfnet.models.introspection import (
+    capture_outputs,
+    check_called_once,
+    eval_mode,
+    find_modules,
+    run_order,
+)
 from zfnet.models.snapshot import attributes
 from zfnet.probing.feature_cache import FeatureCache, check_disk_space
 from zfnet.progress import progress_bar
 
 SAVED_EVERY = 10  # seconds of work that a kill may cost
-COMPARED, SAME = 256, 1e-3  # features of the first image that are compared, and their difference by rounding
+# Features of the first image that are compared, and their difference by rounding.
+COMPARED, SAME = 256, 1e-3
 log = logging.getLogger(__name__)
 
 Crops = Literal["center", "ten"]
-HASHED = {"center": "centre", "ten": "ten"}  # as version 0.1 spelled them, so that its files are found
+# As version 0.1 spelled them, so that its files are found.
+HASHED = {"center": "centre", "ten": "ten"}
 
 
 def cached_features(
@@ -64,7 +72,8 @@ def cached_features(
         images: a whole data set, of which folds take rows.
         layers: names of layers.
         folder: of the cached features.
-        pool: feature maps larger than pool x pool are averaged down to it (adaptively); None keeps them whole.
+        pool: feature maps larger than pool x pool are averaged down to it (adaptively); None keeps
+            them whole.
         crops: "center", or "ten" for the paper's ten crops.
         batch_size: the number of crops that the net sees at once.
 
@@ -72,10 +81,13 @@ def cached_features(
         float32 (N, D) by layer, or (N, 10, D) of ten crops, memory-mapped.
 
     Raises:
-        InputError: a layer does not run exactly once, a value is not a number, or the disk is too small.
+        InputError: a layer does not run exactly once, a value is not a number, or the disk is too
+            small.
     """
     if pool is not None and pool < 1:
-        raise InputError(f"pool={pool}: maps are averaged down to 1 x 1 or more, or kept whole (null)")
+        raise InputError(
+            f"pool={pool}: maps are averaged down to 1 x 1 or more, or kept whole (null)"
+        )
     extractor = FeatureExtractor(net, prepare, images, find_modules(net, layers), pool, crops)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +104,8 @@ def cached_features(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
-                f"{folder}: the disk is full; what was computed stays: free some space and run the same command"
+                f"{folder}: the disk is full; what was computed stays: free some space and run the "
+                "same command"
             ) from error
         raise InputError(f"{folder}: {error.strerror or error}") from error
     return {layer: each.features() for layer, each in caches.items()}
@@ -201,14 +214,19 @@ class FeatureExtractor:
         )
 
     def write(self, batch: Batch, missing: dict[str, FeatureCache], files: dict[str, int]) -> None:
-        """Passes one batch through the net, and writes each layer's features as soon as they are there."""
+        """Passes one batch through the net, and writes each layer's features as soon as they are
+        there."""
         left, first = set(missing), int(batch.indices[0])
 
         def read(layer: str, maps: Tensor) -> bool:
             features = self._features(maps)
             if not features.isfinite().all():
-                bad = first + int((~features.isfinite()).any(1).nonzero()[0]) // len(self.crop_offsets)
-                raise InputError(f"layer {layer!r} is not a number for image {self.images.ids[bad]}")
+                bad = first + int((~features.isfinite()).any(1).nonzero()[0]) // len(
+                    self.crop_offsets
+                )
+                raise InputError(
+                    f"layer {layer!r} is not a number for image {self.images.ids[bad]}"
+                )
             pwrite(files[layer], features.cpu().numpy(), first * missing[layer].image_bytes)
             left.discard(layer)
             return not left
@@ -217,7 +235,8 @@ class FeatureExtractor:
             self.net(self._inputs(batch))
 
     def _inputs(self, batch: Batch) -> Tensor:
-        """All crops of the first image, then of the second: (B * C, 3, crop, crop) on the net's device."""
+        """All crops of the first image, then of the second: (B * C, 3, crop, crop) on the net's
+        device."""
         batch = batch.to(self.prepare.mean.device)
         rows = batch.rows.repeat_interleave(len(self.crop_offsets))
         crops = self.crop_offsets.to(rows.device).repeat(len(batch), 1)
@@ -241,13 +260,23 @@ class FeatureExtractor:
         keys = {}
         for layer, module in self.modules.items():
             inside = set(module.modules())
-            last = max((i for i, name in enumerate(order) if modules[name] in inside), default=len(order) - 1)
+            last = max(
+                (i for i, name in enumerate(order) if modules[name] in inside),
+                default=len(order) - 1,
+            )
             after = tuple(f"{name}." for name in set(order[last + 1 :]) - set(order[: last + 1]))
             weights = {name: hashed(name) for name in tensors if not name.startswith(after)}
             modules_before = [
                 order[: last + 1],
                 {name: set_on(name) for name in modules if not f"{name}.".startswith(after)},
             ]
-            about = [type(self.net).__qualname__, layer, pool[layer], modules_before, weights, *seen]
+            about = [
+                type(self.net).__qualname__,
+                layer,
+                pool[layer],
+                modules_before,
+                weights,
+                *seen,
+            ]
             keys[layer] = digest(about)
         return keys

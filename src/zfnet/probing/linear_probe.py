@@ -4,10 +4,11 @@
     softmax    multinomial logistic regression: ½|w|² - C Σ log p(label), the bias is not penalized
     sigmoid    one logistic regression per class, with targets of 1, 0 and -1 (not counted)
 
-These are the problems of scikit-learn's LinearSVC and LogisticRegression, with the same solutions; solver.py finds
-them in a fraction of the time. Features are divided by the mean norm of the training features, so that C means the
-same for every layer. n images span at most n dimensions: X = Z Vᵀ with Vᵀ V = 1 has the same inner products and
-therefore the same classifier, which is faster where there are more features than images:
+These are the problems of scikit-learn's LinearSVC and LogisticRegression, with the same solutions;
+solver.py finds them in a fraction of the time. Features are divided by the mean norm of the
+training features, so that C means the same for every layer. n images span at most n dimensions: X =
+Z Vᵀ with Vᵀ V = 1 has the same inner products and therefore the same classifier, which is faster
+where there are more features than images:
 
     gram = GramFeatures(features[train])                              # (n, d) → (n, n) if n < d
     C = choose_C(gram.train, labels, "svm", [0.1, 1, 10], seed=0)
@@ -58,11 +59,14 @@ class GramFeatures:
             self.train = self._factor.to(train.dtype)
 
     def transform(self, features: Tensor) -> Tensor:
-        """Other features (m, d) in the same dimensions, (m, min(n, d)). Classifiers do not see what is lost."""
+        """Other features (m, d) in the same dimensions, (m, min(n, d)). Classifiers do not see what
+        is lost."""
         if self._basis is None:
             return features
         products = _products(features, self._basis)  # (m, n)
-        transformed = torch.linalg.solve_triangular(self._factor.T, products, upper=True, left=False)
+        transformed = torch.linalg.solve_triangular(
+            self._factor.T, products, upper=True, left=False
+        )
         return transformed.to(features.dtype)
 
 
@@ -94,8 +98,8 @@ def fit_linear_probe(
 
     Args:
         train: (n, d), the training features.
-        labels: (n,), from 0 to the largest; or targets (n, classes). With targets, "softmax" takes each class that an
-            image shows (1) as a sample of its own.
+        labels: (n,), from 0 to the largest; or targets (n, classes). With targets, "softmax" takes
+            each class that an image shows (1) as a sample of its own.
         kind: "svm", "softmax" or "sigmoid".
         C: weight of the loss, as scikit-learn's.
         tolerance: the norm of the gradient at the end, relative to that at the start.
@@ -122,7 +126,12 @@ def fit_linear_probe(
 
 @renamed(strengths="choices")
 def choose_C(
-    train: Tensor, labels: Tensor, kind: Kind, choices: Sequence[float], held_out: float = 0.2, seed: int = 0
+    train: Tensor,
+    labels: Tensor,
+    kind: Kind,
+    choices: Sequence[float],
+    held_out: float = 0.2,
+    seed: int = 0,
 ) -> float:
     """The C with the best quality on held-out training images; of equal ones the smallest.
 
@@ -131,7 +140,8 @@ def choose_C(
     Args:
         train, labels, kind: as of `fit_linear_probe`.
         choices: values of C. A single one is returned without a fit.
-        held_out: the share of each class's images that is held out, one at least; with targets, of all images.
+        held_out: the share of each class's images that is held out, one at least; with targets, of
+            all images.
         seed: of the random sample that is held out.
 
     Raises:
@@ -159,7 +169,8 @@ def _hold_out(labels: Tensor, share: float, seed: int) -> Tensor:
         members = (labels == label).nonzero()[:, 0]
         if len(members) < 2:
             raise InputError(
-                f"class {label} has one training image and no held-out one to choose C on: give one value of C"
+                f"class {label} has one training image and no held-out one to choose C on: give "
+                "one value of C"
             )
         count = min(max(1, round(share * len(members))), len(members) - 1)
         out[members[torch.randperm(len(members), generator=generator)[:count]]] = True
@@ -169,7 +180,8 @@ def _hold_out(labels: Tensor, share: float, seed: int) -> Tensor:
 def _quality(scores: Tensor, labels: Tensor, kind: Kind) -> float:
     if labels.dim() == 1:
         return class_accuracy(scores, labels)
-    scores = scores.softmax(1) if kind == "softmax" else scores  # images are ranked by probabilities
+    # Images are ranked by probabilities.
+    scores = scores.softmax(1) if kind == "softmax" else scores
     shown = [column for column in range(labels.shape[1]) if (labels[:, column] > 0).any()]
     precisions = [average_precision(scores[:, column], labels[:, column]) for column in shown]
     return sum(precisions) / max(1, len(precisions))

@@ -1,12 +1,14 @@
-"""Convex losses of linear scores, minimized for all classes at once: Newton steps by conjugate gradients.
+"""Convex losses of linear scores, minimized for all classes at once: Newton steps by conjugate
+gradients.
 
     ½|w|² + C Σ loss(Z w + b)
 
-The Hessian is P + C Zᵀ h Z, with the penalty P and curvatures h that differ between images. It is not formed:
-only its products with directions are computed, for all classes in one matrix product. The preconditioner is the
-Cholesky factor of P + C h̄ Zᵀ Z with the mean curvature h̄, formed once for all classes. With it the first step is
-exact, and later ones take a few products (Keerthi and DeCoste 2005 for the squared hinge; Lin, Weng and Keerthi
-2008 for the logistic loss). Losses that are separate for each class end separately.
+The Hessian is P + C Zᵀ h Z, with the penalty P and curvatures h that differ between images. It is
+not formed: only its products with directions are computed, for all classes in one matrix product.
+The preconditioner is the Cholesky factor of P + C h̄ Zᵀ Z with the mean curvature h̄, formed once
+for all classes. With it the first step is exact, and later ones take a few products (Keerthi and
+DeCoste 2005 for the squared hinge; Lin, Weng and Keerthi 2008 for the logistic loss). Losses that
+are separate for each class end separately.
 
     weights, bias = minimize(features, SquaredHinge(targets), C=1.0)      # (d, classes), (classes,)
 """
@@ -65,7 +67,8 @@ class _SeparateLoss:
 
 
 class SquaredHinge(_SeparateLoss):
-    """max(0, 1 - t s)² with targets t of 1 and -1, one class against the rest. The bias is one more weight."""
+    """max(0, 1 - t s)² with targets t of 1 and -1, one class against the rest. The bias is one more
+    weight."""
 
     bias_penalty: ClassVar[float] = 1.0
 
@@ -83,7 +86,8 @@ class SquaredHinge(_SeparateLoss):
 
 
 class Logistic(_SeparateLoss):
-    """log(1 + e^s) - t s with targets t of 1 and 0, one binary decision per class. -1 is not counted."""
+    """log(1 + e^s) - t s with targets t of 1 and 0, one binary decision per class. -1 is not
+    counted."""
 
     bias_penalty: ClassVar[float] = 0.0
 
@@ -126,7 +130,9 @@ class CrossEntropy:
         return product - p * product.sum(1, keepdim=True)
 
 
-def minimize(features: Tensor, loss: Loss, C: float, tolerance: float = TOLERANCE) -> tuple[Tensor, Tensor]:
+def minimize(
+    features: Tensor, loss: Loss, C: float, tolerance: float = TOLERANCE
+) -> tuple[Tensor, Tensor]:
     """Minimizes ½|w|² + C Σ loss.
 
     Args:
@@ -178,7 +184,8 @@ def _dot(a: Tensor, b: Tensor, joint: bool) -> Tensor:
 
 
 def _preconditioner(gram: Tensor, penalty: Tensor, curvature: float) -> Tensor:
-    """The Cholesky factor of P + curvature ZᵀZ; the curvature is limited by the precision of float32 products."""
+    """The Cholesky factor of P + curvature ZᵀZ; the curvature is limited by the precision of
+    float32 products."""
     curvature = min(curvature, 1e6 / float(gram[-1, -1]))
     matrix = curvature * gram.double()
     matrix.diagonal().add_(penalty[:, 0].clamp_min(1e-3))
@@ -195,7 +202,8 @@ def _newton_step(
     factor: Tensor,
     accuracy: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Preconditioned conjugate gradients: the step (d + 1, classes), and its change of the scores (n, classes)."""
+    """Preconditioned conjugate gradients: the step (d + 1, classes), and its change of the scores
+    (n, classes)."""
     step, ds = torch.zeros_like(gradient), torch.zeros_like(scores)
     residual = -gradient
     direction = preconditioned = torch.cholesky_solve(residual, factor)
@@ -209,7 +217,11 @@ def _newton_step(
         curvature = _dot(direction, product, loss.joint)
         # only rounding makes a curvature 0 or less, where the minimum is reached
         amount = torch.where(curvature > 0, energy / curvature, 0.0)
-        step, ds, residual = step + amount * direction, ds + amount * shift, residual - amount * product
+        step, ds, residual = (
+            step + amount * direction,
+            ds + amount * shift,
+            residual - amount * product,
+        )
         if (_dot(residual, residual, loss.joint).sqrt() <= limit).all():
             break
         preconditioned = torch.cholesky_solve(residual, factor)
@@ -226,7 +238,8 @@ def _line_search(
     step: tuple[Tensor, Tensor],
     slope: Tensor,
 ) -> Tensor:
-    """The fraction of the step to take, for each class: 1, halved until the objective decreases enough, or 0."""
+    """The fraction of the step to take, for each class: 1, halved until the objective decreases
+    enough, or 0."""
 
     def objective(t: Tensor | float) -> Tensor:
         weights, scores = (at + t * by for at, by in zip(start, step, strict=True))

@@ -1,15 +1,16 @@
-"""Linear probes on the frozen features of a trained net, for another data set (section 5.2, Tables 4-6).
+"""Linear probes on the frozen features of a trained net, for another data set (section 5.2, Tables
+4-6).
 
     python train.py transfer=frozen ckpt=CKPT data=caltech101 data.images_per_class=15 data.fold=2
 
-The features of the whole data set are computed once and cached (feature_extraction.py). Each fold, number of images
-and head takes rows of them. C is chosen on a held-out part of the training images. With ten crops, each crop is a
-sample of a tenth of the weight; the test on the center crop (`val/...`) is followed by one on the mean probability
-of ten crops (`test/...`).
+The features of the whole data set are computed once and cached (feature_extraction.py). Each fold,
+number of images and head takes rows of them. C is chosen on a held-out part of the training images.
+With ten crops, each crop is a sample of a tenth of the weight; the test on the center crop
+(`val/...`) is followed by one on the mean probability of ten crops (`test/...`).
 
-Where images show several classes (VOC), each class ranks the images by its probability, which is measured by average
-precision. The head is then one binary decision per class ("sigmoid"), or the paper's single softmax, which takes each
-class that an image shows as a training sample of its own.
+Where images show several classes (VOC), each class ranks the images by its probability, which is
+measured by average precision. The head is then one binary decision per class ("sigmoid"), or the
+paper's single softmax, which takes each class that an image shows as a training sample of its own.
 """
 
 import logging
@@ -46,7 +47,8 @@ class TransferConfig:
         layer: whose features it sees; None is the last layer before the net's own classifier.
         pool: feature maps larger than this are averaged down to pool x pool; None keeps them whole.
         head: "softmax", or "sigmoid" for one binary decision per class.
-        C: the values to choose from on held-out training images; as scikit-learn's, weight of the loss.
+        C: the values to choose from on held-out training images; as scikit-learn's, weight of the
+            loss.
         crops: "center", or "ten" for the paper's ten crops of each image.
 
     Raises:
@@ -77,7 +79,8 @@ def transfer(
         seed: of the held-out sample.
 
     Returns:
-        Errors and accuracies, fractions, with the prefixes "trained/", "val/" and "test/"; and under "chosen" the
+        Errors and accuracies, fractions, with the prefixes "trained/", "val/" and "test/"; and
+        under "chosen" the
         layer, its number of features, C, and the number of images.
 
     Raises:
@@ -86,7 +89,9 @@ def transfer(
     truths = {"train": true_labels(train, "train"), "val": true_labels(val, "val")}
     net, side, classes = train.net, train.crop, list(train.images.classes)
     layer = config.layer or top_layer(net, next(net.parameters()).new_zeros(1, 3, side, side))
-    features, test_features = (frozen_features(each, layer, config, folder) for each in (train, val))
+    features, test_features = (
+        frozen_features(each, layer, config, folder) for each in (train, val)
+    )
     ten = config.crops == "ten"
     center = features[:, CENTER] if ten else features
     gram = GramFeatures(center)
@@ -121,7 +126,8 @@ def true_labels(subject: ModelOnData, split: str) -> Tensor:
         split: their name, for the message.
 
     Returns:
-        Labels (N,), or targets (N, classes) of 1, 0 and -1 (not counted) where images show several classes.
+        Labels (N,), or targets (N, classes) of 1, 0 and -1 (not counted) where images show several
+        classes.
 
     Raises:
         InputError: a class that no image shows.
@@ -144,11 +150,21 @@ def whole_data_set(images: ImageDataset) -> tuple[ImageDataset, Tensor]:
     return images, torch.arange(len(images))
 
 
-def frozen_features(subject: ModelOnData, layer: str, config: TransferConfig, folder: Path) -> Tensor:
-    """The features of the images, (N, D), or (N, 10, D) of ten crops; those of the whole data set are cached."""
+def frozen_features(
+    subject: ModelOnData, layer: str, config: TransferConfig, folder: Path
+) -> Tensor:
+    """The features of the images, (N, D), or (N, 10, D) of ten crops; those of the whole data set
+    are cached."""
     base, rows = whole_data_set(subject.images)
     features = cached_features(
-        subject.net, subject.prepare, base, [layer], folder, config.pool, config.crops, subject.batch_size
+        subject.net,
+        subject.prepare,
+        base,
+        [layer],
+        folder,
+        config.pool,
+        config.crops,
+        subject.batch_size,
     )
     return features[layer][rows]
 

@@ -1,4 +1,5 @@
-"""The analyses of analyze.py: each takes a network with images, measures, and draws a figure of the paper."""
+"""The analyses of analyze.py: each takes a network with images, measures, and draws a figure of the
+paper."""
 
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -9,8 +10,8 @@ from zfnet.validation import check, declared_types
 class Analysis(Protocol):
     """What `_target_` in conf/analysis/NAME.yaml names: a dataclass with a method `run`.
 
-    Its fields are keys of the command line; their defaults stand in the yaml file. A subclass checks
-    the types of its fields. A class with the same two members need not be a subclass.
+    Its fields are keys of the command line; their defaults stand in the yaml file. A subclass
+    checks the types of its fields. A class with the same two members need not be a subclass.
 
         @dataclass
         class Brightness(Analysis):

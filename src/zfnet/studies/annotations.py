@@ -1,4 +1,5 @@
-"""What is known of a model's images: the masks and parts of their objects, from the data set or a csv.
+"""What is known of a model's images: the masks and parts of their objects, from the data set or a
+csv.
 
     if has_annotations(model):
         object_of(model, 3).mask, object_of(model, 3).parts
@@ -34,7 +35,8 @@ log = logging.getLogger(__name__)
 
 BOX_COLUMNS = ("image", "x0", "y0", "x1", "y1")
 PART_COLUMNS = ("image", "part", "x", "y")
-SIGMA, TOLERANCE = 0.02, 0.03  # of the image's side: of the smoothing, and what a pointer may miss by
+# Of the image's side: of the smoothing, and what a pointer may miss by.
+SIGMA, TOLERANCE = 0.02, 0.03
 Places = dict[str, tuple[float, float]]
 
 
@@ -101,7 +103,11 @@ def object_masks(model: ModelOnData, boxes: str | None, count: int) -> dict[int,
 
 
 def _spread(numbers: Sequence[int], count: int) -> Sequence[int]:
-    return [numbers[i * len(numbers) // count] for i in range(count)] if count < len(numbers) else numbers
+    return (
+        [numbers[i * len(numbers) // count] for i in range(count)]
+        if count < len(numbers)
+        else numbers
+    )
 
 
 def read_boxes(path: str | Path, side: int) -> dict[str, Tensor]:
@@ -164,10 +170,13 @@ def read_parts(path: str, model: ModelOnData, side: int) -> dict[int, Places]:
         try:
             x, y = ((float(row[axis]) + 0.5) * scale - 0.5 for axis in "xy")
         except ValueError as error:
-            raise InputError(f"{where}: x and y are pixels, not {row['x']!r}, {row['y']!r}") from error
+            raise InputError(
+                f"{where}: x and y are pixels, not {row['x']!r}, {row['y']!r}"
+            ) from error
         if not (-0.5 <= x < model.crop - 0.5 and -0.5 <= y < model.crop - 0.5):
             raise InputError(
-                f"{where}: {part} of {name} at {row['x']}, {row['y']} lies outside the center crop of "
+                f"{where}: {part} of {name} at {row['x']}, {row['y']} lies outside the center crop "
+                "of "
                 f"{side} pixels; parts_side= says which crop the file means"
             )
         own = known.setdefault(by_name[name][0], {})
@@ -219,8 +228,10 @@ def images_with_parts(
     log.info("%d images; %d left out, without all of %s", len(images), left_out, ", ".join(names))
     if len(images) < 2:
         raise InputError(
-            f"{len(images)} images have all of {', '.join(names)} and room for a patch of {side} pixels "
-            "away from them: at least 2 are needed; choose other names=[...], classes=[...] or a smaller patch"
+            f"{len(images)} images have all of {', '.join(names)} and room for a patch of {side} "
+            "pixels "
+            "away from them: at least 2 are needed; choose other names=[...], classes=[...] or a "
+            "smaller patch"
         )
     by_part = dict(zip(names, torch.tensor(places).unbind(1), strict=True))
     return ImagesWithParts(images, by_part, torch.stack(masks) if masks else None, left_out)
@@ -235,7 +246,9 @@ def _candidates(
             f"classes={list(classes or ())}: there is no {unknown[0]}, choose from "
             f"{', '.join(model.images.classes)}"
         )
-    for index in torch.randperm(len(model.images), generator=torch.Generator().manual_seed(seed)).tolist():
+    for index in torch.randperm(
+        len(model.images), generator=torch.Generator().manual_seed(seed)
+    ).tolist():
         of_class = model.images.classes[model.images.labels[index]]
         if (classes is None or of_class in classes) and (known is None or index in known):
             yield index
@@ -256,9 +269,9 @@ def localization_scores(
 
     Args:
         model: The network and its images.
-        located: The layer whose units are asked for. None: the logits of a ConvNet, for the true class
-            or, where the data has other classes, the most probable one; `layer` of other networks,
-            whose head may be untrained.
+        located: The layer whose units are asked for. None: the logits of a ConvNet, for the true
+            class or, where the data has other classes, the most probable one; `layer` of other
+            networks, whose head may be untrained.
         layer: See `located`.
         masks: As of `object_masks`.
 
@@ -302,5 +315,10 @@ def localization_scores(
     of = "the strongest unit"
     if of_class:
         of = "the true class" if model.knows_classes() else "the most probable class"
-    settings = {"unit": f"{of} of {located}", "images": len(indices), "sigma": sigma, "tolerance": tolerance}
+    settings = {
+        "unit": f"{of} of {located}",
+        "images": len(indices),
+        "sigma": sigma,
+        "tolerance": tolerance,
+    }
     return {**settings, "methods": methods}

@@ -1,14 +1,14 @@
-"""Figure 8 and Table 1: does masking an eye or the nose change the same features in different images?
+"""Figure 8 and Table 1: does masking an eye or the nose change the same features in different
+images?
 
     python analyze.py analysis=correspondence ckpt=outputs/train/demo/checkpoints/last.ckpt classes=[dog]
     python analyze.py analysis=correspondence model=torchvision model.name=squeezenet1_1 data=photos \\
         data.root=dogs parts=dogs/parts.csv layers=[features.9,features.12]
 
-`correspondence.png` shows the masked images, `correspondence.json` has the sign changes and all places; the
-log has them beside the paper's. Parts come from a csv or from the data set; images that lack one are left
-out. An untrained network, model=zfnet model.init=he model.pixels=unit, shows how much of the effect is due
-to place and appearance alone.
-"""
+`correspondence.png` shows the masked images, `correspondence.json` has the sign changes and all
+places; the log has them beside the paper's. Parts come from a csv or from the data set; images that
+lack one are left out. An untrained network, model=zfnet model.init=he model.pixels=unit, shows how
+much of the effect is due to place and appearance alone. """
 
 import logging
 from collections.abc import Sequence
@@ -19,11 +19,22 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from zfnet.analysis.correspondence import RANDOM, SignChange, correspondence, mask_square, random_places
+from zfnet.analysis.correspondence import (
+    RANDOM,
+    SignChange,
+    correspondence,
+    mask_square,
+    random_places,
+)
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.studies import Analysis
-from zfnet.studies.annotations import ImagesWithParts, has_annotations, images_with_parts, read_parts
+from zfnet.studies.annotations import (
+    ImagesWithParts,
+    has_annotations,
+    images_with_parts,
+    read_parts,
+)
 from zfnet.studies.json_output import write_json
 from zfnet.studies.layers import last_convolution_and_top
 from zfnet.studies.reference_results import CORRESPONDENCE
@@ -39,7 +50,8 @@ SHOWN, DRAWN = 8, 2  # images, and random squares of each, in the figure
 
 @dataclass
 class Correspondence(Analysis):
-    """Masks each part in some images, and as many random squares; fields: conf/analysis/correspondence.yaml."""
+    """Masks each part in some images, and as many random squares; fields:
+    conf/analysis/correspondence.yaml."""
 
     parts: str | None
     parts_side: Count
@@ -57,11 +69,17 @@ class Correspondence(Analysis):
         layers = list(self.layers or last_convolution_and_top(model.net, model.inputs([0])))
         side = round(self.patch * model.crop)
         if side < 1:
-            raise InputError(f"patch={self.patch}: is no pixel in images of {model.crop}; choose 0.2, say")
+            raise InputError(
+                f"patch={self.patch}: is no pixel in images of {model.crop}; choose 0.2, say"
+            )
         chosen = self._images(model, side)
-        control = random_places(chosen.places, model.crop, side, self.draws, self.seed, chosen.masks)
+        control = random_places(
+            chosen.places, model.crop, side, self.draws, self.seed, chosen.masks
+        )
         inputs, places = model.inputs(chosen.images), chosen.places
-        found = correspondence(model.net, inputs, places, control, layers, side, self.permutations, self.seed)
+        found = correspondence(
+            model.net, inputs, places, control, layers, side, self.permutations, self.seed
+        )
         for line in table(found, len(chosen.images), side):
             log.info("%s", line)
         rows = _rows(model, inputs[:SHOWN], {**places, RANDOM: control}, found, side)
@@ -98,7 +116,8 @@ class Correspondence(Analysis):
 def table(found: dict[str, dict[str, SignChange]], images: int, side: int) -> list[str]:
     """The lines of Table 1: a part and layer each, and the paper's numbers behind ours."""
     lines = [
-        f"sign change, mean ± std over pairs of {images} images, squares of {side} pixels (p: against random); "
+        f"sign change, mean ± std over pairs of {images} images, squares of {side} pixels (p: "
+        "against random); "
         "in brackets of the changed dimensions only"
     ]
     for row, (layer, changes) in enumerate(found.items()):
@@ -127,7 +146,8 @@ def _rows(
     found: dict[str, dict[str, SignChange]],
     side: int,
 ) -> list[Row]:
-    """The images, then each part and some random squares masked, with their numbers (random: once)."""
+    """The images, then each part and some random squares masked, with their numbers (random:
+    once)."""
 
     def row(name: str, at: Tensor | None, numbered: bool = True) -> Row:
         shown = inputs if at is None else mask_square(inputs, at[: len(inputs)], side)

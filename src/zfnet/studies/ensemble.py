@@ -1,13 +1,14 @@
-"""Table 2: single networks by one crop and by ten, and several together by the mean of their softmax.
+"""Table 2: single networks by one crop and by ten, and several together by the mean of their
+softmax.
 
     python analyze.py analysis=ensemble ckpt=[a/checkpoints/last.ckpt,b/checkpoints/last.ckpt]
 
-The rows: each network at the center crop and by the paper's ten, the mean of ten softmax outputs; the
-networks of one config together, where there are several (the paper's "5 convnets"); all together
-("6 convnets, (a) & (b) combined"). Networks may see images of different sizes, of the same data set.
-`ensemble.png` is the table with the paper's rows below, `ensemble.json` has the numbers. The outputs are
-cached: another combination of networks computes nothing again, and an interrupted pass continues.
-"""
+The rows: each network at the center crop and by the paper's ten, the mean of ten softmax outputs;
+the networks of one config together, where there are several (the paper's "5 convnets"); all
+together ("6 convnets, (a) & (b) combined"). Networks may see images of different sizes, of the same
+data set. `ensemble.png` is the table with the paper's rows below, `ensemble.json` has the numbers.
+The outputs are cached: another combination of networks computes nothing again, and an interrupted
+pass continues."""
 
 import logging
 from collections import OrderedDict
@@ -55,7 +56,8 @@ class Member:
 
 @dataclass
 class Ensemble(Analysis):
-    """Measures each network, each group of one config, and all together; fields: conf/analysis/ensemble.yaml."""
+    """Measures each network, each group of one config, and all together; fields:
+    conf/analysis/ensemble.yaml."""
 
     ckpt: str | Sequence[str] | None
     cache: str
@@ -99,12 +101,14 @@ def check(models: Sequence[ModelOnData], paths: Sequence[str]) -> None:
         if not model.knows_classes():
             raise InputError(
                 f"{path} was trained on other classes than those of {model.source.name} "
-                f"({some_of(model.classes)}; there {some_of(images.classes)}), and without a true class there "
+                f"({some_of(model.classes)}; there {some_of(images.classes)}), and without a true "
+                "class there "
                 "is no error: choose data= of its training"
             )
         if images.ids != first.ids or not images.labels.equal(first.labels):
             raise InputError(
-                f"{path} has other images or labels than {paths[0]}: see unreadable.txt in the stores"
+                f"{path} has other images or labels than {paths[0]}: see unreadable.txt in the "
+                "stores"
             )
     if len({Path(path).resolve() for path in paths}) < len(paths):
         raise InputError(f"ckpt={list(paths)}: names a checkpoint twice, which would count twice")
@@ -114,12 +118,15 @@ def load_member(model: ModelOnData, path: str, name: str, cache: Path) -> Member
     """A network with its outputs, computed or found in `cache`."""
     config = read_checkpoint(Path(path))["model_config"]
     given = class_outputs(model.net, model.inputs([0]))
-    whole = nn.Sequential(OrderedDict(net=model.net))  # its outputs may be more than its last module's
+    # Its outputs may be more than its last module's.
+    whole = nn.Sequential(OrderedDict(net=model.net))
     size = 10 * model.batch_size
     outputs = cached_features(
         whole, model.prepare, model.images, ["net"], cache, crops="ten", batch_size=size
     )
-    return Member(name, path, {**config["model"], "image_size": config["image_size"]}, outputs["net"], given)
+    return Member(
+        name, path, {**config["model"], "image_size": config["image_size"]}, outputs["net"], given
+    )
 
 
 def table_lines(members: Sequence[Member]) -> Iterator[tuple[str, list[Member], int]]:
@@ -127,7 +134,9 @@ def table_lines(members: Sequence[Member]) -> Iterator[tuple[str, list[Member], 
     for crops in (1, 10):
         for each in members:
             yield each.name, [each], crops
-    first = [each for i, each in enumerate(members) if each.config not in [m.config for m in members[:i]]]
+    first = [
+        each for i, each in enumerate(members) if each.config not in [m.config for m in members[:i]]
+    ]
     groups = [[each for each in members if each.config == one.config] for one in first]
     for group in groups:
         if len(group) > 1:
@@ -137,7 +146,8 @@ def table_lines(members: Sequence[Member]) -> Iterator[tuple[str, list[Member], 
 
 
 def measure(group: Sequence[Member], crops: int, labels: Tensor) -> tuple[float, float | None]:
-    """The top-1 and top-5 error of some networks together; None where there are fewer than six classes."""
+    """The top-1 and top-5 error of some networks together; None where there are fewer than six
+    classes."""
     errors = error_metrics(group[0].outputs.shape[2], "")
     for start in range(0, len(labels), CHUNK):
         chosen = slice(start, start + CHUNK)
@@ -164,7 +174,10 @@ def run_names(paths: Sequence[str]) -> list[str]:
     are of one run.
     """
     files = [Path(path).resolve() for path in paths]
-    runs = [file.parents[1] if file.parent.name == "checkpoints" else file.with_suffix("") for file in files]
+    runs = [
+        file.parents[1] if file.parent.name == "checkpoints" else file.with_suffix("")
+        for file in files
+    ]
     return [
         _shortest(run, runs) if runs.count(run) == 1 else f"{_shortest(run, runs)}/{file.stem}"
         for run, file in zip(runs, files, strict=True)
@@ -174,5 +187,7 @@ def run_names(paths: Sequence[str]) -> list[str]:
 def _shortest(run: Path, runs: Sequence[Path]) -> str:
     """As much of the path's end as no other of `runs` has."""
     others = [other.parts for other in runs if other != run]
-    length = next(n for n in range(1, len(run.parts) + 1) if all(run.parts[-n:] != o[-n:] for o in others))
+    length = next(
+        n for n in range(1, len(run.parts) + 1) if all(run.parts[-n:] != o[-n:] for o in others)
+    )
     return "/".join(run.parts[-length:])

@@ -1,12 +1,12 @@
-"""Figure 6: what is wrong with a network's first layer, and what it does to the second; one network or several.
+"""Figure 6: what is wrong with a network's first layer, and what it does to the second; one network
+or several.
 
     python analyze.py analysis=filters ckpt=[alexnet/checkpoints/last.ckpt,zfnet/checkpoints/last.ckpt]
 
-`filters.png` has a row for each network: its filters on one scale, where a dominant one would hide the
-rest, and each on its own; the channels of layer 2 by their strongest projections, where a grid would be
-aliasing; and two curves. `filters.json` has the numbers of zfnet.analysis.filters. The image patches beside
-the projections are the control of the grid: photographs have none.
-"""
+`filters.png` has a row for each network: its filters on one scale, where a dominant one would hide
+the rest, and each on its own; the channels of layer 2 by their strongest projections, where a grid
+would be aliasing; and two curves. `filters.json` has the numbers of zfnet.analysis.filters. The
+image patches beside the projections are the control of the grid: photographs have none."""
 
 import logging
 import math
@@ -47,7 +47,8 @@ class FilterReport:
 
 @dataclass
 class Filters(Analysis):
-    """Measures each network, and draws them above one another; fields: conf/analysis/filters.yaml."""
+    """Measures each network, and draws them above one another; fields:
+    conf/analysis/filters.yaml."""
 
     channels: Count
     names: Sequence[str] | None
@@ -64,10 +65,17 @@ class Filters(Analysis):
             log.info("%s", _lines(reports[-1]))
         numbers = [{"name": each.name, **each.numbers} for each in reports]
         write_json(numbers, folder / "filters.json", indent=1)
-        noise = torch.randn(256, 1, measures.SIDE, measures.SIDE, generator=torch.Generator().manual_seed(0))
+        noise = torch.randn(
+            256, 1, measures.SIDE, measures.SIDE, generator=torch.Generator().manual_seed(0)
+        )
         rows = [
             FirstLayer(
-                *(each.name, each.filters, each.projections[: self.channels], each.numbers["stride"]),
+                *(
+                    each.name,
+                    each.filters,
+                    each.projections[: self.channels],
+                    each.numbers["stride"],
+                ),
                 *(each.numbers["rms"], each.numbers["dominance"], _rings(each.filters)),
             )
             for each in reports
@@ -118,12 +126,15 @@ def examine(model: ModelOnData, name: str) -> FilterReport:
 def _stride(deconv: Deconvnet, layer: str, size: int) -> int:
     """Pixels from one unit to the next."""
     _, _, columns = deconv.units(layer, size)
-    left, right = (deconv.window(layer, Unit(0, 0, 0, x), size).left for x in (0, min(1, columns - 1)))
+    left, right = (
+        deconv.window(layer, Unit(0, 0, 0, x), size).left for x in (0, min(1, columns - 1))
+    )
     return right - left
 
 
 def _project(model: ModelOnData, deconv: Deconvnet, layer: str, top: Top) -> tuple[Tensor, Tensor]:
-    """Projections (M, 3, h, w) of the live channels' strongest units, the strongest first, and the patches."""
+    """Projections (M, 3, h, w) of the live channels' strongest units, the strongest first, and the
+    patches."""
     order = [c for c in top.values[:, 0].argsort(descending=True).tolist() if top.values[c, 0] > 0]
     if not order:
         raise InputError(f"no image activates any channel of {layer}: there is nothing to project")
@@ -138,7 +149,8 @@ def _project(model: ModelOnData, deconv: Deconvnet, layer: str, top: Top) -> tup
 
 
 def _aliasing(projections: Tensor, patches: Tensor, period: int) -> dict[str, Any]:
-    """Energy at a grid's harmonics, and how it stands out, of projections, of the patches, and of noise."""
+    """Energy at a grid's harmonics, and how it stands out, of projections, of the patches, and of
+    noise."""
     result: dict[str, Any] = {"period": period}
     for name, each in (("projections", projections), ("photographs", patches)):
         share, peak = (part.nanmean().item() for part in measures.aliasing(each, period))
@@ -163,7 +175,8 @@ def _lines(report: FilterReport) -> str:
     dead = [f"{len(dead)} of {n['maps'][layer]} in {layer}" for layer, dead in n["dead"].items()]
     lines = [
         f"{report.name}: {count} filters of {height} x {width}, stride {n['stride']}; {strongest}",
-        f"energy: low {low}, middle {middle}, high {high}; {n['beyond_stride']:.0%} beyond what the stride "
+        f"energy: low {low}, middle {middle}, high {high}; {n['beyond_stride']:.0%} beyond what "
+        "the stride "
         f"resolves; filters that peak there: {', '.join(map(str, n['peaks'].values()))}",
         f"dead channels: {', '.join(dead)}",
     ]

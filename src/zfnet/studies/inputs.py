@@ -38,10 +38,13 @@ def load_model(cfg: DictConfig) -> ModelOnData:
         InputError: None or several networks are named, or it cannot be read.
     """
     if OmegaConf.is_list(cfg.ckpt):
-        raise InputError(f"ckpt={list(cfg.ckpt)}: this analysis takes one network, not {len(cfg.ckpt)}")
+        raise InputError(
+            f"ckpt={list(cfg.ckpt)}: this analysis takes one network, not {len(cfg.ckpt)}"
+        )
     if (cfg.ckpt is None) == ("model" not in cfg):
         raise InputError(
-            "which network? ckpt=CHECKPOINT of train.py, or model=torchvision (or timm) model.name=NAME, and not both"
+            "which network? ckpt=CHECKPOINT of train.py, or model=torchvision (or timm) "
+            "model.name=NAME, and not both"
         )
     complete_data(cfg)
     asked = cfg.data.image_size
@@ -49,7 +52,9 @@ def load_model(cfg: DictConfig) -> ModelOnData:
         classifier = load(cfg.ckpt, cfg.trust)
         net, prepare, classes = classifier.net, classifier.prepare, classifier.classes
         if asked not in (None, prepare.crop):
-            raise InputError(f"data.image_size={asked}: the network of {cfg.ckpt} sees {prepare.crop} pixels")
+            raise InputError(
+                f"data.image_size={asked}: the network of {cfg.ckpt} sees {prepare.crop} pixels"
+            )
         cfg.data.image_size = prepare.crop
         data = instantiate(cfg.data)
         images = data.open(cfg.split)
@@ -67,7 +72,9 @@ def load_model(cfg: DictConfig) -> ModelOnData:
         known = class_names(words)
         net = build_net(words, len(known) if known else None, data.image_size).eval()
         classes = known or [f"class {i}" for i in range(count_outputs(net, data.image_size))]
-        prepare = Preprocessing(data.store_size, data.image_size, input_norm_of(words), **normalization)
+        prepare = Preprocessing(
+            data.store_size, data.image_size, input_norm_of(words), **normalization
+        )
         images = data.open(cfg.split)
         prepare.set_mean(images.mean)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -104,8 +111,8 @@ def run_folders(cfg: DictConfig) -> list[str]:
 def complete_data(cfg: DictConfig) -> bool:
     """Without `data=`, sets `cfg.data` to the data set that the checkpoint was trained on.
 
-    Keys `data.KEY=` of the command line replace its keys. Where no checkpoint says what the data set
-    was, it is `creatures`.
+    Keys `data.KEY=` of the command line replace its keys. Where no checkpoint says what the data
+    set was, it is `creatures`.
 
     Returns:
         Whether the data set was missing.
@@ -116,7 +123,9 @@ def complete_data(cfg: DictConfig) -> bool:
     """
     if "_target_" in cfg.data:
         return False
-    given = {k: v for k, v in cfg.data.items_ex(resolve=False) if k != "image_size" or v is not None}
+    given = {
+        k: v for k, v in cfg.data.items_ex(resolve=False) if k != "image_size" or v is not None
+    }
     ckpts = cfg.ckpt if OmegaConf.is_list(cfg.ckpt) else [cfg.ckpt]
     paths = [ckpt for ckpt in ckpts if isinstance(ckpt, str)]  # check_config rejects others
     trained_on = {path: read_checkpoint(Path(path))["model_config"].get("data") for path in paths}
@@ -127,7 +136,9 @@ def complete_data(cfg: DictConfig) -> bool:
         data = _compose_data("creatures")
         if paths:
             log.info(
-                "%s does not say on which data it was trained: looking at creatures (data= chooses)", paths[0]
+                "%s does not say on which data it was trained: looking at creatures (data= "
+                "chooses)",
+                paths[0],
             )
     else:
         described = checked_data(described, paths[0], listed(cfg.trust))

@@ -2,11 +2,11 @@
 
     python analyze.py analysis=invariance ckpt=outputs/train/demo/checkpoints/last.ckpt
 
-`invariance.png` has a row for each transformation: the images shown; the distance at a low and at a high
-layer; P(true class). `invariance.json` has all numbers, and a summary that is also logged: the mean
-normalized distance of the layers at equal transformations. Where the labels are not the network's classes,
-the class that it finds most probable for the untransformed image is used instead.
-"""
+`invariance.png` has a row for each transformation: the images shown; the distance at a low and at a
+high layer; P(true class). `invariance.json` has all numbers, and a summary that is also logged: the
+mean normalized distance of the layers at equal transformations. Where the labels are not the
+network's classes, the class that it finds most probable for the untransformed image is used
+instead."""
 
 import logging
 import math
@@ -42,7 +42,8 @@ AXIS = {
     "rotation": "rotation (degrees)",
 }
 SUMMARIZED = {"translation": (4, 20, 60), "scale": (1.05, 1.2, 1.8), "rotation": (10, 40, 90)}
-EXAMPLES = {"translation": (0, 0.5, 1), "scale": (0, 0.5, 1), "rotation": (0, 0.25, 0.5)}  # of the amounts
+# Of the amounts.
+EXAMPLES = {"translation": (0, 0.5, 1), "scale": (0, 0.5, 1), "rotation": (0, 0.25, 0.5)}
 
 
 @dataclass
@@ -58,7 +59,9 @@ class Invariance(Analysis):
     takes = "model"
 
     def run(self, model: ModelOnData, folder: Path) -> None:
-        order = torch.randperm(len(model.images), generator=torch.Generator().manual_seed(self.seed))
+        order = torch.randperm(
+            len(model.images), generator=torch.Generator().manual_seed(self.seed)
+        )
         chosen = order[: self.images].tolist()
         inputs = model.inputs(chosen)
         layers = list(self.layers or first_and_top(model.net, inputs[:1]))
@@ -76,9 +79,15 @@ class Invariance(Analysis):
         summary = summarize(responses, amounts, layers)
         for line in summary:
             log.info("%s", _line(line))
-        rows = [_row(model, inputs[:SHOWN], kind, amounts[kind], each) for kind, each in responses.items()]
+        rows = [
+            _row(model, inputs[:SHOWN], kind, amounts[kind], each)
+            for kind, each in responses.items()
+        ]
         titles = [f"{len(inputs[:SHOWN])} of {len(inputs)} images"]
-        titles += [f"layer {layer}{' (dead)' if layer in dead else ''}" for layer in (layers[0], layers[-1])]
+        titles += [
+            f"layer {layer}{' (dead)' if layer in dead else ''}"
+            for layer in (layers[0], layers[-1])
+        ]
         titles.append("P(true class)" if known else "P(class of the untransformed image)")
         draw_invariance(rows, names, titles, folder / "invariance.png")
         result = {
@@ -127,7 +136,8 @@ def target_classes(
 def summarize(
     responses: dict[str, Response], amounts: dict[str, list[float]], layers: list[str]
 ) -> list[dict[str, Any]]:
-    """Means over the images at some amounts, in either direction, and over all amounts but the identity."""
+    """Means over the images at some amounts, in either direction, and over all amounts but the
+    identity."""
     lines = []
     for kind, each in responses.items():
         sizes = torch.tensor([float(amount) for amount in amounts[kind]])
@@ -153,12 +163,12 @@ def _line(line: dict[str, Any]) -> str:
         f"{layer} {'dead' if math.isnan(distance) else f'{distance:.2f}'}"
         for layer, distance in line["normalised_distance"].items()
     )
-    return (
-        f"{line['kind']:11} {amount:>6}: normalized distance {distances}; P(class) {line['probability']:.2f}"
-    )
+    return f"{line['kind']:11} {amount:>6}: normalized distance {distances}; P(class) {line['probability']:.2f}"
 
 
-def _row(model: ModelOnData, inputs: Tensor, kind: str, amounts: list[float], response: Response) -> Row:
+def _row(
+    model: ModelOnData, inputs: Tensor, kind: str, amounts: list[float], response: Response
+) -> Row:
     """A row of the figure: the inputs at three amounts, and the curves of all images."""
     at = [round(part * (len(amounts) - 1)) for part in EXAMPLES[kind]]
     moved = [transform(inputs, kind, [response.amounts[i]] * len(inputs)) for i in at]

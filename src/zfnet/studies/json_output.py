@@ -1,4 +1,5 @@
-"""Numbers as JSON: floats have six significant digits; NaN and infinity, which JSON does not have, become null.
+"""Numbers as JSON: floats have six significant digits; NaN and infinity, which JSON does not have,
+become null.
 
 write_json({"energy": 0.123456789, "missing": math.nan}, folder / "energy.json")  # 0.123457, null
 """

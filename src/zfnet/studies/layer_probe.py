@@ -1,14 +1,14 @@
-"""Table 7: linear probes on frozen features of each layer of a trained network, with a few images per class.
+"""Table 7: linear probes on frozen features of each layer of a trained network, with a few images
+per class.
 
     python analyze.py analysis=layer_probe ckpt=outputs/train/demo/checkpoints/last.ckpt data=caltech101
 
-For each number of training images, fold, layer and head ("svm", "softmax", of probing.linear_probe) a
-classifier is fitted on the layer's features and tested on the fold's other images: mean accuracy per class,
-its mean and deviation over the folds, beside the paper's. The strength of the fit is chosen on a fifth of
-the training images that is held out; maps larger than `pool` x `pool` are averaged down to it. The features
-of the whole data set are cached, for transfer=frozen too. `layer_probe.png`, `layer_probe.json`. Safe to
-interrupt: resume=true continues.
-"""
+For each number of training images, fold, layer and head ("svm", "softmax", of probing.linear_probe)
+a classifier is fitted on the layer's features and tested on the fold's other images: mean accuracy
+per class, its mean and deviation over the folds, beside the paper's. The strength of the fit is
+chosen on a fifth of the training images that is held out; maps larger than `pool` x `pool` are
+averaged down to it. The features of the whole data set are cached, for transfer=frozen too.
+`layer_probe.png`, `layer_probe.json`. Safe to interrupt: resume=true continues."""
 
 import logging
 import math
@@ -39,9 +39,11 @@ from zfnet.viz.layer_probe import Line, draw_probe
 
 log = logging.getLogger(__name__)
 
-OF_THE_PAPER = {"caltech101": (0, 30), "caltech256": (1, 60)}  # column of Table 7, training images per class
+# Column of Table 7, training images per class.
+OF_THE_PAPER = {"caltech101": (0, 30), "caltech256": (1, 60)}
 Head = Literal["svm", "softmax"]
-Accuracies = dict[str, dict[str, float]]  # "accuracy" and "strength" by layer, images per class, fold, head
+# "accuracy" and "strength" by layer, images per class, fold, head.
+Accuracies = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Fold:
 
 @dataclass
 class LayerProbe(Analysis):
-    """Probes layers on the folds 0, 1, ... of a data set; fields: conf/analysis/layer_probe.yaml."""
+    """Probes layers on the folds 0, 1, ... of a data set; fields:
+    conf/analysis/layer_probe.yaml."""
 
     images_per_class: Annotated[Sequence[Count], Field(min_length=1)]
     folds: Count
@@ -75,7 +78,9 @@ class LayerProbe(Analysis):
         layers = list(self.layers or all_but_classifier(model.net, image))
         whole = model.images.base if isinstance(model.images, Subset) else model.images
         folds = [
-            _fold(model, whole, k, i) for k in dict.fromkeys(self.images_per_class) for i in range(self.folds)
+            _fold(model, whole, k, i)
+            for k in dict.fromkeys(self.images_per_class)
+            for i in range(self.folds)
         ]
         settings = {
             "layers": layers,
@@ -84,7 +89,9 @@ class LayerProbe(Analysis):
             "seed": self.seed,
         }
         data = images_fingerprint(whole, name)
-        file = ProgressFile(folder / "probed.json", {**model.fingerprint(), "data": data, **settings})
+        file = ProgressFile(
+            folder / "probed.json", {**model.fingerprint(), "data": data, **settings}
+        )
         done = file.load(_check) or {}
         if done:
             log.info("continuing after %d classifiers", len(done))
@@ -98,7 +105,11 @@ class LayerProbe(Analysis):
                 for fold in folds:
                     self._probe(features[layer], whole.labels, layer, fold, done, file)
                     bar.update(task, advance=len(fold.train))
-        dead = [layer for layer in layers if all(row.equal(features[layer][0]) for row in features[layer])]
+        dead = [
+            layer
+            for layer in layers
+            if all(row.equal(features[layer][0]) for row in features[layer])
+        ]
         result = {
             layer: {head: self._over_folds(done, folds, layer, head) for head in self.heads}
             for layer in layers
@@ -111,7 +122,8 @@ class LayerProbe(Analysis):
             panels[title] = _curves(result, numbers, k, name)
         if dead:
             log.warning(
-                "dead, the same for all images: %s; their accuracy is that of a guess", ", ".join(dead)
+                "dead, the same for all images: %s; their accuracy is that of a guess",
+                ", ".join(dead),
             )
         draw_probe(panels, folder / "layer_probe.png")
         output = {
@@ -127,7 +139,13 @@ class LayerProbe(Analysis):
         file.delete()
 
     def _probe(
-        self, features: Tensor, labels: Tensor, layer: str, fold: Fold, done: Accuracies, file: ProgressFile
+        self,
+        features: Tensor,
+        labels: Tensor,
+        layer: str,
+        fold: Fold,
+        done: Accuracies,
+        file: ProgressFile,
     ) -> None:
         """Fits and tests the heads that are missing in `done`."""
         missing = [head for head in self.heads if fold.key(layer, head) not in done]
@@ -137,13 +155,22 @@ class LayerProbe(Analysis):
         test, truth = few.transform(features[fold.test]), labels[fold.test]
         for head in missing:
             strength = choose_C(few.train, wanted, head, self.strengths, seed=self.seed)
-            accuracy = class_accuracy(fit_linear_probe(few.train, wanted, head, strength).scores(test), truth)
+            accuracy = class_accuracy(
+                fit_linear_probe(few.train, wanted, head, strength).scores(test), truth
+            )
             done[fold.key(layer, head)] = {"accuracy": accuracy, "strength": strength}
             file.save(done)
             where = (layer, head, fold.per_class, fold.number)
-            log.info("%s, %s, %d per class, fold %d: %.1f %% (strength %g)", *where, 100 * accuracy, strength)
+            log.info(
+                "%s, %s, %d per class, fold %d: %.1f %% (strength %g)",
+                *where,
+                100 * accuracy,
+                strength,
+            )
 
-    def _over_folds(self, done: Accuracies, folds: list[Fold], layer: str, head: str) -> dict[str, Any]:
+    def _over_folds(
+        self, done: Accuracies, folds: list[Fold], layer: str, head: str
+    ) -> dict[str, Any]:
         """By the images per class: every fold's accuracy and strength, their mean and deviation."""
         result = {}
         for k in self.images_per_class:
@@ -162,7 +189,9 @@ def _check(found: Any) -> Accuracies:
     """ValueError where what was saved is damaged."""
     for key, result in found.items():
         if not (0 <= result["accuracy"] <= 1 and 0 < result["strength"] < math.inf):
-            raise ValueError(f"{key} has the accuracy {result['accuracy']}, strength {result['strength']}")
+            raise ValueError(
+                f"{key} has the accuracy {result['accuracy']}, strength {result['strength']}"
+            )
     return found
 
 
@@ -170,7 +199,8 @@ def _fold(model: ModelOnData, whole: ImageDataset, k: int, number: int) -> Fold:
     source = model.source
     if not isinstance(source, Selection) or source.resample is None:
         raise InputError(
-            f"{source.name}: has no folds of a few images per class; choose data=caltech101, caltech256, "
+            f"{source.name}: has no folds of a few images per class; choose data=caltech101, "
+            "caltech256, "
             "creatures_few, or class_folders for your own"
         )
     rows = {id_: row for row, id_ in enumerate(whole.ids)}
@@ -179,7 +209,9 @@ def _fold(model: ModelOnData, whole: ImageDataset, k: int, number: int) -> Fold:
         for split in ("train", "val")
     )
     # ids without a row are of images that cannot be read
-    return Fold(k, number, *(torch.tensor([rows[i] for i in ids if i in rows]) for ids in (train, test)))
+    return Fold(
+        k, number, *(torch.tensor([rows[i] for i in ids if i in rows]) for ids in (train, test))
+    )
 
 
 def _cache(whole: ImageDataset) -> Path:
@@ -189,7 +221,8 @@ def _cache(whole: ImageDataset) -> Path:
 
 
 def _paper(name: str, head: str, number: int | None) -> tuple[float, float] | None:
-    """Table 7's accuracy and deviation in per cent: of Caltech-101 for data sets that are not the paper's."""
+    """Table 7's accuracy and deviation in per cent: of Caltech-101 for data sets that are not the
+    paper's."""
     column, _ = OF_THE_PAPER.get(name, OF_THE_PAPER["caltech101"])
     pair = None if number is None else LAYERS.get((head, number))
     return None if pair is None else (pair[column][0], pair[column][1] or 0.0)
@@ -209,7 +242,9 @@ def _table(result: dict[str, Any], numbers: dict[str, int | None], k: int, name:
     return "\n".join(lines)
 
 
-def _curves(result: dict[str, Any], numbers: dict[str, int | None], k: int, name: str) -> list[Line]:
+def _curves(
+    result: dict[str, Any], numbers: dict[str, int | None], k: int, name: str
+) -> list[Line]:
     """Ours and the paper's, for a panel."""
     data = name if name in OF_THE_PAPER else "caltech101"
     lines = []

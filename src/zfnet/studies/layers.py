@@ -6,10 +6,9 @@ first_two_convolutions(net, image)      # Figure 6: ("conv1", "conv2", "conv1.po
 all_but_classifier(net, image)          # Table 7: ["conv1", ..., "fc7"]
 paper_numbers(net, ["features.12", "classifier.1"], image)  # of torchvision's AlexNet: 5 and 6
 
-Layers are the activations of convolutions (zfnet.models.default_layers), or the last layer before the
-classifier. `image` is (1, C, H, W) as the network takes it. All raise InputError where a network has no
-such layers.
-"""
+Layers are the activations of convolutions (zfnet.models.default_layers), or the last layer before
+the classifier. `image` is (1, C, H, W) as the network takes it. All raise InputError where a
+network has no such layers."""
 
 import re
 from collections.abc import Sequence
@@ -39,12 +38,15 @@ def first_and_top(net: nn.Module, image: Tensor) -> list[str]:
 def last_convolution_and_top(net: nn.Module, image: Tensor) -> list[str]:
     """The activation of the last convolution, and the last layer before the classifier."""
     if not (last := convolutions(net, image)[-1:]):
-        raise InputError(f"{type(net).__name__}: name the layers to measure at, layers=[middle, high]")
+        raise InputError(
+            f"{type(net).__name__}: name the layers to measure at, layers=[middle, high]"
+        )
     return list(dict.fromkeys([*last, top_layer(net, image)]))
 
 
 def first_two_convolutions(net: nn.Module, image: Tensor) -> tuple[str, str, str]:
-    """The first two convolutional layers, and the last pooling between them (the first where there is none)."""
+    """The first two convolutional layers, and the last pooling between them (the first where there
+    is none)."""
     modules = dict(net.named_modules())
     if isinstance(net, ConvNet):
         first, second = [*convolutions(net), "", ""][:2]
@@ -54,7 +56,9 @@ def first_two_convolutions(net: nn.Module, image: Tensor) -> tuple[str, str, str
         first, second = [*passed.activated(), "", ""][:2]
         order = [ran.name for ran in passed.ran]
         inside = order[order.index(first) : order.index(second)] if second else []
-        between = next((name for name in reversed(inside) if isinstance(modules[name], nn.MaxPool2d)), first)
+        between = next(
+            (name for name in reversed(inside) if isinstance(modules[name], nn.MaxPool2d)), first
+        )
     if not second:
         raise InputError(f"{type(net).__name__} has no two convolutional layers to look at")
     return first, second, between if between in modules else first
@@ -68,10 +72,9 @@ def all_but_classifier(net: nn.Module, image: Tensor) -> list[str]:
 def paper_numbers(net: nn.Module, layers: Sequence[str], image: Tensor) -> dict[str, int | None]:
     """Which of the paper's layers 1 to 8 each layer is; None where that is not known.
 
-    Our stages have the number in their names: conv5, fc7. In another network of eight convolutions and
-    linear layers, such as torchvision's AlexNet, these are counted up to the layer. In any other one the
-    default layers are 1 to 5.
-    """
+    Our stages have the number in their names: conv5, fc7. In another network of eight convolutions
+    and linear layers, such as torchvision's AlexNet, these are counted up to the layer. In any
+    other one the default layers are 1 to 5."""
     if isinstance(net, ConvNet):
         named = {layer: re.match(r"(?:conv|fc)(\d)", layer) for layer in layers}
         return {layer: int(found[1]) if found else None for layer, found in named.items()}

@@ -2,10 +2,9 @@
 
     python analyze.py analysis=occlusion ckpt=outputs/train/demo/checkpoints/last.ckpt
 
-`occlusion.png` has the figure's five panels for some images. `occlusion.json` says how far two views
-agree: the channel's activity should fall where its projection has its energy, more than elsewhere and
-more than where another channel's projection has it.
-"""
+`occlusion.png` has the figure's five panels for some images. `occlusion.json` says how far two
+views agree: the channel's activity should fall where its projection has its energy, more than
+elsewhere and more than where another channel's projection has it."""
 
 import logging
 from collections.abc import Sequence
@@ -72,7 +71,9 @@ class Occlusion(Analysis):
             projections = None
             if projector and active:
                 another = int(clean.argsort(descending=True)[:2][-1])
-                own, other = (projector.project(inputs[i, None], each) for each in (channel, another))
+                own, other = (
+                    projector.project(inputs[i, None], each) for each in (channel, another)
+                )
                 projections = torch.cat([own, *projector.further(channel, index)])
                 agreement["drop_on_projection"] = _weighted(sweep, drop, own)
                 agreement["drop_on_another_maps_projection"] = _weighted(sweep, drop, other)
@@ -107,7 +108,9 @@ class Projector:
     def __init__(self, model: ModelOnData, layer: str, deconv: Deconvnet) -> None:
         self.model, self.layer, self.deconv = model, layer, deconv
         subset = random_subset(len(model.images), SEARCHED)
-        batches = (ImageBatch(model.inputs(part.tolist()), part) for part in subset.split(model.batch_size))
+        batches = (
+            ImageBatch(model.inputs(part.tolist()), part) for part in subset.split(model.batch_size)
+        )
         self.top = top_activations(model.net, batches, [layer], OTHERS + 1, progress=False)[layer]
 
     @classmethod
@@ -132,7 +135,8 @@ class Projector:
 
 
 def _weighted(sweep: Sweep, drop: Tensor, projection: Tensor) -> float:
-    """The mean drop (ny, nx), weighted by the energy of a projection (1, 3, H, W) under the square."""
+    """The mean drop (ny, nx), weighted by the energy of a projection (1, 3, H, W) under the
+    square."""
     energy = projection.square().sum(1, keepdim=True)  # (1, 1, H, W)
     padded = F.pad(energy, (0, sweep.size, 0, sweep.size))
     covered = F.avg_pool2d(padded, sweep.size, 1)[0, 0][sweep.tops][:, sweep.lefts]
@@ -142,7 +146,8 @@ def _weighted(sweep: Sweep, drop: Tensor, projection: Tensor) -> float:
 def _line(numbers: dict[str, Any]) -> str:
     """The numbers of one image for the log."""
     line = (
-        f"{numbers['image']} ({numbers['class']}): probability {numbers['probability']:.2f}, at least "
+        f"{numbers['image']} ({numbers['class']}): probability {numbers['probability']:.2f}, at "
+        "least "
         f"{numbers['least_probability']:.2f}; "
     )
     if numbers["map"] is None:
@@ -151,6 +156,7 @@ def _line(numbers: dict[str, Any]) -> str:
     if "drop_on_projection" in numbers:
         falls = (
             f"{numbers['drop_on_projection']:.0%} where its projection has its energy, by "
-            f"{numbers['drop_on_another_maps_projection']:.0%} where another channel's has, by {falls}"
+            f"{numbers['drop_on_another_maps_projection']:.0%} where another channel's has, by "
+            f"{falls}"
         )
     return f"{line}activity of channel {numbers['map']} falls by {falls}"

@@ -1,14 +1,15 @@
-"""Which images of a data set are near-duplicates of others: what of the test set has been trained on.
+"""Which images of a data set are near-duplicates of others: what of the test set has been trained
+on.
 
     python analyze.py analysis=overlap data=folder data.root=photos       # its training with its validation
     python analyze.py analysis=overlap data=imagenet against=caltech101   # both with all photos below a folder
 
-`overlap.png` shows the pairs, most similar first, `overlap.json` lists them all, and `exclude.csv` names the
-data set's images to leave out, which every command takes: data.exclude=.../exclude.csv. Those are the
-training images that validation has too or, with against=, whatever the folder has too. A data set whose
-folds are drawn from one whole is compared with itself, and of each pair the later image is left out: then no
-fold tests on what it trains on. Safe to interrupt: resume=true continues.
-"""
+`overlap.png` shows the pairs, most similar first, `overlap.json` lists them all, and `exclude.csv`
+names the data set's images to leave out, which every command takes: data.exclude=.../exclude.csv.
+Those are the training images that validation has too or, with against=, whatever the folder has
+too. A data set whose folds are drawn from one whole is compared with itself, and of each pair the
+later image is left out: then no fold tests on what it trains on. Safe to interrupt: resume=true
+continues."""
 
 import logging
 import time
@@ -63,7 +64,9 @@ class Part:
         return {**images_fingerprint(self.images, self.split), **others}
 
     def __str__(self) -> str:
-        return f"{self.split} with {self.name}" if self.others is not None else "all with one another"
+        return (
+            f"{self.split} with {self.name}" if self.others is not None else "all with one another"
+        )
 
 
 @dataclass
@@ -94,7 +97,8 @@ class Duplicate:
 
 @dataclass
 class Overlap(Analysis):
-    """Compares a data set's splits with one another, or with a folder; fields: conf/analysis/overlap.yaml."""
+    """Compares a data set's splits with one another, or with a folder; fields:
+    conf/analysis/overlap.yaml."""
 
     against: str | None
     threshold: Share
@@ -102,7 +106,10 @@ class Overlap(Analysis):
 
     def run(self, data: ImageData, folder: Path) -> None:
         parts = compare(data, self.against)
-        fingerprint = {"threshold": self.threshold, **{part.split: part.fingerprint() for part in parts}}
+        fingerprint = {
+            "threshold": self.threshold,
+            **{part.split: part.fingerprint() for part in parts},
+        }
         _check_begun(folder, fingerprint)
         found: list[Duplicate] = []
         for part in parts:
@@ -112,7 +119,8 @@ class Overlap(Analysis):
             seconds = time.monotonic() - start
             log.info("%s: %d and %d images, %d near-duplicates, %.1f s", part, *counts, seconds)
             for first, second, *similar in zip(*(each.tolist() for each in pairs), strict=True):
-                rows = (second, first) if part.others is None else (first, second)  # the later one goes
+                # The later one goes.
+                rows = (second, first) if part.others is None else (first, second)
                 found.append(Duplicate(part, *rows, *similar))
         found.sort(key=lambda pair: -pair.correlation)
         left_out = {part.split: _left_out(part, found) for part in parts}
@@ -125,7 +133,12 @@ class Overlap(Analysis):
             "data_set": name,
             "threshold": self.threshold,
             "compared": [
-                {"split": p.split, "pictures": len(p.images), "with": p.name, "pictures_with": len(p.second)}
+                {
+                    "split": p.split,
+                    "pictures": len(p.images),
+                    "with": p.name,
+                    "pictures_with": len(p.second),
+                }
                 for p in parts
             ],
             "pairs": [pair.entry() for pair in found],
@@ -167,17 +180,27 @@ def _whole(data: ImageData) -> ImageDataset:
     if data.exclude is None:
         return images
     gone = set().union(*read_exclusion(data.exclude, data.sources["train"].name).values())
-    return Subset(images, torch.tensor([row for row, id_ in enumerate(images.ids) if id_ not in gone]))
+    return Subset(
+        images, torch.tensor([row for row, id_ in enumerate(images.ids) if id_ not in gone])
+    )
 
 
 def _below(against: str, data: ImageData) -> ImageDataset:
     """All photos below a folder, stored as the data set's are."""
     if not is_folder(expand(against)):
-        raise InputError(f"against={against}: no such folder; name one with photos in it, at any depth")
+        raise InputError(
+            f"against={against}: no such folder; name one with photos in it, at any depth"
+        )
     source = partial(photos, root=against)
     stores = str(data.folder.parent)
     return ImageData(
-        source, data.image_size, data.batch_size, stores, against, store=data.store, max_bad=data.max_bad
+        source,
+        data.image_size,
+        data.batch_size,
+        stores,
+        against,
+        store=data.store,
+        max_bad=data.max_bad,
     ).open("val")
 
 
@@ -238,7 +261,8 @@ def _found(first: int, second: int, state: Any) -> tuple[int, Pairs]:
 
 
 def shrink_all(images: ImageDataset, path: Path) -> Tensor:
-    """All images made small, uint8 (N, 32, 32, 3), in a memory-mapped file; an unfinished one is finished."""
+    """All images made small, uint8 (N, 32, 32, 3), in a memory-mapped file; an unfinished one is
+    finished."""
     size = SIDE * SIDE * 3
     begun = length_of(path) // (BATCH * size)
     batches = Batches(images, images.size, BATCH)
@@ -259,4 +283,6 @@ def shrink_all(images: ImageDataset, path: Path) -> Tensor:
 
 def _left_out(part: Part, found: list[Duplicate]) -> list[str]:
     """The images of a part to leave out, in its order."""
-    return [part.images.ids[row] for row in sorted({pair.image for pair in found if pair.part is part})]
+    return [
+        part.images.ids[row] for row in sorted({pair.image for pair in found if pair.part is part})
+    ]

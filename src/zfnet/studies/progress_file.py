@@ -22,7 +22,8 @@ T = TypeVar("T")
 
 
 class ProgressFile:
-    """A file of intermediate results. It is read only with the network, images and settings it was made with.
+    """A file of intermediate results. It is read only with the network, images and settings it was
+    made with.
 
     Args:
         path: JSON where its name ends in .json, otherwise torch's format.
@@ -53,7 +54,9 @@ class ProgressFile:
 
         if not os.path.lexists(self.path):
             return None
-        return (read_json if self.path.suffix == ".json" else read_torch)(self.path, DELETE, checked)
+        return (read_json if self.path.suffix == ".json" else read_torch)(
+            self.path, DELETE, checked
+        )
 
     def save(self, found: Any) -> None:
         """Writes the whole file, or leaves the old one."""

@@ -41,7 +41,9 @@ IMAGENET = {
     "alexnet": Errors("our replication of Krizhevsky et al., 1 convnet", 40.5, 18.1, None),
     "zfnet": Errors("1 convnet as per Fig. 3", 38.4, 16.5, None),
     "zfnets": Errors("5 convnets as per Fig. 3 (a)", 36.7, 15.3, 15.3),
-    "wide": Errors("1 convnet as per Fig. 3 but with layers 3,4,5: 512,1024,512 maps (b)", 37.5, 16.0, 16.1),
+    "wide": Errors(
+        "1 convnet as per Fig. 3 but with layers 3,4,5: 512,1024,512 maps (b)", 37.5, 16.0, 16.1
+    ),
     "zfnets and wide": Errors("6 convnets, (a) & (b) combined", 36.0, 14.7, 14.8),
 }
 
@@ -57,7 +59,9 @@ class Ablation(NamedTuple):
 
 # Table 3: the upper half edits the net of Krizhevsky et al., the lower that of Figure 3
 ABLATIONS = {
-    ("alexnet", "none"): Ablation("our replication of Krizhevsky et al., 1 convnet", 35.1, 40.5, 18.1),
+    ("alexnet", "none"): Ablation(
+        "our replication of Krizhevsky et al., 1 convnet", 35.1, 40.5, 18.1
+    ),
     ("alexnet", "remove_3_4"): Ablation("removed layers 3,4", 41.8, 45.4, 22.1),
     ("alexnet", "remove_7"): Ablation("removed layer 7", 27.4, 40.0, 18.4),
     ("alexnet", "remove_6_7"): Ablation("removed layers 6,7", 27.4, 44.8, 22.4),
@@ -73,7 +77,8 @@ ABLATIONS = {
     ),
 }
 
-# Tables 4 and 5: mean accuracy per class by training images per class; scratch and frozen as transfer=
+# Tables 4 and 5: mean accuracy per class by training images per class; scratch and frozen as
+# transfer=
 CALTECH_101: dict[str, dict[int, Pair]] = {
     "Bo et al. (2013)": {30: (81.4, 0.33)},
     "Yang et al. (2009)": {15: (73.2, None), 30: (84.3, None)},
@@ -88,8 +93,8 @@ CALTECH_256: dict[str, dict[int, Pair]] = {
 }
 
 
-# Table 6, by the class names of VOC's files: the paper's class name and average precision. Of the two
-# other methods, the means only.
+# Table 6, by the class names of VOC's files: the paper's class name and average precision. Of the
+# two other methods, the means only.
 VOC_2012 = {
     "aeroplane": ("airplane", 96.0),
     "bicycle": ("bicycle", 77.1),

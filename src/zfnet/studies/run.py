@@ -44,7 +44,8 @@ def analyze(cfg: DictConfig) -> None:
     """
     if "study" in cfg:
         raise InputError(
-            "the key `study` is of version 0.1: an analysis is a class with `takes` and `run` now, named by "
+            "the key `study` is of version 0.1: an analysis is a class with `takes` and `run` now, "
+            "named by "
             "_target_ at the top of its yaml file, beside its keys: see docs/extend.md"
         )
     if "_target_" not in cfg:
@@ -56,7 +57,10 @@ def analyze(cfg: DictConfig) -> None:
     check_started_once(cfg)
     hold(folder)
     if completed and (folder / ".hydra").is_dir():
-        save(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(cfg).encode(errors="surrogateescape"))
+        save(
+            folder / ".hydra" / "config.yaml",
+            OmegaConf.to_yaml(cfg).encode(errors="surrogateescape"),
+        )
     keep_freed_memory()
     with translate_hydra_errors():
         analysis = build_analysis(cfg)
@@ -68,7 +72,11 @@ def analyze(cfg: DictConfig) -> None:
                 if isinstance(each, ModelOnData):
                     each.check_takes_images()
             raise
-    log.info("in %s: %s", folder, ", ".join(sorted(p.name for p in folder.iterdir() if p.suffix in OUTPUTS)))
+    log.info(
+        "in %s: %s",
+        folder,
+        ", ".join(sorted(p.name for p in folder.iterdir() if p.suffix in OUTPUTS)),
+    )
 
 
 def build_analysis(cfg: DictConfig) -> Analysis:
@@ -81,4 +89,6 @@ def build_analysis(cfg: DictConfig) -> Analysis:
     if kind.takes not in LOADERS:
         raise InputError(f"{cfg._target_}.takes={kind.takes!r}: choose one of {', '.join(LOADERS)}")
     values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    return kind(**{name: values[name] for name in inspect.signature(kind).parameters if name in values})
+    return kind(
+        **{name: values[name] for name in inspect.signature(kind).parameters if name in values}
+    )

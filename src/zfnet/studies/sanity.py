@@ -1,13 +1,13 @@
-"""What a projection can and cannot claim (Adebayo et al. 2018), on a network's own units, and where it points.
+"""What a projection can and cannot claim (Adebayo et al. 2018), on a network's own units, and where
+it points.
 
     python analyze.py analysis=sanity ckpt=outputs/train/demo/checkpoints/last.ckpt
 
-Projects the strongest images of some channels again: with the layers below shuffled one after another, from
-another channel, and with another image's switches. `sanity.png` shows the projections above one another, with
-how similar they stay. Where the data set knows masks, or `boxes=` names a csv, the methods of
-zfnet.analysis.localization are compared: deconvnet, guided backpropagation, gradient and occlusion, beside the
-image's center and chance. `sanity.json` has the numbers.
-"""
+Projects the strongest images of some channels again: with the layers below shuffled one after
+another, from another channel, and with another image's switches. `sanity.png` shows the projections
+above one another, with how similar they stay. Where the data set knows masks, or `boxes=` names a
+csv, the methods of zfnet.analysis.localization are compared: deconvnet, guided backpropagation,
+gradient and occlusion, beside the image's center and chance. `sanity.json` has the numbers."""
 
 import logging
 import math
@@ -33,7 +33,11 @@ from zfnet.viz.sanity import Located, Row, sanity_sheet
 log = logging.getLogger(__name__)
 
 SHOWN = 8  # channels in the figure
-OTHERS = {"other map": "other channel", "other image": "other image", "both": "other channel and image"}
+OTHERS = {
+    "other map": "other channel",
+    "other image": "other image",
+    "both": "other channel and image",
+}
 
 
 @dataclass
@@ -68,7 +72,11 @@ class Sanity(Analysis):
             if math.isnan(numbers["cosine"]):
                 log.info("%s: cannot be compared with the original, its projections are 0", label)
             else:
-                log.info("%s: cosine %.2f, rank correlation %.2f with the original", label, *numbers.values())
+                log.info(
+                    "%s: cosine %.2f, rank correlation %.2f with the original",
+                    label,
+                    *numbers.values(),
+                )
         scores = localization_scores(model, self.located, layer, masks) if masks else {}
         for name, numbers in scores.get("methods", {}).items():
             shares = (100 * share for share in numbers.values())
@@ -85,9 +93,13 @@ class Sanity(Analysis):
         if isinstance(self.channels, int):
             chosen = [live[i] for i in choose(self.channels, len(live), "channels", layer)]
         else:
-            chosen = [c for c in choose(self.channels, len(top.values), "channels", layer) if c in live]
+            chosen = [
+                c for c in choose(self.channels, len(top.values), "channels", layer) if c in live
+            ]
         if not chosen:
-            raise InputError(f"no image activates the chosen channels of {layer}: there is nothing to check")
+            raise InputError(
+                f"no image activates the chosen channels of {layer}: there is nothing to check"
+            )
         others = dict(zip(chosen, [*chosen[1:], chosen[0]], strict=True))
         if len(chosen) == 1:
             another = (each for each in live if each != chosen[0])
@@ -138,15 +150,22 @@ def _sheet(
     located = None
     if scores:
         methods = scores["methods"]
-        pointing, energy = ([100 * each[key] for each in methods.values()] for key in ("pointing", "energy"))
-        located = Located(f"{scores['unit']}, {scores['images']} images", list(methods), pointing, energy)
-    title = f"{layer}: what stays of a projection when the network, the unit or the image is another"
+        pointing, energy = (
+            [100 * each[key] for each in methods.values()] for key in ("pointing", "energy")
+        )
+        located = Located(
+            f"{scores['unit']}, {scores['images']} images", list(methods), pointing, energy
+        )
+    title = (
+        f"{layer}: what stays of a projection when the network, the unit or the image is another"
+    )
     patches = [checked.patches[own] for own in columns]
     return sanity_sheet(title, [f"channel {channel}" for channel in shown], patches, rows, located)
 
 
 def labels(checks: Iterable[str]) -> dict[str, str]:
-    """What each check is called: the original, the others, and between them the layers that are shuffled."""
+    """What each check is called: the original, the others, and between them the layers that are
+    shuffled."""
     shuffled = [name for name in checks if name not in ("original", *OTHERS)]
     cascade = {name: f"... and {name.removesuffix('.conv')}" for name in shuffled}
     if shuffled:

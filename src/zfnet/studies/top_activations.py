@@ -1,11 +1,11 @@
-"""Figure 2: the nine images that activate a channel most, each projected back to pixels beside its patch.
+"""Figure 2: the nine images that activate a channel most, each projected back to pixels beside its
+patch.
 
     python analyze.py analysis=top_activations ckpt=outputs/train/demo/checkpoints/last.ckpt
 
-`<layer>.png` shows some channels of a layer. `top_activations.json` has the image ids, places and values
-of all channels of all layers and, where the data set knows the objects' masks, how much of the
-projections' energy falls on them. Safe to interrupt: resume=true continues the search.
-"""
+`<layer>.png` shows some channels of a layer. `top_activations.json` has the image ids, places and
+values of all channels of all layers and, where the data set knows the objects' masks, how much of
+the projections' energy falls on them. Safe to interrupt: resume=true continues the search."""
 
 import logging
 import time
@@ -45,7 +45,8 @@ RANDOM_PLACES = 20  # for each projection, to measure the energy on the object b
 
 @dataclass
 class TopPatches:
-    """A channel's strongest units, by the indices of their images: projections, and the pixels that they see."""
+    """A channel's strongest units, by the indices of their images: projections, and the pixels that
+    they see."""
 
     channel: int
     units: list[Unit]
@@ -64,9 +65,14 @@ class TopActivationSearch(Analysis):
 
     def run(self, model: ModelOnData, folder: Path) -> None:
         layers = list(self.layers or model.default_layers())
-        file = ProgressFile(folder / "search.pt", {**model.fingerprint(), "layers": layers, "k": self.k})
+        file = ProgressFile(
+            folder / "search.pt", {**model.fingerprint(), "layers": layers, "k": self.k}
+        )
         top = search(model, file, layers, self.k)
-        chosen = {layer: choose(self.channels, len(top[layer].values), "channels", layer) for layer in layers}
+        chosen = {
+            layer: choose(self.channels, len(top[layer].values), "channels", layer)
+            for layer in layers
+        }
         deconv, results = Deconvnet(model.net), dict[str, dict[str, Any]]()
         with progress_bar() as bar:
             task = bar.add_task("", total=self.k * sum(map(len, chosen.values())))
@@ -76,7 +82,10 @@ class TopActivationSearch(Analysis):
                     found.append(top_patches(model, deconv, layer, channel, top[layer]))
                     bar.update(task, advance=self.k)
                 title = self._title(model, deconv, layer, len(found))
-                save_png(feature_sheet(title, _panels(model, deconv, layer, found)), folder / f"{layer}.png")
+                save_png(
+                    feature_sheet(title, _panels(model, deconv, layer, found)),
+                    folder / f"{layer}.png",
+                )
                 results[layer] = {"maps": _entries(model, deconv, layer, top[layer])}
                 if has_annotations(model):
                     results[layer] |= _energy_on_objects(model, deconv, layer, found)
@@ -108,7 +117,9 @@ def choose(wanted: int | Sequence[int], count: int, key: str, owner: str) -> lis
     if isinstance(wanted, int):
         return random_subset(count, wanted).tolist()
     if beyond := [number for number in wanted if not 0 <= number < count]:
-        raise InputError(f"{key}={list(wanted)}: {owner} has {key} 0 to {count - 1}, no {beyond[0]}")
+        raise InputError(
+            f"{key}={list(wanted)}: {owner} has {key} 0 to {count - 1}, no {beyond[0]}"
+        )
     return list(wanted)
 
 
@@ -150,13 +161,17 @@ def _restore(top: TopActivations, state: Any, count: int) -> bool:
     return True
 
 
-def top_patches(model: ModelOnData, deconv: Deconvnet, layer: str, channel: int, top: Top) -> TopPatches:
+def top_patches(
+    model: ModelOnData, deconv: Deconvnet, layer: str, channel: int, top: Top
+) -> TopPatches:
     """A channel of a layer, with its strongest images projected."""
     units = top.units([channel])
     return TopPatches(channel, units, *model.project(deconv, layer, units))
 
 
-def _panels(model: ModelOnData, deconv: Deconvnet, layer: str, found: list[TopPatches]) -> list[FeaturePanel]:
+def _panels(
+    model: ModelOnData, deconv: Deconvnet, layer: str, found: list[TopPatches]
+) -> list[FeaturePanel]:
     filters = deconv.filters(layer, model.crop)
     return [
         FeaturePanel(
@@ -170,8 +185,11 @@ def _panels(model: ModelOnData, deconv: Deconvnet, layer: str, found: list[TopPa
     ]
 
 
-def _entries(model: ModelOnData, deconv: Deconvnet, layer: str, top: Top) -> list[list[dict[str, Any]]]:
-    """For each channel its strongest images: id, place, activation, and the pixels that the unit sees."""
+def _entries(
+    model: ModelOnData, deconv: Deconvnet, layer: str, top: Top
+) -> list[list[dict[str, Any]]]:
+    """For each channel its strongest images: id, place, activation, and the pixels that the unit
+    sees."""
 
     def entry(channel: int, image: int, y: int, x: int, value: float) -> dict[str, Any]:
         window = deconv.window(layer, Unit(0, channel, y, x), model.crop)
@@ -187,14 +205,19 @@ def _entries(model: ModelOnData, deconv: Deconvnet, layer: str, top: Top) -> lis
 def _energy_on_objects(
     model: ModelOnData, deconv: Deconvnet, layer: str, found: list[TopPatches]
 ) -> dict[str, float]:
-    """The mean share of the projections' energy on the objects, and of the same moved to random units."""
+    """The mean share of the projections' energy on the objects, and of the same moved to random
+    units."""
     units = [unit for each in found for unit in each.units]
     masks = torch.stack([object_of(model, unit.image).mask for unit in units])
     projections = torch.cat([each.patches.projections for each in found]).cpu()
     starts = torch.tensor([window[:2] for each in found for window in each.patches.windows])
     _, rows, columns = deconv.units(layer, model.crop)
     corners = torch.tensor(
-        [deconv.window(layer, Unit(0, 0, y, x), model.crop)[:2] for y in range(rows) for x in range(columns)]
+        [
+            deconv.window(layer, Unit(0, 0, y, x), model.crop)[:2]
+            for y in range(rows)
+            for x in range(columns)
+        ]
     )
     own = corners[[unit.y * columns + unit.x for unit in units]]
     size = (RANDOM_PLACES, len(units))
@@ -206,5 +229,7 @@ def _energy_on_objects(
 
     on = share(starts).nanmean().item()
     chance = torch.stack([share(places) for places in moved]).nanmean().item()
-    log.info("%s: %.0f %% of the energy on the object, %.0f %% by chance", layer, 100 * on, 100 * chance)
+    log.info(
+        "%s: %.0f %% of the energy on the object, %.0f %% by chance", layer, 100 * on, 100 * chance
+    )
     return {"energy_on_object": on, "energy_by_chance": chance}

@@ -4,11 +4,10 @@
     classifier.net, classifier.prepare, classifier.classes
     zfnet.load("theirs.ckpt", trust=["mypackage.MyNet"])    # a net of one's own code
 
-Beside Lightning's own entries a checkpoint holds its model config: {"model": the config of model=, "classes": names,
-"image_size", "store_size", "data": the data set's config (data_config.py)}. `build` makes a classifier from it, for
-training too. A checkpoint runs no code: it may name the nets of ARCHITECTURES, and other classes or functions only
-where the user trusts them by name.
-"""
+Beside Lightning's own entries a checkpoint holds its model config: {"model": the config of model=,
+"classes": names, "image_size", "store_size", "data": the data set's config (data_config.py)}.
+`build` makes a classifier from it, for training too. A checkpoint runs no code: it may name the
+nets of ARCHITECTURES, and other classes or functions only where the user trusts them by name."""
 
 import inspect
 import pydoc
@@ -74,8 +73,14 @@ def build_net(model: dict[str, Any], num_classes: int | None, image_size: int) -
     target = ARCHITECTURES.get(name) or _located(name)
     signature = inspect.signature(target)
     further = any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
-    for key, value in (("num_classes", num_classes), ("image_size", image_size), ("img_size", image_size)):
-        if value is not None and (key in signature.parameters or (key == "num_classes" and further)):
+    for key, value in (
+        ("num_classes", num_classes),
+        ("image_size", image_size),
+        ("img_size", image_size),
+    ):
+        if value is not None and (
+            key in signature.parameters or (key == "num_classes" and further)
+        ):
             arguments.setdefault(key, value)
     try:
         signature.bind(**arguments)
@@ -86,18 +91,23 @@ def build_net(model: dict[str, Any], num_classes: int | None, image_size: int) -
     except RuntimeError as error:
         if "allocate" not in str(error):
             raise
-        raise InputError(f"model: the net does not fit into memory ({one_line(error)[:200]})") from error
+        raise InputError(
+            f"model: the net does not fit into memory ({one_line(error)[:200]})"
+        ) from error
     if not isinstance(net, nn.Module):
         raise InputError(f"model._target_={name} gives {type(net).__name__}, not a torch Module")
     return net
 
 
 def _located(name: str) -> Callable[..., Any]:
-    """The class or function of a dotted name. Those of Python itself make no nets, and are never called."""
+    """The class or function of a dotted name. Those of Python itself make no nets, and are never
+    called."""
     try:
         found = pydoc.locate(name)
     except pydoc.ErrorDuringImport as error:
-        raise InputError(f"model._target_={name}: cannot be imported ({one_line(error)})") from error
+        raise InputError(
+            f"model._target_={name}: cannot be imported ({one_line(error)})"
+        ) from error
     package = str(getattr(found, "__module__", None)).partition(".")[0]
     builtin = inspect.isbuiltin(found) or package in sys.stdlib_module_names
     if not callable(found) or builtin:
@@ -125,7 +135,8 @@ def check_target(model: dict[str, Any], path: str | Path, trust: Sequence[str]) 
     name = model["_target_"]
     if name not in ARCHITECTURES and name not in trust:
         raise InputError(
-            f"{path}: its net is {name}, which is not part of zfnet; give trust=[{name}] if you trust its code"
+            f"{path}: its net is {name}, which is not part of zfnet; give trust=[{name}] if you "
+            "trust its code"
         )
     if _names_targets({key: value for key, value in model.items() if key != "_target_"}):
         raise InputError(f"{path}: its model config has a second _target_, which is never built")
@@ -185,16 +196,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def check_model_config(config: ModelConfig, path: Path, expected: ModelConfig) -> None:
-    """InputError when the checkpoint at `path`, which holds `config`, is of another net or has other classes.
+    """InputError when the checkpoint at `path`, which holds `config`, is of another net or has
+    other classes.
 
     The data set's config is left out: its folder may have moved.
     """
-    old, new = ({key: value for key, value in each.items() if key != "data"} for each in (config, expected))
+    old, new = (
+        {key: value for key, value in each.items() if key != "data"} for each in (config, expected)
+    )
     check_fingerprint(path, old, new, "give the same settings, or another name= for a new run")
 
 
 def check_image_size(seen: int, path: str | Path, image_size: int) -> None:
-    """InputError when the net of the checkpoint at `path`, which has `seen` pixels, is to have others."""
+    """InputError when the net of the checkpoint at `path`, which has `seen` pixels, is to have
+    others."""
     if seen != image_size:
         raise InputError(f"data.image_size={image_size}: the net of {path} sees {seen} pixels")
 
@@ -209,10 +224,12 @@ def load(path: str | Path, trust: str | Sequence[str] | None = None) -> Classifi
 
     Args:
         path: a checkpoint that train.py wrote.
-        trust: names of classes or functions, "mypackage.MyNet", that the checkpoint may name beside zfnet's own nets.
+        trust: names of classes or functions, "mypackage.MyNet", that the checkpoint may name beside
+            zfnet's own nets.
 
     Raises:
-        InputError: there is no such checkpoint, its net is not trusted, or its weights do not fit its model config.
+        InputError: there is no such checkpoint, its net is not trusted, or its weights do not fit
+            its model config.
     """
     checkpoint = read_checkpoint(Path(path))
     config, state = checkpoint["model_config"], checkpoint["state_dict"]
@@ -230,20 +247,22 @@ def load(path: str | Path, trust: str | Sequence[str] | None = None) -> Classifi
 
 
 def load_net_weights(classifier: Classifier, path: str | Path) -> None:
-    """Copies the weights of a checkpoint's net into a classifier with the same net. A head of another number of
-    classes stays as it is.
+    """Copies the weights of a checkpoint's net into a classifier with the same net. A head of
+    another number of classes stays as it is.
 
     Raises:
         InputError: as in `read_checkpoint`, or the weights do not fit.
     """
     state = read_checkpoint(Path(path))["state_dict"]
-    net = {name.removeprefix("net."): value for name, value in state.items() if name.startswith("net.")}
+    net = {
+        name.removeprefix("net."): value for name, value in state.items() if name.startswith("net.")
+    }
     load_weights(classifier.net, net, len(classifier.classes), source=str(path))
 
 
 def _build_checked(config: ModelConfig, state: dict[str, Tensor], path: str | Path) -> Classifier:
-    """`build` for one of ARCHITECTURES, with one line for whatever is wrong with the config. The sizes that it names
-    are compared with the weights before memory is taken for them."""
+    """`build` for one of ARCHITECTURES, with one line for whatever is wrong with the config. The
+    sizes that it names are compared with the weights before memory is taken for them."""
     try:
         expected = {"prepare.mean": (3, config["store_size"], config["store_size"])}
         if (
@@ -251,7 +270,9 @@ def _build_checked(config: ModelConfig, state: dict[str, Tensor], path: str | Pa
         ):  # torchvision's nets have no sizes to choose
             with torch.device("meta"):
                 net = build_net(config["model"], len(config["classes"]), config["image_size"])
-            expected |= {f"net.{name}": tuple(each.shape) for name, each in net.state_dict().items()}
+            expected |= {
+                f"net.{name}": tuple(each.shape) for name, each in net.state_dict().items()
+            }
         for name, shape in expected.items():
             if name not in state or tuple(state[name].shape) != shape:
                 found = tuple(state[name].shape) if name in state else "missing"
@@ -261,7 +282,9 @@ def _build_checked(config: ModelConfig, state: dict[str, Tensor], path: str | Pa
         raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     except Exception as error:  # words of another kind fail anywhere inside a net
         reason = f"{type(error).__name__}: {one_line(error)[:200]}"
-        raise InputError(f"{path}: the net of its model_config cannot be built ({reason})") from error
+        raise InputError(
+            f"{path}: the net of its model_config cannot be built ({reason})"
+        ) from error
 
 
 def _do_not_fit(path: str | Path, reason: str) -> InputError:

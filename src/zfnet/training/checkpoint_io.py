@@ -1,4 +1,5 @@
-"""Checkpoints on the disk: each is written beside its place, flushed, and renamed, so that it is whole or not there.
+"""Checkpoints on the disk: each is written beside its place, flushed, and renamed, so that it is
+whole or not there.
 
 Trainer(plugins=[AtomicCheckpointIO()])
 """
@@ -12,7 +13,8 @@ from zfnet.io import save_torch, writing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's own writes into TMPDIR and copies, which a kill cuts short where that is another disk."""
+    """Lightning's own writes into TMPDIR and copies, which a kill cuts short where that is another
+    disk."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
@@ -20,7 +22,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Writes a checkpoint.
 
         Raises:
-            InputError: the disk is full, or the folder cannot be written. The checkpoint before it is left.
+            InputError: the disk is full, or the folder cannot be written. The checkpoint before it
+                is left.
         """
         path = Path(path)
         with writing(path):

@@ -1,15 +1,15 @@
-"""How a net learns (section 3): cross-entropy, SGD with momentum, lower steps when validation stalls.
+"""How a net learns (section 3): cross-entropy, SGD with momentum, lower steps when validation
+stalls.
 
     classifier = Classifier(net, store_size=256, image_size=224, classes=names)
     Trainer(...).fit(classifier, datamodule=data)
     Classifier(net, 256, 224, names, optimizer=partial(AdamW, lr=1e-3), scheduler=warmup_cosine)
 
 Errors are fractions: `val/top1_error`, and `val/top5_error` where there are more than five classes;
-`val/class_accuracy` is the mean over the classes of the accuracy within each. Testing averages the softmax of
-the paper's ten crops (`test/...`), then takes the training images at their centre crop (`train_eval/...`).
-Every training step seeds torch from (seed, epoch, step, process), so that dropout does not depend on what ran
-before and a resumed run repeats it.
-"""
+`val/class_accuracy` is the mean over the classes of the accuracy within each. Testing averages the
+softmax of the paper's ten crops (`test/...`), then takes the training images at their centre crop
+(`train_eval/...`). Every training step seeds torch from (seed, epoch, step, process), so that
+dropout does not depend on what ran before and a resumed run repeats it."""
 
 import math
 import time
@@ -52,7 +52,8 @@ class Classifier(LightningModule):
         image_size: side of the crops that the net sees, in pixels.
         classes: their names.
         input_norm: how pixels are scaled, "paper", "unit" or "pretrained" (see Preprocessing).
-        model_config: written into every checkpoint, so that the net can be rebuilt from it (see checkpoint.py).
+        model_config: written into every checkpoint, so that the net can be rebuilt from it (see
+            checkpoint.py).
         optimizer: called with the parameters.
         scheduler: called with the optimizer (see schedules.py).
         seed: of dropout.
@@ -90,7 +91,8 @@ class Classifier(LightningModule):
         self.val_errors = evaluation_metrics(len(classes), "val/")
         self.test_errors = evaluation_metrics(len(classes), "test/")
         self.train_eval_errors = error_metrics(len(classes), "train_eval/")
-        self.train_loss, self.val_loss = MeanMetric("disable"), MeanMetric("disable")  # no wait for the GPU
+        # No wait for the GPU.
+        self.train_loss, self.val_loss = MeanMetric("disable"), MeanMetric("disable")
         self._seconds_before, self._start = 0.0, time.perf_counter()
         # What the numbers of the run depend on, for its checkpoints.
         self.fingerprint: dict[str, Any] | None = None
@@ -119,7 +121,8 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: Batch, step: int) -> Tensor:
         seed = mix(self.seed, self.current_epoch, step, self.global_rank)
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed visits every backend: 3 ms a step
+        # Torch.manual_seed visits every backend: 3 ms a step.
+        torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
         loss = self._loss(batch, "train", self.train_errors, self.train_loss)
@@ -139,18 +142,22 @@ class Classifier(LightningModule):
     def validation_step(self, batch: Batch, step: int) -> None:
         self._loss(batch, "val", self.val_errors, self.val_loss)
 
-    def _loss(self, batch: Batch, stage: str, errors: MetricCollection, mean_loss: MeanMetric) -> Tensor:
+    def _loss(
+        self, batch: Batch, stage: str, errors: MetricCollection, mean_loss: MeanMetric
+    ) -> Tensor:
         logits = self(self.prepare(batch.images, batch.rows, batch.crops))
         loss = F.cross_entropy(logits, batch.labels)
         errors.update(logits.detach(), batch.labels)
-        # Lightning's own mean over processes rounds their counts; MeanMetric("disable") ignores weights.
+        # Lightning's own mean over processes rounds their counts; MeanMetric("disable") ignores
+        # weights.
         mean_loss.update(loss.detach().expand(len(batch)))
         self.log_dict(errors, on_step=False, on_epoch=True, batch_size=len(batch))
         self.log(f"{stage}/loss", mean_loss, on_step=False, on_epoch=True, batch_size=len(batch))
         return loss
 
     def test_step(self, batch: Batch, step: int, dataloader_idx: int = 0) -> None:
-        """The paper's ten-crop test, the mean of ten softmax outputs; of a second loader the centre crop."""
+        """The paper's ten-crop test, the mean of ten softmax outputs; of a second loader the centre
+        crop."""
         if dataloader_idx:
             logits = self(self.prepare(batch.images, batch.rows, batch.crops))
             self.train_eval_errors.update(logits, batch.labels)
@@ -166,15 +173,20 @@ class Classifier(LightningModule):
         if self.trainer.sanity_checking:
             return
         values = {**self.val_errors.compute(), "val/loss": self.val_loss.compute()}
-        self.validated = {key: value.item() for key, value in values.items()} | {"step": self.global_step}
+        self.validated = {key: value.item() for key, value in values.items()} | {
+            "step": self.global_step
+        }
         if not math.isfinite(self.validated["val/loss"]):
-            raise diverged("the validation loss is not finite", self.current_epoch + 1, self.global_step)
+            raise diverged(
+                "the validation loss is not finite", self.current_epoch + 1, self.global_step
+            )
         scheduler = self.lr_schedulers() if self.trainer.state.fn == TrainerFn.FITTING else None
         if isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step(values[MONITOR])
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """The plateau has stepped above: Lightning would do it after an epoch's checkpoints are written."""
+        """The plateau has stepped above: Lightning would do it after an epoch's checkpoints are
+        written."""
         if not isinstance(scheduler, ReduceLROnPlateau):
             super().lr_scheduler_step(scheduler, metric)
 
@@ -199,8 +211,8 @@ class Classifier(LightningModule):
         return batches_used(batches, trainer.limit_train_batches, "limit_train_batches")
 
     def _total_steps(self) -> int:
-        """Optimizer steps of the whole run. Lightning's own estimate sets the loader up before a resumed run's
-        position in the epoch is restored, which then is lost."""
+        """Optimizer steps of the whole run. Lightning's own estimate sets the loader up before a
+        resumed run's position in the epoch is restored, which then is lost."""
         trainer = self.trainer
         steps = math.ceil(self._batches_an_epoch() / trainer.accumulate_grad_batches)
         ends = [self._max_steps] if self._max_steps >= 0 else []
@@ -253,7 +265,8 @@ class Classifier(LightningModule):
             before = checkpoint.get("total_steps", checkpoint["lr_schedulers"][0].get("T_max"))
             if before not in (None, covered := self._covered_steps()):
                 raise InputError(
-                    f"the checkpoint's learning rate is for a run of {before} steps, and this run has {covered}; "
+                    f"the checkpoint's learning rate is for a run of {before} steps, and this run "
+                    f"has {covered}; "
                     "give another name= for a new run"
                 )
 

@@ -1,11 +1,12 @@
-"""The data set's config in a checkpoint, so that an analysis looks at the images of the net's training.
+"""The data set's config in a checkpoint, so that an analysis looks at the images of the net's
+training.
 
     card["data"] = describe_data(config)                   # plain values; of the machine and the run nothing
     config = checked_data(card["data"], path, trust=[])    # what a file says: zfnet's own data sets only
     linked_data(config)                                    # again as conf/data has it: source.root is ${data.root}
 
-A config from a file is data: the functions that it names are looked up in SOURCES and never located by name.
-"""
+A config from a file is data: the functions that it names are looked up in SOURCES and never located
+by name."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,15 @@ DATA = "zfnet.data.ImageData"
 SOURCES: dict[str, Callable[..., Any]] = {
     f"{datasets.__name__}.{name}": getattr(datasets, name)
     for name in (
-        *("caltech101", "caltech256", "cifar10", "class_folders", "creatures", "creatures_few", "folder"),
+        *(
+            "caltech101",
+            "caltech256",
+            "cifar10",
+            "class_folders",
+            "creatures",
+            "creatures_few",
+            "folder",
+        ),
         *("imagenet", "imagenette", "photos", "voc2012"),
     )
 }
@@ -40,7 +49,9 @@ def describe_data(config: Mapping[str, Any]) -> dict[str, Any]:
     described = {key: value for key, value in config.items() if key not in OWN}
     source = described.get("source")
     if isinstance(source, Mapping):
-        described["source"] = _absolute({key: value for key, value in source.items() if key != "_partial_"})
+        described["source"] = _absolute(
+            {key: value for key, value in source.items() if key != "_partial_"}
+        )
     return _absolute(described)
 
 
@@ -53,16 +64,19 @@ def checked_data(config: Any, where: object, trust: Sequence[str]) -> dict[str, 
         trust: names of data sets beside zfnet's own, whose code the user trusts.
 
     Raises:
-        InputError: it names code that is not trusted, has a key or a value that its data set does not take, or
-            is no such config.
+        InputError: it names code that is not trusted, has a key or a value that its data set does
+            not take, or is no such config.
     """
     if not (isinstance(config, dict) and isinstance(config.get("source"), dict)):
-        raise InputError(f"{where}: the config of its data set is damaged (it has no source); {REMEDY}")
+        raise InputError(
+            f"{where}: the config of its data set is damaged (it has no source); {REMEDY}"
+        )
     source = config["source"]
     for name, known in ((config.get("_target_"), [DATA]), (source.get("_target_"), SOURCES)):
         if name not in [*known, *trust]:
             raise InputError(
-                f"{where}: was trained on data of {name}, which is not part of zfnet; give data=, or "
+                f"{where}: was trained on data of {name}, which is not part of zfnet; give data=, "
+                "or "
                 f"trust=[{name}] if you trust its code"
             )
     words = {key: value for key, value in config.items() if key not in ("_target_", "source")}
@@ -76,7 +90,8 @@ def checked_data(config: Any, where: object, trust: Sequence[str]) -> dict[str, 
 
 
 def linked_data(config: dict[str, Any]) -> dict[str, Any]:
-    """A checked config as conf/data has it: what the source shares with the data set follows `data.KEY=`."""
+    """A checked config as conf/data has it: what the source shares with the data set follows
+    `data.KEY=`."""
     source = config["source"] | {"_partial_": True}
     for key in SHARED:
         if key in source and key in config and source[key] == config[key]:
@@ -85,7 +100,8 @@ def linked_data(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_same_data(configs: Mapping[str, dict[str, Any] | None]) -> None:
-    """InputError unless all checkpoints, by path, were trained on one data set; its image size does not count."""
+    """InputError unless all checkpoints, by path, were trained on one data set; its image size does
+    not count."""
     (first, expected), *others = ((path, _compared(config)) for path, config in configs.items())
     for path, found in others:
         if different := sorted(
@@ -116,7 +132,9 @@ def _check_plain(value: Any, where: object) -> None:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str) or key.startswith("_"):
-                raise InputError(f"{where}: the config of its data set has the key {key!r}; {REMEDY}")
+                raise InputError(
+                    f"{where}: the config of its data set has the key {key!r}; {REMEDY}"
+                )
         value = list(value.values())
     if isinstance(value, list):
         for each in value:
@@ -124,7 +142,9 @@ def _check_plain(value: Any, where: object) -> None:
     elif isinstance(value, str) and ("${" in value or value == "???"):
         raise InputError(f"{where}: the config of its data set has the value {value!r}; {REMEDY}")
     elif not isinstance(value, str | int | float | None):
-        raise InputError(f"{where}: the config of its data set holds a {type(value).__name__}; {REMEDY}")
+        raise InputError(
+            f"{where}: the config of its data set holds a {type(value).__name__}; {REMEDY}"
+        )
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -141,9 +161,13 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 def _check_kinds(words: dict[str, Any], kinds: dict[str, Any], where: object) -> None:
     for key, value in words.items():
         if key not in kinds:
-            raise InputError(f"{where}: the config of its data set has an unknown key, {key}; {REMEDY}")
+            raise InputError(
+                f"{where}: the config of its data set has an unknown key, {key}; {REMEDY}"
+            )
         try:
             TypeAdapter(kinds[key]).validate_python(value, strict=True)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
-            raise InputError(f"{where}: its data set has {key}={value!r} ({reason}); {REMEDY}") from error
+            raise InputError(
+                f"{where}: its data set has {key}={value!r} ({reason}); {REMEDY}"
+            ) from error

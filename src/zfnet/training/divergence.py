@@ -1,4 +1,5 @@
-"""Training that diverges stops: no checkpoint and no result is written from values that are not finite."""
+"""Training that diverges stops: no checkpoint and no result is written from values that are not
+finite."""
 
 from typing import Any
 
@@ -13,7 +14,8 @@ EVERY = 50  # steps between two looks at the loss on a GPU, which has to be wait
 def diverged(what: str, epoch: int, step: int) -> InputError:
     """The line that a user gets. Epochs and steps count from 1, as in the log."""
     return InputError(
-        f"training diverged: {what} in epoch {epoch}, step {step}; start another run with a smaller optimizer.lr or "
+        f"training diverged: {what} in epoch {epoch}, step {step}; start another run with a "
+        "smaller optimizer.lr or "
         "with trainer.gradient_clip_val=1. The checkpoints from before are kept"
     )
 

@@ -4,9 +4,8 @@
     lengths = logger.lengths()      # at a checkpoint: {"events.out.tfevents...": 5120}
     cut_back(folder, lengths)       # on resume: what came after the checkpoint is gone
 
-TensorBoard's own writer leaves writing to a thread, which on a full disk fails with a traceback of its own and half a
-record in the file. This one writes at once.
-"""
+TensorBoard's own writer leaves writing to a thread, which on a full disk fails with a traceback of
+its own and half a record in the file. This one writes at once."""
 
 import io
 import os
@@ -28,10 +27,13 @@ PATTERN = "events.out.tfevents.*"
 
 
 class EventFile:
-    """One event file, in the place of TensorBoard's EventFileWriter. A record is in it whole or not at all."""
+    """One event file, in the place of TensorBoard's EventFileWriter. A record is in it whole or not
+    at all."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / f"events.out.tfevents.{time.time():017.6f}.{platform.node()}.{os.getpid()}.0"
+        self.path = (
+            folder / f"events.out.tfevents.{time.time():017.6f}.{platform.node()}.{os.getpid()}.0"
+        )
         self.length = 0
         with writing(self.path):
             folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +91,8 @@ class EventWriter(SummaryWriter):
             self.all_writers = {self.log_dir: self.file_writer}
             if self.purge_step is not None:
                 session = Event(wall_time=time.time(), step=self.purge_step)
-                session.session_log.status = 1  # START: readers drop the later steps of earlier files
+                # START: readers drop the later steps of earlier files.
+                session.session_log.status = 1
                 self.file_writer.event_writer.add_event(session)
                 self.purge_step = None
         return self.file_writer
@@ -123,8 +126,8 @@ class EventLogger(TensorBoardLogger):
         """Everything is written already."""
 
     def lengths(self) -> dict[str, int]:
-        """How long each event file of the folder is, once all of this process's is on the disk; {} on the other
-        processes of a run."""
+        """How long each event file of the folder is, once all of this process's is on the disk; {}
+        on the other processes of a run."""
         if not isinstance(self._experiment, EventWriter):
             return {}
         if self._experiment.file_writer is not None:  # it is closed after training
@@ -137,7 +140,8 @@ def cut_back(folder: Path, lengths: Mapping[str, int]) -> None:
 
     Args:
         folder: the run's.
-        lengths: of `EventLogger.lengths`, kept in the checkpoint; {} for a start from the beginning.
+        lengths: of `EventLogger.lengths`, kept in the checkpoint; {} for a start from the
+            beginning.
 
     Raises:
         InputError: the files cannot be written.

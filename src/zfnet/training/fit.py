@@ -2,10 +2,9 @@
 
     fit(cfg)            # data → net → classifier → trainer, in the folder that Hydra made for this run
 
-A run writes its checkpoints, pictures and TensorBoard log there, and `result.json` when it is finished.
-With `resume=true` it goes on from its newest checkpoint, or says that it has finished already (see resume.py). In a
-sweep each job is a process of its own (see launch/sweep.py).
-"""
+A run writes its checkpoints, pictures and TensorBoard log there, and `result.json` when it is
+finished. With `resume=true` it goes on from its newest checkpoint, or says that it has finished
+already (see resume.py). In a sweep each job is a process of its own (see launch/sweep.py)."""
 
 import json
 import logging
@@ -73,8 +72,8 @@ log = logging.getLogger(__name__)
 def fit(cfg: DictConfig) -> float:
     """Trains, tests, and returns the last validation top-1 error (a fraction).
 
-    Raises InputError for what the user can mend; Stopped or SIGTERMException when it was asked to stop.
-    """
+    Raises InputError for what the user can mend; Stopped or SIGTERMException when it was asked to
+    stop."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     if hydra.mode == RunMode.MULTIRUN:
@@ -106,7 +105,9 @@ def train(cfg: DictConfig, folder: Path) -> float:
     """`fit` for one job in `folder`."""
     result = read_result(folder)
     if result and not cfg.resume:
-        raise InputError(f"{folder} holds a finished run: give another name= (or resume=true to see it)")
+        raise InputError(
+            f"{folder} holds a finished run: give another name= (or resume=true to see it)"
+        )
     frozen = cfg.transfer is not None and cfg.transfer.method == "frozen"
     if result and (frozen or not cfg.train):
         return _say_finished(result, folder, cfg.optimized_metric)
@@ -115,17 +116,23 @@ def train(cfg: DictConfig, folder: Path) -> float:
     keep_freed_memory()
     if "_target_" not in cfg.data:
         raise InputError(
-            "data=checkpoint is a choice of analyze.py: name the data set to train on, data=folder say"
+            "data=checkpoint is a choice of analyze.py: name the data set to train on, data=folder "
+            "say"
         )
     data: ImageData = instantiate(cfg.data)
     if not frozen and cfg.train:
         return _train_net(cfg, data, folder, result)
     keep_config(cfg, folder)
-    return _finish(cfg, transfer_frozen(cfg, data) if frozen else evaluate(cfg, data, folder), folder)
+    return _finish(
+        cfg, transfer_frozen(cfg, data) if frozen else evaluate(cfg, data, folder), folder
+    )
 
 
-def _train_net(cfg: DictConfig, data: ImageData, folder: Path, result: dict[str, Any] | None) -> float:
-    """`train` for a net that is trained as a whole. `result` is that of the folder's run, if it is finished."""
+def _train_net(
+    cfg: DictConfig, data: ImageData, folder: Path, result: dict[str, Any] | None
+) -> float:
+    """`train` for a net that is trained as a whole. `result` is that of the folder's run, if it is
+    finished."""
     config: ModelConfig = {
         "model": model_to_train(cfg),
         "classes": list(data.classes),
@@ -147,7 +154,9 @@ def _train_net(cfg: DictConfig, data: ImageData, folder: Path, result: dict[str,
     if result and not is_longer(kept, fingerprint, result):
         return _say_finished(result, folder, cfg.optimized_metric)
     if cfg.resume:
-        log.info("going on from %s", kept.path if kept else "the beginning: there is no checkpoint yet")
+        log.info(
+            "going on from %s", kept.path if kept else "the beginning: there is no checkpoint yet"
+        )
     classifier = build(config, seed=cfg.seed, channels_last=cfg.channels_last, **learning)
     classifier.fingerprint = fingerprint
     if cfg.ckpt is not None and cfg.transfer is None and not kept:
@@ -172,12 +181,16 @@ def evaluate(cfg: DictConfig, data: ImageData, folder: Path) -> dict[str, Any]:
         InputError: there is no ckpt=, or its net has other classes or sees another image size.
     """
     if cfg.ckpt is None:
-        raise InputError("train=false measures a net that has learned: give ckpt=CHECKPOINT of train.py")
+        raise InputError(
+            "train=false measures a net that has learned: give ckpt=CHECKPOINT of train.py"
+        )
     start = time.perf_counter()
     classifier = load(cfg.ckpt, cfg.trust)
     check_image_size(classifier.prepare.crop, cfg.ckpt, data.image_size)
     if classifier.classes != list(data.classes):
-        raise InputError(f"{cfg.ckpt}: the net has other classes than the data; data= names the data set")
+        raise InputError(
+            f"{cfg.ckpt}: the net has other classes than the data; data= names the data set"
+        )
     trainer = _trainer(cfg, folder, _callbacks(cfg, folder), None)
     trainer.validate(classifier, datamodule=data, verbose=False)
     result = {key: value for key, value in classifier.validated.items() if key.startswith("val/")}
@@ -196,7 +209,9 @@ def _run(
     test: bool,
 ) -> dict[str, Any]:
     """Trains, and measures the net that came out, which is in a checkpoint by then."""
-    trainer.fit(classifier, datamodule=data, ckpt_path=kept.path if kept else None, weights_only=True)
+    trainer.fit(
+        classifier, datamodule=data, ckpt_path=kept.path if kept else None, weights_only=True
+    )
     spent = {"seconds": round(classifier.seconds, 1), "epochs": trainer.current_epoch}
     step = trainer.global_step
     if classifier.saved_step != step and not trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -225,7 +240,9 @@ def _trainer(
             logger.purge_step = kept.step + 1
     if not loggers:
         callbacks = {
-            name: each for name, each in callbacks.items() if not isinstance(each, LearningRateMonitor)
+            name: each
+            for name, each in callbacks.items()
+            if not isinstance(each, LearningRateMonitor)
         }
     return instantiate(
         cfg.trainer,
@@ -255,7 +272,10 @@ def keep_config(cfg: DictConfig, folder: Path) -> None:
         record / "hydra.yaml",
         OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra})).encode(errors="surrogateescape"),
     )
-    save(record / "overrides.yaml", OmegaConf.to_yaml(hydra.overrides.task).encode(errors="surrogateescape"))
+    save(
+        record / "overrides.yaml",
+        OmegaConf.to_yaml(hydra.overrides.task).encode(errors="surrogateescape"),
+    )
 
 
 def model_to_train(cfg: DictConfig) -> dict[str, Any]:
@@ -270,31 +290,47 @@ def model_to_train(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _callbacks(cfg: DictConfig, folder: Path) -> dict[str, Callback]:
-    """Those of `callbacks=`, by name; where none of them writes checkpoints, one that keeps the trained net."""
+    """Those of `callbacks=`, by name; where none of them writes checkpoints, one that keeps the
+    trained net."""
     callbacks = {
-        str(name): instantiate(callback) for name, callback in cfg.callbacks.items() if callback is not None
+        str(name): instantiate(callback)
+        for name, callback in cfg.callbacks.items()
+        if callback is not None
     }
     check_callbacks(callbacks)
     if cfg.trainer.get("enable_progress_bar") is False:
-        callbacks = {name: each for name, each in callbacks.items() if not isinstance(each, ProgressBar)}
+        callbacks = {
+            name: each for name, each in callbacks.items() if not isinstance(each, ProgressBar)
+        }
     if not any(isinstance(callback, Checkpoint) for callback in callbacks.values()):
-        log.info("no callback writes checkpoints: checkpoints/last.ckpt is written after every epoch")
+        log.info(
+            "no callback writes checkpoints: checkpoints/last.ckpt is written after every epoch"
+        )
         callbacks["last"] = ModelCheckpoint(
-            folder / "checkpoints", "last", enable_version_counter=False, save_on_train_epoch_end=True
+            folder / "checkpoints",
+            "last",
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
         )
     return callbacks
 
 
 def _logged(trainer: Trainer, *prefixes: str) -> dict[str, float]:
-    return {key: value.item() for key, value in trainer.callback_metrics.items() if key.startswith(prefixes)}
+    return {
+        key: value.item()
+        for key, value in trainer.callback_metrics.items()
+        if key.startswith(prefixes)
+    }
 
 
 def _quiet_lightning() -> None:
-    """Lightning's lines go to Hydra's log, once; its own use of a deprecated torch name is not our user's."""
+    """Lightning's lines go to Hydra's log, once; its own use of a deprecated torch name is not our
+    user's."""
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
     logging.raiseExceptions = False  # a log on a full disk: the run says so itself
-    warnings.filterwarnings("ignore", message="You requested to overfit")  # Batches itself keeps the order
+    # Batches itself keeps the order.
+    warnings.filterwarnings("ignore", message="You requested to overfit")

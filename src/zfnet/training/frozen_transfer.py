@@ -1,4 +1,5 @@
-"""transfer=frozen, from a config: a new classifier on the features of a net that has learned (Tables 4 and 6)."""
+"""transfer=frozen, from a config: a new classifier on the features of a net that has learned
+(Tables 4 and 6)."""
 
 import logging
 import time
@@ -30,7 +31,9 @@ def transfer_frozen(cfg: DictConfig, data: ImageData) -> dict[str, Any]:
         InputError: a net that has learned nothing, or as in `transfer`.
     """
     start = time.perf_counter()
-    config = TransferConfig(**{key: value for key, value in cfg.transfer.items() if key != "method"})
+    config = TransferConfig(
+        **{key: value for key, value in cfg.transfer.items() if key != "method"}
+    )
     net, prepare = _pretrained(cfg, data)
     images = {split: data.open(split) for split in ("train", "val")}
     if cfg.ckpt is None:
@@ -45,7 +48,8 @@ def transfer_frozen(cfg: DictConfig, data: ImageData) -> dict[str, Any]:
 
 
 def _pretrained(cfg: DictConfig, data: ImageData) -> tuple[nn.Module, Preprocessing]:
-    """The net of `ckpt=`, or of a `model=` with weights, on its device; and how its input is prepared."""
+    """The net of `ckpt=`, or of a `model=` with weights, on its device; and how its input is
+    prepared."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if cfg.ckpt is not None:
         classifier = load(cfg.ckpt, cfg.trust)
@@ -54,11 +58,14 @@ def _pretrained(cfg: DictConfig, data: ImageData) -> tuple[nn.Module, Preprocess
     model: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
     if model.get("weights") is None:
         raise InputError(
-            "transfer=frozen needs a net that has learned: ckpt=CHECKPOINT of train.py, or model=torchvision "
+            "transfer=frozen needs a net that has learned: ckpt=CHECKPOINT of train.py, or "
+            "model=torchvision "
             "with model.name= and model.weights="
         )
     torch.manual_seed(cfg.seed)  # for what the weights leave out
-    net = build_net(model, CLASSES, data.image_size).to(memory_format=torch.channels_last).to(device)
+    net = (
+        build_net(model, CLASSES, data.image_size).to(memory_format=torch.channels_last).to(device)
+    )
     expected = input_of(model)
     if expected and (expected.crop, expected.size) != (data.image_size, data.store_size):
         log.info(

@@ -19,7 +19,9 @@ States = list[dict[str, dict[str, Any]]]  # of each process, by metric, by state
 def gather_states(metrics: Mapping[str, Metric]) -> States:
     """The states of all processes, on the CPU. Every process must call it."""
     own = {
-        name: {key: torch.as_tensor(value).cpu().clone() for key, value in metric.metric_state.items()}
+        name: {
+            key: torch.as_tensor(value).cpu().clone() for key, value in metric.metric_state.items()
+        }
         | {"updates": metric._update_count}
         for name, metric in metrics.items()
     }
@@ -48,8 +50,9 @@ def in_epoch(trainer: Trainer) -> bool:
 
 
 def unlogged(trainer: Trainer) -> dict[str, Any] | None:
-    """The points that Lightning will log only after the checkpoint that is being written, though they belong to what
-    is done: of an epoch at its end, of a step in `on_train_batch_end`. Every process must call it.
+    """The points that Lightning will log only after the checkpoint that is being written, though
+    they belong to what is done: of an epoch at its end, of a step in `on_train_batch_end`. Every
+    process must call it.
 
     Returns:
         The words of `Logger.log_metrics`, or None.
@@ -60,7 +63,13 @@ def unlogged(trainer: Trainer) -> dict[str, Any] | None:
     step = loop.epoch_loop._batches_that_stepped
     if epoch.completed < epoch.processed:
         step -= 1
-    elif batch.completed == batch.processed or loop._should_accumulate() or not connector.should_update_logs:
+    elif (
+        batch.completed == batch.processed
+        or loop._should_accumulate()
+        or not connector.should_update_logs
+    ):
         return None
     metrics = {name: value.item() for name, value in connector.metrics["log"].items()}
-    return {"metrics": {**metrics, "epoch": trainer.current_epoch}, "step": step} if metrics else None
+    return (
+        {"metrics": {**metrics, "epoch": trainer.current_epoch}, "step": step} if metrics else None
+    )

@@ -1,13 +1,13 @@
-"""Where a run goes on, and whether it is the same run: every checkpoint carries what its numbers depend on.
+"""Where a run goes on, and whether it is the same run: every checkpoint carries what its numbers
+depend on.
 
     asked = run_fingerprint(cfg, config, data, trainer, callbacks)
     kept = newest_checkpoint(folder / "checkpoints", config)
     if kept:
         check_same_run(kept, asked, False)  # InputError names what differs
 
-`trainer.max_epochs` may grow where the learning rate does not depend on it. A cosine over 12 epochs is not the
-beginning of one over 24, so there it may not.
-"""
+`trainer.max_epochs` may grow where the learning rate does not depend on it. A cosine over 12 epochs
+is not the beginning of one over 24, so there it may not."""
 
 import logging
 from collections.abc import Mapping
@@ -76,7 +76,8 @@ def run_fingerprint(
     if isinstance(source, dict):
         words["source"] = {key: value for key, value in source.items() if key not in PLACES}
     images = {
-        f"{split}_images": digest(list(own.ids), list(own.labels)) for split, own in data.sources.items()
+        f"{split}_images": digest(list(own.ids), list(own.labels))
+        for split, own in data.sources.items()
     }
     acting = {
         name: found
@@ -97,7 +98,8 @@ def run_fingerprint(
 
 
 def _callback_fingerprint(callback: Callback, config: DictConfig) -> dict[str, Any] | None:
-    """What training depends on: a callback's own `fingerprint`, or all words of one of Lightning's that acts."""
+    """What training depends on: a callback's own `fingerprint`, or all words of one of Lightning's
+    that acts."""
     if (own := getattr(callback, "fingerprint", None)) is not None:
         return own
     if type(callback).__module__.startswith("lightning.") and not isinstance(callback, OBSERVERS):
@@ -114,7 +116,8 @@ def check_callbacks(callbacks: Mapping[str, Callback]) -> None:
     for name, callback in callbacks.items():
         if isinstance(callback, StochasticWeightAveraging | WeightAveraging):
             raise InputError(
-                f"callbacks.{name}: {type(callback).__name__} changes the net after its last checkpoint, so that no "
+                f"callbacks.{name}: {type(callback).__name__} changes the net after its last "
+                "checkpoint, so that no "
                 "file would hold the net that is tested; leave it out"
             )
 
@@ -182,19 +185,23 @@ def check_same_run(kept: ResumePoint, asked: Mapping[str, Any], covers_run: bool
     Args:
         kept: the checkpoint to go on from.
         asked: the fingerprint of this run.
-        covers_run: whether the scheduler covers the whole run, so that its length changes all rates.
+        covers_run: whether the scheduler covers the whole run, so that its length changes all
+            rates.
 
     Raises:
-        InputError: a setting differs, or fewer epochs are asked for than are done, or more although the scheduler
-            covers the whole run.
+        InputError: a setting differs, or fewer epochs are asked for than are done, or more although
+            the scheduler covers the whole run.
     """
     epochs = asked["trainer"]["max_epochs"]
     if 0 <= epochs < kept.epochs:
         raise InputError(
-            f"{kept.path}: {kept.epochs} epochs are done, more than trainer.max_epochs={epochs}; {REMEDY}"
+            f"{kept.path}: {kept.epochs} epochs are done, more than trainer.max_epochs={epochs}; "
+            f"{REMEDY}"
         )
     if kept.fingerprint is None:
-        log.warning("%s is of an earlier version: its settings are not compared with these", kept.path)
+        log.warning(
+            "%s is of an earlier version: its settings are not compared with these", kept.path
+        )
         return
     old, new = _without_epochs(kept.fingerprint), _without_epochs(asked)
     check_fingerprint(kept.path, old, new, REMEDY)
@@ -202,12 +209,15 @@ def check_same_run(kept: ResumePoint, asked: Mapping[str, Any], covers_run: bool
     if before != epochs and covers_run:
         name = str(asked["scheduler"]["_target_"]).rpartition(".")[2]
         raise InputError(
-            f"{kept.path}: the rates of {name} are for trainer.max_epochs={before}, and a run of {epochs} epochs has "
+            f"{kept.path}: the rates of {name} are for trainer.max_epochs={before}, and a run of "
+            f"{epochs} epochs has "
             "other rates from its first step on; give another name= for that run"
         )
 
 
-def is_longer(kept: ResumePoint | None, asked: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
+def is_longer(
+    kept: ResumePoint | None, asked: Mapping[str, Any], result: Mapping[str, Any]
+) -> bool:
     """Whether more epochs are asked for than a finished run was given."""
     if kept is None:
         return False

@@ -1,12 +1,13 @@
-"""Learning-rate schedulers as a config names them: partial functions that lack the optimizer, and perhaps its steps.
+"""Learning-rate schedulers as a config names them: partial functions that lack the optimizer, and
+perhaps its steps.
 
     make = partial(CosineAnnealingLR)               # scheduler=cosine
     total_steps_argument(make)                      # "T_max"
     lr_scheduler_config(make, optimizer, total_steps=900, every_n_epochs=1)   # what Lightning takes
 
-A scheduler that takes the number of steps and was not given it covers the whole run and steps after each optimizer
-step. ReduceLROnPlateau steps after each validation, on the top-1 error. Every other one steps after each epoch.
-"""
+A scheduler that takes the number of steps and was not given it covers the whole run and steps after
+each optimizer step. ReduceLROnPlateau steps after each validation, on the top-1 error. Every other
+one steps after each epoch."""
 
 import inspect
 import math
@@ -23,7 +24,8 @@ ENDS_OTHERWISE = ("epochs", "steps_per_epoch")  # of OneCycleLR
 
 
 def total_steps_argument(make: MakeScheduler) -> str | None:
-    """The argument of a partial scheduler that is to be the number of steps of the run; None where it needs none."""
+    """The argument of a partial scheduler that is to be the number of steps of the run; None where
+    it needs none."""
     given = getattr(make, "keywords", {})
     if any(name in given for name in (*TOTAL_STEPS, *ENDS_OTHERWISE)):
         return None
@@ -44,7 +46,8 @@ def lr_scheduler_config(
     Args:
         make: the partial scheduler.
         optimizer: whose rate it sets.
-        total_steps: optimizer steps of the whole run, where `total_steps_argument` names an argument.
+        total_steps: optimizer steps of the whole run, where `total_steps_argument` names an
+            argument.
         every_n_epochs: epochs from one validation to the next.
 
     Returns:
@@ -60,7 +63,8 @@ def lr_scheduler_config(
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) -> LambdaLR:
-    """A rate that rises linearly, then falls to 0 as half a cosine (Goyal et al. 2017, Loshchilov and Hutter 2017).
+    """A rate that rises linearly, then falls to 0 as half a cosine (Goyal et al. 2017, Loshchilov
+    and Hutter 2017).
 
     Args:
         optimizer: whose rate it sets.

@@ -1,10 +1,11 @@
-"""Which arguments of lightning.Trainer a run takes: each is honored, or refused before training starts.
+"""Which arguments of lightning.Trainer a run takes: each is honored, or refused before training
+starts.
 
     check_trainer_options({"max_epochs": 12, "val_check_interval": 0.5})
     # InputError: trainer.val_check_interval=0.5: ...; leave it out
 
-`OPTIONS` names every argument of Trainer. What a run's numbers depend on is in `trainer_fingerprint`.
-"""
+`OPTIONS` names every argument of Trainer. What a run's numbers depend on is in
+`trainer_fingerprint`."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -59,8 +60,14 @@ def share(zero: bool) -> Check:
     """A number of batches, or a share of them."""
 
     def check(value: Any) -> str | None:
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if number and (value > 0 or (zero and value == 0)) and (isinstance(value, int) or value <= 1):
+        number = (
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        )
+        if (
+            number
+            and (value > 0 or (zero and value == 0))
+            and (isinstance(value, int) or value <= 1)
+        ):
             return None
         return f"give a whole number of batches or a share up to 1.0, {'0 for none' if zero else 'above 0'}"
 
@@ -73,7 +80,9 @@ def _strategy(value: Any) -> str | None:
     else:
         known = value in STRATEGIES
     return (
-        None if known else f"choose one of {', '.join(STRATEGIES)}; other strategies save other checkpoints"
+        None
+        if known
+        else f"choose one of {', '.join(STRATEGIES)}; other strategies save other checkpoints"
     )
 
 
@@ -107,7 +116,9 @@ OPTIONS: dict[str, Check] = {
     "min_epochs": optional(whole(0)),
     "max_steps": whole(-1),
     "min_steps": optional(whole(0)),
-    "max_time": only(because="a schedule needs to know its last step: give max_epochs or max_steps"),
+    "max_time": only(
+        because="a schedule needs to know its last step: give max_epochs or max_steps"
+    ),
     "limit_train_batches": optional(share(zero=False)),
     "limit_val_batches": optional(share(zero=False)),
     "limit_test_batches": optional(share(zero=True)),
@@ -115,7 +126,8 @@ OPTIONS: dict[str, Check] = {
     "overfit_batches": share(zero=True),
     "val_check_interval": only(
         1.0,
-        because="schedule and curves count one validation an epoch (check_val_every_n_epoch makes it rarer)",
+        because="schedule and curves count one validation an epoch (check_val_every_n_epoch makes "
+        "it rarer)",
     ),
     "check_val_every_n_epoch": whole(1),
     "num_sanity_val_steps": optional(whole(-1)),
@@ -129,7 +141,9 @@ OPTIONS: dict[str, Check] = {
     "deterministic": anything,
     "benchmark": anything,
     "inference_mode": anything,
-    "use_distributed_sampler": only(False, because="the project's own batches are shared between processes"),
+    "use_distributed_sampler": only(
+        False, because="the project's own batches are shared between processes"
+    ),
     "profiler": anything,
     "detect_anomaly": anything,
     "barebones": only(False, because="a run keeps its net and its curves"),
@@ -155,7 +169,9 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
         if name == "_target_":
             continue
         if name not in OPTIONS:
-            raise InputError(f"trainer.{name}: Lightning's Trainer has no such argument; see conf/trainer")
+            raise InputError(
+                f"trainer.{name}: Lightning's Trainer has no such argument; see conf/trainer"
+            )
         if reason := OPTIONS[name](value):
             raise InputError(f"trainer.{name}={value}: {reason}")
     _check_together(options)
@@ -163,7 +179,8 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if not {"gpu": cuda or mps, "cuda": cuda, "mps": mps}.get(accelerator, True):
         raise InputError(
-            f"trainer.accelerator={accelerator}: PyTorch finds no such GPU here; give trainer=cpu, or install a "
+            f"trainer.accelerator={accelerator}: PyTorch finds no such GPU here; give trainer=cpu, "
+            "or install a "
             "build of PyTorch for this GPU"
         )
 
@@ -171,7 +188,9 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
 def _check_together(options: Mapping[str, Any]) -> None:
     epochs, steps = options.get("max_epochs"), options.get("max_steps", -1)
     if 0 in (epochs, steps):
-        raise InputError("trainer.max_epochs and trainer.max_steps: give at least 1; 0 trains nothing")
+        raise InputError(
+            "trainer.max_epochs and trainer.max_steps: give at least 1; 0 trains nothing"
+        )
     if (epochs is None or epochs < 0) and steps < 0 and not options.get("fast_dev_run"):
         raise InputError(f"trainer.max_epochs={epochs}: training would not end; give a number")
     for unit, most in (("epochs", epochs), ("steps", steps)):
@@ -181,7 +200,9 @@ def _check_together(options: Mapping[str, Any]) -> None:
     if options.get("overfit_batches"):
         for name in ("limit_train_batches", "limit_val_batches"):
             if options.get(name) not in (None, 1.0):
-                raise InputError(f"trainer.{name}: trainer.overfit_batches sets it too; give one of them")
+                raise InputError(
+                    f"trainer.{name}: trainer.overfit_batches sets it too; give one of them"
+                )
     if options.get("accelerator") == "cpu" and str(options.get("precision")) in ("16-mixed", "16"):
         raise InputError("trainer.precision=16-mixed: a CPU has none; use bf16-mixed or 32-true")
 
@@ -199,7 +220,8 @@ def batches_used(count: int, limit: float, name: str) -> int:
 
 
 def trainer_fingerprint(trainer: Trainer) -> dict[str, Any]:
-    """What a run's numbers depend on, as the trainer understood it. `max_epochs` may grow, and is not part of it."""
+    """What a run's numbers depend on, as the trainer understood it. `max_epochs` may grow, and is
+    not part of it."""
     overfit = trainer.overfit_batches  # type: ignore[attr-defined]
     return {
         "accelerator": type(trainer.accelerator).__name__.removesuffix("Accelerator").lower(),

@@ -13,14 +13,16 @@ from zfnet.viz.page import page, words
 
 SIDE = 224  # pixels, to which smaller images are enlarged, about
 LEGEND = (
-    "Small where masking changes the same features in all images, or changes few; in brackets, of the features "
+    "Small where masking changes the same features in all images, or changes few; in brackets, of "
+    "the features "
     "that change in either image. p: how often random squares agree as well."
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """Images (N, 3, H, W) in [0, 1] with the same part masked, and two lines of text for each layer."""
+    """Images (N, 3, H, W) in [0, 1] with the same part masked, and two lines of text for each
+    layer."""
 
     name: str
     images: Tensor

@@ -13,10 +13,14 @@ from zfnet.viz.figures import save_figure
 COLORS = {"train": "tab:blue", "val": "tab:orange"}
 
 
-def _panel(axes: Axes, history: list[dict[str, float]], quantity: str, style: str, scale: float = 1) -> None:
+def _panel(
+    axes: Axes, history: list[dict[str, float]], quantity: str, style: str, scale: float = 1
+) -> None:
     for split, color in COLORS.items():
         points = [
-            (e["epoch"], scale * e[f"{split}/{quantity}"]) for e in history if f"{split}/{quantity}" in e
+            (e["epoch"], scale * e[f"{split}/{quantity}"])
+            for e in history
+            if f"{split}/{quantity}" in e
         ]
         if points:
             name = quantity.replace("_", " ").replace("top1", "top-1").replace("top5", "top-5")
@@ -25,7 +29,8 @@ def _panel(axes: Axes, history: list[dict[str, float]], quantity: str, style: st
 
 
 def draw_curves(history: list[dict[str, float]], path: str | Path) -> None:
-    """Writes a PNG of the loss, and of top-1 and top-5 error in percent, in training and validation.
+    """Writes a PNG of the loss, and of top-1 and top-5 error in percent, in training and
+    validation.
 
     Args:
         history: an entry per epoch, as in history.json.

@@ -1,8 +1,7 @@
 """Table 2: errors of single nets and of combinations, the paper's rows below.
 
-rows = [ErrorRow("zfnet", crops=10, top1=0.384, top5=0.165), None, ErrorRow("the paper's", None, 0.384, 0.165)]
-save_png(errors_table("Error (%) on val", rows), "ensemble.png")
-"""
+rows = [ErrorRow("zfnet", crops=10, top1=0.384, top5=0.165), None, ErrorRow("the paper's", None,
+0.384, 0.165)] save_png(errors_table("Error (%) on val", rows), "ensemble.png")"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +31,10 @@ class ErrorRow:
 def errors_table(title: str, rows: Sequence[ErrorRow | None]) -> Tensor:
     """The rows in their order, a rule for each None → (H, W, 3) uint8."""
     head = ("net", "crops", "top-1", "top-5")
-    lines = [row and (row.name, str(row.crops or ""), _percent(row.top1), _percent(row.top5)) for row in rows]
+    lines = [
+        row and (row.name, str(row.crops or ""), _percent(row.top1), _percent(row.top5))
+        for row in rows
+    ]
     boxes = [[draw_text(word, SIZE, bold=True) for word in head]]
     boxes += [[draw_text(word, SIZE) for word in line] for line in lines if line]
     widths = [max(line[column].shape[1] for line in boxes) for column in range(len(head))]
@@ -51,7 +53,8 @@ def _line(boxes: list[Tensor], widths: list[int]) -> Tensor:
     name, *numbers = boxes
     cells = [add_border(name, right=widths[0] - name.shape[1])]
     cells += [
-        add_border(box, left=width - box.shape[1]) for box, width in zip(numbers, widths[1:], strict=True)
+        add_border(box, left=width - box.shape[1])
+        for box, width in zip(numbers, widths[1:], strict=True)
     ]
     return add_border(hstack(cells, GAP), top=AIR, bottom=AIR)
 

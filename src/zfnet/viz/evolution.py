@@ -1,6 +1,7 @@
 """Figure 4 of the paper: the strongest activation of channels, epoch by epoch.
 
-save_png(evolution_sheet("conv3", [1, 2, 5], [12, 40], projections, patches, jumped), "fig4_conv3.png")
+save_png(evolution_sheet("conv3", [1, 2, 5], [12, 40], projections, patches, jumped),
+"fig4_conv3.png")
 
          epoch 1  epoch 2  epoch 5        The projection P is above its image patch I. A red frame marks
 map 12      P        P       [P]          another image than at the epoch before.
@@ -13,7 +14,16 @@ import torch
 from torch import Tensor
 
 from zfnet.errors import InputError
-from zfnet.viz.grid import WHITE, add_border, add_frame, center, draw_text, hstack, stretch_contrast, vstack
+from zfnet.viz.grid import (
+    WHITE,
+    add_border,
+    add_frame,
+    center,
+    draw_text,
+    hstack,
+    stretch_contrast,
+    vstack,
+)
 from zfnet.viz.page import (
     GAP,
     GRID_GAP,
@@ -37,7 +47,8 @@ FRAME, FRAME_COLOR = 3, (214, 39, 40)
 
 
 def figure_epochs(epochs: Sequence[int]) -> list[int]:
-    """The epochs that a figure has room for: all, or the paper's and the last, or else evenly spaced ones.
+    """The epochs that a figure has room for: all, or the paper's and the last, or else evenly
+    spaced ones.
 
     >>> figure_epochs(range(1, 13))
     [1, 2, 5, 10, 12]
@@ -81,7 +92,11 @@ def _evolution_legend() -> list[Tensor]:
 
 
 def _check_evolution(
-    epochs: Sequence[int], channels: Sequence[int], projections: Tensor, patches: Tensor, jumped: Tensor
+    epochs: Sequence[int],
+    channels: Sequence[int],
+    projections: Tensor,
+    patches: Tensor,
+    jumped: Tensor,
 ) -> None:
     check_projections("evolution:", projections, patches, "(channels, epochs, 3, h, w)")
     expected = (len(channels), len(epochs))
@@ -89,10 +104,13 @@ def _check_evolution(
         raise InputError("an evolution sheet needs at least one channel and one epoch")
     if tuple(projections.shape[:2]) != expected:
         raise InputError(
-            f"evolution: projections {shape(projections)} are not of {len(channels)} channels at {len(epochs)} epochs"
+            f"evolution: projections {shape(projections)} are not of {len(channels)} channels at "
+            f"{len(epochs)} epochs"
         )
     if tuple(jumped.shape) != expected or jumped.dtype != torch.bool:
-        raise InputError(f"evolution: jumped is {expected} of bool, not {shape(jumped)} of {jumped.dtype}")
+        raise InputError(
+            f"evolution: jumped is {expected} of bool, not {shape(jumped)} of {jumped.dtype}"
+        )
 
 
 def evolution_sheet(
@@ -104,7 +122,8 @@ def evolution_sheet(
     jumped: Tensor,
     width: int = WIDTH,
 ) -> Tensor:
-    """Figure 4: a row per channel, a column per epoch. A single epoch is one row, with a column per channel.
+    """Figure 4: a row per channel, a column per epoch. A single epoch is one row, with a column per
+    channel.
 
     Args:
         title: of the sheet.
@@ -123,9 +142,14 @@ def evolution_sheet(
     """
     _check_evolution(epochs, channels, projections, patches, jumped)
     projections, patches = plain(projections), plain(patches)
-    names, headings = [f"map {channel}" for channel in channels], [f"epoch {epoch}" for epoch in epochs]
+    names, headings = (
+        [f"map {channel}" for channel in channels],
+        [f"epoch {epoch}" for epoch in epochs],
+    )
     if len(epochs) == 1:
-        projections, patches, jumped = (tensor.transpose(0, 1) for tensor in (projections, patches, jumped))
+        projections, patches, jumped = (
+            tensor.transpose(0, 1) for tensor in (projections, patches, jumped)
+        )
         names, headings = headings, names
     labels, tops = [draw_text(name) for name in names], [draw_text(heading) for heading in headings]
     label_width = max(label.shape[1] for label in labels)

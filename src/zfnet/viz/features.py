@@ -1,4 +1,5 @@
-"""Figure 2 of the paper: the strongest activations of each channel, projected to pixels, beside the image patches.
+"""Figure 2 of the paper: the strongest activations of each channel, projected to pixels, beside the
+image patches.
 
 save_png(feature_sheet("conv2", panels), "fig2_conv2.png")
 
@@ -73,7 +74,8 @@ class FeaturePanel:
         check_projections(name, self.projections, self.patches, "(k, 3, h, w)")
         if self.values.shape != self.projections.shape[:1]:
             raise InputError(
-                f"{name} {len(self.projections)} projections but values of shape {shape(self.values)}"
+                f"{name} {len(self.projections)} projections but values of shape "
+                f"{shape(self.values)}"
             )
         if self.filter is not None:
             _check_filter(name, self.filter)
@@ -89,11 +91,14 @@ def _caption(panel: FeaturePanel) -> str:
     if not len(panel.values):
         return f"map {panel.channel} · none"
     largest = float(panel.values.max())
-    return f"map {panel.channel} · max " + (f"{largest:.0f}" if abs(largest) >= 1000 else f"{largest:.3g}")
+    return f"map {panel.channel} · max " + (
+        f"{largest:.0f}" if abs(largest) >= 1000 else f"{largest:.3g}"
+    )
 
 
 def _grid(images: Sequence[Tensor], cells: int, side: int) -> Tensor:
-    """Images (3, h, w) in [0, 1] in reading order in a grid of so many cells, those left over white."""
+    """Images (3, h, w) in [0, 1] in reading order in a grid of so many cells, those left over
+    white."""
     white = [torch.ones_like(images[0])] * (cells - len(images))
     return to_uint8(tile(fit(torch.stack([*images, *white]), side), GAP))
 
@@ -124,7 +129,8 @@ def feature_sheet(title: str, panels: Sequence[FeaturePanel], width: int = WIDTH
         width: of the sheet, in pixels, at most about.
 
     Returns:
-        (H, W, 3) uint8. Each grid has the cells of the panel with the most projections; missing ones are white.
+        (H, W, 3) uint8. Each grid has the cells of the panel with the most projections; missing
+        ones are white.
 
     Raises:
         InputError: there is no panel, or projections have several sizes.

@@ -4,8 +4,8 @@ figure = Figure(figsize=(6, 4), dpi=100)
 save_figure(figure, "curves.png", dpi=100)
 hstack([images, draw(figure)])
 
-Names of classes and files are drawn literally: "$" starts no formula, and unprintable characters are escaped.
-"""
+Names of classes and files are drawn literally: "$" starts no formula, and unprintable characters
+are escaped."""
 
 import io
 from pathlib import Path

@@ -47,9 +47,8 @@ def filters_sheet(
 ) -> Tensor:
     """A row for each net, and the curves of all of them below → (H, W, 3) uint8.
 
-    edges (R,): where the equally wide rings end, in cycles per pixel; white (R,): white noise's shares in them;
-    bands: where the middle band begins and ends.
-    """
+    edges (R,): where the equally wide rings end, in cycles per pixel; white (R,): white noise's
+    shares in them; bands: where the middle band begins and ends."""
     rows = [_row(net) for net in nets]
     width = max(row.shape[1] for row in rows)
     figure = Figure(figsize=(width / 100, 3.6), dpi=100, layout="constrained")
@@ -69,7 +68,8 @@ def _row(net: FirstLayer) -> Tensor:
     panels = [
         _panel("layer 1, one scale", normalize_signed(net.filters)),
         _panel(
-            "layer 1, each on its own scale", torch.stack([normalize_signed(each) for each in net.filters])
+            "layer 1, each on its own scale",
+            torch.stack([normalize_signed(each) for each in net.filters]),
         ),
         _panel(
             f"layer 2, the {len(net.projections)} strongest maps projected",
@@ -90,7 +90,9 @@ def _strengths(axes: Axes, nets: Sequence[FirstLayer]) -> None:
     for net, color in zip(nets, COLORS * len(nets), strict=False):
         each = sorted(net.rms, reverse=True)
         shares = [(i + 0.5) / len(each) for i in range(len(each))]
-        axes.plot(shares, each, color=color, label=f"{net.name}: largest / median {net.dominance:.1f}")
+        axes.plot(
+            shares, each, color=color, label=f"{net.name}: largest / median {net.dominance:.1f}"
+        )
     axes.set(xlabel="filters, the strongest first (share)", ylabel="rms of the weights")
     axes.set(xlim=(0, 1), ylim=(0, None))
     axes.legend(loc="lower left")

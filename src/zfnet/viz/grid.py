@@ -1,9 +1,10 @@
-"""Images of signed numbers, in which 0 is mid-gray and one symmetric scale holds for all three colors.
+"""Images of signed numbers, in which 0 is mid-gray and one symmetric scale holds for all three
+colors.
 
     save_png(filter_sheet(net.conv1.conv.weight), "filters.png")
 
-A sheet is composed of boxes, (H, W, 3) uint8 on white: images and lines of text, joined by `hstack` and `vstack`.
-"""
+A sheet is composed of boxes, (H, W, 3) uint8 on white: images and lines of text, joined by `hstack`
+and `vstack`."""
 
 import io
 import math
@@ -32,7 +33,8 @@ def normalize_signed(images: Tensor) -> Tensor:
 
 
 def stretch_contrast(image: Tensor) -> Tensor:
-    """`normalize_signed` for one projection, whose strongest 1 % is saturated so that it does not hide the rest."""
+    """`normalize_signed` for one projection, whose strongest 1 % is saturated so that it does not
+    hide the rest."""
     nonzero = image[image != 0].abs()
     if not len(nonzero):
         return normalize_signed(image)
@@ -65,7 +67,8 @@ def fit(images: Tensor, side: int) -> Tensor:
         side: in pixels.
 
     Returns:
-        The largest integer enlargement, without smoothing, or an antialiased reduction. 0.5 stays exactly 0.5.
+        The largest integer enlargement, without smoothing, or an antialiased reduction. 0.5 stays
+        exactly 0.5.
     """
     height, width = images.shape[-2:]
     longer = max(height, width)
@@ -84,7 +87,8 @@ def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
 
 
 def draw_text(text: str, size: int = 13, bold: bool = False) -> Tensor:
-    """The box of one line of black text, `size` pixels high; all lines of a size have the same height."""
+    """The box of one line of black text, `size` pixels high; all lines of a size have the same
+    height."""
     font, text = _font(size, bold), printable(text)
     width, height = math.ceil(font.getlength(text)) + 1, sum(font.getmetrics())
     image = Image.new("RGB", (width, height), "white")
@@ -97,7 +101,9 @@ def add_border(
 ) -> Tensor:
     """The box with a border of some pixels on each side."""
     height, width, _ = box.shape
-    out = torch.tensor(color, dtype=torch.uint8).repeat(top + height + bottom, left + width + right, 1)
+    out = torch.tensor(color, dtype=torch.uint8).repeat(
+        top + height + bottom, left + width + right, 1
+    )
     out[top : top + height, left : left + width] = box
     return out
 
@@ -116,7 +122,10 @@ def center(box: Tensor, height: int = 0, width: int = 0) -> Tensor:
 def hstack(boxes: Sequence[Tensor], gap: int = 0) -> Tensor:
     """Boxes from left to right, aligned at the top."""
     height, last = max(box.shape[0] for box in boxes), len(boxes) - 1
-    columns = [add_border(b, right=gap * (i < last), bottom=height - b.shape[0]) for i, b in enumerate(boxes)]
+    columns = [
+        add_border(b, right=gap * (i < last), bottom=height - b.shape[0])
+        for i, b in enumerate(boxes)
+    ]
     return torch.cat(columns, dim=1)
 
 
@@ -136,7 +145,8 @@ def flow(boxes: Sequence[Tensor], width: int, gap: int) -> Tensor:
 
 
 def filter_sheet(filters: Tensor) -> Tensor:
-    """First-layer filters (N, 3, k, k) on one scale → (H, W, 3) uint8, enlarged without smoothing."""
+    """First-layer filters (N, 3, k, k) on one scale → (H, W, 3) uint8, enlarged without
+    smoothing."""
     sheet = tile(normalize_signed(filters.detach().float().cpu()))
     factor = max(1, SHEET_SIDE // sheet.shape[-1])
     return to_uint8(F.interpolate(sheet[None], scale_factor=factor, mode="nearest")[0])

@@ -1,7 +1,8 @@
-"""Figure 5 of the paper: a row per transformation, with images, the distances of two layers, and a probability.
+"""Figure 5 of the paper: a row per transformation, with images, the distances of two layers, and a
+probability.
 
-draw_invariance([Row(...)], ["parrot", "dog"], ["2 of 32 images", "conv1", "fc7", "P(class)"], "invariance.png")
-"""
+draw_invariance([Row(...)], ["parrot", "dog"], ["2 of 32 images", "conv1", "fc7", "P(class)"],
+"invariance.png")"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ class Row:
 def draw_invariance(
     rows: Sequence[Row], names: Sequence[str], titles: Sequence[str], path: str | Path
 ) -> None:
-    """Writes the figure; `names` are the classes of the images shown, `titles` those of the four columns."""
+    """Writes the figure; `names` are the classes of the images shown, `titles` those of the four
+    columns."""
     figure = Figure(figsize=(15, 11 / 3 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1.25, 1.25, 1.25])
     for panels, row in zip(grid, rows, strict=True):
@@ -57,7 +59,8 @@ def draw_invariance(
 
 
 def _curves(axes: Axes, row: Row, values: Tensor, label: str) -> None:
-    """values (amounts, N): the shown images in the colors of their names, the mean of all in black."""
+    """values (amounts, N): the shown images in the colors of their names, the mean of all in
+    black."""
     count = values.shape[1]
     for n in range(len(row.examples)):
         axes.plot(row.amounts, values[:, n].tolist(), color=f"C{n}", linewidth=1.2)

@@ -1,7 +1,8 @@
-"""Table 7 as curves: accuracy per class over the layers, a panel for each number of training images.
+"""Table 7 as curves: accuracy per class over the layers, a panel for each number of training
+images.
 
-draw_probe({"caltech101, 30": [Line("svm", [("conv1", 44.8, 0.7), ...], ours=True)]}, "layer_probe.png")
-"""
+draw_probe({"caltech101, 30": [Line("svm", [("conv1", 44.8, 0.7), ...], ours=True)]},
+"layer_probe.png")"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ ROW = 11  # points, of the numbers beneath the axis
 
 @dataclass(frozen=True)
 class Line:
-    """A classifier by layer: (layer, accuracy in per cent, its deviation); NaN deviations are not drawn."""
+    """A classifier by layer: (layer, accuracy in per cent, its deviation); NaN deviations are not
+    drawn."""
 
     name: str
     points: Sequence[tuple[str, float, float]]
@@ -25,7 +27,8 @@ class Line:
 
 
 def draw_probe(panels: Mapping[str, Sequence[Line]], path: str | Path) -> None:
-    """Writes the figure: ours solid, with the numbers below, and the paper's dotted in the same color."""
+    """Writes the figure: ours solid, with the numbers below, and the paper's dotted in the same
+    color."""
     figure = Figure(figsize=(1.5 + 4.8 * len(panels), 4.2), layout="constrained")
     for axes, (title, lines) in zip(
         figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items(), strict=True
@@ -47,7 +50,9 @@ def _panel(axes: Axes, lines: Sequence[Line]) -> None:
         y = [accuracy for _, accuracy, _ in line.points]
         deviation = [std if std == std else 0 for *_, std in line.points]
         style = "-o" if line.ours else ":s"
-        axes.errorbar(x, y, deviation, fmt=style, color=color, label=line.name, markersize=4, capsize=2)
+        axes.errorbar(
+            x, y, deviation, fmt=style, color=color, label=line.name, markersize=4, capsize=2
+        )
         row = list(colors).index(line.name.split(",")[0])
         for place, accuracy in zip(x, y, strict=True) if line.ours else ():
             axes.annotate(

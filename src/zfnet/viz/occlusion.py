@@ -37,7 +37,8 @@ class Row:
         pixels: (3, H, W) in [0, 1], with the occluder in the corner.
         size: of the occluder, in pixels.
         rows, columns: its centers, (ny,) and (nx,), in pixels.
-        activity, probability, best: of the strongest channel, of the class, and the most probable class, (ny, nx).
+        activity, probability, best: of the strongest channel, of the class, and the most probable
+            class, (ny, nx).
         projections: (k, 3, h, w), the image's own first; None without a deconvnet.
         channel: the strongest one.
         target: the name of the class.
@@ -58,12 +59,16 @@ class Row:
 
 
 def draw_occlusion(rows: Sequence[Row], path: str | Path) -> None:
-    """Writes the figure. The maps are in pixels of the image; a value is at the center of the occluder."""
+    """Writes the figure. The maps are in pixels of the image; a value is at the center of the
+    occluder."""
     figure = Figure(figsize=(17, 3.5 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), 5, squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
         height, width = row.pixels.shape[1:]
-        step = [float(at[1] - at[0]) / 2 if len(at) > 1 else row.size / 2 for at in (row.columns, row.rows)]
+        step = [
+            float(at[1] - at[0]) / 2 if len(at) > 1 else row.size / 2
+            for at in (row.columns, row.rows)
+        ]
         edges = [float(at[i]) for at in (row.columns, row.rows) for i in (0, -1)]
         extent = (edges[0] - step[0], edges[1] + step[0], edges[3] + step[1], edges[2] - step[1])
         axes[0].imshow(row.pixels.permute(1, 2, 0).clamp(0, 1).numpy())
@@ -108,4 +113,6 @@ def _classes(panel: Axes, row: Row, extent: tuple[float, float, float, float]) -
     if len(order) > NAMED:
         labels.append((colors[NAMED], f"{len(order) - NAMED} others"))
     handles = [Patch(color=color, label=label) for color, label in labels]
-    panel.legend(handles=handles, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2)
+    panel.legend(
+        handles=handles, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2
+    )

@@ -19,7 +19,8 @@ WIDTH = 5 * (2 * SIDE + GAP + MARGIN)  # of a line of pairs
 
 @dataclass
 class AlikePair:
-    """Two images, uint8 (S, S, 3) each; `mirrored` says that the second one is a mirror image of the first."""
+    """Two images, uint8 (S, S, 3) each; `mirrored` says that the second one is a mirror image of
+    the first."""
 
     correlation: float
     mirrored: bool
@@ -29,7 +30,11 @@ class AlikePair:
 
 def overlap_sheet(title: str, pairs: Sequence[AlikePair]) -> Tensor:
     """The pairs in lines, below the title → (H, W, 3) uint8."""
-    body = flow([_cell(pair) for pair in pairs], WIDTH, MARGIN) if pairs else draw_text("no near-duplicates")
+    body = (
+        flow([_cell(pair) for pair in pairs], WIDTH, MARGIN)
+        if pairs
+        else draw_text("no near-duplicates")
+    )
     return page(title, words("each pair: correlation, and the names of both"), body)
 
 

@@ -1,13 +1,25 @@
-"""What the sheets of Figures 2 and 4 share: sizes, tiles, words, the gray scale bar, and the page around them."""
+"""What the sheets of Figures 2 and 4 share: sizes, tiles, words, the gray scale bar, and the page
+around them."""
 
 import torch
 from torch import Tensor
 
 from zfnet.errors import InputError
-from zfnet.viz.grid import add_border, add_frame, center, draw_text, fit, flow, hstack, to_uint8, vstack
+from zfnet.viz.grid import (
+    add_border,
+    add_frame,
+    center,
+    draw_text,
+    fit,
+    flow,
+    hstack,
+    to_uint8,
+    vstack,
+)
 
 WIDTH = 2200  # pixels of a sheet, at most about
-SMALLEST, LARGEST = 32, 84  # sides of a tile: none is reduced below the one nor enlarged beyond the other
+# Sides of a tile: none is reduced below the one nor enlarged beyond the other.
+SMALLEST, LARGEST = 32, 84
 GAP, GRID_GAP, MARGIN = 2, 8, 12
 NARROWEST = 480  # room for title and legend above a narrow sheet
 
@@ -18,7 +30,8 @@ def shape(tensor: Tensor) -> str:
 
 
 def check_projections(name: str, projections: Tensor, patches: Tensor, wanted: str) -> None:
-    """Raises InputError unless projections and patches are finite and of the same shape, `wanted`."""
+    """Raises InputError unless projections and patches are finite and of the same shape,
+    `wanted`."""
     if (
         projections.dim() != wanted.count(",") + 1
         or projections.shape[-3] != 3
@@ -26,7 +39,9 @@ def check_projections(name: str, projections: Tensor, patches: Tensor, wanted: s
     ):
         raise InputError(f"{name} projections are {wanted}, not {shape(projections)}")
     if patches.shape != projections.shape:
-        raise InputError(f"{name} patches {shape(patches)} do not match the projections {shape(projections)}")
+        raise InputError(
+            f"{name} patches {shape(patches)} do not match the projections {shape(projections)}"
+        )
     check_numbers(f"{name} projections", projections)
     check_numbers(f"{name} patches", patches)
 
@@ -48,7 +63,8 @@ def box(image: Tensor, side: int) -> Tensor:
 
 
 def tile_side(room: float, images: Tensor) -> int:
-    """The longer side of a tile, at most `room` pixels: a multiple of the images' longer side where that fits."""
+    """The longer side of a tile, at most `room` pixels: a multiple of the images' longer side where
+    that fits."""
     longer = max(images.shape[-2:])
     side = max(SMALLEST, min(int(room), max(LARGEST, longer)))
     return side if side < longer else side // longer * longer
@@ -62,8 +78,15 @@ def words(text: str, size: int = 13, bold: bool = False) -> list[Tensor]:
 def gray_key() -> Tensor:
     """A scale bar from black (−) to white (+), with 0 in the middle."""
     low, zero, high = draw_text("−"), draw_text("0", bold=True), draw_text("+")
-    bar = torch.linspace(0, 255, 100).round().to(torch.uint8)[None, :, None].repeat(zero.shape[0], 1, 3)
-    return add_border(hstack([low, torch.minimum(bar, center(zero, width=100)), high], gap=4), right=GRID_GAP)
+    bar = (
+        torch.linspace(0, 255, 100)
+        .round()
+        .to(torch.uint8)[None, :, None]
+        .repeat(zero.shape[0], 1, 3)
+    )
+    return add_border(
+        hstack([low, torch.minimum(bar, center(zero, width=100)), high], gap=4), right=GRID_GAP
+    )
 
 
 def page(title: str, legend: list[Tensor], body: Tensor) -> Tensor:

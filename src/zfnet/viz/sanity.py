@@ -1,7 +1,8 @@
-"""Sanity checks: projections after each change of the net or the unit, and their similarity to the original.
+"""Sanity checks: projections after each change of the net or the unit, and their similarity to the
+original.
 
-save_png(sanity_sheet("conv5: what stays", ["map 3", "map 7"], patches, rows, located), "sanity.png")
-"""
+save_png(sanity_sheet("conv5: what stays", ["map 3", "map 7"], patches, rows, located),
+"sanity.png")"""
 
 import math
 from collections.abc import Sequence
@@ -33,7 +34,8 @@ MEASURES = (("tab:blue", "cosine, signed"), ("tab:orange", "rank correlation of 
 
 @dataclass(frozen=True)
 class Row:
-    """A check: a panel of projections for each column, and their similarity to the original ones."""
+    """A check: a panel of projections for each column, and their similarity to the original
+    ones."""
 
     name: str
     projections: Sequence[Tensor]
@@ -43,7 +45,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Located:
-    """How often each method points at the object, and how much of its energy is on it, in percent."""
+    """How often each method points at the object, and how much of its energy is on it, in
+    percent."""
 
     title: str
     names: Sequence[str]
@@ -80,11 +83,14 @@ def sanity_sheet(
 
 
 def _panel(projections: Tensor, side: int, as_projections: bool = False) -> Tensor:
-    """(k, 3, h, w) around 0.5 → their box, about `side` pixels wide; each projection is on its own scale."""
+    """(k, 3, h, w) around 0.5 → their box, about `side` pixels wide; each projection is on its own
+    scale."""
     across = math.ceil(math.sqrt(len(projections)))
     projections = fit(projections, side // across)
     if as_projections:
-        projections = torch.stack([stretch_contrast(projection - 0.5) for projection in projections])
+        projections = torch.stack(
+            [stretch_contrast(projection - 0.5) for projection in projections]
+        )
     return to_uint8(tile(projections))
 
 
@@ -113,7 +119,9 @@ def _similarities(axes: Axes, rows: Sequence[Row]) -> None:
 def _bars(axes: Axes, located: Located) -> None:
     every = ((located.pointing, "points at the object"), (located.energy, "energy on the object"))
     for offset, (values, words) in enumerate(every):
-        bars = axes.bar([i + 0.4 * offset - 0.2 for i in range(len(values))], values, 0.38, label=words)
+        bars = axes.bar(
+            [i + 0.4 * offset - 0.2 for i in range(len(values))], values, 0.38, label=words
+        )
         axes.bar_label(bars, fmt="%.0f", fontsize=8)
     axes.set_xticks(range(len(located.names)), located.names)
     axes.set(title=located.title, ylabel="%", ylim=(0, 119))

@@ -46,7 +46,9 @@ def _panel(axes: Axes, name: str, histories: Sequence[History]) -> None:
     for split, color in COLORS.items():
         for number, history in enumerate(histories):
             points = [
-                (e["epoch"], 100 * e[f"{split}/top1_error"]) for e in history if f"{split}/top1_error" in e
+                (e["epoch"], 100 * e[f"{split}/top1_error"])
+                for e in history
+                if f"{split}/top1_error" in e
             ]
             label = {"train": "training", "val": "validation"}[split] if number == 0 else None
             if points:

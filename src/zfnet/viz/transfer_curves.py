@@ -1,7 +1,7 @@
 """Figure 9: accuracy over training images per class, one panel per data set, with a shared scale.
 
-draw_transfer([Panel("Caltech-256", ours={"scratch": [(15, 9.0, 1.4), ...]}, paper={})], "figure9.png")
-"""
+draw_transfer([Panel("Caltech-256", ours={"scratch": [(15, 9.0, 1.4), ...]}, paper={})],
+"figure9.png")"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from zfnet.viz.figures import save_figure
 
-Points = Sequence[tuple[int, float, float | None]]  # images per class, accuracy in per cent, its deviation
+# Images per class, accuracy in per cent, its deviation.
+Points = Sequence[tuple[int, float, float | None]]
 
 COLUMNS = 3
 COLORS = {"pre-trained, frozen": "tab:blue", "from scratch": "tab:orange"}
@@ -60,7 +61,14 @@ def _panel(axes: Axes, panel: Panel) -> None:
     axes.set_title(panel.title, fontsize=10, loc="left")
     axes.set(xlabel="training images per class", xlim=(0, None), ylim=(0, 100))
     axes.set_xticks(
-        sorted({k for curves in (panel.ours, panel.paper) for each in curves.values() for k, *_ in each})
+        sorted(
+            {
+                k
+                for curves in (panel.ours, panel.paper)
+                for each in curves.values()
+                for k, *_ in each
+            }
+        )
     )
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)

@@ -1,4 +1,5 @@
-"""The occlusion sweep that computes only what the square touches is the plain one, on nets of every kind."""
+"""The occlusion sweep that computes only what the square touches is the plain one, on nets of every
+kind."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -25,7 +26,8 @@ SIDE = 47  # the smallest that both nets take
 
 
 def close(found: Tensor, expected: Tensor, clean: Tensor) -> None:
-    """Equal to 1e-12 of the largest magnitude, of the clean image's values too: they may all sink to 0."""
+    """Equal to 1e-12 of the largest magnitude, of the clean image's values too: they may all sink
+    to 0."""
     assert found.shape == expected.shape
     assert found.dtype == expected.dtype
     largest = max(expected.abs().max().item(), clean.abs().max().item())
@@ -55,7 +57,8 @@ def agree(model: nn.Module, images: Tensor, size: int, stride: int, **more: Any)
 
 @st.composite
 def squares(draw: Callable[..., Any], sides: Sequence[int]) -> dict[str, Any]:
-    """A size up to the whole image, a stride that gives few places, mostly cut at the end, and a colour."""
+    """A size up to the whole image, a stride that gives few places, mostly cut at the end, and a
+    colour."""
     small, large = min(sides), max(sides)
     size = draw(st.one_of(st.sampled_from([1, 1, small, small - 1]), st.integers(1, small)))
     least = max(1, math.ceil((large - size) / (PLACES - 1)))
@@ -69,14 +72,18 @@ def squares(draw: Callable[..., Any], sides: Sequence[int]) -> dict[str, Any]:
 
 
 MIDDLE, DENSE = ("conv3", "conv4"), ("fc6", "fc7")
-REMOVED = st.sampled_from([(), ("conv3",), ("conv4",), MIDDLE, ("fc6",), ("fc7",), DENSE, MIDDLE + DENSE])
+REMOVED = st.sampled_from(
+    [(), ("conv3",), ("conv4",), MIDDLE, ("fc6",), ("fc7",), DENSE, MIDDLE + DENSE]
+)
 
 
 @st.composite
 def convnets(draw: Callable[..., Any]) -> tuple[ConvNet, Tensor]:
     """ZFNet or AlexNet, narrow, edited as in Table 3, for small images of an odd side."""
     table = draw(st.sampled_from([ZFNET, ALEXNET]))
-    edit: dict[str, Any] = {f"conv{i}": {"maps": draw(st.sampled_from([4, 6, 8]))} for i in range(1, 6)}
+    edit: dict[str, Any] = {
+        f"conv{i}": {"maps": draw(st.sampled_from([4, 6, 8]))} for i in range(1, 6)
+    }
     normalize = draw(st.booleans())
     edit |= {name: {**edit[name], "normalize": normalize} for name in ("conv1", "conv2")}
     edit |= {name: {"units": draw(st.integers(8, 16))} for name in ("fc6", "fc7")}
@@ -115,7 +122,8 @@ LAYERS = [
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("name", ["zfnet", "alexnet"])
 def test_every_layer(name: str, layer: str | None) -> None:
-    """Two images; the last squares are cut; the layer's sums on the clean image are the module's."""
+    """Two images; the last squares are cut; the layer's sums on the clean image are the
+    module's."""
     net, images = narrow(name), noise(2)
     sweep = agree(net, images, 21, 13, fill=(0.5, -1.0, 0.0), layer=layer)
     assert sweep.tops.tolist() == sweep.lefts.tolist() == [0, 13, 26, 39, 52, 65]
@@ -149,7 +157,8 @@ def gapless(draw: Callable[..., Any], reaches: list[int], largest: int) -> tuple
 
 @st.composite
 def trunks(draw: Callable[..., Any]) -> tuple[nn.Sequential, Tensor]:
-    """Convolutions, batch norms, rectifiers, poolings and normalizations that can be swept, and a image."""
+    """Convolutions, batch norms, rectifiers, poolings and normalizations that can be swept, and a
+    image."""
     seed, small = draw(st.integers(0, 999)), st.integers(1, 3)
     x = noise(1, 24, seed)[:, :, : draw(st.integers(12, 24)), : draw(st.integers(12, 24))]
     net, image = nn.Sequential(), x
@@ -175,7 +184,9 @@ def trunks(draw: Callable[..., Any]) -> tuple[nn.Sequential, Tensor]:
         if draw(st.sampled_from([True, True, False])):
             window = [draw(small), draw(small)]
             hangs, pads = draw(st.booleans()), tuple(draw(st.integers(0, k // 2)) for k in window)
-            modules.append(partial(nn.MaxPool2d, window, gapless(draw, window, 2), pads, ceil_mode=hangs))
+            modules.append(
+                partial(nn.MaxPool2d, window, gapless(draw, window, 2), pads, ceil_mode=hangs)
+            )
         modules += [partial(ContrastNormalization, 3, 0.1, 1.0)] if draw(st.booleans()) else []
         added = seeded(lambda modules=modules: nn.Sequential(*(build() for build in modules)), seed)
         try:
@@ -191,7 +202,8 @@ def trunks(draw: Callable[..., Any]) -> tuple[nn.Sequential, Tensor]:
 @settings(max_examples=30, report_multiple_bugs=False)
 @given(trunks(), st.data())
 def test_random_trunks(drawn: tuple[nn.Sequential, Tensor], data: st.DataObject) -> None:
-    """Padding, dilation, groups, strides, poolings that hang over or leave cells out, batch norm."""
+    """Padding, dilation, groups, strides, poolings that hang over or leave cells out, batch
+    norm."""
     net, images = drawn
     square = data.draw(squares(images.shape[2:]))
     for layer in (None, *(name for name, _ in net.named_children())):
@@ -299,7 +311,9 @@ def particular(net: Any, x: Tensor) -> Tensor:
 FORWARDS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "a residual branch at once": lambda net, x: net.first(x) + x[:, :1, 1:-1, 1:-1],
     "a residual branch": lambda net, x: (y := net.first(x).relu()) + net.second(y),
-    "two branches of the pixels": lambda net, x: torch.cat([net.first(x), net.first(-x)], 1)[:, 2:6],
+    "two branches of the pixels": lambda net, x: torch.cat([net.first(x), net.first(-x)], 1)[
+        :, 2:6
+    ],
     "a gate": lambda net, x: (y := net.first(x).relu()) * net.second(y).sigmoid(),
     "a shared convolution": lambda net, x: net.second(F.relu(net.second(net.first(x)))),
     "another activation": lambda net, x: net.second(F.gelu(net.first(x))),
@@ -321,7 +335,9 @@ def test_forward_passes_by_hand(forward: str) -> None:
 
 def vgg() -> nn.Module:
     net = torchvision.models.vgg11_bn(weights=None)
-    net.classifier = nn.Sequential(nn.Linear(25088, 16), nn.ReLU(True), nn.Dropout(), nn.Linear(16, 5))
+    net.classifier = nn.Sequential(
+        nn.Linear(25088, 16), nn.ReLU(True), nn.Dropout(), nn.Linear(16, 5)
+    )
     return net
 
 
@@ -329,7 +345,11 @@ NETS: dict[str, tuple[Callable[[], nn.Module], int, list[str | None]]] = {
     "vgg11_bn": (vgg, 65, ["features.12", "classifier.1"]),
     "vgg11_bn, whose last pool leaves cells out": (vgg, 80, ["features.28"]),
     "resnet18": (torchvision.models.resnet18, 81, [None, "bn1", "layer2.0.conv1"]),
-    "squeezenet1_1": (torchvision.models.squeezenet1_1, 71, ["features.1", "features.4", "classifier.1"]),
+    "squeezenet1_1": (
+        torchvision.models.squeezenet1_1,
+        71,
+        ["features.1", "features.4", "classifier.1"],
+    ),
     "googlenet": (googlenet, 64, ["conv1", "conv3.bn", "inception3a"]),
 }
 
@@ -343,9 +363,17 @@ def test_torchvisions_nets(name: str) -> None:
 
 
 def test_whole_pictures_are_faster_on_small_nets_and_images() -> None:
-    """For 64 pixels and few maps the calls of many windows take longer; for ZFNet's 224 they are a small part."""
-    few = {f"conv{i}": {"channels": 24} for i in range(1, 6)} | {"fc6": {"units": 8}, "fc7": {"units": 8}}
-    for side, edit, stride, faster in ((64, few, 2, False), (64, few, 5, False), (224, {}, 8, True)):
+    """For 64 pixels and few maps the calls of many windows take longer; for ZFNet's 224 they are a
+    small part."""
+    few = {f"conv{i}": {"channels": 24} for i in range(1, 6)} | {
+        "fc6": {"units": 8},
+        "fc7": {"units": 8},
+    }
+    for side, edit, stride, faster in (
+        (64, few, 2, False),
+        (64, few, 5, False),
+        (224, {}, 8, True),
+    ):
         head = {"fc6": {"units": 8}, "fc7": {"units": 8}}
         net = ConvNet(apply_edit(ZFNET, {**head, **edit}), 5, side, init="he").eval()
         image = torch.zeros(1, 3, side, side)

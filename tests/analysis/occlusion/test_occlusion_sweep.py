@@ -1,4 +1,5 @@
-"""The occlusion sweep by hand and against captum's; its places, its maps over pixels, its errors, no trace left."""
+"""The occlusion sweep by hand and against captum's; its places, its maps over pixels, its errors,
+no trace left."""
 
 import math
 from functools import partial
@@ -57,12 +58,18 @@ def linear(height: int, width: int) -> nn.Module:
 
 @given(height=st.integers(2, 20), width=st.integers(2, 20), data=st.data())
 def test_places(height: int, width: int, data: st.DataObject) -> None:
-    """0, stride, ... up to the first square that reaches the border, none beyond it, and the squares' centres."""
+    """0, stride, ... up to the first square that reaches the border, none beyond it, and the
+    squares' centres."""
     side = min(height, width)
     size = data.draw(st.integers(1, side))
     stride = data.draw(st.integers(max(1, size // 2), side))
     sweep = occlusion_sweep(
-        linear(height, width), noise(1, 20)[:, :, :height, :width], 0, size, stride, exhaustive=False
+        linear(height, width),
+        noise(1, 20)[:, :, :height, :width],
+        0,
+        size,
+        stride,
+        exhaustive=False,
     )
     for length, starts, centres in (
         (height, sweep.tops, sweep.centers[0]),
@@ -84,7 +91,11 @@ def test_a_channel_has_its_own_colour() -> None:
 
     images = torch.ones(1, 3, 6, 6, dtype=torch.float64)
     colours = torch.tensor([0.0, -1.0, 2.0], dtype=torch.float64)
-    assert occlusion_sweep(Sums(), images, 0, 2, 2, colours).logits[0, 1, 2].tolist() == [32, 28, 40]
+    assert occlusion_sweep(Sums(), images, 0, 2, 2, colours).logits[0, 1, 2].tolist() == [
+        32,
+        28,
+        40,
+    ]
     assert occlusion_sweep(Sums(), images, 0, 2, 2, -1).logits[0, 0, 0].tolist() == [28, 28, 28]
     assert occlusion_sweep(Sums(), images, 0, 6, 4, 3.0).logits.tolist() == [[[[108.0] * 3]]]
 
@@ -97,7 +108,9 @@ def test_captums_occlusion(name: str, size: int) -> None:
     sweep = occlusion_sweep(net, images, [1, 4], size, size, 0.25, exhaustive=False)
     window = (3, size, size)
     with torch.no_grad():
-        theirs = Occlusion(net).attribute(images, window, window, baselines=0.25, target=torch.tensor([1, 4]))
+        theirs = Occlusion(net).attribute(
+            images, window, window, baselines=0.25, target=torch.tensor([1, 4])
+        )
     for i, label in enumerate([1, 4]):
         drop = sweep.clean_logits[i, label] - sweep.logits[i, :, :, label]
         pixels = drop.repeat_interleave(size, 0).repeat_interleave(size, 1)[:65, :65]
@@ -128,7 +141,8 @@ def places(tops: list[int], lefts: list[int], size: int, image_size: tuple[int, 
         ([0, 2], 1, 4, [1.0, 3.0], [1, 2, 3, 3]),
         ([0, 2, 4], 3, 7, [0.0, 4.0, 2.0], [0, 0, 2, 4, 3, 2, 2]),
         ([0, 2], 2, 4, [0.0, 4.0], [0, 1, 3, 4]),  # centres at 0.5 and 2.5
-        ([0, 4], 4, 6, [2.0, 6.0], [2, 2, 2.5, 3.5, 4.5, 5.5]),  # the last centre, 5.5, is beyond all pixels
+        # The last centre, 5.5, is beyond all pixels.
+        ([0, 4], 4, 6, [2.0, 6.0], [2, 2, 2.5, 3.5, 4.5, 5.5]),
         ([0], 3, 3, [7.0], [7, 7, 7]),
     ],
 )
@@ -143,11 +157,22 @@ def test_over_pixels_by_hand(
     torch.testing.assert_close(column, row.mT)
 
 
-@given(size=st.integers(1, 6), stride=st.integers(1, 6), height=st.integers(7, 25), width=st.integers(7, 25))
+@given(
+    size=st.integers(1, 6),
+    stride=st.integers(1, 6),
+    height=st.integers(7, 25),
+    width=st.integers(7, 25),
+)
 def test_over_pixels_keeps_what_is_linear(size: int, stride: int, height: int, width: int) -> None:
-    """Constant maps stay constant; linear ones are linear between the outer centres, constant beyond."""
+    """Constant maps stay constant; linear ones are linear between the outer centres, constant
+    beyond."""
     sweep = occlusion_sweep(
-        linear(height, width), noise(2, 25)[:, :, :height, :width], 0, size, stride, exhaustive=False
+        linear(height, width),
+        noise(2, 25)[:, :, :height, :width],
+        0,
+        size,
+        stride,
+        exhaustive=False,
     )
     rows, columns = (centres.double() for centres in sweep.centers)
     constant = torch.full((2, len(rows), len(columns)), 0.7)
@@ -169,7 +194,12 @@ def state_of(net: nn.Module) -> list[Any]:
     state.append(len(torch.nn.modules.module._global_forward_hooks))
     for name, module in net.named_modules():
         state.append(
-            (name, module.training, sorted(vars(module)), [len(getattr(module, hook)) for hook in hooks])
+            (
+                name,
+                module.training,
+                sorted(vars(module)),
+                [len(getattr(module, hook)) for hook in hooks],
+            )
         )
     for tensor in (*net.parameters(), *net.buffers()):
         state.append((id(tensor), tensor._version, tensor.requires_grad, tensor.grad))
@@ -221,7 +251,9 @@ def test_the_model_is_untouched_after_an_exception(calls: int, exhaustive: bool)
 def test_the_images_are_untouched(exhaustive: bool) -> None:
     """By a net that begins in place, too."""
     net = seeded(
-        lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(400, 3))
+        lambda: nn.Sequential(
+            nn.ReLU(inplace=True), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(400, 3)
+        )
     )
     images = noise(2, 12)
     before = images.clone()
@@ -247,12 +279,18 @@ def test_targets() -> None:
     net, images = narrow("zfnet", SIDE), noise(2, SIDE)
     best = net(images).argmax(1)
     expected: list[tuple[Any, Tensor]] = [(2, torch.tensor([2, 2])), ([4, 0], torch.tensor([4, 0]))]
-    expected += [(torch.tensor([1, 3]), torch.tensor([1, 3])), ((0, 4), torch.tensor([0, 4])), (None, best)]
+    expected += [
+        (torch.tensor([1, 3]), torch.tensor([1, 3])),
+        ((0, 4), torch.tensor([0, 4])),
+        (None, best),
+    ]
     for target, meant in expected:
         sweep = occlusion_sweep(net, images, target, 11, 30, exhaustive=False)
         assert torch.equal(sweep.target, meant)
         for i, label in enumerate(meant.tolist()):
-            torch.testing.assert_close(sweep.probability[i], sweep.logits[i].softmax(2)[:, :, label])
+            torch.testing.assert_close(
+                sweep.probability[i], sweep.logits[i].softmax(2)[:, :, label]
+            )
 
 
 def test_without_a_layer_no_map_is_strongest() -> None:
@@ -308,7 +346,9 @@ class Pair(nn.Module):
 
 
 @pytest.mark.parametrize("exhaustive", [False, True])
-@pytest.mark.parametrize("net", [nn.Conv2d(3, 4, 3), nn.Sequential(nn.Flatten(0), nn.Identity()), Pair()])
+@pytest.mark.parametrize(
+    "net", [nn.Conv2d(3, 4, 3), nn.Sequential(nn.Flatten(0), nn.Identity()), Pair()]
+)
 def test_a_model_without_classes(net: nn.Module, exhaustive: bool) -> None:
     """Maps, one number for all, or two tensors are no (B, classes)."""
     with pytest.raises(InputError, match=r"\(B, classes\)"):
@@ -333,4 +373,6 @@ def test_modes_do_not_matter() -> None:
     first = occlusion_sweep(net, images, 0, 11, 15, exhaustive=False)
     assert net.training
     with eval_mode(net):
-        assert torch.equal(first.logits, occlusion_sweep(net, images, 0, 11, 15, exhaustive=False).logits)
+        assert torch.equal(
+            first.logits, occlusion_sweep(net, images, 0, 11, 15, exhaustive=False).logits
+        )

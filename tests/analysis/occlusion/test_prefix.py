@@ -1,4 +1,5 @@
-"""The chain at the bottom of a net: its steps, where layers stand in it, and the rest of the net above it."""
+"""The chain at the bottom of a net: its steps, where layers stand in it, and the rest of the net
+above it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,9 @@ from zfnet.errors import InputError
 
 def alexnet() -> nn.Module:
     net = torchvision.models.alexnet(weights=None)
-    net.classifier = nn.Sequential(nn.Dropout(), nn.Linear(9216, 16), nn.ReLU(inplace=True), nn.Linear(16, 5))
+    net.classifier = nn.Sequential(
+        nn.Dropout(), nn.Linear(9216, 16), nn.ReLU(inplace=True), nn.Linear(16, 5)
+    )
     return net
 
 
@@ -63,7 +66,8 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[Any], Any], list[str]]]
 
 @pytest.mark.parametrize("name", NETS)
 def test_steps_and_head(name: str) -> None:
-    """The steps up to the first branch; the head makes of their features what the model makes of images."""
+    """The steps up to the first branch; the head makes of their features what the model makes of
+    images."""
     build, bottom, kinds = NETS[name]
     net = seeded(build) if not name.startswith(("zfnet", "our")) else build()
     images = noise(2, 79)
@@ -76,13 +80,26 @@ def test_steps_and_head(name: str) -> None:
 
 
 def test_where_layers_stand() -> None:
-    """After how many steps; a layer above the prefix, and one that is not asked for, is not in it."""
-    layers = ["conv1.conv", "conv1", "conv1.pool", "conv1.norm", "conv2", "conv5", "conv5.pool", "fc6", "fc8"]
+    """After how many steps; a layer above the prefix, and one that is not asked for, is not in
+    it."""
+    layers = [
+        "conv1.conv",
+        "conv1",
+        "conv1.pool",
+        "conv1.norm",
+        "conv2",
+        "conv5",
+        "conv5.pool",
+        "fc6",
+        "fc8",
+    ]
     prefix = find_prefix(narrow(), noise(1), layers)
     places = [1, 2, 3, 4, 6, 14, 15]
     assert prefix.after == dict(zip(layers[:7], places, strict=True))
     net = seeded(torchvision.models.resnet18)
-    assert find_prefix(net, noise(1), ["maxpool", "layer1.0.conv1", "layer1", "fc"]).after == {"maxpool": 4}
+    assert find_prefix(net, noise(1), ["maxpool", "layer1.0.conv1", "layer1", "fc"]).after == {
+        "maxpool": 4
+    }
 
 
 def test_a_trunk_may_be_empty() -> None:

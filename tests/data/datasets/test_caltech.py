@@ -1,4 +1,5 @@
-"""Caltech-101 and 256 in torchvision's layouts, class folders of one's own, and what is wrong with some."""
+"""Caltech-101 and 256 in torchvision's layouts, class folders of one's own, and what is wrong with
+some."""
 
 import os
 from collections import Counter
@@ -19,12 +20,22 @@ PEERS = {"caltech101": datasets.Caltech101, "caltech256": datasets.Caltech256}
 @pytest.fixture
 def written(tmp_path: Path, paint: Callable[..., None]) -> Path:
     """Both data sets in small: 101 with its background, 256 with its clutter and a stray file."""
-    for label, count in {"BACKGROUND_Google": 3, "Faces": 6, "accordion": 5, "airplanes": 9}.items():
+    for label, count in {
+        "BACKGROUND_Google": 3,
+        "Faces": 6,
+        "accordion": 5,
+        "airplanes": 9,
+    }.items():
         for number in range(1, count + 1):
-            paint(tmp_path / f"caltech101/101_ObjectCategories/{label}/image_{number:04d}.jpg", number)
+            paint(
+                tmp_path / f"caltech101/101_ObjectCategories/{label}/image_{number:04d}.jpg", number
+            )
     for label, count in {"001.ak47": 5, "002.american-flag": 7, "257.clutter": 3}.items():
         for number in range(1, count + 1):
-            paint(tmp_path / f"caltech256/256_ObjectCategories/{label}/{label[:3]}_{number:04d}.jpg", number)
+            paint(
+                tmp_path / f"caltech256/256_ObjectCategories/{label}/{label[:3]}_{number:04d}.jpg",
+                number,
+            )
     (tmp_path / "caltech256/256_ObjectCategories/002.american-flag/RENAME2").write_text("")
     return tmp_path
 
@@ -93,7 +104,9 @@ def test_class_folders(tmp_path: Path, paint: Callable[..., None]) -> None:
     train, val = (class_folders(tmp_path / "own", split, 3, 0, 2) for split in ("train", "val"))
     assert (train.name, train.classes, train.labels) == ("own", ["ant", "bee"], [0] * 3 + [1] * 3)
     assert val.labels == [0, 0, 1]
-    assert set(train.ids) < {f"{label}/{number}.png" for label in ("ant", "bee") for number in range(9)}
+    assert set(train.ids) < {
+        f"{label}/{number}.png" for label in ("ant", "bee") for number in range(9)
+    }
     for number in range(3):
         paint(tmp_path / f"halves/train/ant/{number}.png")
     with pytest.raises(InputError, match="halves: has train/ where class folders belong"):
@@ -108,7 +121,9 @@ def test_the_real_caltech101() -> None:
     root = Path(os.environ.get("ZFNET_REAL_DATA", "/nowhere"))
     if not (root / "caltech101").is_dir():
         pytest.skip("no real photos: set ZFNET_REAL_DATA")
-    train, val = (class_folders(root / "caltech101", split, 30, 0, 50) for split in ("train", "val"))
+    train, val = (
+        class_folders(root / "caltech101", split, 30, 0, 50) for split in ("train", "val")
+    )
     assert (len(train.classes), len(train), len(train) + len(val)) == (101, 3030, 3969)
     assert min(Counter(val.labels).values()) == 1  # of 31
     assert {train.read(0).shape[0], val.read(0).shape[0]} == {3}

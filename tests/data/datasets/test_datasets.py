@@ -1,4 +1,5 @@
-"""Data sets written to a temporary folder in each layout, and every way in which a layout can be wrong."""
+"""Data sets written to a temporary folder in each layout, and every way in which a layout can be
+wrong."""
 
 import os
 import pickle
@@ -67,7 +68,11 @@ def test_photos_are_all_below_a_folder_at_any_depth(tmp_path: Path) -> None:
         write(tmp_path / name) if name.endswith(("g", "G")) else (tmp_path / name).write_text("")
     found = photos(tmp_path, "val")
     assert found.ids == ["a.jpg", "b.png", "trip/day 2/c.JPEG"]
-    assert (found.labels, len(found.classes), found.ids) == ([0, 0, 0], 1, photos(tmp_path, "train").ids)
+    assert (found.labels, len(found.classes), found.ids) == (
+        [0, 0, 0],
+        1,
+        photos(tmp_path, "train").ids,
+    )
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no image"):
         photos(tmp_path / "empty", "val")
@@ -135,7 +140,8 @@ def test_stamps_follow_the_files_and_the_pixels(tmp_path: Path) -> None:
 
 
 def test_every_file_counts(tmp_path: Path) -> None:
-    """A store that is stale is worse than one that is built again: no file is left out, however many there are."""
+    """A store that is stale is worse than one that is built again: no file is left out, however
+    many there are."""
     names = [f"ant/{number:05d}.png" for number in range(12_000)]
     (tmp_path / "ant").mkdir()
     for name in names:
@@ -161,7 +167,9 @@ def test_a_source_of_another_kind_is_stamped_by_some_pixels() -> None:
         def read(self, index: int) -> torch.Tensor:
             return torch.full((3, 8, 8), self.shade + index, dtype=torch.uint8)
 
-    assert modification_stamp(Drawn(1)) == modification_stamp(Drawn(1)) != modification_stamp(Drawn(2))
+    assert (
+        modification_stamp(Drawn(1)) == modification_stamp(Drawn(1)) != modification_stamp(Drawn(2))
+    )
 
 
 META = ({"n01": ("tench", "Tinca tinca"), "n02": ("crane",), "n03": ("crane",)}, ["n01", "n02"])

@@ -1,4 +1,5 @@
-"""PASCAL VOC 2012 in torchvision's layout: present, absent and difficult classes, and broken annotations."""
+"""PASCAL VOC 2012 in torchvision's layout: present, absent and difficult classes, and broken
+annotations."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,8 @@ Written = Callable[..., Path]
 
 @pytest.fixture
 def written(tmp_path: Path, paint: Callable[..., None]) -> Written:
-    """`written("train", photo=[(class, difficult), ...])` adds photos to a split; returns the root."""
+    """`written("train", photo=[(class, difficult), ...])` adds photos to a split; returns the
+    root."""
 
     def write(split: str, **photos: list[tuple[str, int]]) -> Path:
         base = tmp_path / "VOCdevkit/VOC2012"
@@ -56,9 +58,14 @@ def test_what_is_present_absent_and_difficult(root: Path) -> None:
     assert (train.name, train.classes, len(train)) == ("voc2012", CLASSES, 3)
     assert train.targets.dtype == torch.int8
     named = [
-        {CLASSES[label]: value for label, value in enumerate(row) if value} for row in train.targets.tolist()
+        {CLASSES[label]: value for label, value in enumerate(row) if value}
+        for row in train.targets.tolist()
     ]
-    assert named == [{"dog": 1, "person": 1}, {"sheep": 1, "bird": -1}, {"sofa": -1, "tvmonitor": -1}]
+    assert named == [
+        {"dog": 1, "person": 1},
+        {"sheep": 1, "bird": -1},
+        {"sofa": -1, "tvmonitor": -1},
+    ]
     assert [CLASSES[label] for label in train.labels] == ["dog", "sheep", "sofa"]
     assert train.ids == ["JPEGImages/a.jpg", "JPEGImages/b.jpg", "JPEGImages/c.jpg"]
     assert train.read(2).shape == (3, 20, 24)
@@ -103,7 +110,9 @@ def test_a_photo_without_objects_is_a_negative_of_all(written: Written) -> None:
         ),
     ],
 )
-def test_a_missing_or_broken_annotation_is_named(root: Path, content: str | None, line: str) -> None:
+def test_a_missing_or_broken_annotation_is_named(
+    root: Path, content: str | None, line: str
+) -> None:
     path = root / "VOCdevkit/VOC2012/Annotations/b.xml"
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(InputError, match=line) as caught:
@@ -117,7 +126,9 @@ def test_what_is_not_there(tmp_path: Path, root: Path, monkeypatch: pytest.Monke
         raise OSError("network is unreachable")
 
     monkeypatch.setattr(datasets.voc, "download_and_extract_archive", offline)
-    with pytest.raises(InputError, match="VOC2012: VOC 2012 cannot be downloaded: network is unreachable"):
+    with pytest.raises(
+        InputError, match="VOC2012: VOC 2012 cannot be downloaded: network is unreachable"
+    ):
         voc2012(tmp_path / "absent", "train")
     (root / "VOCdevkit/VOC2012/ImageSets/Main/train.txt").unlink()
     with pytest.raises(InputError, match=r"cannot be downloaded.*train\.txt"):

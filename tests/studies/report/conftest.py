@@ -1,4 +1,5 @@
-"""Run folders as train.py and analyze.py leave them: real composed configs, small numbers, tiny images."""
+"""Run folders as train.py and analyze.py leave them: real composed configs, small numbers, tiny
+images."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -34,7 +35,9 @@ class RunFolders:
         """A training run; unfinished without a result."""
         return self._run("train", name, words, {} if result is None else {"result": result})
 
-    def analysis(self, name: str, *words: str, numbers: Any = None, images: tuple[str, ...] = ()) -> Path:
+    def analysis(
+        self, name: str, *words: str, numbers: Any = None, images: tuple[str, ...] = ()
+    ) -> Path:
         """A run of analyze.py analysis=<first word>, its JSON and PNGs."""
         kind = words[0].removeprefix("analysis=")
         folder = self._run("analyze", name, words, {} if numbers is None else {kind: numbers})
@@ -60,7 +63,9 @@ class RunFolders:
         Image.effect_noise((40, 20), 60).convert("RGB").save(path)
         return path
 
-    def _run(self, script: str, name: str, words: tuple[str, ...], results: Mapping[str, Any]) -> Path:
+    def _run(
+        self, script: str, name: str, words: tuple[str, ...], results: Mapping[str, Any]
+    ) -> Path:
         folder = self.root / name
         (folder / ".hydra").mkdir(parents=True)
         chosen = tuple(word for word in words if word.split("=")[0] in GROUPS)
@@ -69,7 +74,11 @@ class RunFolders:
         for word in set(words) - set(chosen):
             key, _, value = word.partition("=")
             OmegaConf.update(own, key, yaml.safe_load(value))
-        hydra = {"job": {"name": script}, "runtime": {"choices": choices}, "overrides": {"task": list(words)}}
+        hydra = {
+            "job": {"name": script},
+            "runtime": {"choices": choices},
+            "overrides": {"task": list(words)},
+        }
         OmegaConf.save(own, folder / ".hydra" / "config.yaml")
         OmegaConf.save({"hydra": hydra}, folder / ".hydra" / "hydra.yaml")
         (folder / ".hydra" / "overrides.yaml").write_text("".join(f"- {word}\n" for word in words))
@@ -80,7 +89,8 @@ class RunFolders:
 
 @pytest.fixture
 def runs(tmp_path: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch) -> RunFolders:
-    """No runs yet; they are written below outputs in the working directory, from configs that Hydra composes."""
+    """No runs yet; they are written below outputs in the working directory, from configs that Hydra
+    composes."""
     assert composed is not None
     monkeypatch.chdir(tmp_path)
     (tmp_path / "outputs").mkdir()

@@ -1,4 +1,5 @@
-"""The claims hold for the numbers of the paper itself, fall when these are turned, and know what noise is."""
+"""The claims hold for the numbers of the paper itself, fall when these are turned, and know what
+noise is."""
 
 import re
 from typing import Any
@@ -25,7 +26,9 @@ Numbers = dict[Any, Measure]
 
 
 def pairs(rows: dict[str, dict[int, paper.Pair]]) -> Numbers:
-    return {(how, k): Measure(*pair) for how in ("frozen", "scratch") for k, pair in rows[how].items()}
+    return {
+        (how, k): Measure(*pair) for how in ("frozen", "scratch") for k, pair in rows[how].items()
+    }
 
 
 def layers(data: int) -> Numbers:
@@ -83,7 +86,16 @@ def test_without_numbers_nothing_is_claimed(asked: list[Claim], numbers: Numbers
 
 def test_margins_by_hand() -> None:
     margins = [verdict.margin for verdict in judge(claims.TABLE_3, TABLE_3)]
-    expected = [30.8 - 4.9 - 4.3, 30.8 / 3 - 4.3, 30.8 / 3 - 4.9, 4.05 - 1.2, 3.84 - 1.8, 0.9, 0.8, 2.1]
+    expected = [
+        30.8 - 4.9 - 4.3,
+        30.8 / 3 - 4.3,
+        30.8 / 3 - 4.9,
+        4.05 - 1.2,
+        3.84 - 1.8,
+        0.9,
+        0.8,
+        2.1,
+    ]
     assert margins == pytest.approx(expected)
 
 
@@ -113,7 +125,10 @@ def test_noise_adds_in_quadrature_and_decides_nothing() -> None:
 def test_noise_of_minima_maxima_and_sizes_is_their_own() -> None:
     """Against a plain Monte Carlo of a million repetitions."""
     rng = np.random.default_rng(1)
-    a, b, c = (rng.normal(mean, deviation, 1_000_000) for mean, deviation in ((50, 10), (60, 10), (55, 0.1)))
+    a, b, c = (
+        rng.normal(mean, deviation, 1_000_000)
+        for mean, deviation in ((50, 10), (60, 10), (55, 0.1))
+    )
     numbers = {"a": Measure(50, 10, 5), "b": Measure(60, 10, 5), "c": Measure(55, 0.1, 5)}
     for margin, drawn in (
         (lambda e: np.minimum(e["a"] - 49, e["b"] - 59), np.minimum(a - 49, b - 59)),
@@ -124,7 +139,8 @@ def test_noise_of_minima_maxima_and_sizes_is_their_own() -> None:
 
 
 def test_a_coin_toss_does_not_agree() -> None:
-    """The least of two gaps of one point, each drawn with ten points: it fails in most repetitions."""
+    """The least of two gaps of one point, each drawn with ten points: it fails in most
+    repetitions."""
     numbers = {("frozen", 15): Measure(50, 10, 5), ("frozen", 30): Measure(60, 10, 5)}
     numbers |= {("scratch", 15): Measure(49, 0.1, 5), ("scratch", 30): Measure(58.9, 0.1, 5)}
     first = judge(claims.TABLES_4_AND_5, numbers)[0]
@@ -136,7 +152,8 @@ def test_a_coin_toss_does_not_agree() -> None:
     lucky = judge(claims.TABLES_4_AND_5, many)[0]
     assert lucky.noise is not None
     assert lucky.margin is not None
-    assert lucky.margin > lucky.noise  # and yet one of the twenty is below 0 in nearly every repetition
+    # And yet one of the twenty is below 0 in nearly every repetition.
+    assert lucky.margin > lucky.noise
     assert lucky.word == NOISE
 
 
@@ -176,7 +193,8 @@ def edited(changes: dict[str, float], net: str = "alexnet", deviation: float = 0
 
 
 def test_nothing_hurts_more_unless_it_hurts() -> None:
-    """As found on creatures: all removals lower the error, the sum of two more than both together."""
+    """As found on creatures: all removals lower the error, the sum of two more than both
+    together."""
     words = edited({"remove_3_4": -4.0, "remove_6_7": -5.0, "remove_3_4_6_7": -6.0})
     assert words[:3] == [NO_EFFECT] * 3
     words = edited({"remove_3_4": -4.0, "remove_6_7": -5.0, "remove_3_4_6_7": 0.1})
@@ -206,7 +224,9 @@ def test_most_and_best_are_of_all() -> None:
     numbers: Numbers = {("frozen", k): Measure(ours) for k, (ours, _) in ks.items()}
     numbers |= {("scratch", k): Measure(scratch) for k, (_, scratch) in ks.items()}
     assert judge(claims.TABLES_4_AND_5, numbers)[1].word == DIFFERS
-    reads: Numbers = {(layer, "svm"): Measure(10 * layer) for layer in range(1, 6)} | {(7, "svm"): Measure(5)}
+    reads: Numbers = {(layer, "svm"): Measure(10 * layer) for layer in range(1, 6)} | {
+        (7, "svm"): Measure(5)
+    }
     assert [each.word for each in judge(claims.TABLE_7, reads)] == [AGREES, DIFFERS]
     alone = {key: each for key, each in numbers.items() if key[1] == 5}
     assert [each.word for each in judge(claims.TABLES_4_AND_5, alone)] == [

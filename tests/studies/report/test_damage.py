@@ -1,4 +1,5 @@
-"""Files of any shape beside good ones: a line each, no traceback, nothing executed, and the rest is reported."""
+"""Files of any shape beside good ones: a line each, no traceback, nothing executed, and the rest is
+reported."""
 
 import json
 import os
@@ -16,9 +17,30 @@ from zfnet.studies.report.images import Album
 from zfnet.studies.report.runs import RunIndex
 
 SHAPES: list[Any] = [
-    *(None, 1, "word", [], {}, [[]], [None], {"a": None}, {"layers": 3}, {"layers": {"a": {"b": 1}}}),
-    *({"jobs": [1]}, {"hydra": []}, {"val/top1_error": "0.1"}, {"val/top1_error": [0.1]}, {"seconds": "1"}),
-    *({"val/average_precision": 0.5}, {"val/average_precision": {"a": "b"}}, {"val/average_precision": {}}),
+    *(
+        None,
+        1,
+        "word",
+        [],
+        {},
+        [[]],
+        [None],
+        {"a": None},
+        {"layers": 3},
+        {"layers": {"a": {"b": 1}}},
+    ),
+    *(
+        {"jobs": [1]},
+        {"hydra": []},
+        {"val/top1_error": "0.1"},
+        {"val/top1_error": [0.1]},
+        {"seconds": "1"},
+    ),
+    *(
+        {"val/average_precision": 0.5},
+        {"val/average_precision": {"a": "b"}},
+        {"val/average_precision": {}},
+    ),
     *({"data": {"images_per_class": "k"}}, {"model": 1, "ckpt": {"a": 1}}, {"data": {"root": 3}}),
     *({"rows": [{"nets": "ab"}]}, {"images": [{}]}, {"layers": {}, "numbers": {}, "images": []}),
     {"layers": {"a": {"svm": {"x": {"folds": [1]}}}}, "numbers": {}},
@@ -43,11 +65,27 @@ def whole(runs: RunFolders) -> list[Path]:
     runs.sweep("sweep", "python train.py seed=1", [{"folder": "a", "state": "finished"}])
     words = ("data=voc2012", "transfer=frozen", "ckpt=a")
     voc = runs.train("voc", *words, result={"val/average_precision": {"bird": 0.5, "cat": None}})
-    few = ("data=caltech101", "transfer=frozen", "ckpt=a", "data.images_per_class=15", "data.fold=0")
+    few = (
+        "data=caltech101",
+        "transfer=frozen",
+        "ckpt=a",
+        "data.images_per_class=15",
+        "data.fold=0",
+    )
     transfer = runs.train("few", *few, result={"val/class_accuracy": 0.5})
-    names = ("correspondence", "ensemble", "filters", "invariance", "layer_probe", "occlusion", "sanity")
+    names = (
+        "correspondence",
+        "ensemble",
+        "filters",
+        "invariance",
+        "layer_probe",
+        "occlusion",
+        "sanity",
+    )
     names += ("overlap", "top_activations")
-    folders = {name: runs.analysis(name, f"analysis={name}", "ckpt=a", numbers={}) for name in names}
+    folders = {
+        name: runs.analysis(name, f"analysis={name}", "ckpt=a", numbers={}) for name in names
+    }
     paths = [folder / f"{name}.json" for name, folder in folders.items()]
     paths += [each / "result.json" for each in (run, voc, transfer)]
     paths += [run / "history.json", runs.root / "sweep" / "sweep.json"]
@@ -79,7 +117,8 @@ def test_yaml_runs_nothing(runs: RunFolders, tmp_path: Path, name: str) -> None:
     for number, code in enumerate(
         [
             f"a: !!python/object/apply:os.system ['touch {marker}']",
-            f"a: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path ['{marker}']]",
+            "a: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path "
+            f"['{marker}']]",
             f"a: !!python/object/new:subprocess.Popen [['touch', '{marker}']]",
             "a: !!python/module:antigravity",
             "a: &a [1, 2]\nb: *a",
@@ -102,13 +141,16 @@ def test_names_that_are_not_utf8(runs: RunFolders, tmp_path: Path) -> None:
 
 
 def test_only_png_and_jpeg_are_shown(tmp_path: Path) -> None:
-    """By what a file holds: a JPEG in a .png is one; GIF, SVG and HTML are none, and no text of a PNG is kept."""
+    """By what a file holds: a JPEG in a .png is one; GIF, SVG and HTML are none, and no text of a
+    PNG is kept."""
     image = Image.effect_noise((40, 20), 60).convert("RGB")
     found = RunIndex()
     album = Album(tmp_path / "images", found)
     image.save(tmp_path / "photo.png", "jpeg", comment=b"<script>")
     image.save(tmp_path / "animation.png", "gif")
-    (tmp_path / "drawing.png").write_text("<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>")
+    (tmp_path / "drawing.png").write_text(
+        "<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>"
+    )
     (tmp_path / "page.png").write_bytes(b"\x89PNG\r\n\x1a\n<script>alert(1)</script>")
     (tmp_path / "folder.png").mkdir()
     shown = album.add(tmp_path / "photo.png", "")

@@ -44,7 +44,9 @@ def test_signed_measures() -> None:
 def test_beside_the_paper() -> None:
     here = {("a", "x"): Measure(40, 1, 3), ("c", "x"): Measure(0.167)}
     paper = {("a", "x"): Measure(38.4), ("b", "x"): Measure(83.8, 0.5), ("c", "x"): Measure(0.069)}
-    table = Comparison("Table 0", Label("data"), "%", {"x": "X"}, {}, here, paper, [], counted="runs")
+    table = Comparison(
+        "Table 0", Label("data"), "%", {"x": "X"}, {}, here, paper, [], counted="runs"
+    )
     assert table.grid == [("X", "here"), ("X", "paper"), ("X", "difference"), ("", "runs")]
     cells = {row: [format_cell(cell) for cell in table.cells(row)] for row in "abc"}
     assert cells["a"] == ["40.0 ± 1.0", "38.4", "+1.6", "3"]

@@ -97,7 +97,9 @@ def every_section(text: str) -> Document:
         "unfinished": [Problem(text, text, text)],
         "not_run": [text],
     }
-    kinds = {path.stem for path in (Path(format.__file__).parent / "templates" / "sections").iterdir()}
+    kinds = {
+        path.stem for path in (Path(format.__file__).parent / "templates" / "sections").iterdir()
+    }
     assert set(contents) == kinds
     sections = [Section(text, kind, content) for kind, content in contents.items()]
     return Document([text], 1, 1, datetime.date(2020, 1, 1), sections)
@@ -105,7 +107,9 @@ def every_section(text: str) -> Document:
 
 @pytest.mark.parametrize("evil", EVIL)
 def test_every_place_of_every_section(evil: str) -> None:
-    plain, found = (Seen(format.render(every_section(each), "report.html", "p")) for each in ("zebra", evil))
+    plain, found = (
+        Seen(format.render(every_section(each), "report.html", "p")) for each in ("zebra", evil)
+    )
     assert found.elements == plain.elements
     printable = re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\udcff]", "\ufffd", evil)
     assert found.text.count(printable) == plain.text.count("zebra")
@@ -113,8 +117,11 @@ def test_every_place_of_every_section(evil: str) -> None:
 
 @pytest.mark.parametrize("evil", EVIL)
 def test_every_place_of_every_section_in_markdown(evil: str) -> None:
-    """As a GitHub-like parser reads it: the same blocks, cells and inline marks; no link, image or raw HTML."""
-    plain, found = (marks(format.render(every_section(each), "report.md", "p")) for each in ("zebra", evil))
+    """As a GitHub-like parser reads it: the same blocks, cells and inline marks; no link, image or
+    raw HTML."""
+    plain, found = (
+        marks(format.render(every_section(each), "report.md", "p")) for each in ("zebra", evil)
+    )
     assert found == plain
 
 
@@ -135,13 +142,16 @@ def marks(text: str) -> list[str]:
 
 @pytest.mark.parametrize("evil", ["".join(EVIL[:5]), "".join(EVIL[5:14])])
 def test_every_field_that_is_read(runs: RunFolders, tmp_path: Path, evil: str) -> None:
-    """Names, overrides, errors, versions, machine, classes, captions: elements are the page's own."""
+    """Names, overrides, errors, versions, machine, classes, captions: elements are the page's
+    own."""
     name = evil.replace("/", "∕")
     run = runs.train(name, "model=alexnet", "ablation=remove_7", result=errors(0.1))
     poison(run, evil)
     runs.image(run / "evolution" / f"{name}.png")
     layers = {"layers": {evil: {"energy_on_object": 0.5, "energy_by_chance": 0.5}}}
-    runs.analysis(f"top{name}", "analysis=top_activations", "ckpt=a", numbers=layers, images=(name, "b"))
+    runs.analysis(
+        f"top{name}", "analysis=top_activations", "ckpt=a", numbers=layers, images=(name, "b")
+    )
     poison(runs.root / f"top{name}", evil)
     occluded = {"class": evil, "probability": 1, "least_probability": 0, "map": evil}
     occluded |= {"drop_on_projection": 1, "drop_anywhere": 1}
@@ -149,11 +159,17 @@ def test_every_field_that_is_read(runs: RunFolders, tmp_path: Path, evil: str) -
     parts = {part: {"mean": 0.5, "std": 0.1} for part in (evil, "nose")}
     changes = {"images": [1], "layers": {evil: parts, f"{evil}2": parts}}
     runs.analysis("parts", "analysis=correspondence", "ckpt=a", numbers=changes)
-    averages = [{"name": evil, "nets": [evil, "b"], "crops": 10, "top1_error": 0.5, "top5_error": None}]
+    averages = [
+        {"name": evil, "nets": [evil, "b"], "crops": 10, "top1_error": 0.5, "top5_error": None}
+    ]
     runs.analysis("mean", "analysis=ensemble", "ckpt=a", numbers={"rows": averages})
     precision = dict.fromkeys([*VOC_2012, evil], 0.5)
     voc = runs.train(
-        "voc", "data=voc2012", "transfer=frozen", "ckpt=a", result={"val/average_precision": precision}
+        "voc",
+        "data=voc2012",
+        "transfer=frozen",
+        "ckpt=a",
+        result={"val/average_precision": precision},
     )
     poison(voc, evil)
     jobs: list[dict[str, Any]] = [
@@ -174,7 +190,9 @@ def test_every_field_that_is_read(runs: RunFolders, tmp_path: Path, evil: str) -
     assert seen.text.count(evil) > 20
     assert {tag for tag, _ in seen.elements} <= ALLOWED
     assert {name for _, names in seen.elements for name in names} <= ATTRIBUTES
-    assert not re.search("<(script|b|i|u|img src=x)[ >]", re.sub("<pre>.*?</pre>", "", html, flags=re.S))
+    assert not re.search(
+        "<(script|b|i|u|img src=x)[ >]", re.sub("<pre>.*?</pre>", "", html, flags=re.S)
+    )
     assert not {kind for kind in marks(text) if "link" in kind or "html" in kind}
     assert text.count("\n| --- |") == marks(text).count("table_open") == html.count("<table>")
 

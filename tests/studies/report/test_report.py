@@ -8,7 +8,16 @@ import pytest
 from omegaconf import DictConfig
 
 from tests.studies.report.conftest import RunFolders
-from tests.studies.report.written import COMMAND, SEEDS, agreement, errors, grid, page, report, table
+from tests.studies.report.written import (
+    COMMAND,
+    SEEDS,
+    agreement,
+    errors,
+    grid,
+    page,
+    report,
+    table,
+)
 from zfnet.errors import InputError
 from zfnet.studies.inputs import run_folders
 from zfnet.studies.report import Report
@@ -20,8 +29,15 @@ def test_a_failed_job_and_a_missing_half(runs: RunFolders, tmp_path: Path) -> No
     rows = table(text, "**Table 3 on creatures")
     assert rows["removed layer 7"] == ["", "27.4", "", "", "40.0", "", "", "18.4", "", ""]
     assert f"- failed (killed by SIGKILL): removed layer 7: `{COMMAND}`" in text
-    assert "- not run yet: our model (as per Fig. 3): `python train.py model=zfnet ablation=none`" in text
-    assert agreement(text, "Table 3")["Wider convolutions 3, 4, 5 help"] == ["not measured", "", "+0.9"]
+    assert (
+        "- not run yet: our model (as per Fig. 3): `python train.py model=zfnet ablation=none`"
+        in text
+    )
+    assert agreement(text, "Table 3")["Wider convolutions 3, 4, 5 help"] == [
+        "not measured",
+        "",
+        "+0.9",
+    ]
     unfinished = text.split("## Not finished")[1]
     for seed in SEEDS:
         assert (
@@ -31,12 +47,18 @@ def test_a_failed_job_and_a_missing_half(runs: RunFolders, tmp_path: Path) -> No
     page(tmp_path / "report")
 
 
-def test_a_job_that_never_began_and_a_run_that_was_stopped(runs: RunFolders, tmp_path: Path) -> None:
-    runs.sweep("sweep", COMMAND, [{"folder": "a", "overrides": [], "state": "running", "error": None}])
+def test_a_job_that_never_began_and_a_run_that_was_stopped(
+    runs: RunFolders, tmp_path: Path
+) -> None:
+    runs.sweep(
+        "sweep", COMMAND, [{"folder": "a", "overrides": [], "state": "running", "error": None}]
+    )
     runs.train("single", "model=zfnet", "seed=4")
     text = report(tmp_path / "report")
     assert f"`outputs/sweep/a` | running (it did not start) | `{COMMAND}`" in text
-    assert "`outputs/single` | not finished | `python train.py model=zfnet seed=4 resume=true`" in text
+    assert (
+        "`outputs/single` | not finished | `python train.py model=zfnet seed=4 resume=true`" in text
+    )
 
 
 def test_images_of_analyses_and_training(runs: RunFolders, tmp_path: Path) -> None:
@@ -52,14 +74,14 @@ def test_images_of_analyses_and_training(runs: RunFolders, tmp_path: Path) -> No
     runs.analysis("broken", "analysis=invariance", net, numbers={"other": 1})
     text = report(tmp_path / "report")
     assert (
-        "Of `demo` on creatures: conv1 75 % of the projections' energy on the object (40 % by chance)."
-        in text
+        "Of `demo` on creatures: conv1 75 % of the projections' energy on the object (40 % by "
+        "chance)." in text
     )
     assert "Features during training (Figure 4), conv2" in text
     assert "`outputs/demo/filters.png` | is damaged (UnidentifiedImageError: " in text
     assert (
-        "`outputs/broken/invariance.json` | is damaged (UndefinedError: 'dict object' has no attribute 'summary')"
-        in text
+        "`outputs/broken/invariance.json` | is damaged (UndefinedError: 'dict object' has no "
+        "attribute 'summary')" in text
     )
     assert len(list((tmp_path / "report" / "images").iterdir())) == 4
     assert page(tmp_path / "report").count("<img ") == 4
@@ -76,7 +98,9 @@ def test_damaged_json_is_a_row(runs: RunFolders, tmp_path: Path, damage: str) ->
     assert table(text, "**Table 3 on creatures")["our model (as per Fig. 3)"][-1] == "2"
     assert "ablation-none_seed-1/result.json` | is damaged" in text
     (runs.root / "table3_zfnet" / "sweep.json").write_text(damage)
-    (runs.root / "table3_zfnet" / "ablation-none_seed-1" / ".hydra" / "config.yaml").write_text("a: [")
+    (runs.root / "table3_zfnet" / "ablation-none_seed-1" / ".hydra" / "config.yaml").write_text(
+        "a: ["
+    )
     text = report(tmp_path / "again")
     assert "table3_zfnet/sweep.json` | is damaged" in text
     assert "ablation-none_seed-1/.hydra` | is damaged" in text
@@ -95,7 +119,8 @@ def test_a_run_without_results(runs: RunFolders, tmp_path: Path) -> None:
     runs.analysis("a", "analysis=occlusion", "ckpt=net.ckpt")
     text = report(tmp_path / "report")
     assert (
-        "`outputs/a` | no results | `python analyze.py analysis=occlusion ckpt=net.ckpt resume=true`" in text
+        "`outputs/a` | no results | `python analyze.py analysis=occlusion ckpt=net.ckpt "
+        "resume=true`" in text
     )
     assert "No run measures a claim of the paper." in text
 

@@ -1,4 +1,5 @@
-"""Which runs are averaged: those that differ in a seed and in what changes no number, and in nothing else."""
+"""Which runs are averaged: those that differ in a seed and in what changes no number, and in
+nothing else."""
 
 import copy
 from pathlib import Path
@@ -26,7 +27,9 @@ def changed(run: Run, key: str, value: Any) -> Run:
     for part in above:
         node = node[part]
     node[last] = value
-    return Run(run.folder / "other", run.script, [*run.overrides, f"{key}={value}"], run.choices, config)
+    return Run(
+        run.folder / "other", run.script, [*run.overrides, f"{key}={value}"], run.choices, config
+    )
 
 
 def apart(one: Run, other: Run) -> bool:
@@ -40,7 +43,8 @@ def run(runs: RunFolders) -> Run:
 
 
 def test_every_word_keeps_apart_but_those_that_are_known_not_to(run: Run) -> None:
-    """Each key of the config, also those that a table's rows are made of; none is left out of a list by chance."""
+    """Each key of the config, also those that a table's rows are made of; none is left out of a
+    list by chance."""
     told = []
     for key in flat(run.config):
         harmless = any(key == name or key.startswith(f"{name}.") for name in TOLD)
@@ -48,15 +52,37 @@ def test_every_word_keeps_apart_but_those_that_are_known_not_to(run: Run) -> Non
         if not of_rows:
             assert apart(run, changed(run, key, "another")) is not harmless, key
         told += [key] if harmless else []
-    assert {"seed", "name", "callbacks.progress._target_", "data.store_dir", "data.seed"} <= set(told)
+    assert {"seed", "name", "callbacks.progress._target_", "data.store_dir", "data.seed"} <= set(
+        told
+    )
 
 
 @pytest.mark.parametrize(
     "word",
     [
-        *("limit_train_batches", "limit_val_batches", "max_steps", "overfit_batches", "val_check_interval"),
-        *("accumulate_grad_batches", "gradient_clip_val", "max_time", "min_epochs", "precision", "devices"),
-        *("check_val_every_n_epoch", "plugins", "strategy", "accelerator", "sync_batchnorm", "max_epochs"),
+        *(
+            "limit_train_batches",
+            "limit_val_batches",
+            "max_steps",
+            "overfit_batches",
+            "val_check_interval",
+        ),
+        *(
+            "accumulate_grad_batches",
+            "gradient_clip_val",
+            "max_time",
+            "min_epochs",
+            "precision",
+            "devices",
+        ),
+        *(
+            "check_val_every_n_epoch",
+            "plugins",
+            "strategy",
+            "accelerator",
+            "sync_batchnorm",
+            "max_epochs",
+        ),
     ],
 )
 def test_words_of_the_trainer_keep_apart(run: Run, word: str) -> None:
@@ -88,7 +114,10 @@ def test_a_conf_file_that_changed_keeps_its_row_apart(run: Run) -> None:
     """The same word of `ablation=`, and another net."""
     named = [
         Run(each.folder, each.script, [], each.choices | {"ablation": "remove_7"}, each.config)
-        for each in (changed(run, "model.edit", {"fc7": None}), changed(run, "model.edit", {"fc6": None}))
+        for each in (
+            changed(run, "model.edit", {"fc7": None}),
+            changed(run, "model.edit", {"fc6": None}),
+        )
     ]
     assert {ablation_of(each) for each in named} == {("alexnet", "remove_7")}
     assert [len(each.runs) for each in group_by_setting(named, VARIED, ablation_of)] == [1, 1]
@@ -98,7 +127,13 @@ def test_other_strengths_of_the_fit_are_no_other_folds(runs: RunFolders) -> None
     for fold in (0, 1):
         few(runs, "caltech101", "frozen", 15, fold, 0.8)
         few(runs, "caltech101", "scratch", 15, fold, 0.4)
-    words = ("data=caltech101", "transfer=frozen", "ckpt=six.ckpt", "data.images_per_class=15", "data.fold=2")
+    words = (
+        "data=caltech101",
+        "transfer=frozen",
+        "ckpt=six.ckpt",
+        "data.images_per_class=15",
+        "data.fold=2",
+    )
     runs.train("other", *words, "transfer.C=[1]", result={"val/class_accuracy": 0.1})
     found = few_image_settings(find_runs(["outputs"]))
     assert [len(each.runs) for each in found] == [4, 1]
@@ -106,7 +141,8 @@ def test_other_strengths_of_the_fit_are_no_other_folds(runs: RunFolders) -> None
 
 
 def test_what_enters_no_table(runs: RunFolders, tmp_path: Path) -> None:
-    """A repeated seed counts once, finished first; trials, diverged and unfinished runs do not count."""
+    """A repeated seed counts once, finished first; trials, diverged and unfinished runs do not
+    count."""
     words = ("model=zfnet", "ablation=fc_2048")
     runs.train("a", *words, "seed=1")
     runs.train("b", *words, "seed=1", result=errors(0.1))
@@ -124,7 +160,9 @@ def test_what_enters_no_table(runs: RunFolders, tmp_path: Path) -> None:
         *("5.0 ± 3.5", "17.6", "−12.6"),
         "2",
     ]
-    assert "**Table 3 on creatures, 112 pixels, 12 epochs, trainer.limit_train_batches=0.01**" in text
+    assert (
+        "**Table 3 on creatures, 112 pixels, 12 epochs, trainer.limit_train_batches=0.01**" in text
+    )
     problems = text.split("## Not finished")[1]
     for name, reason in {
         "a": "has the settings and the seed of outputs/b and is not counted again",

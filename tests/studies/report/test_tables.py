@@ -10,7 +10,8 @@ from zfnet.studies.reference_results import ABLATIONS, VOC_2012
 
 
 def test_table_3_in_full(runs: RunFolders, tmp_path: Path) -> None:
-    """Means and deviations over seeds, the paper's, the difference; nothing missing; claims as computed."""
+    """Means and deviations over seeds, the paper's, the difference; nothing missing; claims as
+    computed."""
     grid(runs, "alexnet")
     grid(runs, "zfnet")
     text = report(tmp_path / "report")
@@ -21,7 +22,8 @@ def test_table_3_in_full(runs: RunFolders, tmp_path: Path) -> None:
         *("1.8 ± 0.1", "50.1", "−48.3"),
         "3",
     ]
-    assert len(rows) == 2 + 2 + len(ABLATIONS) - 2  # head, rule, two headings; two names stand in both halves
+    # Head, rule, two headings; two names stand in both halves.
+    assert len(rows) == 2 + 2 + len(ABLATIONS) - 2
     assert "not run yet: " not in text.split("\n**Table 3")[1].split("## ")[0]
     claims = agreement(text, "Table 3")
     assert claims[
@@ -29,7 +31,10 @@ def test_table_3_in_full(runs: RunFolders, tmp_path: Path) -> None:
     ] == [*("agrees", "+2.2 ± 0.8", "+21.6")]
     assert claims["Wider convolutions 3, 4, 5 help"] == ["within the noise", "+0.1 ± 0.6", "+0.9"]
     assert f"```sh\n{COMMAND}\n```" in text
-    assert "seeds 1, 2, 3; 10 minutes of jobs; python 3.11.9, torch 2.15.0; 2 CPU cores, no GPU" in text
+    assert (
+        "seeds 1, 2, 3; 10 minutes of jobs; python 3.11.9, torch 2.15.0; 2 CPU cores, no GPU"
+        in text
+    )
     assert "Numbers here are of `creatures`" in text
     html = page(tmp_path / "report")
     assert "<b" not in html.split("<table")[1].split("</table")[0].replace("<tbody", "")
@@ -55,7 +60,9 @@ def test_other_settings_do_not_mix(runs: RunFolders, tmp_path: Path) -> None:
     ):
         for row in ("none", "remove_7"):
             name = f"{number}-{row}"
-            runs.train(name, "model=alexnet", f"ablation={row}", *words, result=errors(0.1 * (number + 1)))
+            runs.train(
+                name, "model=alexnet", f"ablation={row}", *words, result=errors(0.1 * (number + 1))
+            )
     text = report(tmp_path / "report")
     heads = re.findall(r"\n\*\*(Table 3 on .*)\*\*\n", text)
     assert heads == [
@@ -149,7 +156,10 @@ def test_ensembles(runs: RunFolders, tmp_path: Path) -> None:
 
 def test_layer_probe(runs: RunFolders, tmp_path: Path) -> None:
     layers = {
-        f"conv{n}": {"svm": {"30": {"folds": [n / 10, n / 10 + 0.02]}}, "softmax": {"30": {"folds": [0.5]}}}
+        f"conv{n}": {
+            "svm": {"30": {"folds": [n / 10, n / 10 + 0.02]}},
+            "softmax": {"30": {"folds": [0.5]}},
+        }
         for n in range(1, 6)
     }
     layers["conv5.pool"], layers["extra"] = layers["conv5"], layers["conv1"]

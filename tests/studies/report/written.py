@@ -42,7 +42,9 @@ def grid(runs: RunFolders, architecture: str, lacks: tuple[str, ...] = ()) -> No
             history = [{"epoch": epoch, "val/top1_error": 0.5 / epoch} for epoch in (1, 2, 3)]
             (folder / "history.json").write_text(json.dumps(history))
             state = (
-                {"state": "failed", "error": "killed by SIGKILL"} if row in lacks else {"state": "finished"}
+                {"state": "failed", "error": "killed by SIGKILL"}
+                if row in lacks
+                else {"state": "finished"}
             )
             jobs.append({"folder": job, "overrides": list(words), "error": None, **state})
     runs.sweep(name, COMMAND.replace("alexnet", architecture), jobs)
@@ -70,7 +72,9 @@ def report(folder: Path, *runs: str) -> str:
 def lines_of(text: str, title: str) -> list[tuple[str, list[str]]]:
     """The names and cells of the first table beneath a title that begins so."""
     after = text.split(f"\n{title}", 1)[1]
-    lines = [line[2:-2].split(" | ") for line in after.split("\n| ", 1)[1].split("\n\n")[0].splitlines()]
+    lines = [
+        line[2:-2].split(" | ") for line in after.split("\n| ", 1)[1].split("\n\n")[0].splitlines()
+    ]
     return [(line[0].strip(), [cell.strip() for cell in line[1:]]) for line in lines]
 
 
@@ -97,7 +101,9 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in ("meta", "img"):
             self.open.append(tag)
-        self.addresses += [str(value) for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        self.addresses += [
+            str(value) for name, value in attrs if name in ("src", "href", "srcset", "data")
+        ]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag

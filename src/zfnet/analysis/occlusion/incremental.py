@@ -66,21 +66,31 @@ class Incremental:
                 self.blocks[-1].stages.append(x)
         self.features = x
         self.coarse = self._first_coarse()
-        self.clean = {layer: self._stage(after - 1).sum((2, 3))[0] for layer, after in reads.items()}
+        self.clean = {
+            layer: self._stage(after - 1).sum((2, 3))[0] for layer, after in reads.items()
+        }
 
     @staticmethod
     def supports(steps: list[Step]) -> bool:
-        """Whether it starts with a convolution, skips no cells, and no pooling follows a pooling."""
+        """Whether it starts with a convolution, skips no cells, and no pooling follows a
+        pooling."""
         windows = [step.window for step in steps if step.window is not None]
         gapless = all(w.reach(axis) >= w.stride[axis] for w in windows for axis in (0, 1))
         kinds = [step.kind for step in steps if step.window is not None]
-        return bool(steps) and steps[0].kind == "conv" and gapless and ("pool", "pool") not in pairwise(kinds)
+        return (
+            bool(steps)
+            and steps[0].kind == "conv"
+            and gapless
+            and ("pool", "pool") not in pairwise(kinds)
+        )
 
     def is_faster(self, tops: Sequence[int], lefts: Sequence[int]) -> bool:
         """Estimates whether many small windows take less time than whole images."""
         places = torch.tensor([(top, left) for top in tops for left in lefts])
         regions = min(BANDS**2, len(places))
-        calls = len(self._group_by_phase(places)) * self.coarse + regions * (len(self.blocks) - self.coarse)
+        calls = len(self._group_by_phase(places)) * self.coarse + regions * (
+            len(self.blocks) - self.coarse
+        )
         whole = sum(block.cost(block.sums.shape[2] * block.sums.shape[3]) for block in self.blocks)
         return calls * CALL < len(places) * whole
 
@@ -207,7 +217,9 @@ class Incremental:
         return self._difference(block.out, x, starts), starts
 
     @staticmethod
-    def _convolve_change(step: Step, d: Tensor, start: list[int], touched: tuple[Span, Span]) -> Tensor:
+    def _convolve_change(
+        step: Step, d: Tensor, start: list[int], touched: tuple[Span, Span]
+    ) -> Tensor:
         """Computes W*d at the touched cells. Padding with zeros stands for cells where d is 0."""
         w = step.window
         assert w is not None
@@ -224,7 +236,8 @@ class Incremental:
 
     @staticmethod
     def _at(whole: Tensor, starts: Tensor, shape: Pair) -> Tensor:
-        """Cuts windows out of a clean map (1, C, H, W). Cells beyond its border are masked later."""
+        """Cuts windows out of a clean map (1, C, H, W). Cells beyond its border are masked
+        later."""
         return gather_windows(whole, torch.zeros(len(starts), dtype=torch.long), starts, shape)
 
     def _difference(self, clean: Tensor, x: Tensor, starts: Tensor) -> Tensor:
@@ -235,7 +248,13 @@ class Incremental:
         return d if missing is None else d.masked_fill_(missing, 0)
 
     def _read(
-        self, block: Block, number: int, x: Tensor, starts: Tensor, members: Tensor, sums: dict[str, Tensor]
+        self,
+        block: Block,
+        number: int,
+        x: Tensor,
+        starts: Tensor,
+        members: Tensor,
+        sums: dict[str, Tensor],
     ) -> None:
         """Adds the change after a step to the sums of the layers that stand there."""
         for layer, after in self.reads.items():
@@ -281,7 +300,8 @@ class Incremental:
         ]
 
     def _bands(self, spans: list[Span], axis: int) -> list[slice]:
-        """Divides the occluders along an axis into at most BANDS runs, with least multiplications."""
+        """Divides the occluders along an axis into at most BANDS runs, with least
+        multiplications."""
 
         def cost(first: int, last: int) -> float:
             change, total = self._hull(spans[first:last], axis), 0
@@ -297,7 +317,11 @@ class Incremental:
                 min(
                     [
                         best[end],
-                        *((best[i][0] + cost(i, end), [*best[i][1], end]) for i in range(end) if best[i][1]),
+                        *(
+                            (best[i][0] + cost(i, end), [*best[i][1], end])
+                            for i in range(end)
+                            if best[i][1]
+                        ),
                     ]
                 )
                 for end in range(count + 1)
@@ -312,6 +336,9 @@ def _pool_first(steps: list[Step], reads: dict[str, int]) -> list[Step]:
     """
     steps = list(steps)
     for i in range(len(steps) - 1):
-        if [step.kind for step in steps[i : i + 2]] == ["relu", "pool"] and i + 1 not in reads.values():
+        if [step.kind for step in steps[i : i + 2]] == [
+            "relu",
+            "pool",
+        ] and i + 1 not in reads.values():
             steps[i : i + 2] = steps[i + 1], steps[i]
     return steps

@@ -42,7 +42,11 @@ class _Injection(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self.left and func in CHAIN_CALLS and (args[0] if args else kwargs.get("input")) is self.current:
+        if (
+            self.left
+            and func in CHAIN_CALLS
+            and (args[0] if args else kwargs.get("input")) is self.current
+        ):
             self.left -= 1
             self.current = self.current.view_as(self.current) if self.left else self.features
             return self.current

@@ -102,7 +102,9 @@ class Sweep:
             weight = weight.to(maps.dtype).to(maps.device).view(shape)
             place = place.to(maps.device)
             first = maps.index_select(axis, place - 1)
-            maps = first + weight * (maps.index_select(axis, place.clamp(max=maps.shape[axis] - 1)) - first)
+            maps = first + weight * (
+                maps.index_select(axis, place.clamp(max=maps.shape[axis] - 1)) - first
+            )
         return maps
 
 
@@ -140,9 +142,13 @@ def occlusion_sweep(
     modules = find_modules(model, [layer] if layer else [])
     color = torch.as_tensor(fill, dtype=images.dtype, device=images.device)
     if color.numel() not in (1, images.shape[1]):
-        raise InputError(f"fill={fill}: give one value, or one for each of {images.shape[1]} channels")
+        raise InputError(
+            f"fill={fill}: give one value, or one for each of {images.shape[1]} channels"
+        )
     color = color.expand(images.shape[1])
-    tops, lefts = (torch.arange(0, min(side - size + stride, side), stride) for side in images.shape[2:])
+    tops, lefts = (
+        torch.arange(0, min(side - size + stride, side), stride) for side in images.shape[2:]
+    )
     with eval_mode(model), torch.no_grad():
         check_called_once(model, modules, images[:1].clone(), maps=True)
         outputs = class_outputs(model, images)
@@ -195,7 +201,11 @@ class _Reader:
     """Computes logits of many images, while it sums the activity of a layer."""
 
     def __init__(
-        self, model: nn.Module, outputs: ClassOutputs, modules: dict[str, nn.Module], prefix: Prefix | None
+        self,
+        model: nn.Module,
+        outputs: ClassOutputs,
+        modules: dict[str, nn.Module],
+        prefix: Prefix | None,
     ) -> None:
         self.model, self.outputs, self.modules, self.prefix = model, outputs, modules, prefix
         self._sums: list[Tensor] = []
@@ -204,7 +214,9 @@ class _Reader:
         """Returns the sums of the layer's feature maps since the last call, (N, channels)."""
         sums, self._sums = torch.cat(self._sums) if self._sums else torch.empty(0), []
         if not sums.isfinite().all():
-            raise InputError(f"layer {', '.join(self.modules)} is not finite: nothing can be measured on it")
+            raise InputError(
+                f"layer {', '.join(self.modules)} is not finite: nothing can be measured on it"
+            )
         return sums
 
     def logits(self, images: Tensor) -> Tensor:
@@ -213,23 +225,32 @@ class _Reader:
             outputs = self.model(images.clone())  # it may work in place
         return self.outputs.logits(outputs, len(images))
 
-    def sweep(self, image: Tensor, tops: list[int], lefts: list[int], size: int, fill: Tensor) -> Tensor:
+    def sweep(
+        self, image: Tensor, tops: list[int], lefts: list[int], size: int, fill: Tensor
+    ) -> Tensor:
         """Returns the logits (ny * nx, classes) of the occluded image."""
         if self.prefix is None:
             covered = _occlude(image, tops, lefts, size, fill)
             return torch.cat([self.logits(torch.cat(part)) for part in _parts(covered)])
-        features, sums = Incremental(self.prefix.steps, image, self.prefix.after)(tops, lefts, size, fill)
+        features, sums = Incremental(self.prefix.steps, image, self.prefix.after)(
+            tops, lefts, size, fill
+        )
         self._sums += sums.values()
         above = {layer: module for layer, module in self.modules.items() if layer not in sums}
         with capture_outputs(above, self._read):
-            parts = [self.outputs.logits(self.prefix.head(part), len(part)) for part in features.split(HEADS)]
+            parts = [
+                self.outputs.logits(self.prefix.head(part), len(part))
+                for part in features.split(HEADS)
+            ]
         return torch.cat(parts)
 
     def _read(self, _: str, maps: Tensor) -> None:
         self._sums.append(maps.flatten(2).sum(2) if maps.dim() > 2 else maps.clone())
 
 
-def _occlude(image: Tensor, tops: list[int], lefts: list[int], size: int, fill: Tensor) -> list[Tensor]:
+def _occlude(
+    image: Tensor, tops: list[int], lefts: list[int], size: int, fill: Tensor
+) -> list[Tensor]:
     covered = []
     for top in tops:
         for left in lefts:
@@ -246,13 +267,15 @@ def _parts(covered: list[Tensor]) -> list[list[Tensor]]:
 def _check(images: Tensor, size: int, stride: int) -> None:
     if images.dim() != 4 or not images.is_floating_point() or not len(images):
         raise InputError(
-            f"images are {images.dtype} of shape {tuple(images.shape)}: floating-point (B, C, H, W) are needed"
+            f"images are {images.dtype} of shape {tuple(images.shape)}: floating-point (B, C, H, "
+            "W) are needed"
         )
     if not images.isfinite().all():
         raise InputError("the images contain values that are not finite")
     if not 1 <= size <= min(images.shape[2:]):
         raise InputError(
-            f"size={size}: the occluder must be between 1 and {min(images.shape[2:])} pixels, the image's side"
+            f"size={size}: the occluder must be between 1 and {min(images.shape[2:])} pixels, the "
+            "image's side"
         )
     if stride < 1:
         raise InputError(f"stride={stride}: must be at least 1 pixel")
@@ -264,9 +287,12 @@ def _targets(target: int | Sequence[int] | Tensor | None, logits: Tensor) -> Ten
     targets = torch.as_tensor(target, device=logits.device)
     if targets.is_floating_point() or targets.dim() > 1 or targets.numel() not in (1, len(logits)):
         raise InputError(
-            f"target={targets.tolist()}: give one class, or one for each of {len(logits)} images, by number"
+            f"target={targets.tolist()}: give one class, or one for each of {len(logits)} images, "
+            "by number"
         )
     targets = targets.long().expand(len(logits))
     if not ((targets >= 0) & (targets < logits.shape[1])).all():
-        raise InputError(f"target={targets.tolist()}: the network has classes 0 to {logits.shape[1] - 1}")
+        raise InputError(
+            f"target={targets.tolist()}: the network has classes 0 to {logits.shape[1] - 1}"
+        )
     return targets

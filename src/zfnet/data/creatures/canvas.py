@@ -5,8 +5,9 @@
   that are smaller, brighter and nearer to the lamp. `photo.py` blurs the steps.
 - `owner`, uint8 (size, size): the limb that a pixel belongs to, without smoothing: the exact mask.
 
-Positions are fractions of the image, so that a scene looks the same at any size. OpenCV receives them in sixteenths
-of a pixel and draws in integers, so that the pixels are the same on every machine.
+Positions are fractions of the image, so that a scene looks the same at any size. OpenCV receives
+them in sixteenths of a pixel and draws in integers, so that the pixels are the same on every
+machine.
 
     canvas = Canvas(backdrop)                                      # uint8 (size, size, 3)
     canvas.fill(0.5 + 0.2 * SHAPES["disc"], (0.5, 0.5), color=(200, 80, 60), relief=1.0, owner=3)
@@ -32,7 +33,9 @@ class Canvas:
         self.owner = np.zeros((self.size, self.size), np.uint8)
         self.lamp = np.array(lamp)
 
-    def fill(self, outline: np.ndarray, center: Point, color: Color, relief: float, owner: int) -> None:
+    def fill(
+        self, outline: np.ndarray, center: Point, color: Color, relief: float, owner: int
+    ) -> None:
         """Paints a polygon (n, 2); `relief` 0 is flat, 1 a ball."""
         copies = self._fixed(self._relief(outline, center, relief) if relief else outline[None])
         steps = len(copies)
@@ -60,6 +63,7 @@ class Canvas:
         return spokes * (1 - height) + (self.lamp * (0.4 * radius * relief) * height + center)
 
     def _fixed(self, points: np.ndarray) -> np.ndarray:
-        """Fractions of the image -> sixteenths of a pixel, counted from the center of the first pixel."""
+        """Fractions of the image -> sixteenths of a pixel, counted from the center of the first
+        pixel."""
         unit = 2**FRACTION_BITS
         return np.rint(points * (self.size * unit) - unit // 2).astype(np.int32, order="C")

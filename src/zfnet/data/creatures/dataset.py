@@ -93,7 +93,9 @@ class Creatures:
             if inside and limbs[row, column] == number >> 1:
                 parts[name] = (x, y)
                 part_masks[name] = torch.from_numpy(limbs == number >> 1)
-        return Annotation(self.labels[index], torch.from_numpy(mask), bounds(mask), parts, part_masks)
+        return Annotation(
+            self.labels[index], torch.from_numpy(mask), bounds(mask), parts, part_masks
+        )
 
     def _draw(self, index: int) -> Drawing:
         if not 0 <= index < len(self):

@@ -1,7 +1,8 @@
 """The parts that the classes share: eyes, ears, wheels, windows, wings.
 
-A part is a few strokes, back to front, in a square of [-1, 1] (y down); where and how large it stands is for
-the recipes to say. Colors are named by their use, and each image has its own palette (scene.py).
+A part is a few strokes, back to front, in a square of [-1, 1] (y down); where and how large it
+stands is for the recipes to say. Colors are named by their use, and each image has its own palette
+(scene.py).
 
     EYE   # rim, iris, pupil, glint
 """
@@ -37,7 +38,10 @@ MOUTH = (Stroke("grin", "dark", relief=0.0), Stroke("disc", "flesh", 0, 0.3, 0.5
 TEETH = (Stroke("box", "white", relief=0.3), Stroke("slab", "metal", w=0.06, relief=0.0))
 POINTED_EAR = (Stroke("ear", "coat"), Stroke("ear", "flesh", 0, 0.2, 0.55, 0.65, relief=0.6))
 ROUND_EAR = (Stroke("disc", "coat"), Stroke("disc", "flesh", 0, 0.1, 0.58, 0.58, relief=0.6))
-LONG_EAR = (Stroke("leaf", "coat", turn=90), Stroke("leaf", "flesh", 0, 0.08, 0.75, 0.5, turn=90, relief=0.6))
+LONG_EAR = (
+    Stroke("leaf", "coat", turn=90),
+    Stroke("leaf", "flesh", 0, 0.08, 0.75, 0.5, turn=90, relief=0.6),
+)
 FLOPPY_EAR = (Stroke("drop", "trim"),)
 MUZZLE = (Stroke("disc", "pale"),)
 LEG = (Stroke("pear", "coat"), Stroke("disc", "pale", 0, 0.86, 1.25, 0.32))
@@ -50,7 +54,10 @@ WHEEL = (
 )
 SPOKED_WHEEL = (
     Stroke("ring", "dark", relief=0.0),
-    *(Stroke("slab", "metal", w=0.86, h=0.022, turn=turn, relief=0.0) for turn in (0, 36, 72, 108, 144)),
+    *(
+        Stroke("slab", "metal", w=0.86, h=0.022, turn=turn, relief=0.0)
+        for turn in (0, 36, 72, 108, 144)
+    ),
     Stroke("disc", "metal", w=0.14, h=0.14),
 )
 WINDOW = (

@@ -58,14 +58,16 @@ def expose(image: np.ndarray, dice: Dice) -> np.ndarray:
 
 
 def soften(shade: np.ndarray) -> np.ndarray:
-    """Blurs the steps of the relief; exact for the reason given in rng.py. A factor, 1 = unchanged."""
+    """Blurs the steps of the relief; exact for the reason given in rng.py. A factor, 1 =
+    unchanged."""
     kernel = blur_weights(len(shade))
     return kernel @ shade.astype(np.float32) @ kernel.T * np.float32(1 / (128 * 64 * 64))
 
 
 @cache
 def blur_weights(size: int) -> np.ndarray:
-    """(size, size) integers that add up to 64 per row: a tent that reaches 1/40 of the image to each side."""
+    """(size, size) integers that add up to 64 per row: a tent that reaches 1/40 of the image to
+    each side."""
     distance = np.abs(np.arange(size)[:, None] - np.arange(size)[None, :])
     tent = np.maximum(size + 40 - 40 * distance, 0)  # in fortieths of a pixel
     weights = tent * 64 // tent.sum(axis=1, keepdims=True)

@@ -1,8 +1,9 @@
 """The pose of one individual: from the recipe of a class to outlines on the canvas.
 
-Every limb varies a little in size and angle, the head tilts and turns, and the whole is mirrored, rotated,
-stretched and placed. Each outline has one affine map, x' = a x + b y + c, written out in scalars, because sums and
-products of Python floats are the same on every machine and those of a matrix library need not be.
+Every limb varies a little in size and angle, the head tilts and turns, and the whole is mirrored,
+rotated, stretched and placed. Each outline has one affine map, x' = a x + b y + c, written out in
+scalars, because sums and products of Python floats are the same on every machine and those of a
+matrix library need not be.
 
     pose = Pose.random(dice)
     painted = paint(canvas, RECIPES["cat"], pose, colors, dice)   # name -> (owner number, (x, y))
@@ -62,14 +63,17 @@ class Pose(NamedTuple):
         margin = scale * 0.9
         x, y = dice.between(margin, 1 - margin), dice.between(margin, 1 - margin)
         side = dice.pick((-1, 1)) * dice.between(0.88, 1.08)
-        frame = Affine.placed(x, y, scale * side, scale * dice.between(0.92, 1.08), dice.around_zero(25))
+        frame = Affine.placed(
+            x, y, scale * side, scale * dice.between(0.92, 1.08), dice.around_zero(25)
+        )
         return cls(frame, dice.around_zero(16), (dice.around_zero(0.16), dice.around_zero(0.07)))
 
 
 def paint(
     canvas: Canvas, recipe: Recipe, pose: Pose, colors: dict[str, Color], dice: Dice
 ) -> dict[str, tuple[int, Point]]:
-    """Paints a creature, back to front. Returns the owner number (without coat) and the center of each named part."""
+    """Paints a creature, back to front. Returns the owner number (without coat) and the center of
+    each named part."""
     head = pose.frame.after(Affine.placed(*recipe.neck, 1, 1, pose.tilt))
     places = [(pose.frame, (0.0, 0.0), limb) for limb in recipe.body]
     places += [(head, pose.gaze, limb) for limb in recipe.head]
@@ -85,7 +89,9 @@ def paint(
             for stroke in limb.part:
                 draw(canvas, stroke, place, colors[stroke.color], number)
             if limb.name:
-                name = limb.name if not limb.twin else f"{'left' if side < 0 else 'right'}_{limb.name}"
+                name = (
+                    limb.name if not limb.twin else f"{'left' if side < 0 else 'right'}_{limb.name}"
+                )
                 painted[name] = number, (place.c, place.f)
     return painted
 
@@ -96,7 +102,9 @@ def vary(limb: Limb, dice: Dice) -> Affine:
     if not limb.name:
         return Affine.placed(limb.x, limb.y, limb.w, limb.h, turn)
     size = dice.between(0.9, 1.12)
-    return Affine.placed(limb.x, limb.y, limb.w * size, limb.h * size * dice.between(0.93, 1.07), turn)
+    return Affine.placed(
+        limb.x, limb.y, limb.w * size, limb.h * size * dice.between(0.93, 1.07), turn
+    )
 
 
 def draw(canvas: Canvas, stroke: Stroke, place: Affine, color: Color, number: int) -> None:

@@ -1,9 +1,10 @@
 """The twelve classes, as tables of shared parts.
 
-A creature is drawn limb by limb, back to front, in a square of about [-1, 1] (y down, facing left). A `Limb`
-places one of the shared parts (parts.py); limbs of the `head` turn and tilt together, so that a face looks
-around. A class is what it is by which parts it has and how they are placed: every class draws its colors
-from the same palettes, and eyes, wheels, windows, fans and wings occur in several.
+A creature is drawn limb by limb, back to front, in a square of about [-1, 1] (y down, facing left).
+A `Limb` places one of the shared parts (parts.py); limbs of the `head` turn and tilt together, so
+that a face looks around. A class is what it is by which parts it has and how they are placed: every
+class draws its colors from the same palettes, and eyes, wheels, windows, fans and wings occur in
+several.
 
     RECIPES["cat"].head   # (Limb("ear", ...), ...)
 """
@@ -45,18 +46,23 @@ class Limb(NamedTuple):
     h: float
     turn: float = 0.0  # degrees, clockwise
     swing: float = 0.0  # how many degrees it may turn further
-    depth: float = 0.0  # how far it stands before the head's center, so how far it moves as the head turns
+    # How far it stands before the head's center, so how far it moves as the head turns.
+    depth: float = 0.0
     twin: bool = False
 
 
 class Recipe(NamedTuple):
     body: tuple[Limb, ...]
     head: tuple[Limb, ...] = ()
-    neck: tuple[float, float] = (0.0, 0.0)  # where the head is joined; its limbs are placed from there
+    # Where the head is joined; its limbs are placed from there.
+    neck: tuple[float, float] = (0.0, 0.0)
 
 
-def face(ears: Limb, muzzle: tuple[float, float], width: float, ears_last: bool = False) -> tuple[Limb, ...]:
-    """Head, eyes, nose and mouth, which bear, cat, dog and rabbit share; the ears tell them apart."""
+def face(
+    ears: Limb, muzzle: tuple[float, float], width: float, ears_last: bool = False
+) -> tuple[Limb, ...]:
+    """Head, eyes, nose and mouth, which bear, cat, dog and rabbit share; the ears tell them
+    apart."""
     muzzle_w, muzzle_h = muzzle
     features = (
         Limb("", plain("disc"), 0, -0.24, width, 0.44),
@@ -77,7 +83,9 @@ def sitting(width: float, tail: Limb) -> tuple[Limb, ...]:
     )
 
 
-def bar(x0: float, y0: float, length: float, turn: float, color: str, thickness: float = 0.04) -> Limb:
+def bar(
+    x0: float, y0: float, length: float, turn: float, color: str, thickness: float = 0.04
+) -> Limb:
     """A tube that starts at (x0, y0); `turn` 0 points right, 90 down."""
     tube = Stroke("slab", color, length / 2, 0, length / 2, thickness, relief=0.4)
     return Limb("", (tube,), x0, y0, 1, 1, turn)
@@ -90,7 +98,10 @@ RECIPES: dict[str, Recipe] = {
             Limb("tail", plain("fin"), 0.78, -0.3, 0.22, 0.3, swing=6),
             Limb("", plain("leaf"), 0, 0, 1.0, 0.21),
             Limb("cockpit", WINDOW, -0.68, -0.08, 0.1, 0.06, turn=-12),
-            *(Limb("", WINDOW, x, -0.06, 0.05, 0.055) for x in (-0.42, -0.25, -0.08, 0.09, 0.26, 0.43)),
+            *(
+                Limb("", WINDOW, x, -0.06, 0.05, 0.055)
+                for x in (-0.42, -0.25, -0.08, 0.09, 0.26, 0.43)
+            ),
             Limb("engine", WHEEL, -0.12, 0.34, 0.13, 0.13),
             Limb("wing", plain("blade", "trim"), 0.2, 0.28, 0.52, 0.2, turn=50, swing=8),
         )
@@ -102,7 +113,9 @@ RECIPES: dict[str, Recipe] = {
             Limb("", plain("disc", "pale"), 0, 0.46, 0.32, 0.32),
             Limb("foot", SOLE, 0.4, 0.8, 0.22, 0.2, turn=-10, swing=12, twin=True),
         ),
-        face(Limb("ear", ROUND_EAR, 0.44, -0.6, 0.23, 0.23, depth=-0.3, twin=True), (0.26, 0.2), 0.56),
+        face(
+            Limb("ear", ROUND_EAR, 0.44, -0.6, 0.23, 0.23, depth=-0.3, twin=True), (0.26, 0.2), 0.56
+        ),
         (0, -0.1),
     ),
     "bicycle": Recipe(
@@ -194,7 +207,9 @@ RECIPES: dict[str, Recipe] = {
             Limb("rear_leg", LEG, 0.72, 0.66, 0.12, 0.34, swing=12),
         ),
         face(
-            Limb("ear", FLOPPY_EAR, 0.48, -0.12, 0.19, 0.42, turn=-16, swing=6, depth=0.1, twin=True),
+            Limb(
+                "ear", FLOPPY_EAR, 0.48, -0.12, 0.19, 0.42, turn=-16, swing=6, depth=0.1, twin=True
+            ),
             (0.26, 0.28),
             0.43,
             ears_last=True,
@@ -226,7 +241,18 @@ RECIPES: dict[str, Recipe] = {
         sitting(0.44, Limb("tail", plain("disc", "white"), 0.54, 0.8, 0.16, 0.16)),
         (
             *face(
-                Limb("ear", LONG_EAR, 0.24, -0.66, 0.19, 0.58, turn=14, swing=8, depth=-0.2, twin=True),
+                Limb(
+                    "ear",
+                    LONG_EAR,
+                    0.24,
+                    -0.66,
+                    0.19,
+                    0.58,
+                    turn=14,
+                    swing=8,
+                    depth=-0.2,
+                    twin=True,
+                ),
                 muzzle=(0.22, 0.16),
                 width=0.42,
             ),

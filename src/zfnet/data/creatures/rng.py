@@ -1,9 +1,9 @@
 """Random numbers and smooth noise that are the same on every machine.
 
-Only PCG64's raw words are used: NumPy promises that stream, and does not promise those of its distributions.
-Noise is a small grid of random bytes enlarged by cubic B-splines, `rows @ grid @ columns.T`. The weights are
-integers out of 64, so every partial sum is an integer below 2^24, which float32 holds exactly: the result
-does not depend on the order in which a BLAS adds.
+Only PCG64's raw words are used: NumPy promises that stream, and does not promise those of its
+distributions. Noise is a small grid of random bytes enlarged by cubic B-splines, `rows @ grid @
+columns.T`. The weights are integers out of 64, so every partial sum is an integer below 2^24, which
+float32 holds exactly: the result does not depend on the order in which a BLAS adds.
 
     dice = Dice(seed, split, index)
     dice.between(0.5, 2.0)
@@ -47,26 +47,40 @@ class Dice:
         return words.view(np.uint8)[:total].reshape(shape)
 
     def noise(self, size: int, rows: int, columns: int) -> np.ndarray:
-        """Smooth noise of `rows` x `columns` cells, stretched over (size, size), in about [-1, 1]."""
+        """Smooth noise of `rows` x `columns` cells, stretched over (size, size), in about [-1,
+        1]."""
         grid = self.bytes(rows + 3, columns + 3).astype(np.float32)
-        smooth = enlarge(grid, size)  # B-splines average neighbors: about half of the contrast is left
+        # B-splines average neighbors: about half of the contrast is left.
+        smooth = enlarge(grid, size)
         return np.clip((smooth - 127.5) * np.float32(1 / 64), -1, 1)
 
 
 def enlarge(grid: np.ndarray, size: int) -> np.ndarray:
-    """(rows + 3, columns + 3) or (..., rows + 3, columns + 3) integers in [0, 255] -> (..., size, size)."""
+    """(rows + 3, columns + 3) or (..., rows + 3, columns + 3) integers in [0, 255] -> (..., size,
+    size)."""
     rows, columns = grid.shape[-2:]
-    return spline_weights(size, rows - 3) @ grid @ spline_weights(size, columns - 3).T * np.float32(1 / 4096)
+    return (
+        spline_weights(size, rows - 3)
+        @ grid
+        @ spline_weights(size, columns - 3).T
+        * np.float32(1 / 4096)
+    )
 
 
 @cache
 def spline_weights(size: int, cells: int) -> np.ndarray:
-    """(size, cells + 3) cubic B-spline weights of each pixel over the grid, as integers that add up to 64."""
+    """(size, cells + 3) cubic B-spline weights of each pixel over the grid, as integers that add up
+    to 64."""
     weights = np.zeros((size, cells + 3), np.float32)
     for pixel in range(size):
         cell, position = divmod((pixel + 0.5) * cells / size, 1.0)
         u, v = position, 1 - position
         outer = [round(64 / 6 * v * v * v), round(64 / 6 * u * u * u)]
         left = round(64 / 6 * (3 * u * u * u - 6 * u * u + 4))
-        weights[pixel, int(cell) : int(cell) + 4] = [outer[0], left, 64 - left - sum(outer), outer[1]]
+        weights[pixel, int(cell) : int(cell) + 4] = [
+            outer[0],
+            left,
+            64 - left - sum(outer),
+            outer[1],
+        ]
     return weights

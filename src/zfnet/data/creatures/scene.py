@@ -1,8 +1,8 @@
-"""The scene: palettes, a soft backdrop, clutter behind the creature and sometimes something in front of it.
+"""The scene: palettes, a soft backdrop, clutter behind the creature and sometimes something in
+front of it.
 
-The backdrop is painted small and enlarged by splines, so that it is out of focus. Clutter is sharp and made of the
-creatures' own parts and colors, so that a single part does not tell the class.
-"""
+The backdrop is painted small and enlarged by splines, so that it is out of focus. Clutter is sharp
+and made of the creatures' own parts and colors, so that a single part does not tell the class."""
 
 import numpy as np
 
@@ -13,13 +13,21 @@ from zfnet.data.creatures.rng import Dice, enlarge
 from zfnet.data.creatures.shapes import SHAPES
 
 COATS: tuple[Color, ...] = (
-    *((222, 205, 178), (203, 132, 66), (150, 88, 52), (94, 64, 48)),  # cream, ginger, chestnut, chocolate
+    # Cream, ginger, chestnut, chocolate.
+    *((222, 205, 178), (203, 132, 66), (150, 88, 52), (94, 64, 48)),
     *((72, 70, 74), (138, 136, 136), (236, 232, 224), (172, 60, 48)),  # charcoal, gray, white, rust
-    *((214, 168, 72), (112, 126, 74), (74, 106, 138), (60, 124, 120)),  # gold, olive, slate blue, teal
+    # Gold, olive, slate blue, teal.
+    *((214, 168, 72), (112, 126, 74), (74, 106, 138), (60, 124, 120)),
     *((190, 130, 124), (120, 86, 124)),  # rose, plum
 )
 FLESH: tuple[Color, ...] = ((226, 160, 148), (232, 168, 92), (208, 120, 104), (214, 148, 60))
-IRIS: tuple[Color, ...] = ((214, 176, 70), (120, 160, 80), (110, 160, 190), (150, 96, 50), (216, 200, 160))
+IRIS: tuple[Color, ...] = (
+    (214, 176, 70),
+    (120, 160, 80),
+    (110, 160, 190),
+    (150, 96, 50),
+    (216, 200, 160),
+)
 FAR: tuple[tuple[Color, Color], ...] = (  # at the upper edge, at the horizon
     ((128, 172, 214), (216, 226, 228)),
     ((170, 190, 206), (226, 218, 200)),
@@ -76,12 +84,16 @@ def backdrop(dice: Dice, size: int) -> np.ndarray:
     canvas = Canvas(np.concatenate([ramp(top, haze, horizon), ramp(back, front, small - horizon)]))
     ground = canvas.color[horizon:].copy()
     for _ in range(dice.count(2, 9)):
-        silhouette(canvas, dice, horizon / small, mix(mix(top, haze, 0.6), back, dice.between(0.2, 0.9)))
+        silhouette(
+            canvas, dice, horizon / small, mix(mix(top, haze, 0.6), back, dice.between(0.2, 0.9))
+        )
     canvas.color[horizon:], canvas.shade[horizon:] = ground, 128
     for _ in range(dice.count(0, 7)):
         pebble(canvas, dice, horizon / small, mix(back, dice.pick(COATS), dice.between(0.1, 0.6)))
     texture = texture_of(dice, small, horizon)
-    paint = np.clip(canvas.color * texture[..., None] * (canvas.shade[..., None] / np.float32(128)), 0, 255)
+    paint = np.clip(
+        canvas.color * texture[..., None] * (canvas.shade[..., None] / np.float32(128)), 0, 255
+    )
     big = enlarge(np.rint(paint).transpose(2, 0, 1), size)  # (3, size, size)
     return np.ascontiguousarray(np.rint(big).transpose(1, 2, 0).astype(np.uint8))
 
@@ -96,7 +108,10 @@ def texture_of(dice: Dice, small: int, horizon: int) -> np.ndarray:
     """A factor around 1: broad clouds far away, streaks that lie flat nearby."""
     strength = dice.between(0.05, 0.22)
     far = dice.noise(small, 4, 6) * 0.6 + dice.noise(small, 14, 14) * 0.4
-    near = dice.noise(small, dice.pick((10, 20)), dice.pick((3, 10))) * 0.5 + dice.noise(small, 40, 24) * 0.6
+    near = (
+        dice.noise(small, dice.pick((10, 20)), dice.pick((3, 10))) * 0.5
+        + dice.noise(small, 40, 24) * 0.6
+    )
     far[horizon:] = near[horizon:] * 1.3
     return 1 + np.float32(strength) * far
 
@@ -111,7 +126,9 @@ def silhouette(canvas: Canvas, dice: Dice, horizon: float, color: Color) -> None
 
 def pebble(canvas: Canvas, dice: Dice, horizon: float, color: Color) -> None:
     w = dice.between(0.02, 0.14)
-    place = Affine.placed(dice.between(0, 1), dice.between(horizon, 1), w, w * dice.between(0.3, 0.7))
+    place = Affine.placed(
+        dice.between(0, 1), dice.between(horizon, 1), w, w * dice.between(0.3, 0.7)
+    )
     canvas.fill(place.outline(SHAPES["disc"]), (place.c, place.f), color, 0.7, 0)
 
 
@@ -121,7 +138,11 @@ def clutter(canvas: Canvas, dice: Dice) -> None:
         colors = palette(dice)
         size = dice.between(0.03, 0.11)
         place = Affine.placed(
-            dice.between(0, 1), dice.between(0, 1), size, size * dice.between(0.7, 1.4), dice.between(-90, 90)
+            dice.between(0, 1),
+            dice.between(0, 1),
+            size,
+            size * dice.between(0.7, 1.4),
+            dice.between(-90, 90),
         )
         shadow(canvas, (place.c, place.f + size), size)
         for stroke in dice.pick(LOOSE):
@@ -131,7 +152,9 @@ def clutter(canvas: Canvas, dice: Dice) -> None:
 
 def shadow(canvas: Canvas, center: tuple[float, float], width: float) -> None:
     x, y = center[0] - canvas.lamp[0] * width * 0.4, center[1]
-    canvas.darken(Affine.placed(x, y, width * 1.25, width * 0.35).outline(SHAPES["disc"]), (x, y), 70)
+    canvas.darken(
+        Affine.placed(x, y, width * 1.25, width * 0.35).outline(SHAPES["disc"]), (x, y), 70
+    )
 
 
 def occluder(canvas: Canvas, dice: Dice) -> None:
@@ -140,6 +163,8 @@ def occluder(canvas: Canvas, dice: Dice) -> None:
     root = dice.between(0, 1)
     for _ in range(dice.count(2, 7)):
         length = dice.between(0.12, 0.34)
-        blade = Stroke("leaf", "", 0, -length, length, dice.between(0.008, 0.028), turn=90, relief=0.8)
+        blade = Stroke(
+            "leaf", "", 0, -length, length, dice.between(0.008, 0.028), turn=90, relief=0.8
+        )
         place = Affine.placed(root + dice.around_zero(0.3), 1.02, 1, 1, dice.around_zero(45))
         draw(canvas, blade, place, color, 0)

@@ -1,8 +1,9 @@
-"""The outlines that everything is cut from: closed polygons in the square [-1, 1] x [-1, 1], y down.
+"""The outlines that everything is cut from: closed polygons in the square [-1, 1] x [-1, 1], y
+down.
 
-Most are a few hand-placed corners, rounded by cutting corners (Chaikin 1974: each round puts, in place of the
-corners, the points at 1/4 and 3/4 of every edge). All of an outline can be seen from its center (0, 0), the
-ring's excepted, so that shrunken copies lie inside it (canvas.py).
+Most are a few hand-placed corners, rounded by cutting corners (Chaikin 1974: each round puts, in
+place of the corners, the points at 1/4 and 3/4 of every edge). All of an outline can be seen from
+its center (0, 0), the ring's excepted, so that shrunken copies lie inside it (canvas.py).
 
     SHAPES["ear"]   # float64 (n, 2)
 """
@@ -22,13 +23,17 @@ def rounded(*corners: tuple[float, float], rounds: int = 2) -> np.ndarray:
 
 
 def circle(corners: int) -> np.ndarray:
-    """On a grid of 2^-20, so that a last-bit difference between two C libraries' sines disappears."""
+    """On a grid of 2^-20, so that a last-bit difference between two C libraries' sines
+    disappears."""
     turns = [2 * math.pi * i / corners for i in range(corners)]
-    return np.array([(round(math.cos(t) * 2**20), round(math.sin(t) * 2**20)) for t in turns]) / 2**20
+    return (
+        np.array([(round(math.cos(t) * 2**20), round(math.sin(t) * 2**20)) for t in turns]) / 2**20
+    )
 
 
 def ring(inner: float) -> np.ndarray:
-    """Out along the rim and back along the inner one; the seam lies inside the band and is not seen."""
+    """Out along the rim and back along the inner one; the seam lies inside the band and is not
+    seen."""
     rim = np.concatenate([circle(40), circle(40)[:1]])
     return np.concatenate([rim, inner * rim[::-1]])
 

@@ -1,4 +1,5 @@
-"""The two sources that hold every data set here: `Photos` are files below a root, `Arrays` are images in memory."""
+"""The two sources that hold every data set here: `Photos` are files below a root, `Arrays` are
+images in memory."""
 
 import hashlib
 import os
@@ -50,9 +51,8 @@ class Arrays:
 def modification_stamp(source: Source) -> str:
     """A hash that changes when the pixels do, as far as can be told without decoding all of them.
 
-    It covers the sizes and dates of all files (5 microseconds each), all bytes of arrays, and the pixels of three
-    images of any other source.
-    """
+    It covers the sizes and dates of all files (5 microseconds each), all bytes of arrays, and the
+    pixels of three images of any other source."""
     digest = hashlib.sha256()
     if isinstance(source, Photos):
         for id_ in source.ids:

@@ -1,8 +1,8 @@
 """Caltech-101 and Caltech-256, as the paper uses them: a few training images per class, in folds.
 
-The paper trains on 15 or 30 images per class of Caltech-101 (Table 4) and on 15 to 60 of Caltech-256 (Table 5),
-in five folds. The layout and the download are torchvision's. The background class of each is left out, so that
-101 and 256 classes remain.
+The paper trains on 15 or 30 images per class of Caltech-101 (Table 4) and on 15 to 60 of
+Caltech-256 (Table 5), in five folds. The layout and the download are torchvision's. The background
+class of each is left out, so that 101 and 256 classes remain.
 
     train = caltech101("data", "train", images_per_class=15, fold=2)
 """
@@ -21,28 +21,40 @@ from zfnet.errors import download_error
 
 
 def caltech101(
-    root: str | Path, split: Split, images_per_class: int = 30, fold: int = 0, test_per_class: int = 50
+    root: str | Path,
+    split: Split,
+    images_per_class: int = 30,
+    fold: int = 0,
+    test_per_class: int = 50,
 ) -> Selection:
     """One split of one fold of Caltech-101.
 
     Args:
-        root: holds `caltech101/101_ObjectCategories/<class>/*.jpg`, downloaded (140 MB) when absent.
+        root: holds `caltech101/101_ObjectCategories/<class>/*.jpg`, downloaded (140 MB) when
+            absent.
         split, images_per_class, fold, test_per_class: as of `zfnet.data.splits.few_per_class`.
 
     Raises:
         InputError: it cannot be downloaded, or as `few_per_class`.
     """
-    whole = _whole(datasets.Caltech101, root, "caltech101/101_ObjectCategories", "BACKGROUND_Google")
+    whole = _whole(
+        datasets.Caltech101, root, "caltech101/101_ObjectCategories", "BACKGROUND_Google"
+    )
     return few_per_class(whole, split, images_per_class, fold, test_per_class)
 
 
 def caltech256(
-    root: str | Path, split: Split, images_per_class: int = 30, fold: int = 0, test_per_class: int = 50
+    root: str | Path,
+    split: Split,
+    images_per_class: int = 30,
+    fold: int = 0,
+    test_per_class: int = 50,
 ) -> Selection:
     """One split of one fold of Caltech-256.
 
     Args:
-        root: holds `caltech256/256_ObjectCategories/<number>.<class>/*.jpg`, downloaded (1.2 GB) when absent.
+        root: holds `caltech256/256_ObjectCategories/<number>.<class>/*.jpg`, downloaded (1.2 GB)
+            when absent.
         split, images_per_class, fold, test_per_class: as of `zfnet.data.splits.few_per_class`.
 
     Raises:

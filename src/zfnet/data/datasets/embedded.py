@@ -3,8 +3,8 @@
     train = creatures("train", train=3000, val=600, image_size=112, classes=["bear", "bird"])
     few = creatures_few("train", 15, fold=0, test_per_class=50, classes=["cat", "dog"], image_size=112)
 
-Images are drawn at the size at which they are stored. The scenes of `creatures_few` are its own, so that a net
-trained on other classes of `creatures` has seen neither its classes nor its backgrounds.
+Images are drawn at the size at which they are stored. The scenes of `creatures_few` are its own, so
+that a net trained on other classes of `creatures` has seen neither its classes nor its backgrounds.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,11 @@ PER_CLASS = 110  # images of `creatures_few`: 60 to train on and 50 to test on
 
 
 def creatures(
-    split: Split, train: ImageCount, val: ImageCount, image_size: Side, classes: Sequence[str] | None = None
+    split: Split,
+    train: ImageCount,
+    val: ImageCount,
+    image_size: Side,
+    classes: Sequence[str] | None = None,
 ) -> Creatures:
     """Generated images of animals and things.
 

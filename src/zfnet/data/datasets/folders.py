@@ -18,7 +18,9 @@ from zfnet.data.splits import few_per_class
 from zfnet.data.subset import Selection
 from zfnet.errors import InputError, check_choice
 
-LAYOUTS = "expected <root>/train/<class>/*.jpg with <root>/val/<class>/*.jpg, or <root>/<class>/*.jpg"
+LAYOUTS = (
+    "expected <root>/train/<class>/*.jpg with <root>/val/<class>/*.jpg, or <root>/<class>/*.jpg"
+)
 
 
 def folder(root: str | Path, split: Split, val_fraction: float = 0.1, seed: int = 0) -> Photos:
@@ -42,7 +44,9 @@ def folder(root: str | Path, split: Split, val_fraction: float = 0.1, seed: int 
     if not 0 <= val_fraction < 1:
         raise InputError(f"data.val_fraction={val_fraction}: must be at least 0 and less than 1")
     members = _class_folders(root)
-    chosen = {label: split_by_hash(files, split, val_fraction, seed) for label, files in members.items()}
+    chosen = {
+        label: split_by_hash(files, split, val_fraction, seed) for label, files in members.items()
+    }
     return _photos(_name(root, "folder"), root, list(members), chosen)
 
 
@@ -61,14 +65,16 @@ def class_folders(
     for part in SPLITS:
         if is_folder(expand(root) / part):
             raise InputError(
-                f"{root}: has {part}/ where class folders belong; give data.root={root}/{part}, or data=folder"
+                f"{root}: has {part}/ where class folders belong; give data.root={root}/{part}, or "
+                "data=folder"
             )
     whole = folder(root, "train", val_fraction=0)
     return few_per_class(whole, split, images_per_class, fold, test_per_class)
 
 
 def photos(root: str | Path, split: Split) -> Photos:
-    """Every photo below `root`, as one class; both splits are the same. For analyses that need no classes.
+    """Every photo below `root`, as one class; both splits are the same. For analyses that need no
+    classes.
 
     Raises:
         InputError: the folder is missing or holds no photo.
@@ -91,9 +97,13 @@ def train_and_val_folders(name: str, root: Path, split: Split) -> Photos:
     if not is_folder(root / split):
         raise InputError(f"{root}: has no {split}/; {LAYOUTS}")
     classes = subfolders(root / "train")
-    chosen = _class_folders(root / split, beside=[name for name in subfolders(root) if name not in SPLITS])
+    chosen = _class_folders(
+        root / split, beside=[name for name in subfolders(root) if name not in SPLITS]
+    )
     if unknown := sorted(set(chosen) - set(classes)):
-        raise InputError(f"{root}/val: class {unknown[0]!r} is not in {root}/train; rename or remove it")
+        raise InputError(
+            f"{root}/val: class {unknown[0]!r} is not in {root}/train; rename or remove it"
+        )
     chosen = {label: [f"{split}/{file}" for file in files] for label, files in chosen.items()}
     return _photos(name, root, classes, chosen)
 
@@ -101,12 +111,13 @@ def train_and_val_folders(name: str, root: Path, split: Split) -> Photos:
 def split_by_hash(files: Sequence[str], split: Split, val_fraction: float, seed: int) -> list[str]:
     """The files of one class that belong to a split, in their order.
 
-    "val" takes `val_fraction` of them (at least one, never the last one) by the smallest hashes of seed and file
-    name. This is the same on every machine, and files that are added later hardly change it.
-    """
+    "val" takes `val_fraction` of them (at least one, never the last one) by the smallest hashes of
+    seed and file name. This is the same on every machine, and files that are added later hardly
+    change it."""
     count = min(max(round(val_fraction * len(files)), 1), len(files) - 1) if val_fraction else 0
     by_hash = sorted(
-        files, key=lambda file: hashlib.sha256(f"{seed}/{file}".encode(errors="surrogateescape")).digest()
+        files,
+        key=lambda file: hashlib.sha256(f"{seed}/{file}".encode(errors="surrogateescape")).digest(),
     )
     val = set(by_hash[:count])
     return [file for file in files if (file in val) == (split == "val")]
@@ -124,18 +135,23 @@ def _photos(name: str, root: Path, classes: list[str], chosen: dict[str, list[st
     ids = [file for label in classes for file in chosen.get(label, [])]
     labels = [index for index, label in enumerate(classes) for _ in chosen.get(label, [])]
     if not ids:
-        raise InputError(f"{root}: no image is left for this split; add images or change data.val_fraction")
+        raise InputError(
+            f"{root}: no image is left for this split; add images or change data.val_fraction"
+        )
     return Photos(name, root, classes, ids, labels)
 
 
 def _class_folders(
     root: Path, background: Collection[str] = (), beside: Collection[str] = ()
 ) -> dict[str, list[str]]:
-    """`<class>/<path>` of every image, by class; classes alphabetical, paths in the order of `find_images`.
+    """`<class>/<path>` of every image, by class; classes alphabetical, paths in the order of
+    `find_images`.
 
     `beside` are folders next to `root` that are no split. They are reported as passed over.
     """
-    members: dict[str, list[str]] = {label: [] for label in subfolders(root) if label not in background}
+    members: dict[str, list[str]] = {
+        label: [] for label in subfolders(root) if label not in background
+    }
     found = find_images(root, background)
     for name in beside:
         found.passed_over.add("folders beside train/ and val/", f"{name}/")
@@ -152,7 +168,8 @@ def _class_folders(
     for label, files in members.items():
         if not files:
             raise InputError(
-                f"{_without(found, f'class folder {label!r} has no images')}; add some, or remove it"
+                f"{_without(found, f'class folder {label!r} has no images')}; add some, or remove "
+                "it"
             )
     found.files = [file for files in members.values() for file in files]
     found.announce()

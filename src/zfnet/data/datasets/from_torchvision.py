@@ -28,10 +28,12 @@ IMAGENETTE = {
 
 
 def imagenet(root: str | Path, split: Split) -> Photos:
-    """ILSVRC2012 as torchvision's `ImageNet` reads it. Classes are named "<wnid> <first name>", which is unique.
+    """ILSVRC2012 as torchvision's `ImageNet` reads it. Classes are named "<wnid> <first name>",
+    which is unique.
 
     Args:
-        root: holds `{train,val}/<wnid>/*.JPEG` and meta.bin, or the three archives, which are unpacked.
+        root: holds `{train,val}/<wnid>/*.JPEG` and meta.bin, or the three archives, which are
+            unpacked.
         split: "train" or "val".
 
     Raises:
@@ -50,7 +52,9 @@ def imagenet(root: str | Path, split: Split) -> Photos:
             f"{root}: the class folder {error} is not in meta.bin; rename or remove it"
         ) from error
     except ValueError as error:
-        raise InputError(f"{root}/val: class {one_line(error).split()[0]} is not in {root}/train") from error
+        raise InputError(
+            f"{root}/val: class {one_line(error).split()[0]} is not in {root}/train"
+        ) from error
     except (
         *(RuntimeError, OSError, ImportError, EOFError, TypeError, IndexError),
         pickle.UnpicklingError,
@@ -83,7 +87,9 @@ def imagenette(root: str | Path, split: Split, size: Literal["full", "320px"] = 
             raise download_error("Imagenette", unpacked, error) from error
     photos = train_and_val_folders(f"imagenette-{size}", unpacked, split)
     if unknown := sorted(set(photos.classes) - set(IMAGENETTE)):
-        raise InputError(f"{unpacked}/train: {unknown[0]!r} is no class of Imagenette; rename or remove it")
+        raise InputError(
+            f"{unpacked}/train: {unknown[0]!r} is no class of Imagenette; rename or remove it"
+        )
     photos.classes = [f"{wnid} {IMAGENETTE[wnid]}" for wnid in photos.classes]
     return photos
 

@@ -3,9 +3,9 @@
     val = voc2012("data", "val")  # data/VOCdevkit/VOC2012/{ImageSets/Main,Annotations,JPEGImages}
     val.targets[0]  # int8 (20,)
 
-The layout and the download are torchvision's. A photo shows a class if one of the objects of that class is not
-marked difficult. If all of them are, the photo does not count for that class, as in VOC's own evaluation.
-"""
+The layout and the download are torchvision's. A photo shows a class if one of the objects of that
+class is not marked difficult. If all of them are, the photo does not count for that class, as in
+VOC's own evaluation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,17 @@ from zfnet.errors import InputError, check_choice, download_error
 
 CLASSES = [
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train"),
+    *(
+        "diningtable",
+        "dog",
+        "horse",
+        "motorbike",
+        "person",
+        "pottedplant",
+        "sheep",
+        "sofa",
+        "train",
+    ),
     "tvmonitor",
 ]
 PRESENT, ABSENT, DIFFICULT = 1, 0, -1

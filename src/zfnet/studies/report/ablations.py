@@ -32,7 +32,9 @@ def make_tables(index: RunIndex) -> list[Comparison]:
     settings = group_by_setting(training_runs(index), VARIED, ablation_of)
     edited = {row for row in ABLATIONS if row[1] != "none"}
     return [
-        _make_table(index, each) for each in settings if not edited.isdisjoint(map(ablation_of, each.runs))
+        _make_table(index, each)
+        for each in settings
+        if not edited.isdisjoint(map(ablation_of, each.runs))
     ]
 
 
@@ -41,14 +43,18 @@ def training_runs(index: RunIndex) -> list[Run]:
     return [
         run
         for run in index.runs
-        if run.script == "train" and not run.choices.get("transfer") and ablation_of(run)[0] in HEADINGS
+        if run.script == "train"
+        and not run.choices.get("transfer")
+        and ablation_of(run)[0] in HEADINGS
     ]
 
 
 def row_names(setting: Setting) -> dict[tuple[str, str], str]:
     """The names of the paper's rows, and of those that only the setting has."""
     others = sorted({ablation_of(run) for run in setting.runs} - set(ABLATIONS))
-    return {row: ablation.name for row, ablation in ABLATIONS.items()} | {row: row[1] for row in others}
+    return {row: ablation.name for row, ablation in ABLATIONS.items()} | {
+        row: row[1] for row in others
+    }
 
 
 def train_command(setting: Setting, row: tuple[str, str]) -> str:

@@ -50,21 +50,25 @@ TABLE_3 = [
         DEPTH,
     ),
     Claim(
-        "Removing the convolutions 3, 4 alone costs little (less than a third of removing 6, 7 too)",
+        "Removing the convolutions 3, 4 alone costs little (less than a third of removing 6, 7 "
+        "too)",
         lambda e: _cost(e, "remove_3_4_6_7") / 3 - _cost(e, "remove_3_4"),
         DEPTH,
     ),
     Claim(
-        "The size of layers 6, 7 changes Krizhevsky's net little (by less than a tenth of its error)",
+        "The size of layers 6, 7 changes Krizhevsky's net little (by less than a tenth of its "
+        "error)",
         lambda e: _size_margin(e, "alexnet"),
     ),
     Claim(
-        "The size of layers 6, 7 changes the net of Figure 3 little (by less than a tenth of its error)",
+        "The size of layers 6, 7 changes the net of Figure 3 little (by less than a tenth of its "
+        "error)",
         lambda e: _size_margin(e, "zfnet"),
     ),
     Claim("Wider convolutions 3, 4, 5 help", lambda e: -_cost(e, "wide_3_4_5", "zfnet")),
     Claim(
-        "Larger layers 6, 7 on top of them over-fit: the training error falls, the validation error rises",
+        "Larger layers 6, 7 on top of them over-fit: the training error falls, the validation "
+        "error rises",
         _overfitting,
     ),
     Claim(
@@ -116,7 +120,11 @@ TABLES_4_AND_5 = [
     Claim(
         "They add most where images are fewest",
         _first_gain_margin,
-        {"pre-trained features add to the accuracy where images are fewest": lambda e: _gains(e)[0]},
+        {
+            "pre-trained features add to the accuracy where images are fewest": lambda e: _gains(e)[
+                0
+            ]
+        },
     ),
     Claim(
         "Pre-trained on the fewest images, they beat training from scratch on the most",
@@ -134,7 +142,9 @@ TABLE_7 = [
     ),
     Claim(
         "Layers 5 and 7 give the best accuracy",
-        lambda e: _min([e[5, "svm"], e[7, "svm"]]) - _max([e[layer, "svm"] for layer in range(1, 5)]),
+        lambda e: (
+            _min([e[5, "svm"], e[7, "svm"]]) - _max([e[layer, "svm"] for layer in range(1, 5)])
+        ),
     ),
 ]
 PARTS = ("right_eye", "left_eye", "nose")

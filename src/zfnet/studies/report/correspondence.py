@@ -13,7 +13,11 @@ from zfnet.studies.report.runs import Run, RunIndex
 from zfnet.studies.report.settings import data_name, net_names
 
 LAYERS = ("layer 5", "layer 7")  # the paper's, compared with the first and the second of the run
-PAPER = {(part, layer): Measure(*pair) for part, row in CORRESPONDENCE.items() for layer, pair in row.items()}
+PAPER = {
+    (part, layer): Measure(*pair)
+    for part, row in CORRESPONDENCE.items()
+    for layer, pair in row.items()
+}
 
 
 class Change(BaseModel):
@@ -48,7 +52,9 @@ def _make_table(run: Run, changes: Changes) -> Comparison:
         if change.mean is not None
     }
     names = zip(LAYERS, changes.layers, strict=True)
-    note = f"Mean ± std over pairs of {len(changes.images)} images. The paper has five images of dogs."
+    note = (
+        f"Mean ± std over pairs of {len(changes.images)} images. The paper has five images of dogs."
+    )
     return Comparison(
         "Table 1",
         Label(data_name(run), net_names(run)),

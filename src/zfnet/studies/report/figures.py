@@ -113,7 +113,9 @@ def _draw_figure_9(index: RunIndex, album: Album) -> Figure:
     panels = [Panel("the paper, Caltech-256", paper=_published(CALTECH_256))]
     for setting in transfer.few_image_settings(index):
         if ours := _curves(transfer.measure_accuracies(setting)):
-            paper = _published(transfer.reference(setting)[1]) if setting.data in transfer.PAPER else {}
+            paper = (
+                _published(transfer.reference(setting)[1]) if setting.data in transfer.PAPER else {}
+            )
             paper = {name: paper[name] for name in ours if name in paper}
             panels.append(Panel(_escape_dollars(setting.label), ours, paper))
     entries = []

@@ -3,9 +3,8 @@
     render(document, "report.html", images="images")
     render(document, "report.md", images="images")
 
-Both templates include the same sections, and import macros that write them as HTML or Markdown. They
-escape all values: text of files, names and errors is shown, and is never markup.
-"""
+Both templates include the same sections, and import macros that write them as HTML or Markdown.
+They escape all values: text of files, names and errors is shown, and is never markup."""
 
 import re
 from collections import Counter
@@ -22,7 +21,8 @@ from zfnet.studies.report.measures import Measure
 from zfnet.studies.report.runs import relative_path
 from zfnet.studies.report.settings import describe
 
-UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # also bytes that are not UTF-8
+# Also bytes that are not UTF-8.
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)")  # characters with a meaning within a line
 OPTIONS: dict[str, Any] = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
 
@@ -36,7 +36,9 @@ def render(document: Any, template: str, images: str) -> str:
         images: the name of the folder with the images.
     """
     environment = _environment(markdown=template.endswith(".md"))
-    return environment.get_template(template).render(document=document, images=images, verdicts=verdicts)
+    return environment.get_template(template).render(
+        document=document, images=images, verdicts=verdicts
+    )
 
 
 def summarize(analysis: str, results: Any) -> str:
@@ -47,7 +49,9 @@ def summarize(analysis: str, results: Any) -> str:
         TypeError: a value has another type.
     """
     environment = Environment(loader=PackageLoader(__package__), **OPTIONS)
-    environment.filters["percent"] = lambda value: "nan" if value is None else f"{100 * value:.0f} %"
+    environment.filters["percent"] = lambda value: (
+        "nan" if value is None else f"{100 * value:.0f} %"
+    )
     environment.filters["decimals"] = lambda value, digits=2: (
         "nan" if value is None else f"{value:.{digits}f}"
     )

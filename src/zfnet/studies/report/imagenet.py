@@ -67,7 +67,9 @@ def make_tables(index: RunIndex) -> list[Comparison]:
     Ensembles of networks whose runs were not found have a table each.
     """
     single = [
-        run for run in training_runs(index) if ablation_of(run) in SINGLE and "test/top1_error" in run.result
+        run
+        for run in training_runs(index)
+        if ablation_of(run) in SINGLE and "test/top1_error" in run.result
     ]
     ensembles = [run for run in index.analyses("ensemble") if run.get("split", "val") == "val"]
     settings = group_by_setting(single, VARIED, ablation_of)
@@ -91,7 +93,9 @@ def _run_folder(ckpt: str) -> Path:
     return Path(ckpt).resolve().parent.parent
 
 
-def _make_table(index: RunIndex, label: str, setting: Setting | None, ensembles: Sequence[Run]) -> Comparison:
+def _make_table(
+    index: RunIndex, label: str, setting: Setting | None, ensembles: Sequence[Run]
+) -> Comparison:
     here: dict[Key, Measure] = {}
     for run in ensembles:
         ensemble = index.parse(run, Ensemble.model_validate)
@@ -100,7 +104,9 @@ def _make_table(index: RunIndex, label: str, setting: Setting | None, ensembles:
                 row = _row_of(average.nets) or ("other", average.name)
                 here |= {(row, column): measure for column, measure in average.measures.items()}
     if setting:
-        single = setting.measure({name: f"test/{key}" for name, key in COLUMNS.items()}, ablation_of)
+        single = setting.measure(
+            {name: f"test/{key}" for name, key in COLUMNS.items()}, ablation_of
+        )
         here |= {(SINGLE[row], column): measure for (row, column), measure in single.items()}
     others = {row: row[1] for row, _ in here if row not in ROWS}
     return Comparison(

@@ -30,7 +30,9 @@ class Measure:
     folds: tuple[Hashable, ...] = field(default=(), compare=False)
 
 
-def to_measure(values: Sequence[float], scale: float = 1, folds: Sequence[Hashable] = ()) -> Measure | None:
+def to_measure(
+    values: Sequence[float], scale: float = 1, folds: Sequence[Hashable] = ()
+) -> Measure | None:
     """Mean and deviation of the values of some runs.
 
     Args:

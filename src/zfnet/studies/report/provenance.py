@@ -46,7 +46,10 @@ def list_commands(index: RunIndex) -> Commands:
     for run in index.runs:
         if not index.sweep_of(run):
             lines += [f"# {one_line(_describe_run(run))}", run.command]
-    sweeps = [(sweep, [run for run in index.runs if index.sweep_of(run) == sweep]) for sweep in index.sweeps]
+    sweeps = [
+        (sweep, [run for run in index.runs if index.sweep_of(run) == sweep])
+        for sweep in index.sweeps
+    ]
     versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
     return Commands(sweeps, lines, versions, Machine(cpus=os.cpu_count()))
 
@@ -88,4 +91,6 @@ def _describe_run(run: Run) -> str:
     seconds = run.result.get("seconds")
     minutes = [f"{seconds / 60:.1f} minutes"] if seconds else []
     what = describe(run) if run.script == "train" else data_name(run)
-    return ", ".join([f"{relative_path(run.folder)}: {what}", f"seed {run.config.get('seed')}", *minutes])
+    return ", ".join(
+        [f"{relative_path(run.folder)}: {what}", f"seed {run.config.get('seed')}", *minutes]
+    )

@@ -4,8 +4,8 @@
     (draws["a"] - draws["b"])[1:].std()     # 5.0
 
 Each run's deviation from the mean of its row gets a random weight. Rows that were measured on the
-same folds get the same weights, so that the effect of a fold on both rows cancels in their difference.
-"""
+same folds get the same weights, so that the effect of a fold on both rows cancels in their
+difference."""
 
 from collections.abc import Hashable, Mapping
 from math import sqrt
@@ -22,7 +22,8 @@ REPETITIONS = 10_000
 def draw(measures: Mapping[Any, Measure]) -> dict[Any, NDArray[np.float64]]:
     """Resamples the numbers of a table.
 
-    The weights are seeded. Their sample moments are exact: a sum of measures has its exact deviation.
+    The weights are seeded. Their sample moments are exact: a sum of measures has its exact
+    deviation.
 
     Args:
         measures: the numbers of one table.

@@ -61,7 +61,9 @@ def measure_accuracies(setting: Setting) -> dict[Key, Measure]:
         key_of,
         lambda run: str((run.get("data.fold"), run.get("seed"))),
     )
-    return {key: measure for (key, _), measure in sorted(measures.items(), key=lambda item: item[0])}
+    return {
+        key: measure for (key, _), measure in sorted(measures.items(), key=lambda item: item[0])
+    }
 
 
 def reference(setting: Setting) -> tuple[str, dict[str, dict[int, Pair]]]:
@@ -84,9 +86,14 @@ def _make_table(index: RunIndex, setting: Setting) -> Comparison:
     }
     names = {method: method_name(method) for method in methods}
     absent = {
-        (method, k): f"{name}, {k}" for method, name in names.items() for k in ks if (method, k) not in here
+        (method, k): f"{name}, {k}"
+        for method, name in names.items()
+        for k in ks
+        if (method, k) not in here
     }
-    nets = dict.fromkeys(str(run.config.get("ckpt") or run.get("model.weights")) for run in setting.runs)
+    nets = dict.fromkeys(
+        str(run.config.get("ckpt") or run.get("model.weights")) for run in setting.runs
+    )
     layer = setting.runs[0].get("transfer.layer") or "the layer before the classifier"
     command = partial(_command, setting)
     return Comparison(
@@ -97,7 +104,9 @@ def _make_table(index: RunIndex, setting: Setting) -> Comparison:
         {name: name for name in others} | names,
         here,
         paper,
-        judge_both(TABLES_4_AND_5, here, {key: each for key, each in paper.items() if key[0] in METHODS}),
+        judge_both(
+            TABLES_4_AND_5, here, {key: each for key, each in paper.items() if key[0] in METHODS}
+        ),
         counted="folds",
         nets=([net_name(net) for net in nets], str(layer)),
         missing=find_missing(index, setting.runs, absent, key_of, command),
@@ -108,5 +117,7 @@ def _command(setting: Setting, key: Key) -> str:
     """The command of a row that was not started."""
     run, (method, k) = setting.runs[0], key
     if run.choices.get("experiment"):
-        return change_command(run, dict.fromkeys(("transfer", "data.images_per_class", "data.fold")))
+        return change_command(
+            run, dict.fromkeys(("transfer", "data.images_per_class", "data.fold"))
+        )
     return change_command(run, {"transfer": method.split()[0], "data.images_per_class": str(k)})

@@ -46,15 +46,22 @@ def _make_table(index: RunIndex, setting: Setting) -> Comparison:
         {(row, column): Measure(each) for row, (_, each) in ROWS.items() for column in columns},
         judge_both(TABLE_6, published | best, MEANS),
         shows={method: [HERE, DIFFERENCE] for method in methods} | {PAPER: [PAPER]},
-        missing=[Problem(method_name(method), *state) for method, state in dict.fromkeys(unfinished)],
+        missing=[
+            Problem(method_name(method), *state) for method, state in dict.fromkeys(unfinished)
+        ],
     )
 
 
 def _measure(method: str, runs: list[Run]) -> dict[tuple[str, str], Measure]:
     """The precisions of the classes and "mean", in per cent over runs."""
-    results = [run.result["val/average_precision"] for run in runs if "val/average_precision" in run.result]
+    results = [
+        run.result["val/average_precision"] for run in runs if "val/average_precision" in run.result
+    ]
     known = [{name: value for name, value in each.items() if value is not None} for each in results]
-    rows = {name: [each[name] for each in known if name in each] for name in (results[0] if results else ())}
+    rows = {
+        name: [each[name] for each in known if name in each]
+        for name in (results[0] if results else ())
+    }
     rows["mean"] = [fmean(each.values()) for each in known if each]
     measures = {name: to_measure(values, scale=100) for name, values in rows.items()}
     return {(name, method): measure for name, measure in measures.items() if measure}
