@@ -1,5 +1,4 @@
-"""One figure or table of the paper, from a checkpoint: `python analyze.py analysis=top_activations
-ckpt=...`."""
+"""One figure or table of the paper: `python analyze.py analysis=top_activations ckpt=...`."""
 # ruff: noqa: E402
 
 import os

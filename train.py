@@ -1,5 +1,4 @@
-"""One training run: `python train.py model=zfnet data=creatures`; `--help` lists what can be
-chosen."""
+"""One training run: `python train.py model=zfnet data=creatures`; `--help` lists the choices."""
 # ruff: noqa: E402
 
 import os

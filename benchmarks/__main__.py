@@ -1,5 +1,4 @@
-"""The table of all benchmarks: `python -m benchmarks [--tiny] [NAME ...]`, a name being a file of
-this folder."""
+"""The table of all benchmarks: `python -m benchmarks [--tiny] [NAME ...]`, NAME is a file here."""
 
 import importlib
 import os
@@ -13,7 +12,7 @@ def main() -> None:
     asked = sys.argv[1:]
     if "--tiny" in asked:
         asked.remove("--tiny")
-        # Before any benchmark is imported, and for its processes.
+        # Set before any benchmark is imported, and for the processes of benchmarks.
         os.environ["ZFNET_BENCHMARKS"] = "tiny"
         importlib.import_module("torch").set_num_threads(1)
     modules = {

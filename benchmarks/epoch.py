@@ -1,5 +1,4 @@
-"""An epoch of training batches from the image store against decoding every JPEG again, one thread
-each.
+"""An epoch of batches from the image store against decoding every JPEG again, one thread each.
 
 Both make float32 (128, 3, 224, 224) batches of a shuffled epoch: random crops of 256 x 256
 pictures, half of them mirrored, the mean subtracted; ours, as in training, with std and the

@@ -1,5 +1,4 @@
-"""What FeatureEvolution takes at an epoch's end, as a share of the epoch's training: ZFNet, 640
-pictures of 224.
+"""FeatureEvolution at an epoch's end as a share of the epoch: ZFNet, 640 pictures of 224.
 
 The search over the whole training set is a forward pass without the head: a third of training's
 multiplications, 0.32 of them with the head left out. To that come the projections of 8 maps of each

@@ -1,5 +1,4 @@
-"""Features of a frozen trunk for a data set's pictures, kept on the disk, against the plain forward
-pass alone.
+"""Features of a frozen trunk, kept on the disk, against the plain forward pass alone.
 
 ZFNet at 224 pixels up to layer 5, batches of 64, one thread. Ours begins at the image store, cuts
 and prepares the pictures, and ends when the features lie in their file; the peer is the five stages

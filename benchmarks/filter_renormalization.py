@@ -1,5 +1,4 @@
-"""Filter renormalization after every step, as a share of ZFNet's training step: batch 32 at 224
-pixels.
+"""Filter renormalization as a share of ZFNet's training step: batch 32 at 224 pixels.
 
 The share is what `renormalize_filters` takes of the processor time of the step before it, on the
 five convolutions' weights in channels_last and with the caches as that step leaves them.

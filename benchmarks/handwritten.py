@@ -14,7 +14,7 @@ from benchmarks.measuring import sized
 from zfnet.models import ConvNet, convnet
 
 CLASSES, UNITS = 1000, sized(4096, 32)
-# An edit; as the paper has it, but at tiny size.
+# An edit of the head: as the paper has it, except at tiny size.
 HEAD = {"fc6": {"units": UNITS}, "fc7": {"units": UNITS}}
 
 

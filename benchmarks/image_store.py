@@ -1,5 +1,4 @@
-"""Building the image store against Pillow with torchvision's v1 transforms, one process, one
-thread.
+"""Building the image store against Pillow with torchvision's v1 transforms, one thread.
 
 Ours is the whole build with the mean and its safe points; the peer writes the same pixels to a
 file. The limit is the decoder: both spend most of their time in libjpeg, once per stored 8x8 block

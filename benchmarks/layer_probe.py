@@ -1,5 +1,4 @@
-"""The layer probe's linear SVM against scikit-learn's LinearSVC as it comes, on the same features:
-the same answers.
+"""The layer probe's linear SVM against scikit-learn's LinearSVC: the same answers.
 
 Rectified random clusters of 101 classes, 8 pictures each, 4,096 features: the probe's shape on
 Caltech-101 (30 pictures, 9,216 features of layer 5) at a ninth of the size. Ours includes the

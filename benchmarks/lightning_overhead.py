@@ -1,13 +1,14 @@
-"""What Lightning, the callbacks and logging add to a training step of ZFNet, batch 32 at 112
-pixels.
+"""What Lightning, callbacks and logging add to a training step of ZFNet, batch 32 at 112 pixels.
 
 The difference is milliseconds of a step of hundreds, less than the noise of such a step; so it is
 measured with a net of next to nothing (`Feather`, whose forward and backward take microseconds),
 where it is most of the time, and then divided by ZFNet's step:
 
-    ours    train() of train.py on the composed default config (its callbacks, TensorBoard, a progress bar drawn
-            as on a terminal), processor time from the end of an epoch's first step to the end of its last
-    peer    the same steps in a loop by hand: Batches, Preprocessing, autocast, forward, backward, SGD
+    ours    train() of train.py on the composed default config (its callbacks, TensorBoard, a
+            progress bar drawn as on a terminal), processor time from the end of an epoch's first
+            step to the end of its last
+    peer    the same steps in a loop by hand: Batches, Preprocessing, autocast, forward, backward,
+            SGD
     share   (ours - peer) / ZFNet's step in that loop, all in the trainer's default precision
 
 The loss and the top-1 and top-5 errors that ours counts and logs are a part of what it adds.

@@ -1,5 +1,4 @@
-"""An occlusion sweep (Figure 7) of one picture, 50x50 pixels at every 8, against captum and a plain
-batched sweep.
+"""An occlusion sweep (Figure 7) of one picture against captum and a plain batched sweep.
 
 captum's Occlusion with perturbations_per_eval=64 gives the probability of one class at 529 places,
 ours the logits at all of them and every map of layer 5. The plain sweep is our own in batches of

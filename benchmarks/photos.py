@@ -1,5 +1,4 @@
-"""The JPEGs that the benchmarks read: Imagenette's where they are, and generated ones
-everywhere."""
+"""The JPEGs that the benchmarks read: Imagenette's where they are, else generated ones."""
 
 import os
 from pathlib import Path

@@ -1,5 +1,4 @@
-"""Projecting the strongest unit of every map of a layer, ZFNet at 224 pixels, one thread, against
-captum.
+"""Projecting the strongest unit of every map of a layer, ZFNet at 224 pixels, against captum.
 
 The peer is captum's NeuronDeconvolution, one unit at a time, as it has to be called; it is timed on
 some of the units, spread evenly, and its net is by hand with the same weights (captum hooks modules

@@ -1,5 +1,4 @@
-"""The nine strongest activations of every map of conv1-5, in one pass, against the plain forward
-pass with its head.
+"""The nine strongest activations of every map of conv1-5 against the plain forward pass.
 
 ZFNet at 224 pixels, batches of 64, one thread; images of noise, which make every batch bring
 newcomers. The limit is the forward pass without its head, 0.95 of the multiplications, and one

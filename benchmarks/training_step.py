@@ -1,5 +1,4 @@
-"""A training step of ZFNet, batch 32 at 224 pixels, against the same net written by hand, one
-thread each.
+"""A training step of ZFNet, batch 32 at 224 pixels, against the same net written by hand.
 
 Ours is the ConvNet in channels_last with its own contrast normalisation, in a process that keeps
 freed memory, as train.py sets it up. The peer is `nn.Sequential` in NCHW with

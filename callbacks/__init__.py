@@ -1,5 +1,4 @@
-"""Lightning adapters: when to act during training and where to log. The mathematics lives in
-zfnet."""
+"""Lightning adapters: when to act during training and where to log; zfnet has the mathematics."""
 
 from callbacks.deconvnet_dump import DeconvnetDump
 from callbacks.feature_evolution import FeatureEvolution

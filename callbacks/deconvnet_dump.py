@@ -86,7 +86,8 @@ class DeconvnetDump(FeatureSearch):
             return
         writers = tensorboard_writers(trainer)
         for layer in self._layers:
-            title = f"{layer} after epoch {epoch}: top {k} of {found.seen:,} {SPLITS[self.split]} images"
+            split = SPLITS[self.split]
+            title = f"{layer} after epoch {epoch}: top {k} of {found.seen:,} {split} images"
             sheet = feature_sheet(
                 title, self._panels(trainer, pl_module, subject, layer, found[layer]), WIDTH
             )

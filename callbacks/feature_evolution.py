@@ -1,5 +1,4 @@
-"""How features evolve during training (Figure 4): the strongest activation of every channel, epoch
-by epoch.
+"""How features evolve during training (Figure 4): each channel's strongest activation by epoch.
 
 Trainer(callbacks=[FeatureEvolution("outputs/run")])                    # every epoch
 FeatureEvolution("outputs/run", epochs=[1, 2, 5, 10, 20, 30, 40, 64])   # the paper's

@@ -1,5 +1,4 @@
-"""What DeconvnetDump and FeatureEvolution share: a search for strong activations while a net
-trains.
+"""What DeconvnetDump and FeatureEvolution share: a search for strong activations in training.
 
 Training is not affected. The net runs in eval mode and every module gets its own mode back, the
 random number generator is restored, no gradient is kept and nothing stays on the device. The search

@@ -1,7 +1,9 @@
 """A checkpoint every few minutes within long epochs, from which a run resumes exactly.
 
-Trainer(callbacks=[RecentCheckpoint(dirpath, filename="recent",
-train_time_interval=timedelta(minutes=10))])"""
+every_ten_minutes = timedelta(minutes=10)
+recent = RecentCheckpoint(dirpath, filename="recent", train_time_interval=every_ten_minutes)
+Trainer(callbacks=[recent])
+"""
 
 from typing import Any
 
@@ -19,6 +21,6 @@ class RecentCheckpoint(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         loop = trainer.fit_loop.epoch_loop
-        # Of the epoch, or by trainer.max_steps.
+        # The training may be done at the end of the epoch, or by trainer.max_steps.
         if not (loop._should_accumulate() or loop._is_training_done):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

@@ -1,7 +1,8 @@
-"""Histograms of all weights, once an epoch, in TensorBoard. Off by default, because they make the
-log large.
+"""Histograms of all weights, once an epoch, in TensorBoard.
 
-python train.py +callbacks.histograms._target_=callbacks.WeightHistograms
+Off by default, because they make the log large.
+
+    python train.py +callbacks.histograms._target_=callbacks.WeightHistograms
 """
 
 from lightning import Callback, LightningModule, Trainer

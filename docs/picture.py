@@ -1,5 +1,4 @@
-"""README's pictures from a finished demo: `python docs/picture.py outputs/train/demo SHEET` writes
-docs/*.
+"""README's pictures from a finished demo: `python docs/picture.py outputs/train/demo SHEET`.
 
 report.png is cut from a browser's picture of report.html, after `make table3 report` and the same
 with seed=1. SHEET is conv5.png of `analyze.py analysis=top_activations ckpt=... layers=[conv5]

@@ -1,5 +1,6 @@
-"""Every benchmark runs at tiny size. Its speeds mean nothing there; its claims of equality hold all
-the same."""
+"""Every benchmark runs at tiny size.
+
+Its speeds mean nothing there; its claims of equality hold all the same."""
 
 import math
 import os

@@ -1,5 +1,4 @@
-"""Each wrong key or value of a command line is one line; that all of conf/ passes is in
-test_house.py."""
+"""Each wrong key or value of a command line is one line; test_house.py composes all of conf/."""
 
 from collections.abc import Callable
 
@@ -80,13 +79,28 @@ def split(words: str) -> list[str]:
         ("trainer.max_epochs=abc", "trainer.max_epochs=abc: a whole number or null is needed"),
         ("+trainer.foo=1", "trainer.foo=1: lightning.Trainer has no such argument"),
         ("callbacks.best=3", "callbacks.best=3: a mapping {...} or null is needed"),
-        ("+callbacks.mine={a:1}", "callbacks.mine._target_ is missing: give callbacks.mine._target_=..."),
-        ("callbacks.deconvnet_dump.channels=a", "callbacks.deconvnet_dump.channels=a: a whole number is needed"),
-        ("+callbacks.throughput.a=1", "callbacks.throughput.a=1: callbacks.Throughput has no such argument"),
-        ("transfer=frozen transfer.C=[1,a]", "transfer.C=[1, a]: a list [...] of numbers is needed"),
+        (
+            "+callbacks.mine={a:1}",
+            "callbacks.mine._target_ is missing: give callbacks.mine._target_=...",
+        ),
+        (
+            "callbacks.deconvnet_dump.channels=a",
+            "callbacks.deconvnet_dump.channels=a: a whole number is needed",
+        ),
+        (
+            "+callbacks.throughput.a=1",
+            "callbacks.throughput.a=1: callbacks.Throughput has no such argument",
+        ),
+        (
+            "transfer=frozen transfer.C=[1,a]",
+            "transfer.C=[1, a]: a list [...] of numbers is needed",
+        ),
         ("transfer=frozen transfer.C=[0,1]", "transfer.C=[0, 1]: each must be above 0"),
         ("transfer=frozen transfer.pool=0", "transfer.pool=0: must be at least 1"),
-        ("transfer=frozen transfer.method=warm", "transfer.method=warm: one of frozen, scratch is needed"),
+        (
+            "transfer=frozen transfer.method=warm",
+            "transfer.method=warm: one of frozen, scratch is needed",
+        ),
     ],
 )  # fmt: skip
 def test_what_train_refuses(composed: Compose, words: str, says: str) -> None:

@@ -1,5 +1,6 @@
-"""Every command and every Python example of README, docs and the configs' heads is run once, on
-data that is small.
+"""Every command and Python example of README, docs and the configs' heads is run once.
+
+The data is small.
 
 It runs in a folder that holds what the commands name: photos, CKPT, parts.csv. Further words make
 it small."""
@@ -87,7 +88,7 @@ def made_small(script: str, words: list[str]) -> list[str]:
     here = "data.root" not in given and (tables or data in DATA_SETS)
     root = [f"data.root={'imagenet' if data == 'imagenet' else '.'}"] if here else []
     if script == "analyze":
-        # No download.
+        # Nothing is downloaded.
         weights = ["model.weights=null"] if given.get("model.weights") == "DEFAULT" else []
         return [*words, *root, *weights, *ANALYSES.get(given.get("analysis", ""), [])]
     words = [*words, "hydra.mode=RUN", *TRAIN, *root]

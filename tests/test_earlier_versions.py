@@ -1,5 +1,6 @@
-"""Checkpoints, sweeps and results that version 0.1 wrote are still read. `fixtures/version_0_1`
-holds a few."""
+"""Checkpoints, sweeps and results that version 0.1 wrote are still read.
+
+`fixtures/version_0_1` holds a few."""
 
 import importlib
 import json

@@ -1,5 +1,4 @@
-"""No file that is read back runs code: neither as the source is written, nor when a file was
-tampered with."""
+"""No file that is read back runs code, even when a file was tampered with."""
 
 import ast
 import io

@@ -1,5 +1,4 @@
-"""The gallery is what its list says: commands that compose, figures that are there, a page made
-from the list."""
+"""The gallery is what its list says: commands that compose, figures, a page made from the list."""
 
 import runpy
 import shlex

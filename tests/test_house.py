@@ -1,5 +1,4 @@
-"""The house stands as designed: who may import whom, a docstring a file, a conf that composes
-whole."""
+"""The house stands as designed: who may import whom, a docstring a file, a conf that composes."""
 
 import ast
 import inspect

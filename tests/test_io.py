@@ -1,5 +1,4 @@
-"""A file is whole or not there, a damaged one is named in one line, and a lock belongs to one
-process."""
+"""A file is whole or not there, a damaged one is named, and a lock belongs to one process."""
 
 import errno
 import json

@@ -1,5 +1,4 @@
-"""The composed config, checked once, before anything is built: the declared types and ranges of all
-keys.
+"""The composed config, checked before anything is built: the types and ranges of all keys.
 
     check_config(cfg, Training)          # data.batch_size=0: must be at least 1 (and 2 more)
 

@@ -1,5 +1,4 @@
-"""The one exception for what a user can fix: `train.py` prints its line and exits with 1, without a
-traceback."""
+"""The exception for what a user can fix: `train.py` prints its line, without a traceback."""
 
 import re
 from collections.abc import Collection

@@ -1,7 +1,8 @@
 """Fingerprints: what a file depends on, compared before the file is used again.
 
     save_json(path, {"fingerprint": asked, "found": ...})
-    check_fingerprint(path, saved["fingerprint"], asked, "give the same settings, or another name= for a new run")
+    remedy = "give the same settings, or another name= for a new run"
+    check_fingerprint(path, saved["fingerprint"], asked, remedy)
 
 A fingerprint is a nested mapping of plain values.
 """

@@ -1,6 +1,6 @@
 """Files: atomic writes, reads with a clear message for damaged files, and locks between processes.
 
-    save_json(folder / "progress.json", {"done": 3})        # the new file or the old one, whatever happens
+    save_json(folder / "progress.json", {"done": 3})  # the new file or the old one, nothing between
     read_json(folder / "progress.json", "delete it to start again")
     with file_lock([folder / ".lock"], f"{folder}: in use; waiting") as (_, lock): ...
 
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from zfnet.errors import InputError, one_line
 
-# Mmap has the name from Python 3.13 on.
+# Python 3.13 has the name in mmap.
 MAP_NORESERVE = 0x4000 if os.uname().sysname == "Linux" else 0
 FULL = (errno.ENOSPC, errno.EDQUOT)
 T = TypeVar("T")
@@ -198,8 +198,7 @@ def try_lock(path: Path) -> int | None:
 
     Returns:
         A file descriptor that holds the lock; None if another process holds it. The kernel releases
-        the lock when
-        the last process that has the descriptor ends, in whatever way.
+        the lock when the last process that has the descriptor ends, in whatever way.
     """
     with writing(path):
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -297,8 +297,7 @@ def rename_keys(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
     Returns:
         The config with today's keys and values, and a note for each key or value that was old.
-        Where a config has
-        both keys, the later one counts.
+        Where a config has both keys, the later one counts.
     """
     result: dict[str, Any] = {}
     notes: list[str] = []

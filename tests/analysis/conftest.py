@@ -1,5 +1,4 @@
-"""A narrow, untrained ZFNet and three images of noise, for those who ask what a projection can
-claim."""
+"""A narrow, untrained ZFNet and three images of noise, for tests of what a projection can claim."""
 
 import pytest
 import torch

@@ -26,7 +26,7 @@ def test_dominance_by_hand() -> None:
     assert filters.rms(equal * 2).tolist() == [2.0] * 5
     equal[3] *= -6
     assert filters.dominance(equal) == pytest.approx(6)
-    # Median 2.
+    # The median is 2.
     assert filters.dominance(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)) == pytest.approx(1.5)
 
 

@@ -37,7 +37,7 @@ def test_shifts_and_quarter_turns_move_pixels() -> None:
     torch.testing.assert_close(moved[1, :, :-1], x[1, :, 1:])
     torch.testing.assert_close(transform(x, "rotation", [180, 0])[0], x[0].rot90(2, (1, 2)))
     square = x[:, :, :, :6]
-    # ↺.
+    # Counterclockwise, ↺.
     torch.testing.assert_close(transform(square, "rotation", [90, 90]), square.rot90(1, (2, 3)))
 
 

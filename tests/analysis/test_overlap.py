@@ -1,5 +1,4 @@
-"""Near-duplicates: the two correlations against their definitions, planted copies found, different
-images not."""
+"""Near-duplicates: the correlations against their definitions, planted copies found, others not."""
 
 import io
 import os

@@ -1,5 +1,4 @@
-"""Each sheet shows the strongest activations of the validation pictures, at the epochs asked for
-and at the end."""
+"""Each sheet shows the strongest activations of the validation pictures at the epochs asked for."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,5 +1,4 @@
-"""Figure 4's winners are those of a search by hand, training does not notice, and a stopped run
-goes on exactly."""
+"""Figure 4's winners are those of a search by hand, and a stopped run goes on exactly."""
 
 import json
 import logging

@@ -1,5 +1,4 @@
-"""Curves, filter pictures and throughput of a real small run say what happened in it, also after a
-resume."""
+"""Curves, filter pictures and throughput of a small run say what happened, also after a resume."""
 
 import json
 from collections.abc import Callable

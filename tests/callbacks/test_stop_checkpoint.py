@@ -1,5 +1,6 @@
-"""A run that SIGTERM ends leaves its whole state: going on equals never having stopped. Others
-leave none."""
+"""A run that SIGTERM ends leaves its whole state: going on equals never having stopped.
+
+Others leave none."""
 
 import signal
 from collections.abc import Callable

@@ -1,5 +1,4 @@
-"""Batches are a function of (seed, epoch, position): whole, the same on many processes,
-resumable."""
+"""Batches are a function of (seed, epoch, position): the same on many processes, resumable."""
 
 from collections.abc import Callable
 from itertools import chain, product

@@ -1,5 +1,4 @@
-"""The generated pictures: the same everywhere, true to their annotation, and told apart by shape
-alone."""
+"""The generated pictures: the same everywhere, true to their annotation, told apart by shape."""
 
 import hashlib
 from pathlib import Path

@@ -1,5 +1,4 @@
-"""One reader for the CSV files that users write: what spreadsheets make is read, the rest is one
-line."""
+"""One reader for the CSV files of users: what spreadsheets write is read, the rest is one line."""
 
 import os
 from pathlib import Path

@@ -1,5 +1,4 @@
-"""Decoding against Pillow and torchvision's v1 transforms, the rule that the pictures must
-follow."""
+"""Decoding against Pillow and torchvision's v1 transforms, the rule for the pictures."""
 
 import io
 import os

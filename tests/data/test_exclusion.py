@@ -1,5 +1,4 @@
-"""Pictures to leave out: a file is read back as written, is of one data set, and holds before folds
-are drawn."""
+"""Pictures to leave out: a file is read back as written, and holds before folds are drawn."""
 
 import os
 from functools import partial

@@ -1,5 +1,4 @@
-"""Which files below a folder are images: every component judged, links followed once, the rest
-counted."""
+"""Which files below a folder are images: parts judged, links followed once, the rest counted."""
 
 import logging
 import os

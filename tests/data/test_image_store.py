@@ -1,5 +1,4 @@
-"""The store: same pixels as decoding, exact after every kind of interruption, one clear line
-otherwise."""
+"""The store: same pixels as decoding, exact after every interruption, one clear line otherwise."""
 
 import errno
 import fcntl
@@ -151,10 +150,8 @@ def test_unreadable_images_are_listed_with_their_reason(tmp_path: Path) -> None:
     assert len(images) == 19
     assert "bee/003.png" not in images.ids
     line = (tmp_path / "store" / "unreadable.txt").read_text()
-    assert (
-        line
-        == f"bee/003.png\t{tmp_path}/photos/bee/003.png: this is not an image, or one of an unknown format\n"
-    )
+    problem = "this is not an image, or one of an unknown format"
+    assert line == f"bee/003.png\t{tmp_path}/photos/bee/003.png: {problem}\n"
 
 
 def test_a_complete_store_is_opened_and_not_read_again(tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
-"""Pictures become inputs as section 3 says: mean first, then crop, then mirror; both paths to the
-bit."""
+"""Pictures become inputs as section 3 says: mean, crop, mirror; both paths to the bit."""
 
 from itertools import product
 

@@ -45,8 +45,8 @@ def test_the_pixels_are_torchvisions(
     folder: Path, tmp_path: Path, interpolation: str, size: int, crop: int, store: bool
 ) -> None:
     data = ImageData(
-        partial(photos, root=folder), crop, 4, str(tmp_path / "stores"), store_size=size, store=store,
-        interpolation=interpolation,
+        partial(photos, root=folder), crop, 4, str(tmp_path / "stores"),
+        store_size=size, store=store, interpolation=interpolation,
     )  # fmt: skip
     images = data.open("val")
     assert (data.store_size, images.size, len(images)) == (size, size, len(SHAPES))

@@ -1,5 +1,4 @@
-"""The protocol of Tables 4, 5 and 7: so many training pictures a class, the last others to test on,
-in folds."""
+"""The protocol of Tables 4, 5 and 7: so many training pictures a class, others for tests."""
 
 import hashlib
 from collections import Counter

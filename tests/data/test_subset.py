@@ -1,5 +1,4 @@
-"""A selection is some pictures of another data set, and what is known of them; its images are the
-store's rows."""
+"""A selection is some pictures of another data set; its images are the store's rows."""
 
 from collections.abc import Callable
 

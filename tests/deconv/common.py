@@ -1,5 +1,4 @@
-"""What the deconvnet's tests share: two narrow nets, units that are active, and how projections
-compare."""
+"""What the deconvnet's tests share: two narrow nets, active units, and how projections compare."""
 
 from collections.abc import Callable
 

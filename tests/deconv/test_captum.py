@@ -1,5 +1,4 @@
-"""The projection is captum's NeuronDeconvolution times the activation, for chains, residuals and
-branches.
+"""The projection is captum's NeuronDeconvolution times the activation, also with branches.
 
 captum seeds 1 even for a unit that is not active, takes contrast normalization by its gradient, and
 sees only ReLUs that are modules and not in place: it gets a copy of the net whose ReLUs are such.

@@ -1,5 +1,4 @@
-"""The projection is the slow reference's, on chains of every kind, from every layer, by both
-paths."""
+"""The projection is the slow reference's, on chains of every kind, every layer and both paths."""
 
 from collections.abc import Callable
 

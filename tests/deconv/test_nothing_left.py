@@ -1,5 +1,4 @@
-"""Nothing of a projection stays on the model, on torch or on the images, even after an exception:
-property (i)."""
+"""Nothing of a projection stays on the model, torch or the images, even after an exception."""
 
 import random
 from collections.abc import Callable

@@ -1,5 +1,4 @@
-"""Other activations than ReLU have no deconvnet: refused by name, unless the caller takes their
-gradient."""
+"""Activations other than ReLU have no deconvnet: refused by name, unless the gradient is taken."""
 
 from collections import OrderedDict
 from collections.abc import Callable

@@ -1,5 +1,4 @@
-"""Products of two values that depend on the image, gates and masks: refused by name, in every
-spelling."""
+"""Products of two values that depend on the image: refused by name, in every spelling."""
 
 from collections.abc import Callable
 

@@ -1,5 +1,4 @@
-"""The paper's nets from every layer, by both paths; units, maps and stages; what may change between
-two calls."""
+"""The paper's nets from every layer, by both paths; what may change between two calls."""
 
 import pytest
 import torch

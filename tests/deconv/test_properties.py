@@ -1,5 +1,4 @@
-"""What the definition implies: linear in the seed, W₁ at layer 1, pools as their switches, the same
-bits again."""
+"""What the definition implies: linear in the seed, W₁ at layer 1, pools as their switches."""
 
 import pytest
 import torch

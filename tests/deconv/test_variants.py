@@ -1,5 +1,4 @@
-"""The options by their definitions: guided, gradient, overwrite, centre, normalization, seeds one
-and forced."""
+"""The options by their definitions: guided, gradient, overwrite, normalization, seeds."""
 
 from collections.abc import Callable
 from itertools import product

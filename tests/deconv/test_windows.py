@@ -1,5 +1,4 @@
-"""A unit's window is its receptive field: nothing of its projection lies outside, and patches are
-cut there."""
+"""A unit's window is its receptive field: nothing of its projection lies outside."""
 
 from collections.abc import Callable
 

@@ -1,5 +1,4 @@
-"""Wrong command lines, made from the config's own keys: each key with each bad value, and bad
-grammar."""
+"""Wrong command lines, made from the config's keys: each with each bad value, and bad grammar."""
 
 import random
 from collections.abc import Callable, Iterator

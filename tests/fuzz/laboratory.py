@@ -1,5 +1,4 @@
-"""What the fuzz tests need: commands that run, and a run, a sweep and searches that were
-stopped."""
+"""What the fuzz tests need: commands that run, and runs and searches that were stopped."""
 
 import hashlib
 import shutil
@@ -200,7 +199,7 @@ class Laboratory:
         )
         files = [
             Kept("run/checkpoints/last.ckpt", "analyze.py", (*doctor, ckpt), UNUSED),
-            # Or anew, with a warning.
+            # Or it starts anew, with a warning.
             Kept("unfinished/checkpoints/last.ckpt", "train.py", going, all_),
             Kept("run/result.json", "train.py", finished, beside),
             # The report names what it cannot read.

@@ -1,5 +1,4 @@
-"""Wrong command lines and damaged files: each ends soon, with one line and a non-zero status, and
-nothing is lost."""
+"""Wrong command lines and damaged files: each ends soon, with one line and a non-zero status."""
 
 import re
 import shutil
@@ -24,8 +23,12 @@ RIGHT = {
     r"=true$|(trust|resume|test|store|channels_last)=": "a switch",
     r"name=": "a folder's name is made of any text",
     r"(folder|dirpath|filename|store_dir)=": "a place to write to",
-    r"(data\.seed|fold|patience|max_bad|weight_decay|momentum|fill)=(0|-1|1\.5|9*)$": "a number in its range",
-    r"(test_per_class|max_epochs|permutations|draws|maps|k|images|every_n_epochs)=9*$": "at most so many",
+    r"(data\.seed|fold|patience|max_bad|weight_decay|momentum|fill)=(0|-1|1\.5|9*)$": (
+        "a number in its range"
+    ),
+    r"(test_per_class|max_epochs|permutations|draws|maps|k|images|every_n_epochs)=9*$": (
+        "at most so many"
+    ),
     r"(shifts|scales|angles|radius|optimizer\.lr|minutes|threshold)=": "a number in its range",
     r"(monitor|logging_interval|refresh_rate|save_|enable_|auto_)": "Lightning's own",
     r"(against|runs)=": "a folder with images or runs in it",

@@ -1,8 +1,7 @@
-"""train.py and analyze.py, run many times: one process imports everything, and each command line is
-a fork of it.
+"""train.py and analyze.py, run many times: each command line is a fork of one process.
 
     commands = Commands(working_directory)
-    done = commands.run("train.py", ["seed=1"])     # status, processor time, standard output and error
+    done = commands.run("train.py", ["seed=1"])  # status, processor time, standard output and error
     commands.close()
 
 `python commands.py` is that process. It reads and writes JSON, a line for each command.
@@ -57,8 +56,8 @@ class Commands:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._server = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment(1),
+            [sys.executable, __file__], cwd=folder, env=environment(1),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def run(

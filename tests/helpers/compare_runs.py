@@ -1,5 +1,4 @@
-"""What two runs must share bit for bit: the state of their checkpoints, and their TensorBoard
-logs."""
+"""What two runs must share bit for bit: the state of their checkpoints and TensorBoard logs."""
 
 from pathlib import Path
 from typing import Any

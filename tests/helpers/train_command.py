@@ -1,5 +1,4 @@
-"""Fixtures: `python train.py` on a few images with a narrow net, as a fork (`command`) or a process
-(`start`)."""
+"""Fixtures: `python train.py` on a few images, as a fork (`command`) or a process (`start`)."""
 
 import subprocess
 import sys
@@ -49,8 +48,8 @@ def start(common_words: Callable[..., list[str]], elsewhere: Path) -> Start:
     ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, str(ROOT / "train.py"), *common_words(narrow), *overrides],
-            cwd=elsewhere, env=environment(threads), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=own_group,
+            cwd=elsewhere, env=environment(threads), start_new_session=own_group,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     return begin

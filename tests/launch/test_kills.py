@@ -126,7 +126,8 @@ def test_killed_at_these_steps(
     """One run, killed again and again."""
     folder, line = tmp_path / "run", PROCESSES[kind]
     for count, (step, number) in enumerate(kills):
-        stopper = f"+callbacks.stop={{_target_:tests.helpers.mishaps.Stopper,step:{step},number:{int(number)}}}"
+        target = "_target_:tests.helpers.mishaps.Stopper"
+        stopper = f"+callbacks.stop={{{target},step:{step},number:{int(number)}}}"
         more = ("resume=true",) if count else ()
         killed = command(*line, f"hydra.run.dir={folder}", stopper, *more)
         if kind != "two":  # of two processes the second dies of the first one's end

@@ -1,5 +1,4 @@
-"""sweep.json says what became of each job, also of those that died with the sweep, and is never
-half a file."""
+"""sweep.json says what became of each job, also of killed ones, and is never half a file."""
 
 import json
 import os

@@ -1,5 +1,4 @@
-"""A run's folder has a safe name that depends on what was asked for, and belongs to one run
-alone."""
+"""A run's folder has a safe name that depends on what was asked for, and belongs to one run."""
 
 import re
 from collections.abc import Callable

@@ -179,7 +179,8 @@ QUIET_DDP = (
 
 def test_sigterm_ends_all_processes_after_the_same_step(command: Run, tmp_path: Path) -> None:
     line = (f"hydra.run.dir={tmp_path / 'run'}", *QUIET_DDP)
-    stopper = f"+callbacks.stop={{_target_:tests.helpers.mishaps.Stopper,step:6,number:{int(signal.SIGTERM)}}}"
+    target = "_target_:tests.helpers.mishaps.Stopper"
+    stopper = f"+callbacks.stop={{{target},step:6,number:{int(signal.SIGTERM)}}}"
     stopped = command(*line, stopper)
     assert stopped.status == 143, stopped.output + stopped.errors
     assert "stopped by SIGTERM; the same command with resume=true goes on" in stopped.output
@@ -197,7 +198,8 @@ def test_sigterm_ends_all_processes_after_the_same_step(command: Run, tmp_path: 
 def test_a_process_of_several_that_dies_ends_the_run(
     command: Run, tmp_path: Path, killed: bool, why: str
 ) -> None:
-    crash = f"+callbacks.crash={{_target_:tests.helpers.mishaps.RankCrash,rank:1,step:2,killed:{killed}}}"
+    target = "_target_:tests.helpers.mishaps.RankCrash"
+    crash = f"+callbacks.crash={{{target},rank:1,step:2,killed:{killed}}}"
     done = command(f"hydra.run.dir={tmp_path / 'run'}", *QUIET_DDP, crash)
     assert done.status == 1, done.output + done.errors
     [error] = [line for line in done.output.splitlines() if "[ERROR]" in line]

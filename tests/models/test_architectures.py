@@ -1,5 +1,4 @@
-"""Every network of Table 3 has the size that its layers' arithmetic gives; edits do what they
-say."""
+"""Every network of Table 3 has the size that arithmetic gives; edits do what they say."""
 
 from collections.abc import Callable
 
@@ -48,7 +47,7 @@ WIDE = {
     "conv5": 512 * (3 * 3 * 1024) + 512,
     "fc6": 4096 * (6 * 6 * 512) + 4096,
 }
-# Conv5 follows conv2, in two groups.
+# The layer conv5 follows conv2, in two groups.
 NO_3_4 = {"conv3": 0, "conv4": 0, "conv5": 256 * (3 * 3 * 128) + 256}
 NO_6_7 = {"fc6": 0, "fc7": 0, "fc8": 1000 * (6 * 6 * 256) + 1000}
 DENSE = {key: ZF[key] for key in ("conv2", "conv4", "conv5")}

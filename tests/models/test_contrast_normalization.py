@@ -1,5 +1,4 @@
-"""Contrast normalization is Krizhevsky's formula, to rounding, in every format that training
-uses."""
+"""Contrast normalization is Krizhevsky's formula, to rounding, in every format of training."""
 
 import pytest
 import torch

@@ -1,5 +1,4 @@
-"""A net of a table: named stages that slice, weights of the stated spread, dropout only in
-training."""
+"""A net of a table: named stages that slice, the stated spread, dropout only in training."""
 
 import pytest
 import torch

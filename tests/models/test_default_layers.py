@@ -1,5 +1,4 @@
-"""The layers that are looked at when none are named: activations of convolutions, on every
-architecture."""
+"""The layers that are looked at when none are named: activations of convolutions, on every net."""
 
 from collections.abc import Callable
 from functools import cache
@@ -24,8 +23,9 @@ from zfnet.models.tracing import trace
 
 IMAGE = torch.zeros(1, 3, 64, 64)
 TORCHVISION = [
-    "alexnet", "vgg11_bn", "resnet18", "googlenet", "inception_v3", "densenet121", "squeezenet1_1", "mobilenet_v2",
-    "mobilenet_v3_small", "efficientnet_b0", "shufflenet_v2_x0_5", "mnasnet0_5", "regnet_y_400mf",
+    "alexnet", "vgg11_bn", "resnet18", "googlenet", "inception_v3", "densenet121", "squeezenet1_1",
+    "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "shufflenet_v2_x0_5", "mnasnet0_5",
+    "regnet_y_400mf",
 ]  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_torchvisions_nets(name: str) -> None:
 
     with torch.no_grad(), eval_mode(net), capture_outputs(modules, read, needed=()):
         net(image)
-    # Of Hardswish and SiLU.
+    # The least values of Hardswish and SiLU.
     least = -0.3751 if name in ("mobilenet_v3_small", "efficientnet_b0") else 0
     for layer, (value, *more) in values.items():
         assert not more, layer

@@ -1,5 +1,4 @@
-"""Sizes and receptive fields by arithmetic are those of the modules that run, and those of the
-paper."""
+"""Sizes and receptive fields by arithmetic are those of running modules, and the paper's."""
 
 import pytest
 import torch

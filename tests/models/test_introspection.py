@@ -1,5 +1,4 @@
-"""Layers are read by hooks of one thread that are the last of their modules and leave nothing
-behind."""
+"""Layers are read by hooks of one thread, the last of their modules, that leave nothing behind."""
 
 import threading
 from collections.abc import Callable

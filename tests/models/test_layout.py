@@ -1,5 +1,4 @@
-"""Which axis holds the channels: known through permutations, views, products and sums, or
-refused."""
+"""Which axis holds the channels: known through permutations, views and sums, or refused."""
 
 from collections.abc import Callable
 

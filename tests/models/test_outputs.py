@@ -1,5 +1,4 @@
-"""Logits and probabilities are told apart once; what has no classes, or is not finite, is
-refused."""
+"""Logits and probabilities are told apart once; what has no classes or is infinite is refused."""
 
 import pytest
 import torch

@@ -1,5 +1,4 @@
-"""torchvision's nets load whole, in part or with another head, and say in one line what does not
-fit."""
+"""torchvision's nets load whole, in part or with another head, and say what does not fit."""
 
 import io
 import logging

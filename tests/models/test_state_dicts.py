@@ -1,5 +1,4 @@
-"""Weights as other software writes them are found and unwrapped, or the message says what is
-there."""
+"""Weights as other software writes them are found and unwrapped, or a message says why not."""
 
 import logging
 from pathlib import Path

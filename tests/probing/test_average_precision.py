@@ -1,5 +1,4 @@
-"""Average precision by VOC's rule: by hand, by its definition step by step, and against
-scikit-learn's."""
+"""Average precision by VOC's rule: by hand, by its definition, and against scikit-learn's."""
 
 import pytest
 import torch

@@ -1,5 +1,4 @@
-"""Features of a frozen trunk: what a plain pass gives, kept once, whatever stands behind it, and
-across a kill."""
+"""Features of a frozen trunk: what a plain pass gives, kept once, and across a kill."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -155,9 +154,10 @@ def test_a_pass_that_was_stopped_goes_on(
         write(self, batch, *rest)
 
     monkeypatch.setattr(feature_extraction.FeatureExtractor, "write", stopping)
-    ask = lambda where, *layers: cached_features(
-        net(), prepared(images), images, layers, where, batch_size=4
-    )  # noqa: E731
+
+    def ask(where: Path, *layers: str) -> dict[str, Tensor]:
+        return cached_features(net(), prepared(images), images, layers, where, batch_size=4)
+
     with pytest.raises(Stopped):
         ask(tmp_path, "conv1", "fc3")
     monkeypatch.setattr(feature_extraction.FeatureExtractor, "write", write)
@@ -230,9 +230,10 @@ ODD: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", ODD)
 def test_plain_attributes_are_in_the_name(memory_images: Images, tmp_path: Path, name: str) -> None:
     images = memory_images(6)
-    ask = lambda model, where: cached_features(model, prepared(images), images, ["conv"], where)[
-        "conv"
-    ]  # noqa: E731
+
+    def ask(model: nn.Module, where: Path) -> Tensor:
+        return cached_features(model, prepared(images), images, ["conv"], where)["conv"]
+
     plain, changed = ask(Odd(), tmp_path).clone(), ask(Odd(**ODD[name]), tmp_path)
     assert torch.equal(changed, ask(Odd(**ODD[name]), tmp_path / "other"))
     assert torch.equal(plain, ask(Odd(), tmp_path))

@@ -1,5 +1,4 @@
-"""The readout against scikit-learn's solvers on the same problem; the rotation keeps all inner
-products."""
+"""The readout against scikit-learn's solvers; the rotation keeps all inner products."""
 
 import pytest
 import torch

@@ -1,5 +1,4 @@
-"""Transfer by its definition: the net's own features, one pass for all folds, a head that never
-sees the test."""
+"""Transfer by its definition: one pass for all folds, a head that never sees the test."""
 
 import json
 import math

@@ -1,5 +1,4 @@
-"""The deconvnet, slowly: one image, loops over windows and filters, float64 numpy, no torch in the
-sums.
+"""The deconvnet, slowly: one image, loops over windows and filters, float64 numpy.
 
 Each layer goes up (`up`, which remembers its input) and comes down (`down`) as the definition says:
 

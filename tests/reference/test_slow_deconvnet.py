@@ -1,5 +1,4 @@
-"""The slow deconvnet itself: small cases by hand; up it is torch's forward pass, and its adjoints
-autograd's."""
+"""The slow deconvnet itself: small cases by hand; its adjoints are autograd's."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,4 @@
-"""An analysis looks at the data set that its checkpoint was trained on, unless the command line
-says otherwise."""
+"""An analysis looks at its checkpoint's data set, unless the command line says otherwise."""
 
 import logging
 from collections.abc import Callable

@@ -1,5 +1,4 @@
-"""`analysis=ensemble`: single nets and combinations against direct computation, and what cannot be
-combined."""
+"""`analysis=ensemble`: nets and combinations by hand, and what cannot be combined."""
 
 import itertools
 import json

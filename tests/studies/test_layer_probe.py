@@ -1,5 +1,4 @@
-"""`analysis=layer_probe` from the config to Table 7: every fold a plain fit, resumed, and in
-numbers."""
+"""`analysis=layer_probe` from the config to Table 7: every fold a plain fit, and resumed."""
 
 import json
 import logging

@@ -1,5 +1,4 @@
-"""What only a trained net can show, on creatures, whose masks are known: half a minute of
-training."""
+"""What only a trained net can show, on creatures with known masks: half a minute of training."""
 
 from functools import partial
 from typing import Any

@@ -1,5 +1,4 @@
-"""A checkpoint gives back the same net from plain containers alone, and says in one line when it
-cannot."""
+"""A checkpoint gives back the same net from plain containers, and says when it cannot."""
 
 from collections.abc import Callable
 from pathlib import Path

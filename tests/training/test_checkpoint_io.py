@@ -1,5 +1,4 @@
-"""A checkpoint is written beside its place and renamed, never by way of a temporary folder
-elsewhere."""
+"""A checkpoint is written beside its place and renamed, never by way of another folder."""
 
 import errno
 import os

@@ -1,5 +1,4 @@
-"""Learning as section 3 has it: ten-crop error, falling rates, steps that depend on their number
-alone."""
+"""Learning as section 3 has it: ten-crop error, falling rates, steps by their number alone."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,5 +1,4 @@
-"""A run's TensorBoard log is whole records, in files that can be cut back to what a checkpoint
-knew."""
+"""A run's TensorBoard log is whole records, and can be cut back to what a checkpoint knew."""
 
 import errno
 import os

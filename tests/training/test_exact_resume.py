@@ -1,5 +1,4 @@
-"""Whatever checkpoint a run goes on from, it ends as the whole run: weights, rates, metrics,
-curves, log."""
+"""Whatever checkpoint a run goes on from, it ends as the whole run: weights, metrics, log."""
 
 from collections.abc import Callable
 from pathlib import Path

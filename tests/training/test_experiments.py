@@ -1,5 +1,4 @@
-"""Every experiment of conf/ runs: one batch of a few small images, a narrow net, nothing else
-changed."""
+"""Every experiment of conf/ runs: one batch of a few small images, a narrow net."""
 
 import math
 from collections.abc import Callable, Iterator

@@ -1,5 +1,4 @@
-"""Filters are scaled back to the radius: as a loop does it, and not a bit changed where they are
-within it."""
+"""Filters are scaled back to the radius, and not a bit changed where they are within it."""
 
 import pytest
 import torch

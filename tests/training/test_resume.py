@@ -1,5 +1,4 @@
-"""A run goes on only as the run that it is: each setting that changes its numbers is compared, and
-named."""
+"""A run goes on only as the run that it is: each setting that changes numbers is compared."""
 
 import logging
 from collections.abc import Callable
@@ -118,7 +117,8 @@ def test_other_images_another_net_and_other_callbacks_are_named(composed: Compos
 
 
 def test_lightnings_own_callbacks_that_act_are_compared(composed: Composed) -> None:
-    config = "+callbacks.early={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/loss,patience:%d}"
+    target = "_target_:lightning.pytorch.callbacks.EarlyStopping"
+    config = f"+callbacks.early={{{target},monitor:val/loss,patience:%d}}"
     one, two = (
         fingerprint(composed, config % patience, early=EarlyStopping("val/loss", patience=patience))
         for patience in (2, 3)

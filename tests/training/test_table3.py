@@ -1,5 +1,4 @@
-"""Table 3 as two sweeps: the paper's rows and no other, each a net of its own at the size of the
-experiment."""
+"""Table 3 as two sweeps: the paper's rows and no other, each a net of its own."""
 
 import re
 from collections.abc import Callable

@@ -1,5 +1,4 @@
-"""Each argument of Lightning's Trainer does what it says, or is refused in one line before training
-starts."""
+"""Each argument of Lightning's Trainer works, or is refused before training starts."""
 
 import inspect
 from collections.abc import Callable

@@ -1,5 +1,4 @@
-"""Every projection stands at its place beside its own patch, on its own scale, enlarged without
-smoothing."""
+"""Every projection stands at its place beside its own patch, on its own scale."""
 
 import math
 from itertools import product

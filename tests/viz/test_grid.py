@@ -1,5 +1,4 @@
-"""Zero is mid-grey on one symmetric scale, sheets keep every picture whole, curves show what
-happened."""
+"""Zero is mid-grey on one symmetric scale, and sheets keep every picture whole."""
 
 from pathlib import Path
 

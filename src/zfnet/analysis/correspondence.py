@@ -3,8 +3,9 @@
 A part (an eye, the nose) is covered by a gray square in each of N images. With f the features of a
 layer,
 
-    eps_i = f(x_i) - f(x_i masked)                          what the part contributes in image i
-    Delta = mean over pairs i < j of H(sign eps_i, sign eps_j)      H: share of dimensions that disagree
+    eps_i = f(x_i) - f(x_i masked)                what the part contributes in image i
+    Delta = mean of H(sign eps_i, sign eps_j)     over pairs i < j; H: share of dimensions that
+                                                  disagree
 
 A small Delta means that the same features rise and fall in all images: the network knows the part
 as such. The control masks random squares away from the parts. These squares are also more scattered
@@ -182,7 +183,7 @@ def sign_changes(
     signs: dict[str, list[Tensor]] = {layer: [] for layer in modules}
 
     def read(layer: str, output: Tensor) -> None:
-        # (1 + places, dimensions); the image itself is the first.
+        # Of shape (1 + places, dimensions); the image itself is the first.
         features = output.flatten(1).float()
         if not features.isfinite().all():
             raise InputError(
@@ -243,7 +244,7 @@ def free_places(parts: Tensor, height: int, width: int, side: int) -> Tensor:
     """
     left, top = corners(parts, side).T[:, :, None, None]  # (P, 1, 1) each
     rows, columns = torch.arange(height - side + 1), torch.arange(width - side + 1)
-    # (P, rows, columns).
+    # Of shape (P, rows, columns).
     beside = ((rows[:, None] - top).abs() >= side) | ((columns - left).abs() >= side)
     return beside.all(0)
 

@@ -3,7 +3,9 @@
 A channel jumps if another image gives its strongest activation than at the epoch before. The paper
 sees such sudden changes, and that lower layers converge first.
 
-    now = find_winners(top, ids, searched=3000, channels=channels, projections=projections, patches=patches)
+    now = find_winners(
+        top, ids, searched=3000, channels=channels, projections=projections, patches=patches
+    )
     find_jumps(now, before)                      # bool (C,)
     tell_story({1: before, 2: now})              # the numbers of evolution.json
 """

@@ -4,8 +4,8 @@ An image x is translated vertically, scaled, or rotated about its center by an a
 bilinear interpolation and `fill` beyond the border (0 in prepared inputs is mean gray). For each
 layer l and image,
 
-    distance     d_l(t) = |f_l(x_t) - f_l(x)|     Euclidean, over all units of the layer, as in the figure
-    normalized   d_l(t) / |f_l(x)|                makes layers of different size and scale comparable
+    distance     d_l(t) = |f_l(x_t) - f_l(x)|    Euclidean, over all units of the layer (the figure)
+    normalized   d_l(t) / |f_l(x)|               makes layers of different size and scale comparable
 
 If t is the identity (0 pixels, factor 1, 0 degrees), the distance is exactly 0. The paper (section
 4.2) finds that small transformations have a dramatic effect in the first layer and a lesser one at
@@ -16,7 +16,8 @@ the top.
     >>> from zfnet.models import ZFNET, ConvNet
     >>> net, images = ConvNet(ZFNET, num_classes=10, image_size=64), torch.randn(2, 3, 64, 64)
     >>> found = invariance(
-    ...     net, images, ["conv1", "fc7"], torch.tensor([3, 5]), shifts=[-8, 0, 8], scales=[1, 1.8], angles=[0, 90]
+    ...     net, images, ["conv1", "fc7"], torch.tensor([3, 5]),
+    ...     shifts=[-8, 0, 8], scales=[1, 1.8], angles=[0, 90],
     ... )
     >>> found["translation"].distances.shape  # (layers, amounts, images)
     torch.Size([2, 3, 2])
@@ -184,7 +185,7 @@ def _response(
         for steps in (~same).nonzero()[:, 0].split(AT_ONCE - 1):
 
             def read(layer: str, output: Tensor, n: int = n, steps: Tensor = steps) -> None:
-                # (1 + steps, units); the original is the first.
+                # Of shape (1 + steps, units); the original is the first.
                 features = output.flatten(1).float()
                 if not features.isfinite().all():
                     raise InputError(

@@ -5,13 +5,14 @@ object, within a tolerance. The energy of an image is the sum of its squares; `e
 fraction of it inside a mask. METHODS holds the methods that are compared:
 
     deconvnet, guided, gradient    |R| of the unit's projection, which starts with 1
-    occlusion                      how much a logit falls under a gray square there (Figure 7); of other
-                                   layers, the sum of the unit's channel: a sweep keeps no single
-                                   units
+    occlusion                      how much a logit falls under a gray square there (Figure 7);
+                                   of other layers, the sum of the unit's channel: a sweep keeps
+                                   no single units
     centre                         a baseline: the object is often in the middle of a photograph
 
-    maps = METHODS["guided"](model, images, "fc8", [Unit(0, 7), Unit(1, 3)])  # (N, H, W), a map for each unit
-    pointing(maps, masks, sigma=2, tolerance=3)                               # bool (N,)
+    units = [Unit(0, 7), Unit(1, 3)]
+    maps = METHODS["guided"](model, images, "fc8", units)  # (N, H, W), a map for each unit
+    pointing(maps, masks, sigma=2, tolerance=3)            # bool (N,)
 """
 
 from collections.abc import Callable, Sequence
@@ -117,7 +118,7 @@ def energy_inside(projections: Tensor, starts: Tensor, masks: Tensor) -> Tensor:
     rows, columns = masks.shape[1:]
     exists = ((y >= 0) & (y < rows))[:, :, None] & ((x >= 0) & (x < columns))[:, None, :]
     which = torch.arange(len(masks))[:, None, None]
-    # (N, h, w).
+    # Of shape (N, h, w).
     on = masks[which, y.clamp(0, rows - 1)[:, :, None], x.clamp(0, columns - 1)[:, None, :]]
     energy = energy * exists
     return (energy * on).sum((1, 2)) / energy.sum((1, 2))

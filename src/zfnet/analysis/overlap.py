@@ -15,8 +15,11 @@ correlate with at least 0.98 and 0.90 (brighter by a fifth, clipped at white: 0.
 With features of layer 5 of an ImageNet-trained AlexNet the margin would be 0.78 against 0.75. Crops
 are not found, such as Caltech's Faces_easy from its Faces.
 
-Let x = (l, r), the left half and the mirrored right half, e = (l + r) / √2 and o = (l - r) / √2. Then one pair
-of products gives both orientations:  x · y = e · e' + o · o',  mirrored(x) · y = e · e' - o · o'.
+Let x = (l, r), the left half and the mirrored right half, e = (l + r) / √2 and o = (l - r) / √2.
+Then one pair of products gives both orientations:
+
+    x · y           = e · e' + o · o'
+    mirrored(x) · y = e · e' - o · o'
 
     >>> import torch
     >>> from zfnet.analysis import near_duplicates

@@ -4,11 +4,13 @@ Adebayo et al., "Sanity Checks for Saliency Maps" (2018): a projection that stay
 weights are randomized says nothing about what the network has learned. Each unit's projection is
 compared with four others:
 
-    cascade       weights are shuffled within each tensor (same values, no structure), layer by layer from the
-                  unit's own down to conv1. Layers above do not take part: shuffling them changes no
-                  bit
-    other map     a unit of another channel at the same place: what is common comes from the image (switches)
-    other image   the unit with the switches of another image: what is common comes from the unit (filters)
+    cascade       weights are shuffled within each tensor (same values, no structure), layer by
+                  layer from the unit's own down to conv1. Layers above do not take part: shuffling
+                  them changes no bit
+    other map     a unit of another channel at the same place: what is common comes from the image
+                  (switches)
+    other image   the unit with the switches of another image: what is common comes from the unit
+                  (filters)
     both          another channel in another image: chance, only place and method are common
 
 The scale of a projection is that of the activation, and a shuffled network need not activate the

@@ -1,5 +1,4 @@
-"""Which images make which batch: a pure function of (seed, epoch, position), so that a run can be
-resumed.
+"""Which images make which batch: a function of (seed, epoch, position), so that runs can resume.
 
 The order of an epoch is `randperm` of (seed, epoch). Step t of `world` processes takes the next
 `batch_size` entries of it, and each process every world-th of those, so that the global batch does

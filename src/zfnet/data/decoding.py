@@ -1,5 +1,4 @@
-"""From a file to pixels: `decode` reads the photo, `square` resizes it to the paper's center
-square.
+"""From a file to pixels: `decode` reads the photo, `square` resizes it to the center square.
 
     pixels = square(decode("dog.jpg"), 256)  # uint8 (256, 256, 3)
 

@@ -1,5 +1,4 @@
-"""Images to leave out of a data set, as a csv: near-duplicates of a test set, mislabeled or
-unwanted ones.
+"""Images to leave out of a data set, as a csv: near-duplicates of a test set, unwanted ones.
 
     data_set,split,image
     caltech101,train,accordion/image_0003.jpg

@@ -1,6 +1,7 @@
 """A data set as a LightningDataModule: builds the image stores once, then gives batches.
 
-    data = ImageData(partial(folder, root="photos"), image_size=112, batch_size=32, store_dir="stores")
+    photos = partial(folder, root="photos")
+    data = ImageData(photos, image_size=112, batch_size=32, store_dir="stores")
     trainer.fit(classifier, datamodule=data)
 
 Images are stored at 8/7 of `image_size` (256 for 224, as in the paper). Training crops them at
@@ -97,7 +98,7 @@ class ImageData(LightningDataModule):
             return self._find_store(source, split)
         images = self._find_store(source.whole, source.store)
         numbers = {id_: row for row, id_ in enumerate(images.ids)}
-        # Some may have been unreadable.
+        # Some images may have been unreadable.
         rows = [numbers[id_] for id_ in source.ids if id_ in numbers]
         return Subset(images, torch.tensor(rows, dtype=torch.long))
 

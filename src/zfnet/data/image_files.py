@@ -1,8 +1,10 @@
 """The image files below a folder, at any depth, and a line about what was left out.
 
     found = find_images("photos")
-    found.files      # ["a.jpg", "trip/day 2/b.png"]: relative to the root, a folder's files before its subfolders
+    found.files      # ["a.jpg", "trip/day 2/b.png"]
     found.summary()  # "photos: 2 images; passed over: 1 hidden (.venv/), 3 not images (.txt, .mp4)"
+
+Files are named relative to the root, those of a folder before those of its subfolders.
 
 Every part of a path is checked, except those of the root. Symbolic links are followed after all
 other entries, so that a link never changes what is found without it. A folder that several links

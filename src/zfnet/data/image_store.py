@@ -1,5 +1,4 @@
-"""Image stores: each image is decoded once, and its center square is stored as raw bytes in a
-memory-mapped file.
+"""Image stores: each image is decoded once, its center square is kept in a memory-mapped file.
 
     images = find_store(folder("photos", "train"), Path("stores/photos"), "train", size=256)
     images.read(0), images.labels[0]  # uint8 (256, 256, 3)
@@ -7,9 +6,9 @@ memory-mapped file.
 
 A store of N images of S x S pixels is a folder:
 
-    images.u8       uint8 (N, S, S, 3), no header         labels.npy, ids.txt   N of each
-    mean.npy        float32 (3, S, S), the mean pixels    unreadable.txt        what was skipped, and why
-    index.json      the settings; written last, so that its presence means that the rest is complete
+    images.u8     uint8 (N, S, S, 3), no header         labels.npy, ids.txt   N of each
+    mean.npy      float32 (3, S, S), the mean pixels    unreadable.txt        what was skipped, why
+    index.json    the settings; written last, so that its presence means that the rest is complete
 
 A build proceeds in groups. After each group the pixels are on the disk and progress.npz says how
 many, so that a build that was killed is resumed, with the same bytes. With `pixels=False`

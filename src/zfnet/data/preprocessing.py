@@ -6,7 +6,8 @@
 
     paper         the per-pixel training mean, no division: inputs in about [-128, 128] (section 3)
     unit          the same divided by 64: inputs of about unit variance, for a He start
-    pretrained    channel means and deviations as pretrained weights expect: ImageNet's, or others that are given
+    pretrained    channel means and deviations as pretrained weights expect: ImageNet's, or others
+                  that are given
 
 A crop is (y, x, mirrored). The paper's ten are the four corners and the center, plain and mirrored:
 

@@ -1,5 +1,4 @@
-"""A resize and a center crop to the same pixels as torchvision's `weights.transforms()` on Pillow
-images.
+"""Resize and center crop to the same pixels as torchvision's `weights.transforms()` on Pillow.
 
     same = resize(source, Resizing(232, 224, "bicubic"))       # images are squares of 232 pixels
 

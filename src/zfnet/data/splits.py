@@ -1,5 +1,4 @@
-"""A few training images per class and others to test on, in folds: the protocol of Tables 4, 5 and
-7.
+"""A few training images per class, others to test on, in folds: as for Tables 4, 5 and 7.
 
 Within a class the images are ordered by a hash of (fold, id), the same on every machine. The first
 k are for training, the last ones, up to 50, for testing. So the training set of 15 images is a

@@ -1,10 +1,11 @@
-"""The files of an image store. Settings are compared before a store is used, and parts are checked
-when read.
+"""The files of an image store.
 
-index = read_index(folder)
-compare(folder, index, settings)
-ids, labels, mean = read_parts(folder, index)
-images = map_pixels(folder / "images.u8", count, size)
+Settings are compared before a store is used, and parts are checked when read.
+
+    index = read_index(folder)
+    compare(folder, index, settings)
+    ids, labels, mean = read_parts(folder, index)
+    images = map_pixels(folder / "images.u8", count, size)
 """
 
 import hashlib

@@ -1,9 +1,10 @@
 """Some images of a data set as a data set of their own, which shares the image store of the whole.
 
     half = Selection(whole, rows=[0, 2, 4], store="train")
-    half.ids, half.labels, half.read(1)  # of images 0, 2 and 4 of the whole; classes keep their indices
+    half.ids, half.labels, half.read(1)  # of images 0, 2 and 4 of the whole
 
-Selections with the same `store` (folds, other numbers of training images) are decoded once.
+Classes keep their indices. Selections with the same `store` (folds, other numbers of training
+images) are decoded once.
 """
 
 from collections.abc import Callable, Sequence

@@ -195,9 +195,8 @@ class Deconvnet:
 
         Returns:
             Filters (channels, C, kh, kw). With groups, a filter is 0 in the channels that it does
-            not
-            see. None for other layers, where something comes before the convolution, or another
-            convolution or a pooling after it.
+            not see. None for other layers, where something comes before the convolution, or
+            another convolution or a pooling after it.
         """
         chain = self._plan(self._blank(size), layer).path.chain or []
         kinds = [step.kind for step in chain]

@@ -175,7 +175,7 @@ class TopActivations:
             )
         if peaks.isinf().any():
             raise InputError(f"layer {layer!r} is infinite")
-        # (C, B).
+        # Of shape (C, B).
         batch = Top(peaks, ids.expand_as(places), places // maps.shape[3], places % maps.shape[3])
         top = self._tops[layer]
         if top is None:

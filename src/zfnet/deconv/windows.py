@@ -232,7 +232,7 @@ def _convolve_own_channel(step: Step, values: Tensor, channels: Tensor) -> Tenso
     w, weight = step.filters
     if step.groups > 1:
         values = values.unflatten(1, (step.groups, -1))[_groups(step, channels, values)]
-    # (N, C / groups * kh * kw, cells).
+    # Of shape (N, C / groups * kh * kw, cells).
     columns = F.unfold(values, w.kernel, w.dilation, 0, w.stride)
     filters = weight[channels].flatten(1)[:, None]  # (N, 1, C / groups * kh * kw)
     rows = (values.shape[2] - w.reach(0)) // w.stride[0] + 1

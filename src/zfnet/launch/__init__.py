@@ -1,2 +1,1 @@
-"""What starts, stops and finds runs: run directories, sweep jobs, the manifest, processes and their
-locks."""
+"""What starts, stops and finds runs: run directories, sweep jobs, the manifest and locks."""

@@ -1,5 +1,4 @@
-"""A command line of train.py or analyze.py, read by Hydra's own parsers, and taken apart for
-processes of ours.
+"""A command line of train.py or analyze.py, read by Hydra's own parsers and taken apart.
 
 last_of_each(["++seed=1", "seed=2"])                  # by key: the last one counts
 with_words(["train.py", "seed=1"], {"hydra.run.dir": "/a b"})
@@ -17,7 +16,7 @@ from zfnet.errors import InputError
 from zfnet.launch.project import config_folder
 from zfnet.versions import rename_word
 
-# Groups of objects.
+# The groups of objects.
 OPEN = ("callbacks.", "logger.", "model.", "optimizer.", "scheduler.", "trainer.")
 
 

@@ -1,5 +1,4 @@
-"""The further processes of a run on several devices (DDP): started by its first one, and never left
-behind by it.
+"""The further processes of a run on several devices (DDP): started and ended by its first one.
 
     start_ranks_as_ours(trainer)        # before trainer.fit
 

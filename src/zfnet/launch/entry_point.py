@@ -1,5 +1,4 @@
-"""How train.py and analyze.py start, and how they end: by one line that says what happened, and an
-exit status.
+"""How train.py and analyze.py start, and how they end: by one line and an exit status.
 
     @hydra.main(...)
     def main(cfg): return reported(fit, cfg)

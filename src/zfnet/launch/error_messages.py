@@ -55,7 +55,7 @@ def explain(error: BaseException) -> tuple[str, bool]:
         return f"{said.filename}: {said.strerror or one_line(said)}", True
     if isinstance(error, HydraException | OmegaConfBaseException | MisconfigurationException):
         return _plain(error) if str(error).strip() else _plain(said), True
-    # Model=null, callbacks=3.
+    # For example model=null or callbacks=3.
     if isinstance(error, ValueError) and _module(error).startswith("hydra."):
         return f"{_plain(error)}; a group takes the names of its files, which --help lists", True
     return f"{type(error).__name__}: {one_line(error)}", False

@@ -1,5 +1,4 @@
-"""Freed memory is kept for the next step instead of being given back to the kernel and faulted in
-again.
+"""Freed memory is kept for the next step instead of being given back to the kernel.
 
 A training step frees and asks again for hundreds of megabytes of activations. glibc maps such
 blocks freshly each time, and touching them costs about a quarter of a CPU step. This is for Linux

@@ -1,9 +1,10 @@
-"""What a sweep has done so far: `sweep.json` in its folder, written anew, whole, whenever a job
-starts or ends.
+"""What a sweep has done so far: `sweep.json`, written anew whenever a job starts or ends.
 
-    {"command": "python train.py experiment=table3_zfnet", "script": "/.../train.py", "overrides": [...],
-     "versions": {"torch": "2.15.0", ...}, "machine": {"host": ..., "pid": ..., "cpus": 2, "gpus": []},
-     "jobs": [{"folder": "ablation-none", "overrides": [...], "state": "finished", "status": 0, "error": null}, ...]}
+    {"command": "python train.py experiment=table3_zfnet", "script": "/.../train.py",
+     "overrides": [...], "versions": {"torch": "2.15.0", ...},
+     "machine": {"host": ..., "pid": ..., "cpus": 2, "gpus": []},
+     "jobs": [{"folder": "ablation-none", "overrides": [...], "state": "finished", "status": 0,
+               "error": null}, ...]}
 
     with manifest(folder) as sweep: sweep["jobs"].append(...)
 

@@ -1,8 +1,7 @@
-"""Processes that know of each other: a GPU that one job has, the end of a parent passed on, a start
-from outside.
+"""Processes that know of each other: a GPU for one job, a parent whose end is passed on.
 
-with one_gpu() as (device, lock):                   # "1": of several GPUs one that no other job has
-    Popen(command, pass_fds=[lock])                 # the child keeps it, even if this process is killed
+with one_gpu() as (device, lock):      # "1": of several GPUs one that no other job has
+    Popen(command, pass_fds=[lock])    # the child keeps it, even if this process is killed
 """
 
 import ctypes
@@ -19,10 +18,8 @@ import torch
 from zfnet.io import file_lock
 
 PR_SET_PDEATHSIG = 1  # sys/prctl.h
-PARENT = (
-    # In a child's environment: the process of ours that it ends with, and by which signal.
-    "ZFNET_PARENT"
-)
+# In a child's environment: the process of ours that it ends with, and by which signal.
+PARENT = "ZFNET_PARENT"
 _parent: list[int] = []  # of this process, if it is one of ours
 
 

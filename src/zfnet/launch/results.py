@@ -1,5 +1,4 @@
-"""What a finished run leaves: `result.json`, whole or not at all, and the lines that say where all
-of it is.
+"""What a finished run leaves: `result.json`, and the lines that say where everything is.
 
     finish({"val/top1_error": 0.075, "seconds": 250.0}, folder)
     read_result(folder)                                   # the same numbers, or None
@@ -37,7 +36,7 @@ def _checked(content: Any) -> dict[str, Any]:
     for key, value in content.items():
         if key.startswith(("val/", "test/", "train_eval/", "trained/")) and not _are_numbers(value):
             raise ValueError(f"{key} is {value!r}")
-    # Version 0.1.
+    # Version 0.1 wrote "trained/".
     return {key.replace("trained/", "train_eval/", 1): value for key, value in content.items()}
 
 

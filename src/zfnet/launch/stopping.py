@@ -1,5 +1,4 @@
-"""How a process ends when it is asked to (SIGTERM, or SIGINT from the keyboard): within a bound,
-whatever it does.
+"""How a process ends when it is asked to (SIGTERM, or SIGINT from the keyboard): within a bound.
 
     stop.watch()                              # once, at the start of a process
     Trainer(callbacks=[StopTogether()])
@@ -102,10 +101,8 @@ class Stop:
         while time.monotonic() < asked + self._grace:
             time.sleep(0.2)
         if not further_process():
-            os.write(
-                2,
-                f"{Stopped(number)}: not done within {self._grace:.0f} s, so it was ended\n".encode(),
-            )
+            line = f"{Stopped(number)}: not done within {self._grace:.0f} s, so it was ended\n"
+            os.write(2, line.encode())
         for action in self.before_forced:
             action()
         os._exit(128 + number)

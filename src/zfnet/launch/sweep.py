@@ -1,8 +1,9 @@
-"""A sweep: each job is a process of its own, one that dies dies alone, and the same command goes
-on.
+"""A sweep: each job is a process of its own, and the same command continues a stopped sweep.
 
-    python train.py seed=1,2,3 --multirun                             # again: what finished is not run again
+    python train.py seed=1,2,3 --multirun
     python train.py seed=1,2,3 --multirun hydra/launcher=joblib hydra.launcher.n_jobs=2
+
+Jobs that finished are not run again.
 
 Lightning's DDP starts further processes by the command line it finds; inside a sweep that line is
 the whole sweep's (Lightning#11300). So each job is `train.py <its overrides> hydra.run.dir=<its

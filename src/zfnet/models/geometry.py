@@ -2,8 +2,10 @@
 
 Along one axis of a convolution or pooling with kernel k, stride s and padding p:
 
-    size    n' = ⌊(n + 2p - k) / s⌋ + 1    (ceil mode: ⌈ ⌉, and the last window starts inside the input)
+    size    n' = ⌊(n + 2p - k) / s⌋ + 1
     field   r' = r + (k - 1) j             jump  j' = j s             start  o' = o - p j
+
+In ceil mode ⌊ ⌋ is ⌈ ⌉, and the last window starts inside the input.
 
 The unit at position i of a layer sees the pixels o + i j ... o + i j + r - 1 of the image.
 

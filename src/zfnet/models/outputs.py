@@ -75,7 +75,7 @@ def class_outputs(model: nn.Module, images: Tensor, outputs: Any = None) -> Clas
     )
     last = passed.value(passed.output)
     op = None if last is None else last.op
-    # Sums of weights are so by chance.
+    # Weighted sums look like probabilities only by chance.
     probabilities = is_probabilities(given) and op not in WEIGHTED
     if op in SIGMOIDS:
         raise InputError(

@@ -1,16 +1,16 @@
 """Any classifier of torchvision or timm, fresh, downloaded or from a local state dict.
 
-    torchvision_model("alexnet", weights="DEFAULT")                     # torchvision's own, downloaded once
-    torchvision_model("alexnet", weights="alexnet_features.pth")        # a file: no network needed
-    torchvision_model("resnet18", num_classes=12)                       # random weights, 12 classes
+    torchvision_model("alexnet", weights="DEFAULT")                  # torchvision's, a download
+    torchvision_model("alexnet", weights="alexnet_features.pth")     # a file: no network needed
+    torchvision_model("resnet18", num_classes=12)                    # random weights, 12 classes
     timm_model("convnext_tiny", weights="convnext_tiny.safetensors")
 
 Weights also imply how images are resized, cropped and normalized, and some arguments of the
 constructor (GoogLeNet and Inception transform their input). A file is taken to be of the
 architecture's DEFAULT weights; `transforms` names others:
 
-    expected_input("efficientnet_v2_l", "DEFAULT").mean                 # (0.5, 0.5, 0.5)
-    torchvision_model("googlenet", "mine.pth", transforms="none")       # no transform_input
+    expected_input("efficientnet_v2_l", "DEFAULT").mean              # (0.5, 0.5, 0.5)
+    torchvision_model("googlenet", "mine.pth", transforms="none")    # no transform_input
 """
 
 import math

@@ -149,7 +149,8 @@ def net_fingerprint(net: nn.Module) -> str:
 
 
 def _name(what: Any) -> str:
-    return f"{getattr(what, '__module__', '')}.{getattr(what, '__qualname__', type(what).__qualname__)}"
+    name = getattr(what, "__qualname__", type(what).__qualname__)
+    return f"{getattr(what, '__module__', '')}.{name}"
 
 
 def _describe(value: Any, above: tuple[int, ...]) -> Any:

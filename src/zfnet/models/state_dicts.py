@@ -19,7 +19,7 @@ from zfnet.errors import InputError
 log = logging.getLogger(__name__)
 
 KEYS = ("state_dict", "model_state_dict", "model", "net")  # in order of preference
-# From DataParallel, torch.compile, Lightning.
+# Of DataParallel, torch.compile and Lightning.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 SHOWN = 8  # keys in a message
 

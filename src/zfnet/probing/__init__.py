@@ -1,2 +1,1 @@
-"""Linear probes on the frozen features of a trained net, and transfer to other data sets (Tables
-4-7)."""
+"""Linear probes on frozen features of a trained net, and transfer to other data (Tables 4-7)."""

@@ -1,5 +1,4 @@
-"""Average precision by PASCAL VOC's rule (since 2010): the area under the monotone precision-recall
-curve.
+"""Average precision by PASCAL VOC's rule (since 2010): the area under the monotone curve.
 
 Images are ranked by decreasing score. At each score, precision P = true / (true + false) and recall
 R = true / all true:

@@ -1,11 +1,13 @@
 """One layer's features of a data set on the disk, written batch by batch and memory-mapped.
 
-KEY.f32        float32, no header
-KEY.json       the layer, and how many images are done; written after their bytes are on the disk
+    KEY.f32     float32, no header
+    KEY.json    the layer, and how many images are done
 
-cache = FeatureCache(folder / key, (images, width), {"layer": "conv5", "pool": 6})
-with cache.open() as file: ...                        # write the bytes, then cache.save(file, done=64)
-cache.features()                                      # (images, width)
+KEY.json is written after the bytes of these images are on the disk.
+
+    cache = FeatureCache(folder / key, (images, width), {"layer": "conv5", "pool": 6})
+    with cache.open() as file: ...              # write the bytes, then cache.save(file, done=64)
+    cache.features()                            # (images, width)
 """
 
 import math

@@ -1,6 +1,7 @@
 """The features of a whole data set in a frozen net: computed once and cached on the disk.
 
-    features = cached_features(net, prepare, images, ["conv5", "fc7"], Path("outputs/features/photos"), pool=6)
+    folder = Path("outputs/features/photos")
+    features = cached_features(net, prepare, images, ["conv5", "fc7"], folder, pool=6)
     features["conv5"][rows]         # (len(rows), 256 * 6 * 6)
 
 One pass computes all layers that are missing, and stops at the last of them. Each layer has its own

@@ -1,6 +1,6 @@
 """Linear classifiers on frozen features: the support vector machine and the softmax of Tables 4-7.
 
-    svm        one class against the rest: ½|w|² + C Σ max(0, 1 - y f(x))², the bias is one more weight
+    svm        one class against the rest: ½|w|² + C Σ max(0, 1 - y f(x))², the bias is a weight too
     softmax    multinomial logistic regression: ½|w|² - C Σ log p(label), the bias is not penalized
     sigmoid    one logistic regression per class, with targets of 1, 0 and -1 (not counted)
 

@@ -1,5 +1,4 @@
-"""Convex losses of linear scores, minimized for all classes at once: Newton steps by conjugate
-gradients.
+"""Convex losses of linear scores, for all classes at once: Newton steps by conjugate gradients.
 
     ½|w|² + C Σ loss(Z w + b)
 

@@ -1,5 +1,4 @@
-"""Linear probes on the frozen features of a trained net, for another data set (section 5.2, Tables
-4-6).
+"""Linear probes on a trained net's frozen features for other data (section 5.2, Tables 4-6).
 
     python train.py transfer=frozen ckpt=CKPT data=caltech101 data.images_per_class=15 data.fold=2
 
@@ -80,8 +79,7 @@ def transfer(
 
     Returns:
         Errors and accuracies, fractions, with the prefixes "trained/", "val/" and "test/"; and
-        under "chosen" the
-        layer, its number of features, C, and the number of images.
+        under "chosen" the layer, its number of features, C, and the number of images.
 
     Raises:
         InputError: an unknown layer, or a class without images.

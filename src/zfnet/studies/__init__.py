@@ -1,5 +1,4 @@
-"""The analyses of analyze.py: each takes a network with images, measures, and draws a figure of the
-paper."""
+"""The analyses of analyze.py: each measures a network on images and draws a figure of the paper."""
 
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol

@@ -1,5 +1,4 @@
-"""What is known of a model's images: the masks and parts of their objects, from the data set or a
-csv.
+"""What is known of a model's images: masks and parts of objects, from the data set or a csv.
 
     if has_annotations(model):
         object_of(model, 3).mask, object_of(model, 3).parts
@@ -35,7 +34,7 @@ log = logging.getLogger(__name__)
 
 BOX_COLUMNS = ("image", "x0", "y0", "x1", "y1")
 PART_COLUMNS = ("image", "part", "x", "y")
-# Of the image's side: of the smoothing, and what a pointer may miss by.
+# Fractions of the image's side: σ of the smoothing, and what a pointer may miss by.
 SIGMA, TOLERANCE = 0.02, 0.03
 Places = dict[str, tuple[float, float]]
 

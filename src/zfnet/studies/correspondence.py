@@ -1,9 +1,9 @@
-"""Figure 8 and Table 1: does masking an eye or the nose change the same features in different
-images?
+"""Figure 8 and Table 1: does masking an eye change the same features in different images?
 
-    python analyze.py analysis=correspondence ckpt=outputs/train/demo/checkpoints/last.ckpt classes=[dog]
-    python analyze.py analysis=correspondence model=torchvision model.name=squeezenet1_1 data=photos \\
-        data.root=dogs parts=dogs/parts.csv layers=[features.9,features.12]
+    python analyze.py analysis=correspondence classes=[dog] \\
+        ckpt=outputs/train/demo/checkpoints/last.ckpt
+    python analyze.py analysis=correspondence model=torchvision model.name=squeezenet1_1 \\
+        data=photos data.root=dogs parts=dogs/parts.csv layers=[features.9,features.12]
 
 `correspondence.png` shows the masked images, `correspondence.json` has the sign changes and all
 places; the log has them beside the paper's. Parts come from a csv or from the data set; images that

@@ -1,5 +1,4 @@
-"""Table 2: single networks by one crop and by ten, and several together by the mean of their
-softmax.
+"""Table 2: single networks by one crop and by ten, and several by the mean of their softmax.
 
     python analyze.py analysis=ensemble ckpt=[a/checkpoints/last.ckpt,b/checkpoints/last.ckpt]
 

@@ -1,7 +1,7 @@
-"""Figure 6: what is wrong with a network's first layer, and what it does to the second; one network
-or several.
+"""Figure 6: what is wrong with a network's first layer, and what it does to the second.
 
-    python analyze.py analysis=filters ckpt=[alexnet/checkpoints/last.ckpt,zfnet/checkpoints/last.ckpt]
+    python analyze.py analysis=filters \\
+        ckpt=[alexnet/checkpoints/last.ckpt,zfnet/checkpoints/last.ckpt]
 
 `filters.png` has a row for each network: its filters on one scale, where a dominant one would hide
 the rest, and each on its own; the channels of layer 2 by their strongest projections, where a grid

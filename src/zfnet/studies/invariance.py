@@ -42,7 +42,7 @@ AXIS = {
     "rotation": "rotation (degrees)",
 }
 SUMMARIZED = {"translation": (4, 20, 60), "scale": (1.05, 1.2, 1.8), "rotation": (10, 40, 90)}
-# Of the amounts.
+# Where among the amounts the shown examples are.
 EXAMPLES = {"translation": (0, 0.5, 1), "scale": (0, 0.5, 1), "rotation": (0, 0.25, 0.5)}
 
 
@@ -163,7 +163,8 @@ def _line(line: dict[str, Any]) -> str:
         f"{layer} {'dead' if math.isnan(distance) else f'{distance:.2f}'}"
         for layer, distance in line["normalised_distance"].items()
     )
-    return f"{line['kind']:11} {amount:>6}: normalized distance {distances}; P(class) {line['probability']:.2f}"
+    probability = f"P(class) {line['probability']:.2f}"
+    return f"{line['kind']:11} {amount:>6}: normalized distance {distances}; {probability}"
 
 
 def _row(

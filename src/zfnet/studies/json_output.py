@@ -1,5 +1,4 @@
-"""Numbers as JSON: floats have six significant digits; NaN and infinity, which JSON does not have,
-become null.
+"""Numbers as JSON: six significant digits; NaN and infinity, which JSON lacks, become null.
 
 write_json({"energy": 0.123456789, "missing": math.nan}, folder / "energy.json")  # 0.123457, null
 """

@@ -1,7 +1,7 @@
-"""Table 7: linear probes on frozen features of each layer of a trained network, with a few images
-per class.
+"""Table 7: linear probes on frozen features of each layer, with a few images per class.
 
-    python analyze.py analysis=layer_probe ckpt=outputs/train/demo/checkpoints/last.ckpt data=caltech101
+    python analyze.py analysis=layer_probe data=caltech101 \\
+        ckpt=outputs/train/demo/checkpoints/last.ckpt
 
 For each number of training images, fold, layer and head ("svm", "softmax", of probing.linear_probe)
 a classifier is fitted on the layer's features and tested on the fold's other images: mean accuracy
@@ -39,7 +39,7 @@ from zfnet.viz.layer_probe import Line, draw_probe
 
 log = logging.getLogger(__name__)
 
-# Column of Table 7, training images per class.
+# The column of Table 7, and the training images per class.
 OF_THE_PAPER = {"caltech101": (0, 30), "caltech256": (1, 60)}
 Head = Literal["svm", "softmax"]
 # "accuracy" and "strength" by layer, images per class, fold, head.

@@ -1,8 +1,10 @@
-"""Which images of a data set are near-duplicates of others: what of the test set has been trained
-on.
+"""Which images of a data set are near-duplicates of others, such as test and training images.
 
-    python analyze.py analysis=overlap data=folder data.root=photos       # its training with its validation
-    python analyze.py analysis=overlap data=imagenet against=caltech101   # both with all photos below a folder
+    python analyze.py analysis=overlap data=folder data.root=photos
+    python analyze.py analysis=overlap data=imagenet against=caltech101
+
+The first compares the training images with the validation images, the second both with all photos
+below a folder.
 
 `overlap.png` shows the pairs, most similar first, `overlap.json` lists them all, and `exclude.csv`
 names the data set's images to leave out, which every command takes: data.exclude=.../exclude.csv.

@@ -1,5 +1,4 @@
-"""What a projection can and cannot claim (Adebayo et al. 2018), on a network's own units, and where
-it points.
+"""What a projection can and cannot claim (Adebayo et al. 2018), and where it points.
 
     python analyze.py analysis=sanity ckpt=outputs/train/demo/checkpoints/last.ckpt
 

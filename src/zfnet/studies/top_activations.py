@@ -1,5 +1,4 @@
-"""Figure 2: the nine images that activate a channel most, each projected back to pixels beside its
-patch.
+"""Figure 2: the nine images that activate a channel most, projected to pixels beside the patch.
 
     python analyze.py analysis=top_activations ckpt=outputs/train/demo/checkpoints/last.ckpt
 

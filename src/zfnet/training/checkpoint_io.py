@@ -1,5 +1,4 @@
-"""Checkpoints on the disk: each is written beside its place, flushed, and renamed, so that it is
-whole or not there.
+"""Checkpoints on the disk: each is written beside its place, flushed, and renamed.
 
 Trainer(plugins=[AtomicCheckpointIO()])
 """

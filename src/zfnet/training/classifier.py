@@ -1,5 +1,4 @@
-"""How a net learns (section 3): cross-entropy, SGD with momentum, lower steps when validation
-stalls.
+"""How a net learns (section 3): cross-entropy, SGD with momentum, lower steps at plateaus.
 
     classifier = Classifier(net, store_size=256, image_size=224, classes=names)
     Trainer(...).fit(classifier, datamodule=data)
@@ -91,7 +90,7 @@ class Classifier(LightningModule):
         self.val_errors = evaluation_metrics(len(classes), "val/")
         self.test_errors = evaluation_metrics(len(classes), "test/")
         self.train_eval_errors = error_metrics(len(classes), "train_eval/")
-        # No wait for the GPU.
+        # Without the check for NaN, which would wait for the GPU.
         self.train_loss, self.val_loss = MeanMetric("disable"), MeanMetric("disable")
         self._seconds_before, self._start = 0.0, time.perf_counter()
         # What the numbers of the run depend on, for its checkpoints.
@@ -121,7 +120,7 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: Batch, step: int) -> Tensor:
         seed = mix(self.seed, self.current_epoch, step, self.global_rank)
-        # Torch.manual_seed visits every backend: 3 ms a step.
+        # This, because torch.manual_seed visits every backend: 3 ms a step.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)

@@ -1,9 +1,8 @@
-"""The data set's config in a checkpoint, so that an analysis looks at the images of the net's
-training.
+"""The data set's config in a checkpoint, so that an analysis uses the net's training images.
 
-    card["data"] = describe_data(config)                   # plain values; of the machine and the run nothing
-    config = checked_data(card["data"], path, trust=[])    # what a file says: zfnet's own data sets only
-    linked_data(config)                                    # again as conf/data has it: source.root is ${data.root}
+    card["data"] = describe_data(config)    # plain values; of the machine and the run nothing
+    config = checked_data(card["data"], path, trust=[])    # from a file: zfnet's own data sets only
+    linked_data(config)                     # again as conf/data has it: source.root is ${data.root}
 
 A config from a file is data: the functions that it names are looked up in SOURCES and never located
 by name."""

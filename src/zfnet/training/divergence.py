@@ -1,5 +1,4 @@
-"""Training that diverges stops: no checkpoint and no result is written from values that are not
-finite."""
+"""Training that diverges stops: nothing is written from values that are not finite."""
 
 from typing import Any
 

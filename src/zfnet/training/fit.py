@@ -1,6 +1,6 @@
 """From a config to a trained net: the wiring behind train.py. Beside it, Hydra is known in launch/.
 
-    fit(cfg)            # data → net → classifier → trainer, in the folder that Hydra made for this run
+    fit(cfg)    # data → net → classifier → trainer, in the folder that Hydra made for this run
 
 A run writes its checkpoints, pictures and TensorBoard log there, and `result.json` when it is
 finished. With `resume=true` it goes on from its newest checkpoint, or says that it has finished
@@ -332,5 +332,5 @@ def _quiet_lightning() -> None:
         logger.propagate = True
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
     logging.raiseExceptions = False  # a log on a full disk: the run says so itself
-    # Batches itself keeps the order.
+    # `Batches` itself keeps the order.
     warnings.filterwarnings("ignore", message="You requested to overfit")

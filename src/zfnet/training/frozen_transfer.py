@@ -1,5 +1,4 @@
-"""transfer=frozen, from a config: a new classifier on the features of a net that has learned
-(Tables 4 and 6)."""
+"""transfer=frozen, from a config: a new classifier on a trained net's features (Tables 4, 6)."""
 
 import logging
 import time

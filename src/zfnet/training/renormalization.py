@@ -1,5 +1,4 @@
-"""Filter renormalization (section 3): a filter whose rms exceeds a radius is scaled back to that
-radius.
+"""Filter renormalization (section 3): a filter whose rms exceeds a radius is scaled back to it.
 
 rms(w) = sqrt(mean(w²)) over (in, kh, kw);    rms > radius  →  w ·= radius / rms
 """

@@ -1,5 +1,4 @@
-"""Where a run goes on, and whether it is the same run: every checkpoint carries what its numbers
-depend on.
+"""Where a run goes on, and whether it is the same run, by what its numbers depend on.
 
     asked = run_fingerprint(cfg, config, data, trainer, callbacks)
     kept = newest_checkpoint(folder / "checkpoints", config)

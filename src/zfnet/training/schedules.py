@@ -1,5 +1,4 @@
-"""Learning-rate schedulers as a config names them: partial functions that lack the optimizer, and
-perhaps its steps.
+"""Learning-rate schedulers as a config names them: partial functions that lack the optimizer.
 
     make = partial(CosineAnnealingLR)               # scheduler=cosine
     total_steps_argument(make)                      # "T_max"

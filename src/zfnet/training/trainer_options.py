@@ -1,5 +1,4 @@
-"""Which arguments of lightning.Trainer a run takes: each is honored, or refused before training
-starts.
+"""Which arguments of lightning.Trainer a run takes: others are refused before training starts.
 
     check_trainer_options({"max_epochs": 12, "val_check_interval": 0.5})
     # InputError: trainer.val_check_interval=0.5: ...; leave it out
@@ -69,7 +68,8 @@ def share(zero: bool) -> Check:
             and (isinstance(value, int) or value <= 1)
         ):
             return None
-        return f"give a whole number of batches or a share up to 1.0, {'0 for none' if zero else 'above 0'}"
+        least = "0 for none" if zero else "above 0"
+        return f"give a whole number of batches or a share up to 1.0, {least}"
 
     return check
 

@@ -1,6 +1,7 @@
 """Figure 8: images with a part masked, beside the numbers of Table 1.
 
-save_png(correspondence_sheet([Row("nose", images, [("conv5:  0.07 ± 0.01", "[0.21 ± 0.02]")])], 32), "parts.png")
+rows = [Row("nose", images, [("conv5:  0.07 ± 0.01", "[0.21 ± 0.02]")])]
+save_png(correspondence_sheet(rows, 32), "parts.png")
 """
 
 from collections.abc import Sequence
@@ -43,5 +44,8 @@ def correspondence_sheet(rows: Sequence[Row], images: int) -> Tensor:
     wide = max(label.shape[1] for label in labels) + 12
     labels = [add_border(label, right=wide - label.shape[1]) for label in labels]
     body = vstack([hstack(pair, gap=4) for pair in zip(labels, strips, strict=True)], gap=4)
-    title = f"Sign change of the features when a part is masked: mean ± std over pairs of {images} images"
+    title = (
+        "Sign change of the features when a part is masked: "
+        f"mean ± std over pairs of {images} images"
+    )
     return page(title, words(LEGEND), body)

@@ -1,11 +1,14 @@
 """Figure 4 of the paper: the strongest activation of channels, epoch by epoch.
 
-save_png(evolution_sheet("conv3", [1, 2, 5], [12, 40], projections, patches, jumped),
-"fig4_conv3.png")
+    sheet = evolution_sheet("conv3", [1, 2, 5], [12, 40], projections, patches, jumped)
+    save_png(sheet, "fig4_conv3.png")
 
-         epoch 1  epoch 2  epoch 5        The projection P is above its image patch I. A red frame marks
-map 12      P        P       [P]          another image than at the epoch before.
-            I        I       [I]
+             epoch 1  epoch 2  epoch 5
+    map 12      P        P       [P]
+                I        I       [I]
+
+The projection P is above its image patch I. A red frame, [ ], marks another image than at the epoch
+before.
 """
 
 from collections.abc import Sequence

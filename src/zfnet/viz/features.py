@@ -1,12 +1,15 @@
-"""Figure 2 of the paper: the strongest activations of each channel, projected to pixels, beside the
-image patches.
+"""Figure 2 of the paper: the strongest activations of each channel beside the image patches.
 
-save_png(feature_sheet("conv2", panels), "fig2_conv2.png")
+    save_png(feature_sheet("conv2", panels), "fig2_conv2.png")
 
-map 12 · max 34.1               A projection P is signed: 0 is gray, black and white are ∓ its own largest
-P P P  I I I                    magnitude (99th percentile), so that weak ones are visible, too. The image
-P P P  I I I                    patch I is at the same place as its P. Small windows are enlarged by integer
-P P P  I I I                    factors, and windows too big for the sheet are reduced.
+    map 12 · max 34.1
+    P P P  I I I
+    P P P  I I I
+    P P P  I I I
+
+A projection P is signed: 0 is gray, black and white are ∓ its own largest magnitude (99th
+percentile), so that weak ones are visible, too. The image patch I is at the same place as its P.
+Small windows are enlarged by integer factors, and windows too big for the sheet are reduced.
 """
 
 import math

@@ -1,5 +1,4 @@
-"""Images of signed numbers, in which 0 is mid-gray and one symmetric scale holds for all three
-colors.
+"""Images of signed numbers: 0 is mid-gray, and one symmetric scale holds for all colors.
 
     save_png(filter_sheet(net.conv1.conv.weight), "filters.png")
 

@@ -1,8 +1,8 @@
-"""Figure 5 of the paper: a row per transformation, with images, the distances of two layers, and a
-probability.
+"""Figure 5 of the paper: a row per transformation, with images, distances and a probability.
 
-draw_invariance([Row(...)], ["parrot", "dog"], ["2 of 32 images", "conv1", "fc7", "P(class)"],
-"invariance.png")"""
+titles = ["2 of 32 images", "conv1", "fc7", "P(class)"]
+draw_invariance([Row(...)], ["parrot", "dog"], titles, "invariance.png")
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""Table 7 as curves: accuracy per class over the layers, a panel for each number of training
-images.
+"""Table 7 as curves: accuracy per class over the layers, a panel for each number of images.
 
-draw_probe({"caltech101, 30": [Line("svm", [("conv1", 44.8, 0.7), ...], ours=True)]},
-"layer_probe.png")"""
+lines = [Line("svm", [("conv1", 44.8, 0.7), ...], ours=True)]
+draw_probe({"caltech101, 30": lines}, "layer_probe.png")
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,4 @@
-"""What the sheets of Figures 2 and 4 share: sizes, tiles, words, the gray scale bar, and the page
-around them."""
+"""What the sheets of Figures 2 and 4 share: sizes, tiles, words, the scale bar, the page."""
 
 import torch
 from torch import Tensor

@@ -1,8 +1,8 @@
-"""Sanity checks: projections after each change of the net or the unit, and their similarity to the
-original.
+"""Sanity checks: projections after each change, and their similarity to the original.
 
-save_png(sanity_sheet("conv5: what stays", ["map 3", "map 7"], patches, rows, located),
-"sanity.png")"""
+sheet = sanity_sheet("conv5: what stays", ["map 3", "map 7"], patches, rows, located)
+save_png(sheet, "sanity.png")
+"""
 
 import math
 from collections.abc import Sequence

@@ -1,6 +1,8 @@
 """Learning curves of many runs as small multiples: one panel per table row, one line per seed.
 
-draw_multiples({"removed layer 7": [history, history]}, "curves.png")     # history as in history.json
+    draw_multiples({"removed layer 7": [history, history]}, "curves.png")
+
+A history is the content of a run's history.json.
 """
 
 from collections.abc import Mapping, Sequence

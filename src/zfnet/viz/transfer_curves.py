@@ -1,7 +1,8 @@
 """Figure 9: accuracy over training images per class, one panel per data set, with a shared scale.
 
-draw_transfer([Panel("Caltech-256", ours={"scratch": [(15, 9.0, 1.4), ...]}, paper={})],
-"figure9.png")"""
+panel = Panel("Caltech-256", ours={"scratch": [(15, 9.0, 1.4), ...]}, paper={})
+draw_transfer([panel], "figure9.png")
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

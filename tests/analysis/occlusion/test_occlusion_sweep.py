@@ -1,5 +1,4 @@
-"""The occlusion sweep by hand and against captum's; its places, its maps over pixels, its errors,
-no trace left."""
+"""The occlusion sweep by hand and against captum; its places, maps over pixels and errors."""
 
 import math
 from functools import partial

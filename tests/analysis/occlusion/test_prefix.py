@@ -1,5 +1,4 @@
-"""The chain at the bottom of a net: its steps, where layers stand in it, and the rest of the net
-above it."""
+"""The chain at the bottom of a net: its steps, where layers stand in it, and the rest above it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -47,8 +46,16 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[Any], Any], list[str]]]
         lambda net: net[:5],
         [*STAGE[:3], *STAGE[:3], *["conv", "relu"] * 3, "pool"],
     ),
-    "our alexnet": (lambda: narrow("alexnet"), lambda net: net[:5], [*STAGE, *STAGE, *["conv", "relu"] * 3, "pool"]),
-    "alexnet": (alexnet, lambda net: net.features, [*STAGE[:3], *STAGE[:3], *["conv", "relu"] * 3, "pool"]),
+    "our alexnet": (
+        lambda: narrow("alexnet"),
+        lambda net: net[:5],
+        [*STAGE, *STAGE, *["conv", "relu"] * 3, "pool"],
+    ),
+    "alexnet": (
+        alexnet,
+        lambda net: net.features,
+        [*STAGE[:3], *STAGE[:3], *["conv", "relu"] * 3, "pool"],
+    ),
     "vgg11_bn": (
         vgg,
         lambda net: net.features,
@@ -57,7 +64,9 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[Any], Any], list[str]]]
     "resnet18": (torchvision.models.resnet18, resnets, [*SCALED, "pool"]),
     "squeezenet1_1": (
         torchvision.models.squeezenet1_1,
-        lambda net: nn.Sequential(*net.features[:3], net.features[3].squeeze, net.features[3].squeeze_activation),
+        lambda net: nn.Sequential(
+            *net.features[:3], net.features[3].squeeze, net.features[3].squeeze_activation
+        ),
         ["conv", "relu", "pool", "conv", "relu"],
     ),
     "googlenet": (googlenet, googlenets, [*SCALED, "pool", *SCALED, *SCALED, "pool"]),

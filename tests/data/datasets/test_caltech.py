@@ -1,5 +1,4 @@
-"""Caltech-101 and 256 in torchvision's layouts, class folders of one's own, and what is wrong with
-some."""
+"""Caltech-101 and 256 in torchvision's layouts, class folders, and what is wrong with some."""
 
 import os
 from collections import Counter

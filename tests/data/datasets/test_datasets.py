@@ -1,5 +1,4 @@
-"""Data sets written to a temporary folder in each layout, and every way in which a layout can be
-wrong."""
+"""Data sets written to a temporary folder in each layout, and every way it can be wrong."""
 
 import os
 import pickle

@@ -1,5 +1,4 @@
-"""PASCAL VOC 2012 in torchvision's layout: present, absent and difficult classes, and broken
-annotations."""
+"""PASCAL VOC 2012 in torchvision's layout: difficult classes, and broken annotations."""
 
 from collections.abc import Callable
 from pathlib import Path

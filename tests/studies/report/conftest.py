@@ -1,5 +1,4 @@
-"""Run folders as train.py and analyze.py leave them: real composed configs, small numbers, tiny
-images."""
+"""Run folders as train.py and analyze.py leave them: real configs, small numbers, tiny images."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -1,5 +1,4 @@
-"""The claims hold for the numbers of the paper itself, fall when these are turned, and know what
-noise is."""
+"""The claims hold for the paper's numbers, fall when these are turned, and know noise."""
 
 import re
 from typing import Any

@@ -1,5 +1,4 @@
-"""Files of any shape beside good ones: a line each, no traceback, nothing executed, and the rest is
-reported."""
+"""Files of any shape beside good ones: a line each, no traceback, nothing executed."""
 
 import json
 import os

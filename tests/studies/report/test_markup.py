@@ -43,13 +43,13 @@ EVIL = [
     "'; onload='x",
 ]
 ALLOWED = {
-    "html", "head", "meta", "title", "style", "body", "header", "h1", "h2", "p", "nav", "ol", "ul", "li", "a", "main",
-    "section", "code", "pre", "div", "table", "caption", "thead", "tbody", "tr", "th", "td", "small", "figure", "img",
-    "figcaption",
+    "html", "head", "meta", "title", "style", "body", "header", "h1", "h2", "p", "nav", "ol", "ul",
+    "li", "a", "main", "section", "code", "pre", "div", "table", "caption", "thead", "tbody", "tr",
+    "th", "td", "small", "figure", "img", "figcaption",
 }  # fmt: skip
 ATTRIBUTES = {
-    "lang", "charset", "name", "content", "href", "id", "class", "scope", "colspan", "src", "width", "height", "alt",
-    "loading",
+    "lang", "charset", "name", "content", "href", "id", "class", "scope", "colspan", "src", "width",
+    "height", "alt", "loading",
 }  # fmt: skip
 
 
@@ -79,8 +79,9 @@ def every_section(text: str) -> Document:
     claim = Claim(text, lambda e: e["a", "x"])
     verdict = Verdict(claim, verdicts.NO_EFFECT, 1.0, 2.0, [text])
     table = Comparison(
-        text, label, text, {"x": text, "y": ""}, {"a": text, "b": text}, numbers, numbers, [(verdict, verdict)],
-        headings={"a": text}, counted=text, notes=[text, text], nets=([text], text),
+        text, label, text, {"x": text, "y": ""}, {"a": text, "b": text}, numbers, numbers,
+        [(verdict, verdict)], headings={"a": text}, counted=text, notes=[text, text],
+        nets=([text], text),
         missing=[Problem(text, text, text)],
     )  # fmt: skip
     machine = Machine(cpus=2, gpus=[text])

@@ -1,5 +1,4 @@
-"""Which runs are averaged: those that differ in a seed and in what changes no number, and in
-nothing else."""
+"""Which runs are averaged: those that differ in a seed, or in what changes no number."""
 
 import copy
 from pathlib import Path
@@ -169,7 +168,9 @@ def test_what_enters_no_table(runs: RunFolders, tmp_path: Path) -> None:
         "c": "has the settings and the seed of outputs/b and is not counted again",
         "trial": "is a trial (fast_dev_run) and is in no table",
         "nan/result.json": "is damaged (ValueError: val/top1_error is nan: the training diverged)",
-        "null/result.json": "is damaged (ValueError: val/top1_error is None: the training diverged)",
+        "null/result.json": (
+            "is damaged (ValueError: val/top1_error is None: the training diverged)"
+        ),
         "per_cent/result.json": "is damaged (ValueError: val/top1_error is 33.0, not a fraction)",
     }.items():
         assert f"| `outputs/{name}` | {reason}" in problems, name

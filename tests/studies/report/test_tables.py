@@ -92,7 +92,10 @@ def test_transfer_over_k_and_folds(runs: RunFolders, tmp_path: Path) -> None:
         "",
         "2",
     ]
-    line = "python train.py data=creatures_few ckpt=six.ckpt data.fold=0 transfer=scratch data.images_per_class=5"
+    line = (
+        "python train.py data=creatures_few ckpt=six.ckpt data.fold=0 transfer=scratch "
+        "data.images_per_class=5"
+    )
     assert f"not run yet: from scratch, 5: `{line}`" in text
     assert "- Pre-trained here: `six.ckpt`, read at the layer before the classifier" in text
     for where, frozen, fades in (

@@ -1,8 +1,8 @@
 """The canvas: color, brightness and owner of each pixel, painted together, one outline at a time.
 
 - `color`, uint8 (size, size, 3): flat colors with smoothed edges.
-- `shade`, uint8 (size, size): the light, 128 = unchanged. An outline with relief is shaded like a ball, by copies
-  that are smaller, brighter and nearer to the lamp. `photo.py` blurs the steps.
+- `shade`, uint8 (size, size): the light, 128 = unchanged. An outline with relief is shaded like a
+  ball, by copies that are smaller, brighter and nearer to the lamp. `photo.py` blurs the steps.
 - `owner`, uint8 (size, size): the limb that a pixel belongs to, without smoothing: the exact mask.
 
 Positions are fractions of the image, so that a scene looks the same at any size. OpenCV receives

@@ -1,5 +1,4 @@
-"""The scene: palettes, a soft backdrop, clutter behind the creature and sometimes something in
-front of it.
+"""The scene: palettes, a soft backdrop, clutter behind the creature and sometimes before it.
 
 The backdrop is painted small and enlarged by splines, so that it is out of focus. Clutter is sharp
 and made of the creatures' own parts and colors, so that a single part does not tell the class."""
@@ -13,11 +12,11 @@ from zfnet.data.creatures.rng import Dice, enlarge
 from zfnet.data.creatures.shapes import SHAPES
 
 COATS: tuple[Color, ...] = (
-    # Cream, ginger, chestnut, chocolate.
-    *((222, 205, 178), (203, 132, 66), (150, 88, 52), (94, 64, 48)),
+    *((222, 205, 178), (203, 132, 66)),  # cream, ginger
+    *((150, 88, 52), (94, 64, 48)),  # chestnut, chocolate
     *((72, 70, 74), (138, 136, 136), (236, 232, 224), (172, 60, 48)),  # charcoal, gray, white, rust
-    # Gold, olive, slate blue, teal.
-    *((214, 168, 72), (112, 126, 74), (74, 106, 138), (60, 124, 120)),
+    *((214, 168, 72), (112, 126, 74)),  # gold, olive
+    *((74, 106, 138), (60, 124, 120)),  # slate blue, teal
     *((190, 130, 124), (120, 86, 124)),  # rose, plum
 )
 FLESH: tuple[Color, ...] = ((226, 160, 148), (232, 168, 92), (208, 120, 104), (214, 148, 60))

@@ -1,5 +1,4 @@
-"""The outlines that everything is cut from: closed polygons in the square [-1, 1] x [-1, 1], y
-down.
+"""The outlines that all is cut from: closed polygons in the square [-1, 1] x [-1, 1], y down.
 
 Most are a few hand-placed corners, rounded by cutting corners (Chaikin 1974: each round puts, in
 place of the corners, the points at 1/4 and 3/4 of every edge). All of an outline can be seen from

@@ -1,5 +1,4 @@
-"""The data sets that configs name by `data.source._target_`: `zfnet.data.datasets.folder` and so
-on.
+"""The data sets that configs name by `data.source._target_`, such as `zfnet.data.datasets.folder`.
 
 Each function takes `split="train"` or `split="val"` and returns a `zfnet.data.source.Source`.
 

@@ -1,5 +1,4 @@
-"""The two sources that hold every data set here: `Photos` are files below a root, `Arrays` are
-images in memory."""
+"""The two sources of every data set here: `Photos` are files, `Arrays` are images in memory."""
 
 import hashlib
 import os

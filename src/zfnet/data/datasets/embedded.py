@@ -1,7 +1,7 @@
 """The embedded data set as configs name it: all classes, some of them, or a few images per class.
 
     train = creatures("train", train=3000, val=600, image_size=112, classes=["bear", "bird"])
-    few = creatures_few("train", 15, fold=0, test_per_class=50, classes=["cat", "dog"], image_size=112)
+    few = creatures_few("train", 15, 0, test_per_class=50, classes=["cat", "dog"], image_size=112)
 
 Images are drawn at the size at which they are stored. The scenes of `creatures_few` are its own, so
 that a net trained on other classes of `creatures` has seen neither its classes nor its backgrounds.

@@ -21,7 +21,7 @@ from zfnet.studies.report.measures import Measure
 from zfnet.studies.report.runs import relative_path
 from zfnet.studies.report.settings import describe
 
-# Also bytes that are not UTF-8.
+# Bytes that are not UTF-8 are included.
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)")  # characters with a meaning within a line
 OPTIONS: dict[str, Any] = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}

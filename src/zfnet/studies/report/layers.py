@@ -42,7 +42,7 @@ def make_tables(index: RunIndex) -> list[Comparison]:
 def _make_tables(run: Run, content: object) -> list[Comparison]:
     """Rows are keyed by the paper's layer number, or by the layer's name if it has none."""
     probe = Probe.model_validate(content)
-    # The last layer of a number.
+    # Of several layers with one number, the last.
     names = {number: layer for layer, number in probe.numbers.items() if number}
     keys: dict[str, int | str] = {layer: layer for layer in probe.layers}
     keys |= {layer: number for number, layer in names.items()}
