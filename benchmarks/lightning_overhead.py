@@ -43,8 +43,9 @@ from zfnet.data.image_store import ImageStore, build_store
 from zfnet.data.preprocessing import Preprocessing, stored_size
 from zfnet.launch.malloc import keep_freed_memory
 from zfnet.launch.project import config_folder
-from zfnet.launch.resolvers import fast_precision, register_resolvers, train
+from zfnet.launch.resolvers import fast_precision, register_resolvers
 from zfnet.models import convnet
+from zfnet.training.fit import train
 
 # As the default config has them
 BATCH, SIZE, CLASSES, PICTURES = sized((32, 112, 12, 3000), (4, 64, 12, 12))

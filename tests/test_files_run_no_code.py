@@ -14,7 +14,7 @@ from tests.helpers.commands import ROOT
 from zfnet.data import Creatures, build_store
 from zfnet.errors import InputError
 from zfnet.io import read_json, read_torch
-from zfnet.models.pretrained import load_plain, read_state_dict
+from zfnet.models.weights import load_plain, read_state_dict
 from zfnet.studies.report.discovery import find_runs
 
 SOURCES = sorted(

@@ -1,8 +1,8 @@
-"""The gallery: `make gallery` runs the commands of FIGURES and writes their figures, and index.md, beside this file.
+"""The gallery: `make gallery` runs the commands of FIGURES and writes their figures, and index.md,
+beside this file.
 
-A command is skipped where its figures are in `outputs/` already. Delete its folder there to run it again.
-`python docs/gallery/make.py --page` writes index.md only.
-"""
+A command is skipped where its figures are in `outputs/` already. Delete its folder there to run it
+again. `python docs/gallery/make.py --page` writes index.md only."""
 
 import json
 import shlex
@@ -65,7 +65,8 @@ FIGURES = [
     *(
         Figure(
             f"Evolution of features, {layer}", "Figure 4", DEMO, f"evolution/{layer}.png",
-            "The strongest activation of each channel over the training images, projected to pixels "
+            "The strongest activation of each channel over the training images, projected to "
+            "pixels "
             "after each epoch, above the image patch.",
             (),
         )
@@ -85,7 +86,8 @@ FIGURES = [
     ),
     Figure(
         "Two first layers", "Figure 6(b)-(e)",
-        analyze(f"analysis=filters ckpt=[{ALEXNET_CKPT},{CKPT}] names=[AlexNet,ZFNet]"), "filters.png",
+        analyze(f"analysis=filters ckpt=[{ALEXNET_CKPT},{CKPT}] names=[AlexNet,ZFNet]"),
+        "filters.png",
         "Filters of layer 1, projections of layer 2, and the spectra of the filters.",
         (DEMO, ALEXNET),
     ),
@@ -107,9 +109,13 @@ FIGURES = [
         "features change in all images).",
     ),
     Figure(
-        "Sanity checks", "", analyze(f"analysis=sanity ckpt={CKPT} channels=6 k=1 images=16"), "sanity.png",
+        "Sanity checks",
+        "",
+        analyze(f"analysis=sanity ckpt={CKPT} channels=6 k=1 images=16"),
+        "sanity.png",
         "Projections with shuffled weights, of another channel and of another image. "
-        "Where a row looks like the first one, the projection does not depend on what was exchanged.",
+        "Where a row looks like the first one, the projection does not depend on what was "
+        "exchanged.",
     ),
     Figure(
         "Networks together", "Table 2", analyze(f"analysis=ensemble ckpt=[{CKPT},{ALEXNET_CKPT}]"),
@@ -126,7 +132,8 @@ FIGURES = [
     ),
     Figure(
         "Few images per class", "Figure 9", REPORT, "images/01-figure9.png",
-        "Accuracy against the number of training images per class, with pretrained features and from scratch.",
+        "Accuracy against the number of training images per class, with pretrained features and "
+        "from scratch.",
         (SIX, TRANSFER),
     ),
     Figure(
@@ -168,7 +175,8 @@ def page() -> str:
         "# Gallery",
         "",
         "Every kind of figure that the software makes, from the embedded data set. `make gallery`",
-        "makes them again, with the commands below. Two analyses are missing: `doctor` writes text, and",
+        "makes them again, with the commands below. Two analyses are missing: `doctor` writes "
+        "text, and",
         "`overlap` draws near-duplicates, of which this data set has none.",
     ]
     for figure in FIGURES:
@@ -193,7 +201,9 @@ def small_png(image: Image.Image, path: Path) -> None:
     """Writes at most WIDTH pixels and COLORS colors."""
     image = image.convert("RGB")
     image.thumbnail((WIDTH, 10 * WIDTH), Image.Resampling.LANCZOS)
-    image.quantize(COLORS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(COLORS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+        path, optimize=True
+    )
 
 
 def screenshot(html: Path, path: Path) -> None:
@@ -236,7 +246,13 @@ def done(command: str) -> bool:
         manifest = folder / "sweep.json"
         jobs = json.loads(manifest.read_text())["jobs"] if manifest.exists() else []
         return bool(jobs) and all(job["state"] == "finished" for job in jobs)
-    last = "result.json" if folder.parent.name == "train" else "*.html" if command == REPORT else "*.png"
+    last = (
+        "result.json"
+        if folder.parent.name == "train"
+        else "*.html"
+        if command == REPORT
+        else "*.png"
+    )
     return any(folder.glob(last))
 
 

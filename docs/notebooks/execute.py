@@ -1,8 +1,7 @@
 """Runs notebooks and stores their outputs in them: `make notebooks`.
 
-`python docs/notebooks/execute.py NOTEBOOK [LINE ...]` runs one. Each LINE of Python, such as `weights="w.pth"`, runs
-after the cell with the parameters; it is not stored.
-"""
+`python docs/notebooks/execute.py NOTEBOOK [LINE ...]` runs one. Each LINE of Python, such as
+`weights="w.pth"`, runs after the cell with the parameters; it is not stored."""
 
 import base64
 import io
@@ -35,7 +34,9 @@ def execute(path: Path, folder: Path, lines: Sequence[str] = ()) -> NotebookNode
         CellExecutionError: a cell failed.
     """
     notebook = nbformat.read(path, as_version=4)
-    parameters = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    parameters = next(
+        cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])
+    )
     given = parameters.source
     parameters.source = "\n".join([given, *lines])
     client = NotebookClient(
@@ -65,7 +66,10 @@ def store(path: Path, lines: Sequence[str]) -> None:
         for output in cell.get("outputs", []):
             if png := output.get("data", {}).get("image/png"):
                 output.data["image/png"] = small_png(png)
-    notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
+    notebook.metadata = {
+        "kernelspec": notebook.metadata.kernelspec,
+        "language_info": {"name": "python"},
+    }
     nbformat.write(notebook, path)
 
 

@@ -374,5 +374,5 @@ def test_a_name_does_not_decide_what_is_run(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\nshowpage\n"
     )
-    with pytest.raises(InputError, match="no image, or one of an unknown format"):
+    with pytest.raises(InputError, match="not an image, or one of an unknown format"):
         decode(tmp_path / "a.jpg")

@@ -71,7 +71,7 @@ TABLE_3 = [
 
 
 def on_meta(config: DictConfig) -> ConvNet:
-    words = {key: value for key, value in config.model.items() if key != "pixels"}
+    words = {key: value for key, value in config.model.items() if key != "input_norm"}
     with torch.device("meta"):
         return instantiate(words)
 

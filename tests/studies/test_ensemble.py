@@ -127,9 +127,11 @@ def test_the_order_of_the_nets_does_not_matter_and_nothing_is_computed_twice(
 ) -> None:
     found = []
     passes: list[int] = []
-    run = feature_extraction._Trunk.run
+    run = feature_extraction.FeatureExtractor.run
     monkeypatch.setattr(
-        feature_extraction._Trunk, "run", lambda *arguments: passes.append(1) or run(*arguments)
+        feature_extraction.FeatureExtractor,
+        "run",
+        lambda *arguments: passes.append(1) or run(*arguments),
     )
     for i, order in enumerate(itertools.permutations(nets)):
         folder = tmp_path / str(i)

@@ -57,8 +57,8 @@ def normalize_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
         key = word.partition("=")[0].lstrip("+")
         if word.startswith("+") and (config_folder() / key).is_dir():
             word = word.lstrip("+")
-        elif word.startswith(OPEN) and "=" in word:
-            word = f"++{word}"
+        elif key.startswith(OPEN) and "=" in word:
+            word = f"++{word.lstrip('+')}"
         result.append(word)
     return result, notes
 

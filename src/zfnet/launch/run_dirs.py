@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import ValueType
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
 
@@ -59,7 +59,7 @@ def run_name(words: Sequence[str], name: object = None) -> str:
         key = override.key_or_group
         if key not in NOT_IN_NAME and not override.is_hydra_override():
             texts.setdefault(key, []).append(
-                str(override.input_line).removeprefix("++")
+                _typed(override)
             )  # in their order: the last one counts
     ordered = [text for key in sorted(texts) for text in texts[key]]
     if not ordered:
@@ -68,6 +68,11 @@ def run_name(words: Sequence[str], name: object = None) -> str:
         ordered,
         clear=all(map(CLEAR.fullmatch, ordered[:-1])) and bool(CLEAR_LAST.fullmatch(ordered[-1])),
     )
+
+
+def _typed(override: Override) -> str:
+    """An override without the `++` that `normalize_words` puts before it."""
+    return str(override.input_line).removeprefix("++")
 
 
 def _name(texts: list[str], clear: bool) -> str:
@@ -102,8 +107,8 @@ def check_sweep(words: Sequence[str]) -> None:
             twice = next((value for value in values if values.count(value) > 1), None)
             if twice is not None:
                 raise InputError(
-                    f"{override.input_line}: {key}={twice} is listed twice; list each value of a "
-                    "sweep once"
+                    f"{_typed(override)}: {key.lstrip('+')}={twice} is listed twice; list each value "
+                    "of a sweep once"
                 )
 
 
