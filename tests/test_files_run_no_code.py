@@ -20,7 +20,10 @@ from zfnet.studies.report.discovery import find_runs
 SOURCES = sorted(
     [*(ROOT / "src").rglob("*.py"), *(ROOT / "callbacks").rglob("*.py"), *ROOT.glob("*.py")]
 )
-LOCATES = {"src/zfnet/training/checkpoint.py"}  # what the user's own config names, or trusts
+LOCATES = {  # what the user's own config names, or trusts
+    "src/zfnet/studies/run.py",
+    "src/zfnet/training/checkpoint.py",
+}
 RUNS = {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib", "cloudpickle"}
 
 

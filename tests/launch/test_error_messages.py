@@ -16,7 +16,8 @@ from zfnet.launch.error_messages import explain
         (["nokey=1"], "Could not override 'nokey'. To append to your config use +nokey=1"),
         (
             ["model=nosuch"],
-            "Could not find 'model/nosuch' Available options in 'model': alexnet custom timm torchvision zfnet",
+            "Could not find 'model/nosuch' Available options in 'model': alexnet custom timm "
+            "torchvision zfnet",
         ),
         (["seed=[1"], "seed=[1: no viable alternative at input '[1'"),
         (["+seed=1"], "An item is already at 'seed'"),

@@ -253,7 +253,6 @@ def test_a_sweep_of_ddp_jobs(command: Run, tmp_path: Path) -> None:
         ("data.image_size=30", "at least 47"),
         ("++model.edit={conv9:null}", "conv9"),
         ("data.batch_size=64", "data.batch_size"),
-        ("scheduler=often", "plateau"),
         ("+trainer.logger={_target_:no.such.Logger}", "trainer.logger"),
         ("trainer.max_epochs=null", "training would not end"),
         ("+trainer.gradient_clip_algorithm=best", "gradient_clip_algorithm"),

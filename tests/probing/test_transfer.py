@@ -133,7 +133,7 @@ def test_a_sweep_over_four_k_and_five_folds_costs_one_pass(run: Run, tmp_path: P
 
 
 def test_the_strength_is_chosen_without_the_test_pictures(
-    composed: Callable[..., DictConfig], checkpoint: Path, home: Path, tmp_path: Path
+    composed: Callable[..., DictConfig], checkpoint: Path, home: Path
 ) -> None:
     """With the test pictures' labels turned round the same head is chosen and fitted."""
     words = ("data.images_per_class=15", "transfer=frozen", f"ckpt={checkpoint}")
@@ -274,7 +274,7 @@ def test_runs_at_the_same_time_share_one_pass(
     ]
     outputs = "".join(process.communicate(timeout=240)[0] for process in both)
     assert [process.returncode for process in both] == [0, 0], outputs
-    for split in ("32 pictures", "13 pictures"):
+    for split in ("32 images", "13 images"):
         assert outputs.count(f"features of fc6: {split}") == 1
     one, other = (
         json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "other")

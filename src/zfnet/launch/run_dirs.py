@@ -107,8 +107,8 @@ def check_sweep(words: Sequence[str]) -> None:
             twice = next((value for value in values if values.count(value) > 1), None)
             if twice is not None:
                 raise InputError(
-                    f"{_typed(override)}: {key.lstrip('+')}={twice} is listed twice; list each value "
-                    "of a sweep once"
+                    f"{_typed(override)}: {key.lstrip('+')}={twice} is listed twice; list each "
+                    "value of a sweep once"
                 )
 
 

@@ -78,7 +78,7 @@ def transfer(
         seed: of the held-out sample.
 
     Returns:
-        Errors and accuracies, fractions, with the prefixes "trained/", "val/" and "test/"; and
+        Errors and accuracies, fractions, with the prefixes "train_eval/", "val/" and "test/"; and
         under "chosen" the layer, its number of features, C, and the number of images.
 
     Raises:
@@ -106,7 +106,7 @@ def transfer(
         scores = probe.scores(gram.transform(given))
         return scores.softmax(1) if config.head == "softmax" else scores.sigmoid()
 
-    result = measure(probabilities(center), truths["train"], classes, "trained/")
+    result = measure(probabilities(center), truths["train"], classes, "train_eval/")
     crops = [probabilities(crop) for crop in (test_features.unbind(1) if ten else [test_features])]
     result |= measure(crops[CENTER if ten else 0], truths["val"], classes, "val/")
     if ten:
