@@ -126,7 +126,7 @@ def test_what_train_refuses(composed: Compose, words: str, says: str) -> None:
             "analysis=layer_probe heads=[tree]",
             "heads=[tree]: a list [...] of svm, softmax is needed",
         ),
-        ("analysis=layer_probe strengths=[]", "strengths=[]: must not be empty"),
+        ("analysis=layer_probe C=[]", "C=[]: must not be empty"),
         (
             "analysis=layer_probe images_per_class=[0]",
             "images_per_class=[0]: each must be at least 1",

@@ -228,6 +228,7 @@ KEYS = {  # of configs: the old key and the new one; * stands for one part
     "recipe.patience": "scheduler.patience",
     "recipe.schedule": "scheduler",
     "recipe.weight_decay": "optimizer.weight_decay",
+    "strengths": "C",
     "transfer.strengths": "transfer.C",
 }
 VALUES = {  # of configs, by today's key: the old value and the new one

@@ -93,7 +93,7 @@ def bases(checkpoint: Path, photos: Path, stores: Path) -> list[Case]:
             "scales=[1,1.5]",
             "angles=[0,90]",
         ],
-        ["analysis=layer_probe", *probe, "layers=[fc7]", "strengths=[1,10]"],
+        ["analysis=layer_probe", *probe, "layers=[fc7]", "C=[1,10]"],
         ["analysis=occlusion", *val, "images=1", "stride=12"],
         ["analysis=overlap", *val[:-1], "data.image_size=48"],
         ["analysis=report", f"runs={checkpoint.parents[1]}"],

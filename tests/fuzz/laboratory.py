@@ -137,7 +137,7 @@ class Laboratory:
                     "images_per_class=[5]",
                     "folds=1",
                 ),
-                *("layers=[fc7]", "heads=[svm]", "strengths=[1,10]"),
+                *("layers=[fc7]", "heads=[svm]", "C=[1,10]"),
             ],
         }[name]
         ckpt = [] if name == "overlap" else [f"ckpt={self.checkpoint}"]

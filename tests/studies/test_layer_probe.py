@@ -28,7 +28,7 @@ WORDS: dict[str, Any] = {
     "layers": ["conv1", "fc7"],
     "pool": 2,
     "heads": ["svm", "softmax"],
-    "strengths": [0.1, 10],
+    "C": [0.1, 10],
     "seed": 0,
 }
 

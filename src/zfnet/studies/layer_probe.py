@@ -69,7 +69,7 @@ class LayerProbe(Analysis):
     layers: Sequence[str] | None
     pool: Count | None
     heads: Annotated[Sequence[Head], Field(min_length=1)]
-    strengths: Annotated[Sequence[Positive], Field(min_length=1)]
+    C: Annotated[Sequence[Positive], Field(min_length=1)]
     seed: Seed
     takes = "model"
 
@@ -85,7 +85,7 @@ class LayerProbe(Analysis):
         settings = {
             "layers": layers,
             "pool": self.pool,
-            "strengths": list(self.strengths),
+            "strengths": list(self.C),
             "seed": self.seed,
         }
         data = images_fingerprint(whole, name)
@@ -154,7 +154,7 @@ class LayerProbe(Analysis):
         few, wanted = GramFeatures(features[fold.train]), labels[fold.train]
         test, truth = few.transform(features[fold.test]), labels[fold.test]
         for head in missing:
-            strength = choose_C(few.train, wanted, head, self.strengths, seed=self.seed)
+            strength = choose_C(few.train, wanted, head, self.C, seed=self.seed)
             accuracy = class_accuracy(
                 fit_linear_probe(few.train, wanted, head, strength).scores(test), truth
             )
