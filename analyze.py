@@ -1,10 +1,10 @@
-"""One figure or table of the paper: `python analyze.py analysis=top_activations ckpt=...`."""
+"""Makes a figure or table of the paper: `python analyze.py analysis=top_activations ckpt=...`."""
 # ruff: noqa: E402
 
 import os
 import signal
 
-for number in (signal.SIGINT, signal.SIGTERM):  # during the imports, without their traceback
+for number in (signal.SIGINT, signal.SIGTERM):  # exits during the imports without a traceback
     signal.signal(number, lambda number, _: os._exit(128 + number))
 
 import hydra
@@ -20,6 +20,7 @@ register_resolvers()
 
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="analyze")
 def main(cfg: DictConfig) -> None:
+    """Runs the chosen analysis with the composed config."""
     reported(analyze, cfg)
 
 

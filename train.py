@@ -1,10 +1,10 @@
-"""One training run: `python train.py model=zfnet data=creatures`; `--help` lists the choices."""
+"""Trains a network: `python train.py model=zfnet data=creatures`; `--help` lists the choices."""
 # ruff: noqa: E402
 
 import os
 import signal
 
-for number in (signal.SIGINT, signal.SIGTERM):  # during the imports, without their traceback
+for number in (signal.SIGINT, signal.SIGTERM):  # exits during the imports without a traceback
     signal.signal(number, lambda number, _: os._exit(128 + number))
 
 import hydra
@@ -20,6 +20,7 @@ register_resolvers()
 
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")
 def main(cfg: DictConfig) -> float:
+    """Runs `fit` with the composed config."""
     return reported(fit, cfg)
 
 

@@ -1,11 +1,12 @@
-"""The composed config, checked before anything is built: the types and ranges of all keys.
+"""Checks the types and ranges of all keys of a composed config before anything is built.
 
     check_config(cfg, Training)          # data.batch_size=0: must be at least 1 (and 2 more)
 
-The sections below mirror conf/. The types of other keys are those of the function or class that
-`_target_` names: `images: Count` in an analysis is the type and range of `images=`. Choices, such
-as data.crops, are checked where they are used. The arguments of functions that are neither ours nor
-Lightning's are not checked."""
+The classes below mirror conf/. The types of other keys are those of the function or class that
+`_target_` names: if an analysis declares `images: Count`, that is the type and range of `images=`.
+Choices, such as data.crops, are checked where they are used. Arguments of functions of other
+packages than `CHECKED` are not checked.
+"""
 
 import importlib
 import inspect
@@ -17,7 +18,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 from pydantic import Field, with_config
-from typing_extensions import TypedDict  # as pydantic needs it before Python 3.12
+from typing_extensions import TypedDict  # required by pydantic before Python 3.12
 
 from zfnet.errors import InputError, one_line
 from zfnet.validation import (
@@ -35,7 +36,7 @@ from zfnet.validation import (
 )
 
 CHECKED = ("zfnet", "callbacks", "lightning")  # packages whose signatures are checked
-# Packages whose arguments have names that are checked, and types that are not.
+# Packages for which only the names of arguments are checked, not their types.
 NAMES_CHECKED = ("torch",)
 HYDRA = {
     "_target_": str,
@@ -47,19 +48,19 @@ HYDRA = {
 
 
 class Node(TypedDict):
-    """What Hydra makes an object of."""
+    """A mapping that Hydra instantiates."""
 
     _target_: str
 
 
 class Function(Node):
-    """What Hydra makes a function of, which is called later."""
+    """A mapping that Hydra turns into a partial function."""
 
     _partial_: Literal[True]
 
 
 class Data(Node):
-    """conf/data; further keys are the source's."""
+    """conf/data. Other keys are arguments of the source."""
 
     source: Function
     image_size: Side | None
@@ -73,13 +74,13 @@ class Data(Node):
 
 
 class TrainingData(Data):
-    """conf/data, with the image size that a net is made for."""
+    """conf/data for train.py, where the image size is required."""
 
     image_size: Side  # type: ignore[misc]
 
 
 class Optimizer(Function):
-    """conf/optimizer; further keys are the optimizer's."""
+    """conf/optimizer. Other keys are arguments of the optimizer."""
 
     lr: NotRequired[Positive]
     momentum: NotRequired[Annotated[float, Field(ge=0, lt=1)]]
@@ -87,7 +88,7 @@ class Optimizer(Function):
 
 
 class Scheduler(Function):
-    """conf/scheduler; further keys are the scheduler's."""
+    """conf/scheduler. Other keys are arguments of the scheduler."""
 
     patience: NotRequired[Whole]
     step_size: NotRequired[Count]
@@ -107,7 +108,7 @@ class Transfer(TypedDict):
 
 
 class Model(Node):
-    """conf/model; further keys are the net's."""
+    """conf/model. Other keys are arguments of the network."""
 
     input_norm: NotRequired[str]
 
@@ -137,7 +138,7 @@ class Training(TypedDict):
 
 
 class Analysis(Node):
-    """conf/analyze.yaml; `_target_` and further keys are those of conf/analysis."""
+    """conf/analyze.yaml. `_target_` and other keys are those of conf/analysis."""
 
     seed: Seed
     name: str | float | None
@@ -152,15 +153,15 @@ class Analysis(Node):
 
 
 def check_config(cfg: DictConfig, section: type) -> None:
-    """Checks a composed config, before anything is opened or built.
+    """Checks a composed config before anything is opened or built.
 
     Args:
-        cfg: what Hydra composed.
+        cfg: the composed config.
         section: `Training` for train.py, `Analysis` for analyze.py.
 
     Raises:
-        InputError: a key has no value, or one of another type or out of range. The first such key
-            is named as on the command line.
+        InputError: if a key has no value, or its value has a wrong type or is out of range. The
+            message names the first such key as on the command line.
     """
     raise_first(_unresolved(cfg))
     values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
@@ -175,7 +176,7 @@ def check_config(cfg: DictConfig, section: type) -> None:
 
 
 def _analysis(path: Any) -> type:
-    """The class of an analysis."""
+    """Returns the class of an analysis."""
     found = _located(path) if isinstance(path, str) else None
     if not (inspect.isclass(found) and hasattr(found, "takes") and hasattr(found, "run")):
         raise InputError(
@@ -185,7 +186,7 @@ def _analysis(path: Any) -> type:
 
 
 def _unresolved(cfg: Any) -> Iterator[str]:
-    """Keys that have no value, and interpolations that lead nowhere."""
+    """Yields a line for each key without a value and each invalid interpolation."""
     keys: Any = list(cfg.keys()) if isinstance(cfg, DictConfig) else range(len(cfg))
     for key in keys:
         name = cfg._get_full_key(key)
@@ -196,13 +197,13 @@ def _unresolved(cfg: Any) -> Iterator[str]:
             elif isinstance(cfg[key], DictConfig | ListConfig):
                 yield from _unresolved(cfg[key])
         except InterpolationToMissingValueError:
-            continue  # the key that it leads to is reported
+            continue  # the key that it refers to is reported
         except OmegaConfBaseException as error:
             yield f"{name}: {one_line(str(error).splitlines()[0])}"
 
 
 def _strangers(cfg: DictConfig, known: Collection[str]) -> Iterator[str]:
-    """Keys at the top that neither we nor another key refers to."""
+    """Yields a line for each top-level key that is unknown and that no other key refers to."""
     text = OmegaConf.to_yaml(cfg)
     for key in map(str, cfg):
         if key not in known and not re.search(rf"\$\{{{re.escape(key)}\b", text):
@@ -210,7 +211,7 @@ def _strangers(cfg: DictConfig, known: Collection[str]) -> Iterator[str]:
 
 
 def _nodes(value: Any, name: str) -> Iterator[str]:
-    """A line for each argument that the function or class of a `_target_` cannot take."""
+    """Yields a line for each argument that the function or class of `_target_` rejects."""
     if isinstance(value, list):
         for place, each in enumerate(value):
             yield from _nodes(each, f"{name}.{place}")
@@ -233,7 +234,7 @@ def _call(node: Mapping[str, Any], name: str) -> Iterator[str]:
             key: each for key, each in node.items() if key not in HYDRA and not _is_node(each)
         }
         if arguments.get("image_size", 0) is None:
-            del arguments["image_size"]  # of analyze.py: the net says it later
+            del arguments["image_size"]  # analyze.py later takes it from the network
         if _is_checked(target):
             yield from problems(arguments, declared_types(target), f"{name}.")
         for key in sorted(
@@ -244,7 +245,7 @@ def _call(node: Mapping[str, Any], name: str) -> Iterator[str]:
 
 
 def _further(data: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each key of conf/data that its source, which is called with it, cannot take."""
+    """Yields a line for each key of conf/data that its source does not accept."""
     source = data["source"]
     target = _located(source["_target_"]) if _is_node(source) else None
     if target is None:
@@ -260,20 +261,20 @@ def _further(data: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _missing(target: Any, given: Collection[str], prefix: str) -> Iterator[str]:
-    """A line for each argument without a default that is not given."""
+    """Yields a line for each argument that has no default and is not given."""
     for key, parameter in inspect.signature(target).parameters.items():
         if parameter.default is parameter.empty and key not in given:
             yield f"{prefix}{key} is missing: give {prefix}{key}=..."
 
 
 def _takes(target: Any, key: str) -> bool:
-    """Whether a function or class has an argument of this name."""
+    """Whether a function or class accepts an argument `key`."""
     parameters = inspect.signature(target).parameters
     return key in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
 def _is_node(value: Any) -> bool:
-    """Whether Hydra makes an object of a value."""
+    """Whether Hydra instantiates a value."""
     return isinstance(value, Mapping) and "_target_" in value
 
 
@@ -283,7 +284,7 @@ def _is_checked(target: Any, packages: Sequence[str] = CHECKED) -> bool:
 
 @cache
 def _located(path: str) -> Any:
-    """What a dotted name means; None where it is nothing that can be called."""
+    """Imports the object of a dotted name. Returns None if it does not exist or is not callable."""
     parts = path.split(".")
     for length in range(len(parts) - 1, 0, -1):
         try:

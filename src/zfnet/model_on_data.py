@@ -1,7 +1,9 @@
-"""A network, how its input is prepared, and one split of a data set: what most analyses take.
+"""A network, its preprocessing and one split of a data set: the input of most analyses.
 
-model = ModelOnData(net, prepare, images, source, classes, batch_size=32)
-model.inputs([3, 5]), model.pixels([3, 5])
+    model = ModelOnData(net, prepare, images, source, classes, batch_size=32)
+    model.inputs([3, 5]), model.pixels([3, 5])
+
+Images are referred to by their index in the split.
 """
 
 import logging
@@ -28,40 +30,48 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class ModelOnData:
-    """A network in eval mode and the images it is shown, cut to their center."""
+    """A network in eval mode, and images that are cropped to their center."""
 
     net: nn.Module
-    prepare: Preprocessing  # turns stored images into the network's input
+    prepare: Preprocessing  # converts stored images to the input of the network
     images: ImageDataset
-    source: Source  # of the images; has masks and parts where the data set has them
-    classes: list[str]  # of the network's outputs
+    source: Source  # of the images; has masks and parts if the data set has them
+    classes: list[str]  # names of the outputs of the network
     batch_size: int
     _told: bool = field(default=False, init=False, repr=False)
 
     @property
     def crop(self) -> int:
-        """The side of the images that the network sees, in pixels."""
+        """The side of the images that the network takes, in pixels."""
         return self.prepare.crop
 
     def inputs(self, indices: Sequence[int]) -> Tensor:
-        """Images as the network takes them, (N, 3, crop, crop) on its device."""
+        """Returns preprocessed images, (N, 3, crop, crop), on the device of the network.
+
+        Args:
+            indices: the indices of N images.
+        """
         return self.preprocess(self._batch(indices)).to(self._device())
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
-        """The same images (N, 3, crop, crop) in [0, 1]."""
+        """Returns the same images with values in [0, 1], (N, 3, crop, crop), on the CPU.
+
+        Args:
+            indices: the indices of N images.
+        """
         return self.prepare.denormalize(self.preprocess(self._batch(indices))).cpu()
 
     def default_layers(self) -> list[str]:
-        """The layers that an analysis uses when none are named: the activations of convolutions."""
+        """Returns the default layers of analyses: the activations of convolutions."""
         return default_layers(self.net, self.inputs([0]))
 
     def knows_classes(self, outputs: int | None = None) -> bool:
         """Whether the data set's classes are the network's, by name and order.
 
-        Where they are not, an image has no true class. The log says so once.
+        If they are not, images have no true class, and the log says so once.
 
         Args:
-            outputs: How many outputs the network has; None where that is not known.
+            outputs: the number of outputs of the network; None if it is unknown.
         """
         known = outputs in (None, len(self.classes)) and list(self.classes) == list(
             self.images.classes
@@ -77,20 +87,36 @@ class ModelOnData:
         return known
 
     def true_classes(self, indices: Sequence[int], outputs: int | None = None) -> Tensor | None:
-        """The classes of images, (N,) int64; None where the network has other classes."""
+        """Returns the true classes of images, (N,) int64.
+
+        Args:
+            indices: the indices of N images.
+            outputs: the number of outputs of the network; None if it is unknown.
+
+        Returns:
+            The classes, or None if the network has other classes.
+        """
         return self.images.labels[list(indices)] if self.knows_classes(outputs) else None
 
     def annotation(self, index: int) -> Any:
-        """What the data set knows of an image: its mask and parts."""
+        """Returns the mask and the parts of an image, if the data set has them.
+
+        Args:
+            index: the index of the image.
+        """
         return self.source.annotation(self._rows[self.images.ids[index]])  # type: ignore[attr-defined]
 
     @cached_property
     def _rows(self) -> dict[str, int]:
-        """Rows of the source by id: it counts images that cannot be read, too."""
+        """Rows of the source by id. The source also contains images that cannot be read."""
         return {id_: row for row, id_ in enumerate(self.source.ids)}
 
     def batches(self, indices: Sequence[int] | None = None) -> Iterator[ImageBatch]:
-        """Batches of images, with their indices as ids; None is all images in order."""
+        """Yields batches of preprocessed images with their indices as ids.
+
+        Args:
+            indices: the images to use; None for all in order.
+        """
         chosen = torch.tensor(
             range(len(self.images)) if indices is None else indices, dtype=torch.long
         )
@@ -101,16 +127,16 @@ class ModelOnData:
     def project(
         self, deconv: Deconvnet, layer: str, units: Sequence[Unit]
     ) -> tuple[Patches, Tensor]:
-        """Projects units of a layer.
+        """Projects units of a layer to the image with a deconvnet.
 
         Args:
-            deconv: Of the network.
-            layer: Its name.
+            deconv: the deconvnet of the network.
+            layer: the name of the layer.
             units: N units; `image` is the index of an image.
 
         Returns:
-            The projections, and the pixels at the same places, (N, 3, h, w) in [0, 1] and gray
-            beyond the border.
+            The projections, and the pixels at the same places, (N, 3, h, w) in [0, 1]. Pixels
+            beyond the border are gray.
         """
         indices = list(dict.fromkeys(unit.image for unit in units))
         rows = {index: row for row, index in enumerate(indices)}
@@ -119,7 +145,7 @@ class ModelOnData:
         return patches, patches.crop(self.pixels(indices), units, fill=0.5)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What results depend on: the network, the images and how they are prepared."""
+        """Returns what results depend on: the network, the images and their preprocessing."""
         prepare = self.prepare
         return {
             "net": net_fingerprint(self.net),
@@ -129,7 +155,11 @@ class ModelOnData:
         }
 
     def check_takes_images(self) -> None:
-        """Raises InputError if the network does not take images of this size."""
+        """Checks that the network accepts images of this size.
+
+        Raises:
+            InputError: if it does not.
+        """
         try:
             with torch.inference_mode():
                 self.net(torch.zeros(1, 3, self.crop, self.crop, device=self._device()))
@@ -141,8 +171,14 @@ class ModelOnData:
             ) from error
 
     def preprocess(self, batch: Batch) -> Tensor:
-        """A batch as the network takes it, (B, 3, crop, crop), on the device of the
-        preprocessing."""
+        """Preprocesses a batch.
+
+        Args:
+            batch: B images.
+
+        Returns:
+            The input of the network, (B, 3, crop, crop), on the device of the preprocessing.
+        """
         batch = batch.to(self.prepare.mean.device)
         return self.prepare(batch.images, batch.rows, batch.crops)
 
@@ -154,13 +190,17 @@ class ModelOnData:
 
 
 def some_of(classes: Sequence[str]) -> str:
-    """How many classes there are, and the first two."""
+    """Returns the number of classes and the first two, for messages."""
     return f"{len(classes)}, {', '.join(classes[:2])}, ..."
 
 
 def images_fingerprint(images: ImageDataset, name: str) -> dict[str, Any]:
-    """Images by their ids, labels and size, and by the mean of the set that they are chosen
-    from."""
+    """Returns what identifies images: ids, classes, labels, size, and the mean of their set.
+
+    Args:
+        images: the images. A Subset has the mean of the whole set.
+        name: the name of the data set.
+    """
     base = images.base if isinstance(images, Subset) else images
     ends = f": {images.ids[0]} ... {images.ids[-1]}" if images.ids else ""
     return {

@@ -1,12 +1,13 @@
-"""Whether values are of the declared types and ranges, in one line where they are not.
+"""Checks values against declared types and ranges, and describes errors in one line.
 
     check({"images": 0}, {"images": Count})                     # images=0: must be at least 1
     check({"layers": "conv1"}, {"layers": Sequence[str] | None})
     # layers=conv1: a list [...] of strings or null is needed
 
-Types are those of function signatures and dataclasses, ranges are pydantic's. Nothing is converted:
-a string is no number, true is no whole number, and NaN and infinity are no numbers. A whole number
-is a number."""
+Types are those of function signatures and dataclasses. Ranges are those of pydantic. Values are not
+converted: a string is not a number, true is not an integer, and NaN and infinity are not numbers.
+An integer is accepted as a number.
+"""
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,9 +32,9 @@ from zfnet.errors import InputError
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Whole = Annotated[int, Field(ge=0, le=10**9)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what PyTorch Lightning takes
-Side = Annotated[int, Field(ge=1, le=8192)]  # of an image, in pixels
-Number = Annotated[float, Field(ge=-1e18, le=1e18)]  # torch takes whole numbers below 2**63
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # the range of PyTorch Lightning
+Side = Annotated[int, Field(ge=1, le=8192)]  # the side of an image, in pixels
+Number = Annotated[float, Field(ge=-1e18, le=1e18)]  # torch accepts integers below 2**63
 Positive = Annotated[float, Field(gt=0, le=1e18)]
 NotNegative = Annotated[float, Field(ge=0, le=1e18)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -57,25 +58,30 @@ RANGES = {
     "too_short": "must not be empty",
 }
 LIMITS = ("ge", "gt", "le", "lt")
-LONGEST = 60  # characters of a value that a message shows
+LONGEST = 60  # the maximum number of characters of a value in a message
 
 
 def check(values: Mapping[str, Any], kinds: Mapping[str, Any], prefix: str = "") -> None:
-    """Checks each value that a type is declared for.
+    """Checks values against types.
 
     Args:
-        values: by name. Values of other names pass.
+        values: values by name. Names without a type are ignored.
         kinds: types by name, with ranges as `Annotated[int, Field(ge=1)]`.
-        prefix: stands before a name in the message, such as "model.edit.conv1.".
+        prefix: precedes each name in messages, such as "model.edit.conv1.".
 
     Raises:
-        InputError: a value does not fit; the first one, and how many others.
+        InputError: if a value does not fit. The message describes the first one and counts the
+            others.
     """
     raise_first(problems(values, kinds, prefix))
 
 
 def raise_first(found: Iterable[str]) -> None:
-    """Raises the first of several problems as an InputError that counts the others."""
+    """Raises an InputError with the first problem and the number of others, if there are any.
+
+    Args:
+        found: descriptions of the problems.
+    """
     if lines := list(found):
         raise InputError(lines[0] + (f" (and {len(lines) - 1} more)" if lines[1:] else ""))
 
@@ -83,7 +89,10 @@ def raise_first(found: Iterable[str]) -> None:
 def problems(
     values: Mapping[str, Any], kinds: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[str]:
-    """A line for each value that does not fit; inside mappings, too."""
+    """Yields a line for each value that does not fit, including values inside mappings.
+
+    The arguments are those of `check`.
+    """
     for name, value in values.items():
         if name in kinds:
             yield from _problems(value, kinds[name], f"{prefix}{name}")
@@ -103,8 +112,15 @@ def _problems(value: Any, kind: Any, name: str) -> Iterator[str]:
 
 
 def section_problems(values: Mapping[str, Any], section: Any, prefix: str = "") -> Iterator[str]:
-    """A line for each key of a TypedDict that is missing or does not fit, and for others where it
-    is closed."""
+    """Yields a line for each problem of a mapping that should match a TypedDict.
+
+    A problem is a key that is missing, does not fit, or is unknown in a TypedDict that forbids it.
+
+    Args:
+        values: values by key.
+        section: the TypedDict.
+        prefix: as in `check`.
+    """
     kinds = declared_types(section)
     for key in sorted(section.__required_keys__ - values.keys()):
         yield f"{prefix}{key} is missing: give {prefix}{key}=..."
@@ -115,12 +131,16 @@ def section_problems(values: Mapping[str, Any], section: Any, prefix: str = "") 
 
 
 def declared_types(target: Any) -> dict[str, Any]:
-    """The declared type of each key of a TypedDict, field of a dataclass, or argument of a function
-    or class."""
+    """Returns the declared types by name.
+
+    Args:
+        target: a TypedDict, dataclass, class or function. The names are those of its keys, fields
+            or arguments.
+    """
     plain_class = inspect.isclass(target) and not is_typeddict(target) and not is_dataclass(target)
     try:
         kinds = get_type_hints(target.__init__ if plain_class else target, include_extras=True)
-    except NameError:  # types of a library that is not installed
+    except NameError:  # a type of a library that is not installed
         return {}
     return {
         key: get_args(kind)[0] if get_origin(kind) is NotRequired else kind
@@ -129,8 +149,14 @@ def declared_types(target: Any) -> dict[str, Any]:
 
 
 def misfit(value: Any, kind: Any) -> str | None:
-    """Why a value is not of a type: "must be at least 1", "a number is needed"; None where it is.
-    No name, path or choice is an empty string."""
+    """Returns why a value does not fit a type, such as "must be at least 1"; None if it fits.
+
+    Empty strings never fit.
+
+    Args:
+        value: the value.
+        kind: the type.
+    """
     if value == "":
         return "must not be empty"
     try:
@@ -155,14 +181,12 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
         return TypeAdapter(
             kind, config=None if is_typeddict(kind) or is_dataclass(kind) else STRICT
         )
-    except (
-        PydanticSchemaGenerationError
-    ):  # a library's own type that has no schema: its library checks it
+    except PydanticSchemaGenerationError:  # a library's own type, which the library checks
         return TypeAdapter(Any)
 
 
 def describe(kind: Any) -> str:
-    """A type in words: "a whole number or null"."""
+    """Describes a type in words, such as "a whole number or null"."""
     words = list(dict.fromkeys(_described(kind)))
     if choices := list(dict.fromkeys(_choices(kind))):
         words.append(f"one of {', '.join(choices)}")
@@ -197,7 +221,7 @@ def _described(kind: Any) -> Iterator[str]:
 
 
 def _choices(kind: Any) -> Iterator[str]:
-    """The values of all Literals that a type may be."""
+    """Yields the values of all Literals in a type."""
     if get_origin(kind) is Literal:
         yield from map(show, get_args(kind))
     elif get_origin(kind) in (Union, UnionType, Annotated):
@@ -206,7 +230,7 @@ def _choices(kind: Any) -> Iterator[str]:
 
 
 def show(value: Any) -> str:
-    """A value as one types it on the command line, on one line, cut to 60 characters."""
+    """Formats a value as on the command line, in one line of at most 60 characters."""
     plain = (
         char if char.isprintable() else char.encode("unicode_escape").decode()
         for char in _typed(value)

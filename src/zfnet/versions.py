@@ -1,12 +1,13 @@
-"""Names of version 0.1, and what they are called today. This module is removed in version 0.3.
+"""Translates names of version 0.1 to current names. This module will be removed in version 0.3.
 
     >>> translate({"_target_": "zfnet.data.sources.folder"})
     {'_target_': 'zfnet.data.datasets.folder'}
     >>> rename_keys({"model": {"pixels": "unit"}})
     ({'model': {'input_norm': 'unit'}}, ['model.pixels is called model.input_norm now'])
 
-Checkpoints and configs are translated when they are read, and command lines before Hydra sees them.
-Importing an old module or function gives today's, with a DeprecationWarning."""
+Checkpoints and configs are translated when they are read. Command lines are translated before Hydra
+parses them. Importing an old module or function returns the current one with a DeprecationWarning.
+"""
 
 import functools
 import importlib
@@ -28,7 +29,7 @@ MOVED = {
     "zfnet.data.embedded_datasets.": "zfnet.data.datasets.",
     "zfnet.data.sources.": "zfnet.data.datasets.",
     "zfnet.data.voc.": "zfnet.data.datasets.",
-}  # what files name
+}  # prefixes of names in files
 MODULES = {
     "zfnet.analysis.blocks": "zfnet.analysis.occlusion.blocks",
     "zfnet.analysis.localisation": "zfnet.analysis.localization",
@@ -79,7 +80,7 @@ MODULES = {
     "zfnet.viz.multiples": "zfnet.viz.small_multiples",
     "zfnet.viz.sheets": "zfnet.viz.page",
 }
-NAMES: dict[str, dict[str, str]] = {  # of today's modules: the old name, the new one
+NAMES: dict[str, dict[str, str]] = {  # by current module: old names and current ones
     "zfnet.analysis": {"checks": "sanity_checks", "dead_maps": "dead_channels"},
     "zfnet.analysis.correspondence": {"masked": "mask_square", "hamming": "normalized_hamming"},
     "zfnet.analysis.filters": {"resolved": "can_resolve", "dead_maps": "dead_channels"},
@@ -216,7 +217,7 @@ NAMES: dict[str, dict[str, str]] = {  # of today's modules: the old name, the ne
 }
 
 
-KEYS = {  # of configs: the old key and the new one; * stands for one part
+KEYS = {  # of configs: old keys and current ones; * stands for one part
     "callbacks.*.maps": "callbacks.*.channels",
     "ckpt_path": "ckpt",
     "maps": "channels",
@@ -231,17 +232,17 @@ KEYS = {  # of configs: the old key and the new one; * stands for one part
     "strengths": "C",
     "transfer.strengths": "transfer.C",
 }
-VALUES = {  # of configs, by today's key: the old value and the new one
+VALUES = {  # of configs, by current key: old values and current ones
     "ablation": {"no_contrast_normalisation": "no_contrast_normalization"},
     "data.crops": {"any": "random"},
     "model.input_norm": {"torchvision": "pretrained"},
     "transfer.crops": {"centre": "center"},
 }
-HABITS = {"ckpt_path"}  # keys of other projects, which are no old names
+HABITS = {"ckpt_path"}  # keys of other projects; accepted without a note
 
 
 def _renamed(key: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Today's name of a key, in parts."""
+    """Returns the current name of a key, split at dots."""
     for old, new in KEYS.items():
         pattern = old.split(".")
         start = key[: len(pattern)]
@@ -259,7 +260,7 @@ def _dotted(key: tuple[Any, ...]) -> str:
 
 
 def _today(key: tuple[Any, ...], value: Any) -> Any:
-    """Today's spelling of a value of today's key."""
+    """Returns the current spelling of a value."""
     for pattern, table in VALUES.items():
         if isinstance(value, str) and value in table and fnmatchcase(_dotted(key), pattern):
             return table[value]
@@ -267,13 +268,13 @@ def _today(key: tuple[Any, ...], value: Any) -> Any:
 
 
 def rename_word(word: str) -> tuple[str, str | None]:
-    """Translates one word of a command line.
+    """Translates one argument of a command line.
 
     Args:
-        word: `key=value`, with or without `+`, `++` or `~`. Any other word is returned as it is.
+        word: `key=value`, with or without `+`, `++` or `~`. Other arguments are returned unchanged.
 
     Returns:
-        The word with today's key and values, and a note for the user where one of them is old.
+        The argument with current key and values, and a note for the user if one of them is old.
     """
     found = re.fullmatch(r"([+~]{0,2})([A-Za-z][\w.]*)(?:=(.*))?", word, re.DOTALL)
     if found is None:
@@ -291,14 +292,14 @@ def rename_word(word: str) -> tuple[str, str | None]:
 
 
 def rename_keys(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Translates a config.
+    """Translates the keys and values of a config.
 
     Args:
         values: nested plain containers.
 
     Returns:
-        The config with today's keys and values, and a note for each key or value that was old.
-        Where a config has both keys, the later one counts.
+        The config with current keys and values, and a note for each old key or value. If a config
+        contains both the old and the current key, the later one wins.
     """
     result: dict[str, Any] = {}
     notes: list[str] = []
@@ -327,7 +328,14 @@ def rename_keys(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def modern_config(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A config, a model config or a fingerprint that version 0.1 wrote, in today's names."""
+    """Translates a config, model config or fingerprint of version 0.1.
+
+    Args:
+        values: nested plain containers.
+
+    Returns:
+        The config with current names.
+    """
     config = dict(values)
     if isinstance(recipe := config.pop("recipe", None), Mapping):
         config |= _learning(recipe)
@@ -335,7 +343,7 @@ def modern_config(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _learning(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Today's `optimizer` and `scheduler` for a `recipe` of version 0.1."""
+    """Converts a `recipe` of version 0.1 to `optimizer` and `scheduler`."""
     rates = {key: recipe[key] for key in ("lr", "momentum", "weight_decay") if key in recipe}
     optimizer = {"_target_": "torch.optim.SGD", "_partial_": True, **rates}
     if recipe.get("schedule") == "plateau":
@@ -347,10 +355,10 @@ def _learning(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def translate(value: Any) -> Any:
-    """Plain containers with every moved name replaced, at any depth.
+    """Replaces every moved name in nested containers.
 
     Args:
-        value: of dicts, lists and plain values. Anything else comes out as it is.
+        value: dicts, lists and strings. Other values are returned unchanged.
     """
     if isinstance(value, dict):
         return {key: translate(each) for key, each in value.items()}
@@ -368,7 +376,7 @@ def _warn(old: str, new: str) -> None:
 
 
 class _Moved(Loader):
-    """Loads today's module where an old name is imported."""
+    """Loads the current module when an old name is imported."""
 
     def __init__(self, new: str) -> None:
         self.new = new
@@ -380,15 +388,16 @@ class _Moved(Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self.spec  # importlib has put the old name's there
+        module.__spec__ = self.spec  # importlib has replaced it by that of the old name
 
 
 class OldNames(MetaPathFinder):
-    """Finds the modules of version 0.1, and lets today's modules answer to their old names."""
+    """Finds the modules of version 0.1, and adds old names to current modules."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Finds a module by its old or current name, for Python's import system."""
         if fullname in MODULES:
             return ModuleSpec(fullname, _Moved(MODULES[fullname]))
         spec = PathFinder.find_spec(fullname, path) if fullname in NAMES else None
@@ -412,9 +421,12 @@ class OldNames(MetaPathFinder):
 
 
 def renamed(**names: str) -> Callable[[_Target], _Target]:
-    """Decorates a function or a class whose keywords, and attributes, have new names: old="new".
+    """Decorates a function or class so that old keywords and attributes still work.
 
-    Old keywords and attributes still work, with a DeprecationWarning.
+    They issue a DeprecationWarning.
+
+    Args:
+        names: the current names by old name, as in `renamed(old="new")`.
     """
 
     def decorate(target: _Target) -> _Target:
@@ -447,6 +459,6 @@ def _old_attribute(old: str, new: str) -> property:
 
 
 def install() -> None:
-    """Puts the finder before Python's own, once."""
+    """Installs `OldNames` before Python's own finders, once."""
     if not any(isinstance(finder, OldNames) for finder in sys.meta_path):
         sys.meta_path.insert(0, OldNames())

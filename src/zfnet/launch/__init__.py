@@ -1,1 +1,1 @@
-"""What starts, stops and finds runs: run directories, sweep jobs, the manifest and locks."""
+"""Starts, stops and finds runs: run directories, sweep jobs, the sweep manifest and locks."""

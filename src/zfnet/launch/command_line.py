@@ -1,7 +1,9 @@
-"""A command line of train.py or analyze.py, read by Hydra's own parsers and taken apart.
+"""Parses and extends command lines of train.py and analyze.py.
 
-last_of_each(["++seed=1", "seed=2"])                  # by key: the last one counts
-with_words(["train.py", "seed=1"], {"hydra.run.dir": "/a b"})
+    last_of_each(["++seed=1", "seed=2"])                  # by key; the last override wins
+    with_words(["train.py", "seed=1"], {"hydra.run.dir": "/a b"})
+
+The parsers are Hydra's own.
 """
 
 import argparse
@@ -16,15 +18,21 @@ from zfnet.errors import InputError
 from zfnet.launch.project import config_folder
 from zfnet.versions import rename_word
 
-# The groups of objects.
+# Config groups whose keys are arguments of an object. Any key may be set; it is checked later.
 OPEN = ("callbacks.", "logger.", "model.", "optimizer.", "scheduler.", "trainer.")
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options of a command line, and its `overrides`.
+    """Parses a command line.
+
+    Args:
+        arguments: the arguments, without the name of the script.
+
+    Returns:
+        Hydra's options, and the overrides as `overrides`.
 
     Raises:
-        InputError: Hydra's parser does not take it.
+        InputError: if Hydra's parser rejects the arguments.
     """
 
     def refuse(message: str) -> NoReturn:
@@ -38,17 +46,17 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def normalize_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Writes a command line as Hydra takes it, whichever habit it was typed from.
+    """Converts the arguments of a command line to the form that Hydra accepts.
 
-    Keys of earlier versions get today's names. `+experiment=demo` is `experiment=demo`, for the
-    group is there already. `model.edit.conv3=null` is `++model.edit.conv3=null`: below OPEN any key
-    may be set, and what is set there is checked later.
+    Keys of earlier versions are renamed. `+experiment=demo` becomes `experiment=demo`, because the
+    group is already in the defaults list. `model.edit.conv3=null` becomes
+    `++model.edit.conv3=null`, because any key may be set in the groups of `OPEN`.
 
     Args:
-        words: of the command line, options included.
+        words: the arguments, including options.
 
     Returns:
-        The words, and a note for the user on each old name.
+        The converted arguments, and a note for the user about each old name.
     """
     result, notes = [], []
     for word in words:
@@ -64,24 +72,43 @@ def normalize_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def parse(words: Sequence[str]) -> list[Override]:
-    """The overrides among the words of a command line, in today's names."""
+    """Parses overrides, after `normalize_words`.
+
+    Args:
+        words: overrides such as "seed=1".
+    """
     return OverridesParser.create().parse_overrides(normalize_words(words)[0])
 
 
 def last_of_each(words: Sequence[str]) -> dict[str, Override]:
-    """The overrides by their key, with its `+` or `~`. The last one of a key counts, as in Hydra's
-    sweepers."""
+    """Returns the overrides by key.
+
+    If a key occurs more than once, the last override wins, as in Hydra's sweepers.
+
+    Args:
+        words: overrides such as "seed=1".
+
+    Returns:
+        The overrides. A key includes its `+` or `~`.
+    """
     return {override.get_key_element(): override for override in parse(words)}
 
 
 def quoted(text: str) -> str:
-    """`text` as the value of an override, whatever is in it."""
+    """Quotes and escapes `text` so that it can be the value of an override."""
     return QuotedString(text.replace("${", r"\${"), Quote.single).with_quotes()
 
 
 def with_words(command: Sequence[str], words: Mapping[str, str | None]) -> list[str]:
-    """A command line with further overrides, which count most; behind the others, where Hydra wants
-    them."""
+    """Adds overrides to a command line.
+
+    Args:
+        command: the script and its arguments.
+        words: values by key; None becomes null. They take precedence over existing overrides.
+
+    Returns:
+        The command line. The new overrides follow the existing ones, as Hydra requires.
+    """
     overrides = read_arguments(command[1:]).overrides
     end = len(command)
     if overrides:

@@ -1,10 +1,11 @@
-"""The further processes of a run on several devices (DDP): started and ended by its first one.
+"""Starts and ends the additional processes of a run on several devices (DDP).
 
     start_ranks_as_ours(trainer)        # before trainer.fit
 
-Lightning starts them by the command line that it finds, and where one has died it ends all by
-SIGKILL, without a word. Here each ends with the first process. Where one dies, the first says so,
-with the reason, and ends with status 1."""
+Lightning starts these processes from the command line that it finds. When one of them dies,
+Lightning kills all of them and logs nothing. Here each process ends with the first process. When
+one dies, the first process logs the reason and exits with status 1.
+"""
 
 import atexit
 import logging
@@ -30,14 +31,22 @@ from zfnet.launch.processes import child_environment, started_outside
 from zfnet.launch.stopping import stop
 from zfnet.launch.sweep import reason
 
-OWN_WORDS = 10.0  # seconds in which the first process may say itself what went wrong
+OWN_WORDS = 10.0  # seconds that the first process has to report an error itself
 _launchers: list["RankLauncher"] = []  # of this process
 log = logging.getLogger(__name__)
 
 
 def check_started_once(cfg: DictConfig) -> None:
-    """Raises InputError where torchrun, SLURM or MPI started several processes for a run of one,
-    which would do everything several times in one folder."""
+    """Checks that several processes were not started for a run of one process.
+
+    Such processes would repeat the same work in the same directory.
+
+    Args:
+        cfg: the composed config.
+
+    Raises:
+        InputError: if torchrun, SLURM or MPI started several processes.
+    """
     count = started_outside()
     trainer = cfg.get("trainer")
     alone = trainer is None or (trainer.get("devices", 1) == 1 and trainer.get("num_nodes", 1) == 1)
@@ -50,7 +59,11 @@ def check_started_once(cfg: DictConfig) -> None:
 
 
 def start_ranks_as_ours(trainer: Trainer) -> None:
-    """Exchanges what starts the further processes, where there are any to start on this machine."""
+    """Replaces Lightning's launcher by `RankLauncher`, if the trainer starts processes itself.
+
+    Args:
+        trainer: the trainer, before `fit`.
+    """
     launcher = trainer.strategy.launcher
     if isinstance(launcher, _SubprocessScriptLauncher):
         trainer.strategy._launcher = RankLauncher(
@@ -59,7 +72,16 @@ def start_ranks_as_ours(trainer: Trainer) -> None:
 
 
 def peer_error(error: Exception) -> str | None:
-    """Why a further process of this run has died, where `error` is no more than that it is gone."""
+    """Returns why another process of this run died, if `error` is a lost connection to it.
+
+    Waits up to 2 seconds for the process to end.
+
+    Args:
+        error: the error in this process.
+
+    Returns:
+        The reason, or None if the error has another cause.
+    """
     if isinstance(error, RuntimeError) and re.search(
         "gloo|nccl|connection", str(error), re.IGNORECASE
     ):
@@ -72,13 +94,14 @@ def peer_error(error: Exception) -> str | None:
 
 
 class RankLauncher(_SubprocessScriptLauncher):
-    """Starts processes of ours, and looks after them."""
+    """Starts the additional processes of a run and monitors them."""
 
     def launch(self, function: Any, *args: Any, **options: Any) -> Any:
+        """Starts the processes, then calls `function` as Lightning's launcher does."""
         environment = self.cluster_environment
         if not environment.creates_processes_externally:
             environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
-            # From now on Lightning's own launch takes them as started.
+            # This sets LOCAL_RANK. Lightning's own launch then starts no further processes.
             self._call_children_scripts()
             _launchers.append(self)
             stop.before_forced.append(self.end)
@@ -97,7 +120,7 @@ class RankLauncher(_SubprocessScriptLauncher):
         }
         self.folder = Path(HydraConfig.get().runtime.output_dir)
         for rank in range(1, self.num_processes):
-            name = f"train_ddp_process_{rank}"  # of its log
+            name = f"train_ddp_process_{rank}"  # the name of its log file
             words = {
                 "hydra.run.dir": str(self.folder),
                 "hydra.job.name": name,
@@ -111,7 +134,7 @@ class RankLauncher(_SubprocessScriptLauncher):
             self.procs.append(process)
 
     def _look_after(self) -> None:
-        """Where a process has died, says why and ends all; until a stop ends them."""
+        """Monitors the processes. When one has died, logs the reason and ends all of them."""
         while stop.number is None:
             time.sleep(0.3)
             if self.died():
@@ -122,7 +145,7 @@ class RankLauncher(_SubprocessScriptLauncher):
                     os._exit(1)
 
     def died(self) -> str | None:
-        """Why one of the further processes has died, if one has."""
+        """Returns why one of the additional processes died, or None if none has."""
         for rank, process in enumerate(self.procs, start=1):
             if process.poll():
                 why = reason(process.returncode, self.folder / f"train_ddp_process_{rank}.log", 0)
@@ -130,12 +153,12 @@ class RankLauncher(_SubprocessScriptLauncher):
         return None
 
     def end(self) -> None:
-        """Ends the further processes."""
+        """Kills the additional processes."""
         for process in self.procs:
             process.kill()
 
     def _wait(self) -> None:
-        """At the end of the first process the others are at theirs."""
+        """Waits for the additional processes at exit, then kills those that are left."""
         until = time.monotonic() + OWN_WORDS
         for process in self.procs:
             with suppress(subprocess.TimeoutExpired):

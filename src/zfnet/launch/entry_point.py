@@ -1,12 +1,14 @@
-"""How train.py and analyze.py start, and how they end: by one line and an exit status.
+"""Starts and ends train.py and analyze.py: an error is reported in one line and an exit status.
 
     @hydra.main(...)
-    def main(cfg): return reported(fit, cfg)
+    def main(cfg):
+        return reported(fit, cfg)
 
     launch(main)
 
-0 is success, 1 a mistake or a fault, 130 the end by SIGINT, 143 by SIGTERM. The traceback of a
-fault goes into the run's log."""
+The exit status is 0 for success, 1 for an error, 130 after SIGINT and 143 after SIGTERM. The
+traceback of an unexpected error is written to the run's log.
+"""
 
 import atexit
 import io
@@ -34,8 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class _Output(io.FileIO):
-    """A file that takes all that is written, also when nobody reads it any more (`train.py |
-    head`)."""
+    """A file that ignores a closed pipe, as in `train.py | head`."""
 
     def write(self, data: Any) -> int:
         try:
@@ -45,21 +46,26 @@ class _Output(io.FileIO):
 
 
 def launch(main: Callable[[], Any]) -> NoReturn:
-    """Runs `main`, which Hydra has decorated, and ends the process."""
+    """Runs a main function and exits the process with its status.
+
+    Args:
+        main: the function that `hydra.main` decorated.
+    """
     sys.stdout, sys.stderr = (_stream(stream) for stream in (sys.stdout, sys.stderr))
     follow_parent()
     stop.watch()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # it raises, and the line is written here
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors, and `_tell` reports them
     status = _status(main)
-    threading._shutdown()  # type: ignore[attr-defined]  # as at the interpreter's own end: pools tell their workers to stop
+    # As the interpreter does at exit: pools tell their workers to stop.
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os._exit(status)  # to free all memory, object by object, takes seconds that a stop may not have
+    os._exit(status)  # skips freeing every object, which can take seconds
 
 
 def _status(main: Callable[[], Any]) -> int:
-    """The exit status, when all has been said."""
+    """Runs `main`, reports any error and returns the exit status."""
     try:
         read_arguments(sys.argv[1:])
         sys.argv[1:], notes = normalize_words(sys.argv[1:])
@@ -68,7 +74,7 @@ def _status(main: Callable[[], Any]) -> int:
         main()
     except (Stopped, SIGTERMException, KeyboardInterrupt) as error:
         return _tell_stopped(error, None)
-    except SystemExit as error:  # --help, or a sweep with jobs that failed
+    except SystemExit as error:  # --help, or a sweep with failed jobs
         return error.code if isinstance(error.code, int) else 0
     except Exception as error:
         return _tell(error)
@@ -76,8 +82,19 @@ def _status(main: Callable[[], Any]) -> int:
 
 
 def reported(run: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
-    """What `run` returns. Where it fails, the line is in the run's log, and the process ends with
-    its status."""
+    """Calls `run` with a config. Reports an error in the run's log and exits.
+
+    Args:
+        run: the function to call.
+        cfg: the composed config. Old keys are renamed.
+
+    Returns:
+        The return value of `run`.
+
+    Raises:
+        Stopped: if a signal stopped the run.
+        SystemExit: if the run failed.
+    """
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         return run(rename_config(cfg))
@@ -90,8 +107,14 @@ def reported(run: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
 
 
 def rename_config(cfg: DictConfig) -> DictConfig:
-    """A composed config in today's names, with a warning for each old one: config files may have
-    them."""
+    """Renames the old keys and values of a composed config, with a warning for each.
+
+    Args:
+        cfg: the composed config. Config files may contain old names.
+
+    Returns:
+        The config with current names.
+    """
     values, notes = rename_keys(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
     for note in notes:
         log.warning("%s; the old name works until version 0.3", note)
@@ -99,7 +122,7 @@ def rename_config(cfg: DictConfig) -> DictConfig:
 
 
 def _stream(stream: Any) -> Any:
-    """A standard stream that takes any text, in any encoding, whether or not somebody reads it."""
+    """Wraps a standard stream so that it accepts any text and ignores a closed pipe."""
     raw = _Output(stream.fileno(), "w", closefd=False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
@@ -110,7 +133,7 @@ def _stream(stream: Any) -> Any:
 
 
 def _tell_stopped(error: BaseException, folder: Path | None) -> int:
-    """Says that a signal has ended the run, and returns the exit status."""
+    """Reports that a signal stopped the run, and returns the exit status."""
     stopped = error if isinstance(error, Stopped) else Stopped(stop.number or 2)
     if not stopped.told:
         remedy = f"; the same command with resume=true goes on in {folder}" if folder else ""
@@ -119,8 +142,8 @@ def _tell_stopped(error: BaseException, folder: Path | None) -> int:
 
 
 def _tell(error: Exception) -> int:
-    """Says why the run failed, and returns the exit status."""
-    if stop.number is not None:  # whatever fails on the way down
+    """Reports why the run failed, and returns the exit status."""
+    if stop.number is not None:  # an error caused by the stop itself
         return _tell_stopped(Stopped(stop.number), None)
     line, known = explain(error)
     if not known:
@@ -139,8 +162,10 @@ def _tell(error: Exception) -> int:
 
 
 def _say(level: int, line: str) -> None:
-    """A line in the run's log and on the console; of a run's further processes in their logs
-    alone."""
+    """Writes a line to the run's log and the console.
+
+    Additional processes of a run write to their own logs only.
+    """
     record = _record(level, line)
     handlers = logging.getLogger().handlers
     if further_process():

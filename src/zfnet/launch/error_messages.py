@@ -1,6 +1,8 @@
-"""What went wrong, in one line, whoever says it.
+"""Describes an error in one line, whichever library raised it.
 
-line, known = explain(error)      # known: nothing that a traceback would add for the user
+    line, known = explain(error)
+
+If the error is known, a traceback would not help the user.
 """
 
 import re
@@ -15,7 +17,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from zfnet.errors import InputError, one_line
 from zfnet.io import FULL
 
-# What Hydra and OmegaConf add for those who write configs.
+# Details that Hydra and OmegaConf add to their messages.
 NOISE = re.compile(
     r"\s*(object_type=\S+|reference_type=\S+|See https?://\S+ for \w+|Config search path:.*|Search "
     r"path:.*|\^)\s*",
@@ -24,11 +26,14 @@ NOISE = re.compile(
 
 
 def explain(error: BaseException) -> tuple[str, bool]:
-    """One line on an error.
+    """Describes an error in one line.
+
+    Args:
+        error: the error.
 
     Returns:
-        The line, and whether the user can mend it. Otherwise it is a fault of the software, and
-        begins with its type.
+        The line, and whether the user can fix the error. If not, it is a bug, and the line starts
+        with the type of the error.
     """
     said = error
     while isinstance(said, HydraException | OmegaConfBaseException) and (
@@ -62,7 +67,7 @@ def explain(error: BaseException) -> tuple[str, bool]:
 
 
 def _module(error: BaseException) -> str:
-    """The module that raised an error."""
+    """Returns the name of the module that raised an error."""
     name = ""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         name = frame.f_globals.get("__name__", "")
@@ -70,20 +75,24 @@ def _module(error: BaseException) -> str:
 
 
 def _key(error: BaseException) -> str:
-    """The key of the config that an object was made from, as far as Hydra says."""
+    """Returns the config key of the object that could not be built, if Hydra names it."""
     found = re.search(r"full_key: (\S+)", str(error))
     return f"{found[1]}: " if found else ""
 
 
 def _plain(error: BaseException) -> str:
-    """The error's text on one line, without what says nothing to the user."""
+    """Returns the text of an error on one line, without `NOISE`."""
     return one_line(NOISE.sub(" ", str(error)).strip() or type(error).__name__)
 
 
 @contextmanager
 def translate_hydra_errors() -> Iterator[None]:
-    """An InputError that Hydra wraps comes out as it is, a key that must be given by its name, what
-    Lightning says of the trainer's settings in one line, and a full disk wherever it was met."""
+    """Turns errors of Hydra, OmegaConf and Lightning into InputError.
+
+    Raises:
+        InputError: if a key has no value, Lightning rejects a setting, or the disk is full. An
+            InputError that Hydra wrapped is raised unchanged.
+    """
     try:
         yield
     except InstantiationException as error:

@@ -1,8 +1,9 @@
-"""Freed memory is kept for the next step instead of being given back to the kernel.
+"""Keeps freed memory for the next step instead of returning it to the kernel.
 
-A training step frees and asks again for hundreds of megabytes of activations. glibc maps such
-blocks freshly each time, and touching them costs about a quarter of a CPU step. This is for Linux
-with glibc, and does nothing elsewhere."""
+A training step frees and reallocates hundreds of megabytes of activations. By default glibc maps
+such blocks anew each time, and the page faults cost about a quarter of a CPU step. This has an
+effect only on Linux with glibc.
+"""
 
 import ctypes
 import platform
@@ -11,7 +12,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Large blocks come from the heap, which is never trimmed; the process keeps its peak size."""
+    """Allocates large blocks from the heap and never trims it. The process keeps its peak size."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_MAX, 0)

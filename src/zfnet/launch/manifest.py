@@ -1,4 +1,4 @@
-"""What a sweep has done so far: `sweep.json`, written anew whenever a job starts or ends.
+"""The state of a sweep in `sweep.json`, which is rewritten whenever a job starts or ends.
 
     {"command": "python train.py experiment=table3_zfnet", "script": "/.../train.py",
      "overrides": [...], "versions": {"torch": "2.15.0", ...},
@@ -8,9 +8,10 @@
 
     with manifest(folder) as sweep: sweep["jobs"].append(...)
 
-A job is "finished" when its folder holds a result, "running" while a process works on it, else
-"failed"; `status` is its exit status and `error` the line that says why. The machine is that of the
-sweep's latest start."""
+A job is "finished" if its directory contains a result, "running" while a process executes it, and
+"failed" otherwise. `status` is its exit status, and `error` is the reason in one line. `machine` is
+the one on which the sweep was started last.
+"""
 
 import os
 import platform
@@ -33,13 +34,23 @@ REMEDY = "delete it: finished jobs are found by their results, and are not run a
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of the sweep in `folder`; an empty one when there is none yet."""
+    """Reads the manifest of a sweep.
+
+    Args:
+        folder: the directory of the sweep.
+
+    Returns:
+        The manifest. It has no jobs if the file does not exist yet.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
     path = folder / "sweep.json"
     return read_json(path, REMEDY, _manifest) if os.path.lexists(path) else {"jobs": []}
 
 
 def _manifest(content: Any) -> dict[str, Any]:
-    """The content of sweep.json, if it is one. Nothing in it is ever run."""
+    """Checks the content of sweep.json. Nothing in it is ever executed."""
     kinds = {"jobs": list, "overrides": list, "machine": dict, "command": str, "script": str}
     jobs = [(job["folder"], job["state"], *job.get("overrides", [])) for job in content["jobs"]]
     texts = [*content.get("overrides", []), *(text for job in jobs for text in job)]
@@ -52,7 +63,11 @@ def _manifest(content: Any) -> dict[str, Any]:
 
 @contextmanager
 def manifest(folder: Path) -> Iterator[dict[str, Any]]:
-    """The manifest to be changed, by one process at a time; written at the end."""
+    """Opens the manifest for changes by one process at a time, and writes it on exit.
+
+    Args:
+        folder: the directory of the sweep.
+    """
     with file_lock([folder / ".manifest.lock"], "waiting for the sweep's manifest"):
         sweep = read_manifest(folder)
         yield sweep
@@ -60,8 +75,16 @@ def manifest(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def begin(folder: Path, script: Path, overrides: list[str]) -> dict[str, Any]:
-    """Notes who runs the sweep and how, and what became of jobs that died with the process that ran
-    them."""
+    """Records the start of a sweep, and the state of jobs that died with an earlier process.
+
+    Args:
+        folder: the directory of the sweep.
+        script: the script that the jobs run.
+        overrides: the overrides of the sweep.
+
+    Returns:
+        The manifest.
+    """
     with manifest(folder) as sweep:
         sweep |= {
             "command": shlex.join(["python", *sys.argv]),
@@ -77,7 +100,7 @@ def begin(folder: Path, script: Path, overrides: list[str]) -> dict[str, Any]:
 
 
 def _what_became(folder: Path) -> dict[str, Any]:
-    """Of a job whose process is gone."""
+    """Returns the state of a job whose process no longer exists."""
     try:
         finished = read_result(folder) is not None
     except InputError as error:  # a damaged result
@@ -88,7 +111,13 @@ def _what_became(folder: Path) -> dict[str, Any]:
 
 
 def note(folder: Path, job: str, **what: Any) -> None:
-    """Enters what became of a job, by its folder's name."""
+    """Updates the entry of a job, or adds one.
+
+    Args:
+        folder: the directory of the sweep.
+        job: the directory of the job, relative to `folder`.
+        what: the values to set.
+    """
     with manifest(folder) as sweep:
         entry = next((entry for entry in sweep["jobs"] if entry["folder"] == job), None)
         if entry is None:
@@ -109,7 +138,7 @@ def _versions() -> dict[str, str]:
     for package in PACKAGES:
         try:
             found[package] = version(package)
-        except PackageNotFoundError:  # a checkout that is not installed
+        except PackageNotFoundError:  # not installed
             continue
     return found
 

@@ -1,7 +1,9 @@
-"""Processes that know of each other: a GPU for one job, a parent whose end is passed on.
+"""Relations between processes: one GPU per job, and processes that end with their parent.
 
-with one_gpu() as (device, lock):      # "1": of several GPUs one that no other job has
-    Popen(command, pass_fds=[lock])    # the child keeps it, even if this process is killed
+    with one_gpu() as (device, lock):      # "1": a GPU that no other job uses
+        Popen(command, pass_fds=[lock])
+
+The child keeps the lock of the GPU if this process is killed.
 """
 
 import ctypes
@@ -18,18 +20,23 @@ import torch
 from zfnet.io import file_lock
 
 PR_SET_PDEATHSIG = 1  # sys/prctl.h
-# In a child's environment: the process of ours that it ends with, and by which signal.
+# In the environment of a child process: the id of its parent, and the signal to end with.
 PARENT = "ZFNET_PARENT"
-_parent: list[int] = []  # of this process, if it is one of ours
+_parent: list[int] = []  # the parent's id, if a process of this project started this one
 
 
 @contextmanager
 def one_gpu(given_up: Callable[[], bool] = lambda: False) -> Iterator[tuple[str, int]]:
-    """The name of one of this process's GPUs, for CUDA_VISIBLE_DEVICES, that no other job of this
-    user has.
+    """Reserves one of the visible GPUs. Waits while other jobs of this user hold all of them.
+
+    Args:
+        given_up: called while waiting; returns True to stop waiting.
+
+    Yields:
+        The name of the GPU for CUDA_VISIBLE_DEVICES, and the file descriptor of its lock.
 
     Raises:
-        InterruptedError: `given_up()`, while there is none.
+        InterruptedError: if `given_up()` returns True before a GPU is free.
     """
     names = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(
         map(str, range(torch.cuda.device_count()))
@@ -46,22 +53,29 @@ def one_gpu(given_up: Callable[[], bool] = lambda: False) -> Iterator[tuple[str,
 
 
 def terminate_with_parent(parent: int, number: int = signal.SIGTERM) -> None:
-    """This process, which `parent` started, gets the signal `number` when that dies. Linux only."""
+    """Sends this process a signal when its parent dies. Works on Linux only.
+
+    Args:
+        parent: the process id of the parent.
+        number: the signal.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:  # it was faster
+        if os.getppid() != parent:  # the parent has died already
             os.kill(os.getpid(), number)
 
 
 def child_environment(number: int) -> dict[str, str]:
-    """The environment of a process of ours that gets the signal `number` when this one dies
-    (`follow_parent`)."""
+    """Returns the environment for a child process that ends with this one (see `follow_parent`).
+
+    Args:
+        number: the signal that the child gets when this process dies.
+    """
     return {**os.environ, PARENT: f"{os.getpid()} {int(number)}"}
 
 
 def follow_parent() -> None:
-    """The start of each of our processes: where another one of ours started it, it ends with
-    that."""
+    """Makes this process end with its parent, if a process of this project started it."""
     if words := os.environ.pop(PARENT, None):
         parent, number = map(int, words.split())
         _parent.append(parent)
@@ -69,18 +83,20 @@ def follow_parent() -> None:
 
 
 def started_by_ours() -> bool:
-    """Whether this process is a job of a sweep, or one of the further processes of a run."""
+    """Whether this process is a job of a sweep or an additional process of a run."""
     return bool(_parent)
 
 
 def further_process() -> bool:
-    """Whether this process is one of the further ones of a run on several devices, which leave the
-    console alone."""
+    """Whether this is an additional process of a run on several devices.
+
+    Such a process writes nothing to the console.
+    """
     return started_by_ours() and int(os.environ.get("LOCAL_RANK", "0")) > 0
 
 
 def started_outside() -> int:
-    """How many processes torchrun, SLURM or MPI started together with this one; 1 without them."""
+    """Returns how many processes torchrun, SLURM or MPI started; 1 without them."""
     if started_by_ours():
         return 1
     has = os.environ.__contains__

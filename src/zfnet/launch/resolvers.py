@@ -1,6 +1,6 @@
 """Resolvers for conf/: `${root:}`, `${run_name:}`, `${job_name:}` and `${fast_precision:}`.
 
-None of them has a side effect.
+They have no side effects.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from zfnet.launch.project import project_root
 
 
 def fast_precision() -> str:
-    """bf16 autocast where the GPU or the processor multiplies bfloat16 natively, else float32."""
+    """Returns "bf16-mixed" if the GPU or CPU supports bfloat16 natively, otherwise "32-true"."""
     native = (
         torch.cuda.is_available()
         or torch.cpu._is_avx512_bf16_supported()
@@ -24,8 +24,10 @@ def fast_precision() -> str:
 
 
 def register_resolvers() -> None:
-    """Registers the resolvers, and the choice `data=checkpoint` of analyze.py: keys of the command
-    line alone."""
+    """Registers the resolvers, and the choice `data=checkpoint` of analyze.py.
+
+    `data=checkpoint` is an empty group: its keys come from the command line.
+    """
 
     def plain(words: ListConfig) -> list[str]:
         return OmegaConf.to_container(words, resolve=False)  # type: ignore[return-value]

@@ -1,11 +1,12 @@
-"""What a finished run leaves: `result.json`, and the lines that say where everything is.
+"""The result of a finished run: `result.json`, and a summary in the log.
 
     finish({"val/top1_error": 0.075, "seconds": 250.0}, folder)
     read_result(folder)                                   # the same numbers, or None
 
-A run is finished when this file is there. Errors and accuracies are fractions: `val/` is the centre
-crop, `test/` the mean of the paper's ten, `train_eval/` the finished net on its own training
-images."""
+A run is finished if this file exists. Errors and accuracies are fractions. `val/` is measured on
+the center crop, `test/` on the paper's ten crops, and `train_eval/` on the training images with the
+final network.
+"""
 
 import logging
 import os
@@ -22,13 +23,23 @@ log = logging.getLogger(__name__)
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """A finished run's numbers; None when it is not finished."""
+    """Reads the result of a run.
+
+    Args:
+        folder: the run directory.
+
+    Returns:
+        The numbers by name, or None if the run is not finished.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
     path = folder / "result.json"
     return read_json(path, "delete it to train again", _checked) if os.path.lexists(path) else None
 
 
 def _checked(content: Any) -> dict[str, Any]:
-    """The content of result.json; ValueError where it is none of a finished run."""
+    """Checks the content of result.json. Raises ValueError if it is not a result."""
     if not isinstance(content, dict):
         raise ValueError("it holds no numbers by name")
     if not any(isinstance(content.get(key), int | float) for key in OBJECTIVES):
@@ -41,22 +52,23 @@ def _checked(content: Any) -> dict[str, Any]:
 
 
 def _are_numbers(value: Any) -> bool:
-    """Whether a value is a number, or numbers by name: average precisions of classes."""
+    """Whether a value is a number or a dict of numbers, such as average precisions by class."""
     if isinstance(value, dict):
         return all(map(_are_numbers, value.values()))
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def objective(result: dict[str, Any], metric: str | None = None) -> float:
-    """What a sweep minimizes: the validation top-1 error, or what the mean average precision lacks
-    of 1.
+    """Returns the value that a sweep minimizes.
+
+    By default it is the validation top-1 error, or 1 minus the mean average precision.
 
     Args:
-        result: of a finished run.
-        metric: another key of it.
+        result: the result of a finished run.
+        metric: the key of another number of the result.
 
     Raises:
-        InputError: `metric` is none of its numbers.
+        InputError: if the result has no number `metric`.
     """
     if metric is not None:
         if not isinstance(value := result.get(metric), int | float):
@@ -69,7 +81,11 @@ def objective(result: dict[str, Any], metric: str | None = None) -> float:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """The errors in a line."""
+    """Returns the errors of a result in one line.
+
+    Args:
+        result: the result of a finished run.
+    """
     words = {
         "val/top1_error": "validation top-1 error",
         "val/top5_error": "top-5",
@@ -84,7 +100,12 @@ def summary(result: dict[str, Any]) -> str:
 
 @rank_zero_only
 def finish(result: dict[str, Any], folder: Path) -> None:
-    """Writes the numbers and logs the errors and what lies in `folder`."""
+    """Writes result.json, and logs the errors and the files of the run.
+
+    Args:
+        result: the numbers by name.
+        folder: the run directory.
+    """
     save_json(folder / "result.json", result)
     lines = [summary(result)]
     if any(folder.glob("events.*")):

@@ -1,15 +1,15 @@
-"""Where a run lives: a folder named after its command line, so that `resume=true` finds it again.
+"""Names and creates run directories; a name follows from the command line.
 
     python train.py model=alexnet seed=2               →  outputs/train/model-alexnet_seed-2
     the same again                                      →  outputs/train/model-alexnet_seed-2.2
-    the same with resume=true                           →  goes on in the latest of them
+    the same with resume=true                           →  continues in the latest of them
     python train.py name=demo                           →  outputs/train/demo
     python train.py seed=1,2 --multirun, once or again  →  outputs/sweeps/seed-1-2-HASH
 
-Nothing of an earlier run is ever written over: each fresh run claims a folder of its own, and a
-sweep goes on with what is not finished. Processes started together from outside (torchrun, SLURM)
-must agree without talking, so they share the name without a number. A run holds the lock of its
-folder while it lives."""
+An earlier run is never overwritten: each new run creates its own directory. A sweep continues with
+its unfinished jobs. Processes that torchrun or SLURM started cannot agree on a number, so they use
+the name without one. A run holds the lock of its directory until it ends.
+"""
 
 import hashlib
 import os
@@ -29,28 +29,29 @@ from zfnet.launch.command_line import last_of_each, parse
 from zfnet.launch.error_messages import explain
 from zfnet.launch.processes import started_by_ours
 
-LONGEST = 150  # characters of a folder's name, all ASCII, before its hash and its number
+LONGEST = 150  # ASCII characters of a directory name, before its hash and its number
 NOT_IN_NAME = ("resume", "name")
-# Overrides that their names give back: no dash in a key, so that the first dash of "key-value"
-# stands for "=". An underscore before a letter in a value would read like the next key; it is
-# certain in the last override only.
+# Overrides that can be recovered from a name. A key has no dash, so the first dash of "key-value"
+# stands for "=". In a value, an underscore before a letter would look like the start of the next
+# key, so only the last override may have one.
 CLEAR = re.compile(r"\+{0,2}[A-Za-z][A-Za-z0-9_.]*=[A-Za-z0-9.+-]+(_[0-9][A-Za-z0-9.+-]*)*")
 CLEAR_LAST = re.compile(r"\+{0,2}[A-Za-z][A-Za-z0-9_.]*=[A-Za-z0-9.+-][A-Za-z0-9_.+-]*")
 
 
 def slug(text: str) -> str:
-    """`text` as one folder name that shells and Hydra's `ckpt=` take as it is. A hash stands for
-    what is lost."""
+    """Converts `text` to a directory name that needs no quoting in shells or in Hydra's `ckpt=`.
+
+    A hash is added if characters are replaced.
+    """
     return _name([text], clear=re.fullmatch(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*", text) is not None)
 
 
 def run_name(words: Sequence[str], name: object = None) -> str:
-    """The folder's name for the overrides of a command line. Equal ones give equal names, in any
-    order.
+    """Returns the directory name for the overrides of a command line, which may be in any order.
 
     Args:
-        words: the overrides. `resume` and `name` have no part in it.
-        name: what the config has as `name`, if anything: then the folder is called so.
+        words: the overrides. `resume` and `name` are ignored.
+        name: the value of `name` in the config. If it is not None, the directory has this name.
     """
     if name is not None:
         return slug(str(name))
@@ -58,9 +59,8 @@ def run_name(words: Sequence[str], name: object = None) -> str:
     for override in parse(words):
         key = override.key_or_group
         if key not in NOT_IN_NAME and not override.is_hydra_override():
-            texts.setdefault(key, []).append(
-                _typed(override)
-            )  # in their order: the last one counts
+            # The order of the overrides of one key is kept: the last one wins.
+            texts.setdefault(key, []).append(_typed(override))
     ordered = [text for key in sorted(texts) for text in texts[key]]
     if not ordered:
         return "default"
@@ -71,13 +71,12 @@ def run_name(words: Sequence[str], name: object = None) -> str:
 
 
 def _typed(override: Override) -> str:
-    """An override without the `++` that `normalize_words` puts before it."""
+    """Returns an override without the `++` that `normalize_words` adds."""
     return str(override.input_line).removeprefix("++")
 
 
 def _name(texts: list[str], clear: bool) -> str:
-    """The texts, readable and joined; with a hash of them where that is not `clear`, or too
-    long."""
+    """Joins texts to a readable name. Adds a hash if it is not `clear`, or is too long."""
     readable = [
         re.sub(r"[^A-Za-z0-9_.+-]+", "-", re.sub(r"[^=,\s]*/", "", text)).strip("-.")
         for text in texts
@@ -90,8 +89,11 @@ def _name(texts: list[str], clear: bool) -> str:
 
 
 def fixed_words(words: Sequence[str]) -> dict[str, str]:
-    """The overrides of a sweep that all its jobs share, by key, with their values as Hydra writes
-    them."""
+    """Returns the overrides that all jobs of a sweep share: values as Hydra writes them, by key.
+
+    Args:
+        words: the overrides of the sweep.
+    """
     return {
         key: override.get_value_element_as_str()
         for key, override in last_of_each(words).items()
@@ -100,7 +102,14 @@ def fixed_words(words: Sequence[str]) -> dict[str, str]:
 
 
 def check_sweep(words: Sequence[str]) -> None:
-    """Raises InputError where a sweep lists a value twice, for the two jobs would be the same."""
+    """Checks that a sweep lists no value twice, which would give two identical jobs.
+
+    Args:
+        words: the overrides of the sweep.
+
+    Raises:
+        InputError: if a value is listed twice.
+    """
     for key, override in last_of_each(words).items():
         if override.value_type in (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP):
             values = list(override.sweep_string_iterator())
@@ -113,7 +122,12 @@ def check_sweep(words: Sequence[str]) -> None:
 
 
 def job_name(words: Sequence[str], shared: Iterable[str]) -> str:
-    """A job's name within its sweep: its overrides without the keys that all jobs share."""
+    """Returns the name of a job within its sweep.
+
+    Args:
+        words: the overrides of the job.
+        shared: the keys that all jobs share. They are left out of the name.
+    """
     keys = set(shared)
     own = [
         word
@@ -124,9 +138,10 @@ def job_name(words: Sequence[str], shared: Iterable[str]) -> str:
 
 
 class ClaimRunDir(Callback):
-    """Hydra's callback that gives each run a folder of its own, once its config is composed. The
-    config of a run names the folder without a number; this makes it, with a number where it is
-    there already."""
+    """A Hydra callback that creates a new directory for each run.
+
+    The config names the directory without a number. If it exists, the callback adds a number.
+    """
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         if any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra):
@@ -135,7 +150,7 @@ class ClaimRunDir(Callback):
             if not isinstance(config.resume, bool):
                 raise InputError(f"resume={config.resume}: must be true or false")
             folder = claim(Path(config.hydra.run.dir), config.resume)
-        except Exception as error:  # Hydra would make a warning of it
+        except Exception as error:  # Hydra would only warn
             print(explain(error)[0], file=sys.stderr)
             sys.exit(1)
         with read_write(config.hydra):
@@ -143,11 +158,14 @@ class ClaimRunDir(Callback):
 
 
 def claim(first: Path, resume: bool) -> Path:
-    """Makes the folder `first`, or `first.2`, `first.3`, ...; with `resume` takes the latest that
-    is there.
+    """Creates a run directory: `first`, or `first.2`, `first.3` and so on.
+
+    Args:
+        first: the directory without a number.
+        resume: whether to return the latest existing directory instead, if there is one.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: if the directory cannot be created.
     """
     if any(variable in os.environ for variable in ("TORCHELASTIC_RUN_ID", "SLURM_PROCID")):
         return first
@@ -161,26 +179,31 @@ def claim(first: Path, resume: bool) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
     except FileExistsError:
-        if not folder.is_dir():  # its parent, or one above it, is a file
+        if not folder.is_dir():  # a parent directory is a file
             raise InputError(
                 f"{folder}: cannot be made, for {folder.parent} is no folder"
             ) from None
-        return claim(first, resume)  # another run claimed it in between
+        return claim(first, resume)  # another run created it at the same time
     except OSError as error:
         with writing(folder):
             raise error
     return folder
 
 
-_held: list[int] = []  # the locks of this process, which are the kernel's to take back
+_held: list[int] = []  # the locks of this process; the kernel releases them when it ends
 
 
 def hold(folder: Path) -> None:
-    """Holds the lock of a run's folder for the life of this process. A sweep's job and the further
-    processes of a run leave that to the process that started them.
+    """Locks a run directory until this process ends.
+
+    Does nothing in a job of a sweep and in an additional process: the process that started it holds
+    the lock.
+
+    Args:
+        folder: the run directory.
 
     Raises:
-        InputError: another process works in `folder`.
+        InputError: if another process holds the lock.
     """
     if started_by_ours() or int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) > 0:
         return

@@ -1,13 +1,14 @@
-"""How a process ends when it is asked to (SIGTERM, or SIGINT from the keyboard): within a bound.
+"""Stops a process after SIGTERM or SIGINT, within a time limit.
 
     stop.watch()                              # once, at the start of a process
     Trainer(callbacks=[StopTogether()])
 
-Where nothing holds the stop, `Stopped` is raised at once. During training it is held until all
-processes of the run have done the same batch. They agree on it by an all-reduce, because a signal
-comes to each at its own time, or to one alone. Then Lightning raises SIGTERMException on all of
-them. A process that is not done `GRACE` seconds after the signal, say because it waits for one that
-is gone, is ended by a thread."""
+By default a signal raises `Stopped` at once. During training the stop is deferred until all
+processes of the run have finished the same batch. They agree on that batch with an all-reduce,
+because a signal may reach them at different times, or only one of them. Lightning then raises
+SIGTERMException in all of them. If a process has not ended `GRACE` seconds after the signal, for
+example because it waits for a process that died, a thread ends it.
+"""
 
 import os
 import signal
@@ -25,37 +26,44 @@ from torch import Tensor, distributed
 from zfnet.launch.processes import further_process
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-GRACE = 45.0  # seconds from the signal to the end of a run that holds the stop
-AT_ONCE = 10.0  # of one that does not
-SWEEP_GRACE = GRACE + 12  # of a sweep, which waits for its jobs
+GRACE = 45.0  # seconds that a process has to end after a signal, while it defers the stop
+AT_ONCE = 10.0  # the same, while it does not
+SWEEP_GRACE = GRACE + 12  # the same for a sweep, which waits for its jobs
 
 
 class Stopped(SystemExit):
-    """This process was asked to stop by a signal. Its exit status is a shell's: 143 for SIGTERM,
-    130 for SIGINT."""
+    """A signal stopped this process. The exit status is 143 after SIGTERM and 130 after SIGINT.
+
+    Args:
+        number: the signal.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
         self.number = number
-        self.told = False  # whether the user has been told
+        self.told = False  # whether the stop has been reported
 
     def __str__(self) -> str:
         return f"stopped by {signal.Signals(self.number).name}"
 
 
 class Stop:
-    """What this process knows of being asked to stop."""
+    """Handles the signals that stop this process.
+
+    Attributes:
+        number: the first signal, or None.
+        before_forced: functions that are called before the process is ended by force.
+    """
 
     def __init__(self) -> None:
-        self.number: int | None = None  # of the first signal
-        # What the thread does before it ends the process.
+        self.number: int | None = None
         self.before_forced: list[Callable[[], None]] = []
         self._watching = self._held = self._asked = False
         self._noted: Callable[[], None] = lambda: None
         self._grace = AT_ONCE
 
     def watch(self) -> None:
-        """Takes the signals of this process from now on. Only the main thread may call it."""
+        """Installs the signal handlers. Only the main thread may call this."""
         if self._watching:
             return
         self._watching = True
@@ -63,24 +71,27 @@ class Stop:
         os.set_blocking(writer, False)
         for number in SIGNALS:
             signal.signal(number, self._ask)
-        # The thread hears of a signal even while the main thread is inside a C function and runs no
-        # handler.
+        # The thread reads signals from the pipe even while the main thread is inside a C function
+        # and runs no handler.
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         threading.Thread(target=self._bound, args=(reader,), daemon=True, name="stop").start()
         os.register_at_fork(after_in_child=_forget_signals)
 
     def hold(self, noted: Callable[[], None] = lambda: None, grace: float = GRACE) -> None:
-        """From now on a signal only sets `number`. The second SIGINT is an impatient user's, and is
-        not held.
+        """Defers the stop: a signal only sets `number`. A second SIGINT still stops the process.
 
         Args:
-            noted: is called when a signal comes.
-            grace: seconds from the signal until the process is ended.
+            noted: called when a signal arrives.
+            grace: seconds from the signal until the process is ended by force.
         """
         self._held, self._noted, self._grace = True, noted, grace
 
     def release(self) -> None:
-        """From now on a signal raises `Stopped` at once, and one that was held does so now."""
+        """Ends the deferral. From now on, a signal raises `Stopped` at once.
+
+        Raises:
+            Stopped: if a signal arrived during the deferral.
+        """
         self._held, self._noted, self._grace = False, lambda: None, AT_ONCE
         if self.number is not None:
             raise Stopped(self.number)
@@ -96,7 +107,7 @@ class Stop:
         number = 0
         while number not in SIGNALS:
             number = os.read(reader, 1)[0]
-        self.number = self.number or number  # the main thread may never come to its handler
+        self.number = self.number or number  # the main thread may never run its handler
         asked = time.monotonic()
         while time.monotonic() < asked + self._grace:
             time.sleep(0.2)
@@ -109,25 +120,24 @@ class Stop:
 
 
 def _forget_signals() -> None:
-    """A forked child takes its signals as any process does."""
+    """Restores the default signal handlers in a forked child."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-stop = Stop()  # of this process
+stop = Stop()  # the only instance of this process
 
 
 class StopTogether(Callback):
-    """Ends training, validation and test on all processes of a run after the same batch."""
+    """Stops training, validation and testing after the same batch in all processes of a run."""
 
     def __init__(self) -> None:
-        # Batches that every process has, of each data loader of an evaluation.
+        # For each evaluation loader, the number of batches that every process has.
         self._shared: list[int] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        # Lightning's own handler broadcasts from within, while another process may be in another
-        # collective.
+        # Lightning's own handler broadcasts, while another process may be in another collective.
         trainer._signal_connector._sigterm_notifier_fn = lambda *_: None  # type: ignore[method-assign]
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -137,8 +147,8 @@ class StopTogether(Callback):
         self._hold(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        # Between accumulated batches the state is not whole. Lightning raises when all callbacks
-        # have had the batch.
+        # Between accumulated batches the state is incomplete. Lightning raises SIGTERMException
+        # after all callbacks have run.
         if not trainer.fit_loop._should_accumulate() and _agreed(trainer):
             trainer._signal_connector.received_sigterm = True
 
@@ -166,7 +176,7 @@ class StopTogether(Callback):
 
     @staticmethod
     def _hold(trainer: Trainer) -> None:
-        """A process alone has nobody to agree with: Lightning may know at once."""
+        """Defers the stop. A single process tells Lightning at once, without agreement."""
 
         def noted() -> None:
             trainer._signal_connector.received_sigterm |= trainer.world_size == 1
@@ -186,16 +196,15 @@ class StopTogether(Callback):
 
 
 def _agreed(trainer: Trainer) -> bool:
-    """Whether any process of the run was asked to stop. All of them call it at the same place."""
+    """Whether any process of the run received a signal. All processes must call it together."""
     number = int(_reduced(trainer, torch.tensor([stop.number or 0]), distributed.ReduceOp.MAX))
     if number:
-        stop.number = number  # a signal that came meanwhile is seen at the next place
+        stop.number = number  # a signal that arrives meanwhile is seen at the next call
     return number != 0
 
 
 def _reduced(trainer: Trainer, values: Tensor, operation: Any) -> Tensor:
-    """The values of all processes of a run together; `operation` is one of
-    torch.distributed.ReduceOp."""
+    """Reduces values over all processes with an operation of `torch.distributed.ReduceOp`."""
     if trainer.world_size > 1 and distributed.is_initialized():
         values = values.to(trainer.strategy.root_device)
         distributed.all_reduce(values, operation)

@@ -1,15 +1,16 @@
-"""A sweep: each job is a process of its own, and the same command continues a stopped sweep.
+"""Runs each job of a sweep in its own process; the same command continues a stopped sweep.
 
     python train.py seed=1,2,3 --multirun
     python train.py seed=1,2,3 --multirun hydra/launcher=joblib hydra.launcher.n_jobs=2
 
-Jobs that finished are not run again.
+Finished jobs are not run again.
 
-Lightning's DDP starts further processes by the command line it finds; inside a sweep that line is
-the whole sweep's (Lightning#11300). So each job is `train.py <its overrides> hydra.run.dir=<its
-folder>`, which may start what it likes. It holds its folder's lock, stops when the sweep's process
-is killed, and the manifest (manifest.py) says what became of it. SIGTERM or SIGINT to the sweep
-stops all of it in order."""
+Lightning's DDP starts processes from the command line that it finds, which inside a sweep is that
+of the whole sweep (Lightning#11300). Therefore each job is a separate command, `train.py
+<overrides> hydra.run.dir=<directory>`, which can use DDP. A job holds the lock of its directory and
+stops if the sweep's process is killed. The manifest (manifest.py) records its state. SIGTERM or
+SIGINT to the sweep stops all jobs.
+"""
 
 import logging
 import math
@@ -44,8 +45,8 @@ from zfnet.launch.results import objective, read_result, summary
 from zfnet.launch.run_dirs import NOT_IN_NAME, check_sweep, fixed_words
 from zfnet.launch.stopping import GRACE, SWEEP_GRACE, Stopped, stop
 
-STOPPING = ".stopping"  # in a sweep's folder: a signal came
-OF_SWEEP = (
+STOPPING = ".stopping"  # a file in the sweep's directory: the sweep received a signal
+OF_SWEEP = (  # prefixes of overrides that apply to the sweep and not to its jobs
     "hydra.sweep",
     "hydra.launcher",
     "hydra/launcher",
@@ -62,20 +63,23 @@ def _words(overrides: Any) -> list[str]:
 
 
 def _swept_words(hydra: Any) -> list[str]:
-    """The overrides of a sweep: those of its config, and those of its command line, which count
-    more."""
+    """Returns the overrides of the sweep's config, then those of its command line, which win."""
     params = OmegaConf.select(hydra, "sweeper.params") or {}
     return [*(f"{key}={value}" for key, value in params.items()), *_words(hydra.overrides.task)]
 
 
 def script() -> Path:
-    """What a job runs."""
+    """Returns the script that a job runs."""
     return project_root() / "train.py"
 
 
 def job_command(hydra: Any, folder: Path) -> list[str]:
-    """The command line of a job in `folder`: its own overrides and Hydra's, without what is the
-    sweep's."""
+    """Returns the command line of a job: its overrides and Hydra's, without those of the sweep.
+
+    Args:
+        hydra: the `hydra` config of the job.
+        folder: the directory of the job.
+    """
     sources = {source.provider: source.path for source in hydra.runtime.config_sources}
     options = [f"--config-name={hydra.job.config_name}"]
     if sources["main"] != str(config_folder()):
@@ -93,18 +97,22 @@ def job_command(hydra: Any, folder: Path) -> list[str]:
 
 
 def run_job(cfg: DictConfig, folder: Path) -> float:
-    """Runs the current job of a sweep in `folder`.
+    """Runs the current job of a sweep.
+
+    Args:
+        cfg: the composed config of the job.
+        folder: the directory of the job.
 
     Returns:
-        What it minimizes (see `objective`), nan when it failed.
+        The value that the sweep minimizes (see `objective`), or nan if the job failed.
 
     Raises:
-        InputError: another job of the sweep has the same folder.
+        InputError: if another job of the sweep has the same directory.
     """
     hydra = HydraConfig.get()
     sweep, overrides = Path(hydra.sweep.dir).absolute(), _words(hydra.overrides.task)
     stopping = sweep / STOPPING
-    stop.watch()  # a launcher's worker is a process of its own
+    stop.watch()  # a launcher's worker is a separate process
     stop.hold(lambda: stopping.touch(), SWEEP_GRACE)
     head = read_manifest(sweep)
     machine = head.get("machine", {})
@@ -127,7 +135,7 @@ def run_job(cfg: DictConfig, folder: Path) -> float:
 
 
 def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: list[str]) -> float:
-    """Runs `command`. Raises InterruptedError where the sweep was stopped before."""
+    """Runs `command`. Raises InterruptedError if the sweep is stopped before the job starts."""
     hydra, stopping = HydraConfig.get(), sweep / STOPPING
     overrides = _words(hydra.overrides.task)
     with ExitStack() as held:
@@ -169,11 +177,12 @@ def _process(
     stopping: Path,
     grace: float = GRACE,
 ) -> int:
-    """The exit status of a process that inherits `locks`.
+    """Runs a process that inherits `locks`, and returns its exit status.
 
-    It is asked to stop when `stopping` appears, and killed with all that it started when it has not
-    done so a few seconds after its `grace`. Signals to the sweep's process group do not reach it:
-    it has a session of its own."""
+    The process gets SIGTERM when the file `stopping` appears. If it is still running a few seconds
+    after `grace`, it is killed together with its children. Signals to the sweep's process group do
+    not reach it, because it has its own session.
+    """
     process = subprocess.Popen(command, env=environment, pass_fds=locks, start_new_session=True)
 
     def kill() -> None:
@@ -193,14 +202,22 @@ def _process(
         pass  # killed below
     finally:
         stop.before_forced.remove(kill)
-        kill()  # what it left behind, or, where this process is in a hurry, all of it
+        kill()  # children that are left, or the process itself after an exception
         process.wait()
     return process.returncode
 
 
 def reason(status: int, written: Path, start: int) -> str:
-    """Why a process ended without a result: the last line it wrote to its log after `start`, or its
-    status."""
+    """Returns why a process ended without a result.
+
+    Args:
+        status: its exit status; negative for a signal.
+        written: its log file.
+        start: the length of the log before the process started, in bytes.
+
+    Returns:
+        The signal, the last line of the log after `start`, or the exit status.
+    """
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -212,11 +229,13 @@ def reason(status: int, written: Path, start: int) -> str:
 
 
 class Sweep(Callback):
-    """Begins a sweep, or goes on with it, and says at the end what each job came to; 1 is its exit
-    status when a job has no result, 143 after SIGTERM, 130 after SIGINT."""
+    """A Hydra callback that starts or continues a sweep, and logs the state of each job at the end.
+
+    The exit status is 1 if a job has no result, 143 after SIGTERM and 130 after SIGINT.
+    """
 
     def __init__(self) -> None:
-        self.lock: int | None = None  # held while this process lives
+        self.lock: int | None = None  # held until this process ends
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         hydra = config.hydra
@@ -224,11 +243,10 @@ class Sweep(Callback):
             folder = Path(hydra.sweep.dir).absolute()
             words = _swept_words(hydra)
             self._begin(folder, words)
-        except Exception as error:  # Hydra would make a warning of it
+        except Exception as error:  # Hydra would only warn
             log.error("%s", explain(error)[0])
             sys.exit(1)
-        # What every job must know of the whole: each composes its config anew, in another process
-        # perhaps.
+        # Each job composes its config again, possibly in another process, and needs these values.
         shared = ",".join(quoted(key) for key in fixed_words(words))
         for word in (
             f"hydra.sweep.dir={quoted(str(folder))}",
@@ -293,7 +311,7 @@ class Sweep(Callback):
 
 
 def _shared(words: list[str]) -> dict[str, str]:
-    """The overrides that make a sweep another one."""
+    """Returns the shared overrides that identify a sweep: those that are part of its name."""
     return {
         key: value
         for key, value in fixed_words(words).items()

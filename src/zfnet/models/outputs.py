@@ -1,11 +1,11 @@
-"""What a net's outputs say about classes: logits, or probabilities already.
+"""Determines whether the outputs of a classifier are logits or probabilities.
 
-    outputs = class_outputs(model, images)      # looks once, at images (B, C, H, W)
-    outputs.logits(model(images))               # (B, classes), whose softmax are the probabilities
+    outputs = class_outputs(model, images)      # decides once, from images (B, C, H, W)
+    outputs.logits(model(images))               # (B, classes); their softmax is P(class)
 
-Probabilities are recognized: rows that are not negative and sum to 1. Their logarithm is a logit,
-so that the softmax of everything that comes out of here is P(class). Log-probabilities are logits
-as they are. What a net gives is decided once, and whatever it gives later must be of the same kind.
+Outputs are probabilities if all rows are nonnegative and sum to 1. They are converted to logits
+with a logarithm, so that the softmax of the result is always P(class). Log-probabilities are
+already logits. The decision is made once, and all later outputs must be of the same kind.
 """
 
 from dataclasses import dataclass
@@ -18,25 +18,31 @@ from zfnet.errors import InputError, one_line
 from zfnet.models.introspection import capture_outputs, eval_mode, user_module
 from zfnet.models.tracing import WEIGHTED, hookable, trace
 
-ROUNDING = 1e-4  # of a sum of probabilities in float32
+ROUNDING = 1e-4  # tolerance of a sum of probabilities in float32
 NOTHING = "nothing can be measured on it"
 SIGMOIDS = {"sigmoid", "hardsigmoid"}
 
 
 @dataclass(frozen=True)
 class ClassOutputs:
-    """How the outputs of a net, called `name`, are read."""
+    """How to interpret the outputs of the network `name`."""
 
     name: str
     probabilities: bool
 
     def logits(self, outputs: Any, count: int | None = None) -> Tensor:
-        """Logits (B, classes), float32 or float64: `outputs`, or their logarithm where they are
-        probabilities.
+        """Converts outputs to logits.
+
+        Args:
+            outputs: the outputs of the network, (B, classes).
+            count: the number of images, if it is to be checked.
+
+        Returns:
+            The logits, (B, classes), in float32 or float64.
 
         Raises:
-            InputError: for outputs without classes, not of `count` images, that are no finite
-                numbers, or no probabilities although the net's others are.
+            InputError: as in `check_classes`, or if these outputs are not probabilities although
+                earlier ones were.
         """
         outputs = check_classes(self.name, outputs, count)
         if not self.probabilities:
@@ -50,17 +56,16 @@ class ClassOutputs:
 
 
 def class_outputs(model: nn.Module, images: Tensor, outputs: Any = None) -> ClassOutputs:
-    """Decides how a net's outputs are read, from what it gives for `images`.
+    """Determines how to interpret the outputs of a classifier.
 
     Args:
-        model: a classifier.
-        images: (B, C, H, W) as it takes them, at least one.
-        outputs: what it gives for them, if that is known already.
+        model: the classifier.
+        images: preprocessed images, (B, C, H, W), at least one.
+        outputs: the outputs for `images`, if they are already known.
 
     Raises:
-        InputError: for outputs without classes, not of `images`, that are no finite numbers, or
-            that come out of a sigmoid or a softmax over another axis: they are no probabilities of
-            one class among others.
+        InputError: as in `check_classes`, or if the outputs come from a sigmoid or from a softmax
+            over another axis. Such outputs are not probabilities of one class among others.
     """
     name = type(model).__name__
     passed = trace(model, images[:1])
@@ -75,7 +80,7 @@ def class_outputs(model: nn.Module, images: Tensor, outputs: Any = None) -> Clas
     )
     last = passed.value(passed.output)
     op = None if last is None else last.op
-    # Weighted sums look like probabilities only by chance.
+    # The output of a linear layer looks like probabilities only by chance.
     probabilities = is_probabilities(given) and op not in WEIGHTED
     if op in SIGMOIDS:
         raise InputError(
@@ -92,16 +97,15 @@ def class_outputs(model: nn.Module, images: Tensor, outputs: Any = None) -> Clas
 
 
 def check_logits(model: nn.Module, images: Tensor, classes: int) -> None:
-    """Refuses to train a net whose outputs a cross-entropy of logits would read wrongly.
+    """Checks that the outputs of a network are logits, as training with cross-entropy requires.
 
     Args:
-        model: the net.
-        images: (B, C, H, W) as it takes them, at least one.
-        classes: how many the data has.
+        model: the network.
+        images: preprocessed images, (B, C, H, W), at least one.
+        classes: the number of classes of the data set.
 
     Raises:
-        InputError: the outputs are probabilities already, are not (B, classes), or as in
-            `class_outputs`.
+        InputError: as in `class_outputs`, or if the outputs are probabilities or not (B, classes).
     """
     with torch.no_grad(), eval_mode(model):
         outputs = model(images)
@@ -118,14 +122,14 @@ def check_logits(model: nn.Module, images: Tensor, classes: int) -> None:
 
 
 def count_outputs(model: nn.Module, image_size: int) -> int:
-    """How many classes a net tells apart, from what it gives for one image.
+    """Returns the number of classes of a network, from its outputs for one image.
 
     Args:
-        model: the net.
-        image_size: side of the images that it takes, in pixels.
+        model: the network.
+        image_size: the side of the images that it takes, in pixels.
 
     Raises:
-        InputError: it does not take such images, or gives no (B, classes).
+        InputError: if the network does not accept such images, or as in `check_classes`.
     """
     image = torch.zeros(1, 3, image_size, image_size)
     try:
@@ -140,8 +144,12 @@ def count_outputs(model: nn.Module, image_size: int) -> int:
 
 
 def first_not_finite(model: nn.Module, image: Tensor) -> str:
-    """The first module whose output for an image (1, C, H, W) is not finite; "" for the model
-    itself."""
+    """Returns the first module whose output is not finite; "" for the model itself.
+
+    Args:
+        model: the network.
+        image: one image, (1, C, H, W).
+    """
     model, names = user_module(model), list[str]()
 
     def read(name: str, output: Tensor) -> bool:
@@ -154,8 +162,19 @@ def first_not_finite(model: nn.Module, image: Tensor) -> str:
 
 
 def check_classes(name: str, outputs: Any, count: int | None = None) -> Tensor:
-    """`outputs` if they are finite floating-point numbers (B, classes) of several classes;
-    InputError otherwise."""
+    """Checks that outputs are finite floating-point numbers (B, classes) of at least two classes.
+
+    Args:
+        name: the name of the network, for error messages.
+        outputs: the outputs.
+        count: the number of images B, if it is to be checked.
+
+    Returns:
+        The outputs, unchanged.
+
+    Raises:
+        InputError: if they are not.
+    """
     if (
         not isinstance(outputs, Tensor)
         or outputs.dim() != 2
@@ -182,7 +201,11 @@ def check_classes(name: str, outputs: Any, count: int | None = None) -> Tensor:
 
 
 def is_probabilities(outputs: Tensor) -> bool:
-    """Whether all rows (B, classes) are distributions: not negative, of sum 1 within rounding."""
+    """Whether all rows are probability distributions: nonnegative, with sum 1 within rounding.
+
+    Args:
+        outputs: the outputs, (B, classes).
+    """
     sums = outputs.double().sum(1)
     tolerance = max(ROUNDING, torch.finfo(outputs.dtype).eps)
     return bool((outputs >= 0).all() and ((sums - 1).abs() <= tolerance).all())

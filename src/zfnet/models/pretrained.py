@@ -1,13 +1,13 @@
-"""Any classifier of torchvision or timm, fresh, downloaded or from a local state dict.
+"""Classifiers of torchvision and timm, with random, downloaded or local weights.
 
-    torchvision_model("alexnet", weights="DEFAULT")                  # torchvision's, a download
-    torchvision_model("alexnet", weights="alexnet_features.pth")     # a file: no network needed
+    torchvision_model("alexnet", weights="DEFAULT")                  # downloads weights
+    torchvision_model("alexnet", weights="alexnet_features.pth")     # a local file
     torchvision_model("resnet18", num_classes=12)                    # random weights, 12 classes
     timm_model("convnext_tiny", weights="convnext_tiny.safetensors")
 
-Weights also imply how images are resized, cropped and normalized, and some arguments of the
-constructor (GoogLeNet and Inception transform their input). A file is taken to be of the
-architecture's DEFAULT weights; `transforms` names others:
+Weights also define how images are resized, cropped and normalized. For some models they define
+arguments of the constructor: GoogLeNet and Inception transform their input. A local file is assumed
+to match the DEFAULT weights of the model; `transforms` selects others:
 
     expected_input("efficientnet_v2_l", "DEFAULT").mean              # (0.5, 0.5, 0.5)
     torchvision_model("googlenet", "mine.pth", transforms="none")    # no transform_input
@@ -25,29 +25,33 @@ from torchvision import models
 from zfnet.errors import InputError, one_line
 from zfnet.models.weights import ExpectedInput, is_file, load_weights, read_state_dict
 
-TORCHVISION, TIMM = "zfnet.models.torchvision_model", "zfnet.models.timm_model"  # in a model config
+# Values of `_target_` in a model config.
+TORCHVISION, TIMM = "zfnet.models.torchvision_model", "zfnet.models.timm_model"
 
-# Heads beside the trunk that only help to train from scratch; forward returns plain logits without
-# them.
+# Auxiliary heads, which are only used in training from scratch. Without them, forward returns only
+# the logits.
 AUXILIARY_HEADS = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
-NONE = "none"  # no weights' transforms
+NONE = "none"  # for `transforms`: does not use the transforms of any weights
 
 
 def torchvision_model(
     name: str, weights: str | None = None, num_classes: int = 1000, transforms: str | None = None
 ) -> nn.Module:
-    """A torchvision classifier: torchvision's own function, without the auxiliary heads of
-    GoogLeNet and Inception.
+    """Builds a classifier of torchvision, without auxiliary heads.
 
     Args:
-        name: as torchvision's, "resnet18".
-        weights: None, the name of torchvision's weights, or the path of a state dict.
-        num_classes: of the logits; a head of another number stays fresh.
-        transforms: the name of the weights whose inputs the net takes, or "none"; None: those of
-            `weights`.
+        name: the name in torchvision, such as "resnet18".
+        weights: None for random weights, the name of torchvision's weights, or the path of a state
+            dict.
+        num_classes: the number of classes. A head with a different number keeps random weights.
+        transforms: the name of the weights whose preprocessing the network expects, or "none". None
+            means that of `weights`.
+
+    Returns:
+        The network. It maps images (B, 3, H, W) to logits (B, num_classes).
 
     Raises:
-        InputError: for an unknown name, and for weights that cannot be had or do not fit.
+        InputError: if the name is unknown, or the weights are not available or do not fit.
     """
     _check_name(name)
     expected = _weights(name, weights, transforms) if weights or transforms else None
@@ -65,10 +69,10 @@ def torchvision_model(
 def expected_input(
     name: str, weights: str | None = None, transforms: str | None = None
 ) -> ExpectedInput:
-    """How a torchvision net's images are prepared: as its weights say, of random ones as DEFAULT
-    does.
+    """Returns the preprocessing that a torchvision model expects.
 
-    Arguments and errors as of `torchvision_model`.
+    It is that of its weights; for random weights, that of DEFAULT. Arguments and errors are those
+    of `torchvision_model`.
     """
     expected = _weights(name, weights, None if transforms == NONE else transforms)
     assert expected is not None
@@ -80,17 +84,21 @@ def expected_input(
 def timm_model(
     name: str, weights: str | None = None, num_classes: int = 1000, image_size: int | None = None
 ) -> nn.Module:
-    """A classifier of timm.
+    """Builds a classifier of timm.
 
     Args:
-        name: as timm's, "resnet18" or "resnet18.a1_in1k".
-        weights: None, "DEFAULT" for those that timm downloads, or the path of a state dict.
-        num_classes: of the logits; a head of another number stays fresh.
-        image_size: side of the images, for nets that are made for one size.
+        name: the name in timm, such as "resnet18" or "resnet18.a1_in1k".
+        weights: None for random weights, "DEFAULT" to download timm's weights, or the path of a
+            state dict.
+        num_classes: the number of classes. A head with a different number keeps random weights.
+        image_size: the side of the images in pixels, for models with a fixed size.
+
+    Returns:
+        The network. It maps images (B, 3, H, W) to logits (B, num_classes).
 
     Raises:
-        InputError: timm is not installed or does not know the name, and for weights that cannot be
-            had or do not fit.
+        InputError: if timm is not installed, the name is unknown, or the weights are not available
+            or do not fit.
     """
     timm, given = _timm(name), _pretrained_cfg(name)
     sized = {"img_size": image_size} if image_size and given.get("fixed_input_size") else {}
@@ -123,14 +131,13 @@ def _timm(name: str) -> Any:
 
 
 def _pretrained_cfg(name: str) -> dict[str, Any]:
-    """How timm describes the weights of a name; {} where it has none."""
+    """Returns timm's description of the weights of a model; {} if it has none."""
     found = _timm(name).models.get_pretrained_cfg(name)
     return found.to_dict() if found is not None else {}
 
 
 def _timm_input(name: str) -> ExpectedInput:
-    """How a timm net's images are prepared: as its weights say, of a net without any as ImageNet's
-    usual ones."""
+    """Returns the preprocessing of a timm model: that of its weights, or the usual for ImageNet."""
     given = _pretrained_cfg(name)
     crop = given.get("input_size", (3, 224, 224))[-1]
     how = given.get("interpolation", "bicubic")
@@ -142,8 +149,14 @@ def _timm_input(name: str) -> ExpectedInput:
 
 
 def input_of(model: Mapping[str, Any]) -> ExpectedInput | None:
-    """How the images of a model config are prepared by its weights; None where `input_norm` says
-    it."""
+    """Returns the preprocessing that the weights of a model expect.
+
+    Args:
+        model: the `model` section of a model config.
+
+    Returns:
+        The preprocessing, or None if `input_norm` is not "pretrained".
+    """
     if model.get("input_norm") != "pretrained":
         return None
     if model.get("_target_") == TIMM:
@@ -154,8 +167,13 @@ def input_of(model: Mapping[str, Any]) -> ExpectedInput | None:
 
 
 def with_transforms(model: Mapping[str, Any]) -> dict[str, Any]:
-    """A model config that says whose inputs its net takes, where one rebuilt without its weights
-    would forget it."""
+    """Adds `transforms` to a model config if its weights change arguments of the constructor.
+
+    A network that is rebuilt without its weights then has the same arguments.
+
+    Args:
+        model: the `model` section of a model config.
+    """
     name, weights = model.get("name"), model.get("weights")
     if model.get("_target_") == TORCHVISION and weights and not model.get("transforms"):
         expected = _weights(name, weights, None)  # type: ignore[arg-type]
@@ -165,8 +183,11 @@ def with_transforms(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def class_names(model: Mapping[str, Any]) -> list[str] | None:
-    """The classes of a model config's own weights, in order; None where nothing says what they
-    are."""
+    """Returns the names of the classes of a pretrained model, in order; None if they are unknown.
+
+    Args:
+        model: the `model` section of a model config.
+    """
     if model.get("_target_") == TORCHVISION:
         _check_name(model["name"])
         return list(models.get_model_weights(model["name"]).DEFAULT.meta["categories"])
@@ -186,8 +207,7 @@ def _check_name(name: str) -> None:
 
 
 def _weights(name: str, weights: str | None, transforms: str | None) -> Any:
-    """The member of torchvision's enum of weights whose inputs a net takes; None where `transforms`
-    is "none"."""
+    """Returns torchvision's weights whose preprocessing a model expects; None for "none"."""
     _check_name(name)
     if transforms == NONE:
         return None
@@ -204,8 +224,7 @@ def _weights(name: str, weights: str | None, transforms: str | None) -> Any:
 
 
 def _implied(name: str, expected: Any) -> dict[str, Any]:
-    """The arguments of the constructor that torchvision derives from weights, where they are not
-    its defaults."""
+    """Returns the non-default constructor arguments that torchvision derives from weights."""
     if name in AUXILIARY_HEADS:
         return {"transform_input": True}
     side = expected.meta["min_size"][0]

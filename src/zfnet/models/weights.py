@@ -1,8 +1,9 @@
-"""Weights from files, and the input that weights expect.
+"""Loads weights from files, and describes the input that weights expect.
 
-A file may hold a part of the net, say its convolutions, or a head of other classes: what it does
-not hold starts fresh and is named in the log. What the net does not know is an error. A checkpoint
-of other software is unwrapped (state_dicts.py)."""
+A file may contain a part of the network, such as its convolutions, or a head for other classes.
+Parameters that it does not contain keep their random values and are named in the log. Unknown
+parameters are an error. Checkpoints of other software are unwrapped (state_dicts.py).
+"""
 
 import logging
 import re
@@ -22,13 +23,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExpectedInput:
-    """How weights expect images: the shortest side resized to `size` pixels, the centre `crop`, (x
-    - mean) / std."""
+    """The preprocessing that weights expect.
+
+    The shorter side is resized to `size` pixels, the image is cropped to `crop` x `crop` pixels at
+    its center, and each channel is normalized as (x - mean) / std.
+    """
 
     size: int
     crop: int
     interpolation: str  # bilinear or bicubic
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # ImageNet's, of x in 0 ... 1
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of ImageNet, for x in [0, 1]
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     def __str__(self) -> str:
@@ -39,19 +43,28 @@ class ExpectedInput:
 
 
 def is_file(weights: str) -> bool:
-    """Whether `weights` is a path; names of weights (DEFAULT, IMAGENET1K_V1) have no suffix."""
+    """Whether `weights` is a path. Names of weights (DEFAULT, IMAGENET1K_V1) have no suffix."""
     path = Path(weights).expanduser()
     return bool(path.suffix) or path.is_file()
 
 
 def load_plain(path: Path) -> Any:
-    """What a torch file holds, of plain containers only; InputError for a missing or damaged
-    file."""
+    """Loads a file of `torch.save` that contains plain containers only.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The content, with tensors on the CPU.
+
+    Raises:
+        InputError: if the file is missing or damaged, or contains code.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails anywhere inside zip and pickle
+    except Exception as error:  # a damaged file can fail anywhere in zip or pickle
         code = re.search(r"GLOBAL (\S+)", str(error))
         holds = f": it holds {code[1]}, which is code" if code else ""
         raise InputError(
@@ -60,15 +73,19 @@ def load_plain(path: Path) -> Any:
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """A file's tensors by name, also from below a key such as "state_dict", or from `.safetensors`.
+    """Reads the tensors of a file by name.
+
+    Args:
+        path: a `.safetensors` file or a file of `torch.save`. The state dict may be nested under a
+            key such as "state_dict".
 
     Raises:
-        InputError: there are none, or the file is missing or damaged.
+        InputError: if the file is missing or damaged, or contains no tensors.
     """
     if path.suffix == ".safetensors" and path.is_file():
         try:
             return load_file(path)
-        except Exception as error:  # of the format's own
+        except Exception as error:  # safetensors has its own error types
             raise InputError(f"{path}: not a safetensors file ({one_line(error)})") from error
     return find_state_dict(load_plain(path), path)
 
@@ -76,8 +93,19 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 def load_weights(
     net: nn.Module, state: dict[str, torch.Tensor], num_classes: int, source: str
 ) -> None:
-    """Copies `state` into `net`; heads of another number of classes stay fresh, and so does what is
-    missing."""
+    """Copies a state dict into a network.
+
+    Missing parameters, and a head with a different number of classes, keep their values.
+
+    Args:
+        net: the network to change.
+        state: tensors by name.
+        num_classes: the number of classes of the network.
+        source: the origin of the weights, for messages.
+
+    Raises:
+        InputError: if the network has no such parameter, or its shape differs.
+    """
     own = net.state_dict()
     state = strip_prefixes(state, own, source)
     if unknown := sorted(set(state) - set(own)):

@@ -1,4 +1,4 @@
-"""How a net learns: the LightningModule, its checkpoints, and the wiring behind train.py (fit)."""
+"""Training: the LightningModule, its checkpoints, and the function behind train.py (fit)."""
 
 from zfnet.training.checkpoint import build, load
 from zfnet.training.classifier import Classifier

@@ -1,13 +1,15 @@
-"""From a checkpoint back to a net: everything needed stands in it, in plain containers.
+"""Rebuilds a classifier from a checkpoint.
 
     classifier = zfnet.load("outputs/train/demo/checkpoints/last.ckpt")
     classifier.net, classifier.prepare, classifier.classes
-    zfnet.load("theirs.ckpt", trust=["mypackage.MyNet"])    # a net of one's own code
+    zfnet.load("theirs.ckpt", trust=["mypackage.MyNet"])    # a network that is not part of zfnet
 
-Beside Lightning's own entries a checkpoint holds its model config: {"model": the config of model=,
-"classes": names, "image_size", "store_size", "data": the data set's config (data_config.py)}.
-`build` makes a classifier from it, for training too. A checkpoint runs no code: it may name the
-nets of ARCHITECTURES, and other classes or functions only where the user trusts them by name."""
+In addition to Lightning's entries, a checkpoint contains its model config: {"model": the config of
+model=, "classes": names, "image_size", "store_size", "data": the config of the data set
+(data_config.py)}. `build` makes a classifier from it, also for training. Loading a checkpoint does
+not execute code from it. A checkpoint may name the networks of ARCHITECTURES. It may name other
+classes or functions only if the user trusts them by name.
+"""
 
 import inspect
 import pydoc
@@ -34,7 +36,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "zfnet.models.timm_model": timm_model,
     "zfnet.models.torchvision_model": torchvision_model,
 }
-NOT_ARGUMENTS = ("_target_", "input_norm")  # of a model config
+NOT_ARGUMENTS = ("_target_", "input_norm")  # keys of a model config that are not passed on
 
 
 class _Model(BaseModel, extra="allow", strict=True):
@@ -42,7 +44,7 @@ class _Model(BaseModel, extra="allow", strict=True):
 
 
 class _ModelConfig(BaseModel, extra="allow", strict=True):
-    """What every model config has."""
+    """The keys that every model config has."""
 
     model: _Model
     classes: list[str] = Field(min_length=1)
@@ -56,17 +58,22 @@ class _Checkpoint(BaseModel, extra="allow", strict=True, arbitrary_types_allowed
 
 
 def build_net(model: dict[str, Any], num_classes: int | None, image_size: int) -> nn.Module:
-    """Calls the `_target_` of a model config, a class or function, with its other keys.
+    """Calls the class or function that `_target_` names, with the other keys of the config.
 
-    The config is the user's own, or `check_target` has looked at it.
+    The config must come from the user or have passed `check_target`.
 
     Args:
-        model: the config.
-        num_classes: passed where the target takes it; None leaves the target's own.
-        image_size: passed where the target takes it, as `image_size` or `img_size`.
+        model: the `model` section of a model config.
+        num_classes: the number of classes, passed if the target accepts it. None keeps the default
+            of the target.
+        image_size: the side of the images in pixels, passed if the target accepts it as
+            `image_size` or `img_size`.
+
+    Returns:
+        The network.
 
     Raises:
-        InputError: the target cannot be called with these keys, or gives no module.
+        InputError: if the target rejects the arguments or does not return a module.
     """
     name = model["_target_"]
     arguments = {key: value for key, value in model.items() if key not in NOT_ARGUMENTS}
@@ -100,8 +107,7 @@ def build_net(model: dict[str, Any], num_classes: int | None, image_size: int) -
 
 
 def _located(name: str) -> Callable[..., Any]:
-    """The class or function of a dotted name. Those of Python itself make no nets, and are never
-    called."""
+    """Imports the class or function of a dotted name. Rejects those of the standard library."""
     try:
         found = pydoc.locate(name)
     except pydoc.ErrorDuringImport as error:
@@ -118,19 +124,22 @@ def _located(name: str) -> Callable[..., Any]:
 
 
 def listed(names: str | Sequence[str] | None) -> list[str]:
-    """The names of `trust=A`, trust=[A,B] or trust=null."""
+    """Returns the names given as `trust=A`, `trust=[A,B]` or `trust=null`."""
     if isinstance(names, Sequence) and not isinstance(names, str):
         return list(names)
     return [] if names is None else [str(names)]
 
 
 def check_target(model: dict[str, Any], path: str | Path, trust: Sequence[str]) -> None:
-    """InputError unless the model config of the checkpoint at `path` may be built.
+    """Checks that a model config from a file may be built.
 
     Args:
-        model: the config.
-        path: for messages.
-        trust: names of classes and functions beside ARCHITECTURES that the user trusts.
+        model: the `model` section of the model config.
+        path: the checkpoint, for error messages.
+        trust: names of classes and functions that the user trusts, in addition to ARCHITECTURES.
+
+    Raises:
+        InputError: if the target is not trusted, or the config names a second one.
     """
     name = model["_target_"]
     if name not in ARCHITECTURES and name not in trust:
@@ -149,11 +158,14 @@ def _names_targets(value: Any) -> bool:
 
 
 def build(config: ModelConfig, **learning: Any) -> Classifier:
-    """A fresh classifier from a checkpoint's model config.
+    """Builds a new classifier from a model config.
 
     Args:
         config: the model config.
-        learning: Classifier's other arguments: optimizer, scheduler, seed, channels_last.
+        learning: other arguments of Classifier: optimizer, scheduler, seed, channels_last.
+
+    Returns:
+        The classifier.
     """
     model = config["model"]
     net = build_net(model, len(config["classes"]), config["image_size"])
@@ -166,15 +178,18 @@ def build(config: ModelConfig, **learning: Any) -> Classifier:
 
 
 def input_norm_of(model: dict[str, Any]) -> str:
-    """How the pixels for a model config are scaled: its `input_norm`, or "unit"."""
+    """Returns the `input_norm` of a model config; "unit" by default."""
     return model.get("input_norm") or "unit"
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's plain containers, in today's names.
+    """Reads a checkpoint as plain containers, with current names.
+
+    Args:
+        path: the checkpoint.
 
     Raises:
-        InputError: there is none, or it is damaged or not one of train.py.
+        InputError: if the file is missing, is damaged, or is not a checkpoint of train.py.
     """
     checkpoint = load_plain(path)
     if isinstance(checkpoint, dict) and "card" in checkpoint:  # version 0.1
@@ -196,10 +211,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def check_model_config(config: ModelConfig, path: Path, expected: ModelConfig) -> None:
-    """InputError when the checkpoint at `path`, which holds `config`, is of another net or has
-    other classes.
+    """Checks that a checkpoint has the same network and classes as this run.
 
-    The data set's config is left out: its folder may have moved.
+    The config of the data set is ignored, because its directory may have moved.
+
+    Args:
+        config: the model config of the checkpoint.
+        path: the checkpoint, for error messages.
+        expected: the model config of this run.
+
+    Raises:
+        InputError: if they differ.
     """
     old, new = (
         {key: value for key, value in each.items() if key != "data"} for each in (config, expected)
@@ -208,34 +230,45 @@ def check_model_config(config: ModelConfig, path: Path, expected: ModelConfig) -
 
 
 def check_image_size(seen: int, path: str | Path, image_size: int) -> None:
-    """InputError when the net of the checkpoint at `path`, which has `seen` pixels, is to have
-    others."""
+    """Checks that the image size is that of the network of a checkpoint.
+
+    Args:
+        seen: the image size of the network, in pixels.
+        path: the checkpoint, for error messages.
+        image_size: the requested image size, in pixels.
+
+    Raises:
+        InputError: if they differ.
+    """
     if seen != image_size:
         raise InputError(f"data.image_size={image_size}: the net of {path} sees {seen} pixels")
 
 
 def fresh_model(model: dict[str, Any]) -> dict[str, Any]:
-    """A model's words, for random weights."""
+    """Returns the config of a model with random weights."""
     return {**model, "weights": None} if "weights" in model else model
 
 
 def load(path: str | Path, trust: str | Sequence[str] | None = None) -> Classifier:
-    """The trained classifier of a checkpoint, in eval mode, on the CPU.
+    """Loads a trained classifier from a checkpoint, in eval mode and on the CPU.
 
     Args:
-        path: a checkpoint that train.py wrote.
-        trust: names of classes or functions, "mypackage.MyNet", that the checkpoint may name beside
-            zfnet's own nets.
+        path: a checkpoint of train.py.
+        trust: names of classes or functions, such as "mypackage.MyNet", that the checkpoint may
+            name in addition to the networks of zfnet.
+
+    Returns:
+        The classifier.
 
     Raises:
-        InputError: there is no such checkpoint, its net is not trusted, or its weights do not fit
+        InputError: if the file is missing, its network is not trusted, or its weights do not fit
             its model config.
     """
     checkpoint = read_checkpoint(Path(path))
     config, state = checkpoint["model_config"], checkpoint["state_dict"]
     config = {**config, "model": fresh_model(config["model"])}
     check_target(config["model"], path, listed(trust))
-    # A class of the user's own raises what it likes: its traceback helps its author.
+    # Errors of a trusted class are not rewritten, because its author needs the traceback.
     own = config["model"]["_target_"] not in ARCHITECTURES
     classifier = build(config) if own else _build_checked(config, state, path)
     try:
@@ -247,11 +280,16 @@ def load(path: str | Path, trust: str | Sequence[str] | None = None) -> Classifi
 
 
 def load_net_weights(classifier: Classifier, path: str | Path) -> None:
-    """Copies the weights of a checkpoint's net into a classifier with the same net. A head of
-    another number of classes stays as it is.
+    """Copies the weights of a checkpoint into a classifier with the same network.
+
+    A head with a different number of classes is not copied.
+
+    Args:
+        classifier: the classifier to change.
+        path: the checkpoint.
 
     Raises:
-        InputError: as in `read_checkpoint`, or the weights do not fit.
+        InputError: as `read_checkpoint`, or if the weights do not fit.
     """
     state = read_checkpoint(Path(path))["state_dict"]
     net = {
@@ -261,13 +299,14 @@ def load_net_weights(classifier: Classifier, path: str | Path) -> None:
 
 
 def _build_checked(config: ModelConfig, state: dict[str, Tensor], path: str | Path) -> Classifier:
-    """`build` for one of ARCHITECTURES, with one line for whatever is wrong with the config. The
-    sizes that it names are compared with the weights before memory is taken for them."""
+    """Calls `build` for a network of ARCHITECTURES, and reports any error in one line.
+
+    Sizes in the config are compared with the weights before memory is allocated for them.
+    """
     try:
         expected = {"prepare.mean": (3, config["store_size"], config["store_size"])}
-        if (
-            ARCHITECTURES[config["model"]["_target_"]] is convnet
-        ):  # torchvision's nets have no sizes to choose
+        # Only the sizes of `convnet` can be chosen.
+        if ARCHITECTURES[config["model"]["_target_"]] is convnet:
             with torch.device("meta"):
                 net = build_net(config["model"], len(config["classes"]), config["image_size"])
             expected |= {
@@ -280,7 +319,7 @@ def _build_checked(config: ModelConfig, state: dict[str, Tensor], path: str | Pa
         return build(config)
     except InputError as error:
         raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-    except Exception as error:  # words of another kind fail anywhere inside a net
+    except Exception as error:  # arguments of a wrong type fail anywhere inside a network
         reason = f"{type(error).__name__}: {one_line(error)[:200]}"
         raise InputError(
             f"{path}: the net of its model_config cannot be built ({reason})"

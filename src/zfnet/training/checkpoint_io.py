@@ -1,6 +1,8 @@
-"""Checkpoints on the disk: each is written beside its place, flushed, and renamed.
+"""Writes checkpoints atomically: to a temporary file that is flushed and then renamed.
 
-Trainer(plugins=[AtomicCheckpointIO()])
+    Trainer(plugins=[AtomicCheckpointIO()])
+
+A process that is killed leaves no incomplete checkpoint.
 """
 
 from pathlib import Path
@@ -12,17 +14,24 @@ from zfnet.io import save_torch, writing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's own writes into TMPDIR and copies, which a kill cuts short where that is another
-    disk."""
+    """Writes checkpoints atomically.
+
+    Lightning's own plugin writes to TMPDIR and copies the file if that is on another disk. If the
+    process is killed, the copy is incomplete.
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
         """Writes a checkpoint.
 
+        Args:
+            checkpoint: the content.
+            path: the file.
+            storage_options: ignored.
+
         Raises:
-            InputError: the disk is full, or the folder cannot be written. The checkpoint before it
-                is left.
+            InputError: if the file cannot be written. An existing file is kept.
         """
         path = Path(path)
         with writing(path):

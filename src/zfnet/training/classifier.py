@@ -1,14 +1,15 @@
-"""How a net learns (section 3): cross-entropy, SGD with momentum, lower steps at plateaus.
+"""Training as in section 3: cross-entropy, SGD with momentum, and a lower rate at plateaus.
 
     classifier = Classifier(net, store_size=256, image_size=224, classes=names)
     Trainer(...).fit(classifier, datamodule=data)
     Classifier(net, 256, 224, names, optimizer=partial(AdamW, lr=1e-3), scheduler=warmup_cosine)
 
-Errors are fractions: `val/top1_error`, and `val/top5_error` where there are more than five classes;
-`val/class_accuracy` is the mean over the classes of the accuracy within each. Testing averages the
-softmax of the paper's ten crops (`test/...`), then takes the training images at their centre crop
-(`train_eval/...`). Every training step seeds torch from (seed, epoch, step, process), so that
-dropout does not depend on what ran before and a resumed run repeats it."""
+Errors are fractions: `val/top1_error`, and `val/top5_error` for more than five classes.
+`val/class_accuracy` is the mean of the accuracies of the classes. Testing averages the softmax over
+the paper's ten crops (`test/...`). It then measures the training images at their center crop
+(`train_eval/...`). Each training step seeds torch from (seed, epoch, step, process). Dropout
+therefore does not depend on earlier steps, and a resumed run repeats it.
+"""
 
 import math
 import time
@@ -43,24 +44,24 @@ MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
 class Classifier(LightningModule):
-    """A net, what prepares its input, and how it learns.
+    """A network with its preprocessing, optimizer and scheduler.
 
     Args:
-        net: images (B, 3, image_size, image_size) → logits (B, classes).
-        store_size: side of the stored images, in pixels.
-        image_size: side of the crops that the net sees, in pixels.
-        classes: their names.
-        input_norm: how pixels are scaled, "paper", "unit" or "pretrained" (see Preprocessing).
-        model_config: written into every checkpoint, so that the net can be rebuilt from it (see
+        net: maps images (B, 3, image_size, image_size) to logits (B, classes).
+        store_size: the side of the stored images, in pixels.
+        image_size: the side of the crops that the network takes, in pixels.
+        classes: the names of the classes.
+        input_norm: how pixels are scaled: "paper", "unit" or "pretrained" (see Preprocessing).
+        model_config: written to every checkpoint, so that the network can be rebuilt from it (see
             checkpoint.py).
         optimizer: called with the parameters.
         scheduler: called with the optimizer (see schedules.py).
-        seed: of dropout.
-        channels_last: the memory format of net and images.
-        channels: mean and deviation of the three channels for input_norm="pretrained".
+        seed: the seed of dropout.
+        channels_last: whether the network and the images use the channels-last memory format.
+        channels: mean and standard deviation of the three channels for input_norm="pretrained".
 
     Raises:
-        InputError: an unknown `input_norm`.
+        InputError: if `input_norm` is unknown.
     """
 
     val_errors: MetricCollection
@@ -90,37 +91,49 @@ class Classifier(LightningModule):
         self.val_errors = evaluation_metrics(len(classes), "val/")
         self.test_errors = evaluation_metrics(len(classes), "test/")
         self.train_eval_errors = error_metrics(len(classes), "train_eval/")
-        # Without the check for NaN, which would wait for the GPU.
+        # "disable" turns off the check for NaN, which would synchronize with the GPU.
         self.train_loss, self.val_loss = MeanMetric("disable"), MeanMetric("disable")
         self._seconds_before, self._start = 0.0, time.perf_counter()
-        # What the numbers of the run depend on, for its checkpoints.
+        # The settings that change the results of the run; written to its checkpoints.
         self.fingerprint: dict[str, Any] | None = None
-        self.validated: dict[str, float] = {}  # the latest validation's values, and its "step"
-        self.has_learned = False  # read from a checkpoint, with the mean of its training images
-        self.saved_step = -1  # of the latest checkpoint
-        self._validate_every, self._max_steps = 1, -1  # epochs; of the trainer
-        self._covered: int | None = None  # steps that the scheduler covers
-        self._unlogged: dict[str, Any] | None = None  # points that a checkpoint was written before
+        self.validated: dict[str, float] = {}  # metrics of the latest validation, and its "step"
+        self.has_learned = False  # whether weights and mean image come from a checkpoint
+        self.saved_step = -1  # the optimizer step of the latest checkpoint
+        self._validate_every, self._max_steps = 1, -1  # in epochs; max_steps of the trainer
+        self._covered: int | None = None  # the number of steps that the scheduler covers
+        self._unlogged: dict[str, Any] | None = None  # metrics to log after loading a checkpoint
         self.register_buffer("ten", ten_crops(store_size, image_size), persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Prepared images (B, 3, image_size, image_size) → logits (B, num_classes)."""
+        """Computes logits.
+
+        Args:
+            inputs: preprocessed images, (B, 3, image_size, image_size).
+
+        Returns:
+            The logits, (B, classes).
+        """
         return self.net(inputs.contiguous(memory_format=self.format))
 
     def setup(self, stage: str) -> None:
-        """Takes the training mean from the data module, unless the net has learned with another."""
+        """Checks the run, and takes the mean image from the data module.
+
+        A trained network keeps its own mean image, except in training.
+        """
         if stage == "fit" or not self.has_learned:
             self.prepare.set_mean(self.trainer.datamodule.images["train"].mean)  # type: ignore[attr-defined]
         if stage == "fit":
             self._check_limits()
             self._check_outputs()
-            # Lightning resumes an epoch's end wrongly where it knows of max_steps by then.
+            # Lightning resumes incorrectly at the end of an epoch if max_steps is set before the
+            # checkpoint is loaded. `on_train_start` restores it.
             self._max_steps, self.trainer.fit_loop.epoch_loop.max_steps = self.trainer.max_steps, -1
             self._validate_every = self.trainer.check_val_every_n_epoch or 1
 
     def training_step(self, batch: Batch, step: int) -> Tensor:
+        """Computes the loss of a batch. Seeds dropout first."""
         seed = mix(self.seed, self.current_epoch, step, self.global_rank)
-        # This, because torch.manual_seed visits every backend: 3 ms a step.
+        # torch.manual_seed would seed every backend, which takes 3 ms per step.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
@@ -130,7 +143,7 @@ class Classifier(LightningModule):
         return loss
 
     def _check_loss(self, loss: Tensor) -> None:
-        """All processes stop together, where one has met a loss that is not finite."""
+        """Stops all processes if the loss of any process is not finite."""
         bad = (~torch.isfinite(loss.detach())).float()
         if self.trainer.world_size > 1:
             bad = self.trainer.strategy.reduce(bad, reduce_op="sum")
@@ -147,16 +160,18 @@ class Classifier(LightningModule):
         logits = self(self.prepare(batch.images, batch.rows, batch.crops))
         loss = F.cross_entropy(logits, batch.labels)
         errors.update(logits.detach(), batch.labels)
-        # Lightning's own mean over processes rounds their counts; MeanMetric("disable") ignores
-        # weights.
+        # Lightning's own mean over processes rounds the counts, and MeanMetric("disable") ignores
+        # weights. Therefore the loss is counted once per image.
         mean_loss.update(loss.detach().expand(len(batch)))
         self.log_dict(errors, on_step=False, on_epoch=True, batch_size=len(batch))
         self.log(f"{stage}/loss", mean_loss, on_step=False, on_epoch=True, batch_size=len(batch))
         return loss
 
     def test_step(self, batch: Batch, step: int, dataloader_idx: int = 0) -> None:
-        """The paper's ten-crop test, the mean of ten softmax outputs; of a second loader the centre
-        crop."""
+        """Updates the metrics of ten-crop testing, or of the center crop for the second loader.
+
+        The ten-crop output is the mean of ten softmax outputs.
+        """
         if dataloader_idx:
             logits = self(self.prepare(batch.images, batch.rows, batch.crops))
             self.train_eval_errors.update(logits, batch.labels)
@@ -184,13 +199,16 @@ class Classifier(LightningModule):
             scheduler.step(values[MONITOR])
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """The plateau has stepped above: Lightning would do it after an epoch's checkpoints are
-        written."""
+        """Steps the scheduler, except ReduceLROnPlateau.
+
+        That one steps in `on_validation_epoch_end`, because Lightning would step it only after the
+        checkpoints of the epoch are written.
+        """
         if not isinstance(scheduler, ReduceLROnPlateau):
             super().lr_scheduler_step(scheduler, metric)
 
     def _check_limits(self) -> None:
-        """Refuses shares of the data that leave no batch."""
+        """Raises InputError if the limits of the trainer leave no batch of a split."""
         trainer, data = self.trainer, self.trainer.datamodule  # type: ignore[attr-defined]
         self._batches_an_epoch()
         batches_used(len(data.val_dataloader()), trainer.limit_val_batches, "limit_val_batches")
@@ -199,7 +217,7 @@ class Classifier(LightningModule):
             batches_used(len(loader), trainer.limit_test_batches, "limit_test_batches")
 
     def _check_outputs(self) -> None:
-        """Refuses a net that gives no logits of these classes."""
+        """Raises InputError if the network does not return logits of the classes."""
         generator = torch.Generator().manual_seed(0)
         image = torch.randn(1, 3, *[self.prepare.crop] * 2, generator=generator)
         check_logits(self.net, image.to(self.device), len(self.classes))
@@ -210,8 +228,11 @@ class Classifier(LightningModule):
         return batches_used(batches, trainer.limit_train_batches, "limit_train_batches")
 
     def _total_steps(self) -> int:
-        """Optimizer steps of the whole run. Lightning's own estimate sets the loader up before a
-        resumed run's position in the epoch is restored, which then is lost."""
+        """Returns the number of optimizer steps of the run.
+
+        Lightning's own estimate would set up the data loader before a resumed run restores its
+        position within the epoch, and the position would be lost.
+        """
         trainer = self.trainer
         steps = math.ceil(self._batches_an_epoch() / trainer.accumulate_grad_batches)
         ends = [self._max_steps] if self._max_steps >= 0 else []
@@ -223,7 +244,7 @@ class Classifier(LightningModule):
 
     @property
     def seconds(self) -> float:
-        """What training has taken so far, in this process and in those it goes on from."""
+        """The training time so far in seconds, including that before the run was resumed."""
         return self._seconds_before + time.perf_counter() - self._start
 
     def on_fit_start(self) -> None:
@@ -253,7 +274,7 @@ class Classifier(LightningModule):
         self.saved_step = self.global_step
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # Version 0.1 wrote none of the following.
+        # Version 0.1 wrote no "seconds", "validated", "metrics" or "log".
         self._seconds_before = checkpoint.get("seconds", 0.0)
         self.validated = dict(checkpoint.get("validated", {}))
         self.saved_step = checkpoint["global_step"]
@@ -270,11 +291,11 @@ class Classifier(LightningModule):
                 )
 
     def _counting(self) -> dict[str, Metric]:
-        """What counts over an epoch of training."""
+        """Returns the metrics that accumulate over an epoch of training."""
         return {"loss": self.train_loss, **dict(self.train_errors.items(keep_base=True))}
 
     def _covered_steps(self) -> int | None:
-        """Optimizer steps of the whole run, where the scheduler covers them."""
+        """Returns the number of steps of the run if the scheduler covers it, else None."""
         return self._total_steps() if covers_run(self.make_scheduler) else None
 
     def configure_optimizers(self) -> Any:

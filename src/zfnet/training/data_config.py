@@ -1,11 +1,12 @@
-"""The data set's config in a checkpoint, so that an analysis uses the net's training images.
+"""The config of the data set in a checkpoint, so that an analysis can use the training images.
 
-    card["data"] = describe_data(config)    # plain values; of the machine and the run nothing
-    config = checked_data(card["data"], path, trust=[])    # from a file: zfnet's own data sets only
-    linked_data(config)                     # again as conf/data has it: source.root is ${data.root}
+    config["data"] = describe_data(data)    # plain values, nothing about the machine or the run
+    data = checked_data(config["data"], path, trust=[])    # from a file: data sets of zfnet only
+    linked_data(data)                       # as in conf/data: source.root is ${data.root}
 
-A config from a file is data: the functions that it names are looked up in SOURCES and never located
-by name."""
+A config from a file is not trusted. Functions that it names are looked up in SOURCES and never
+imported by name.
+"""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -34,16 +35,19 @@ SOURCES: dict[str, Callable[..., Any]] = {
         *("imagenet", "imagenette", "photos", "voc2012"),
     )
 }
-OWN = ("batch_size", "crops", "store", "store_dir", "seed")  # of the machine and of the run
+OWN = ("batch_size", "crops", "store", "store_dir", "seed")  # depend on the machine or the run
 PATHS = ("root", "exclude")
-SHARED = ("root", "image_size")  # keys of the data set that conf/data hands on to its source
+SHARED = ("root", "image_size")  # keys of the data set that conf/data also passes to the source
 REMEDY = "give data= to look at another data set"
 
 
 def describe_data(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint keeps of a data set's config, which is resolved and of plain containers.
+    """Returns the part of a data set's config that a checkpoint stores.
 
-    Paths become absolute, so that they can be found from another working directory.
+    Paths become absolute, so that they are valid in any working directory.
+
+    Args:
+        config: the resolved config, in plain containers.
     """
     described = {key: value for key, value in config.items() if key not in OWN}
     source = described.get("source")
@@ -55,16 +59,19 @@ def describe_data(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked_data(config: Any, where: object, trust: Sequence[str]) -> dict[str, Any]:
-    """The data set's config of the checkpoint `where`, if it may be used.
+    """Checks that the data set's config of a checkpoint may be used.
 
     Args:
-        config: what `describe_data` made, as far as a file can be believed.
-        where: the checkpoint, for messages.
-        trust: names of data sets beside zfnet's own, whose code the user trusts.
+        config: the config from the file. Its content is not trusted.
+        where: the checkpoint, for error messages.
+        trust: names of data sets that the user trusts, in addition to those of zfnet.
+
+    Returns:
+        The config, unchanged.
 
     Raises:
-        InputError: it names code that is not trusted, has a key or a value that its data set does
-            not take, or is no such config.
+        InputError: if the config is malformed, names code that is not trusted, or has a key or
+            value that its data set does not accept.
     """
     if not (isinstance(config, dict) and isinstance(config.get("source"), dict)):
         raise InputError(
@@ -89,8 +96,11 @@ def checked_data(config: Any, where: object, trust: Sequence[str]) -> dict[str, 
 
 
 def linked_data(config: dict[str, Any]) -> dict[str, Any]:
-    """A checked config as conf/data has it: what the source shares with the data set follows
-    `data.KEY=`."""
+    """Restores the interpolations of conf/data: shared keys of the source follow `data.KEY=`.
+
+    Args:
+        config: a config that passed `checked_data`.
+    """
     source = config["source"] | {"_partial_": True}
     for key in SHARED:
         if key in source and key in config and source[key] == config[key]:
@@ -99,8 +109,14 @@ def linked_data(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_same_data(configs: Mapping[str, dict[str, Any] | None]) -> None:
-    """InputError unless all checkpoints, by path, were trained on one data set; its image size does
-    not count."""
+    """Checks that all checkpoints were trained on the same data set. Image sizes may differ.
+
+    Args:
+        configs: the configs of the data sets, by the path of the checkpoint.
+
+    Raises:
+        InputError: if two configs differ.
+    """
     (first, expected), *others = ((path, _compared(config)) for path, config in configs.items())
     for path, found in others:
         if different := sorted(
@@ -127,7 +143,7 @@ def _absolute(words: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_plain(value: Any, where: object) -> None:
-    """InputError for what Hydra or OmegaConf would act upon, at any depth."""
+    """Raises InputError for anything that Hydra or OmegaConf would interpret, at any depth."""
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str) or key.startswith("_"):
@@ -147,7 +163,7 @@ def _check_plain(value: Any, where: object) -> None:
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """The kinds of a function's words."""
+    """Returns the declared types of a function's arguments."""
     hints = get_type_hints(function)
     known = inspect.signature(function).parameters.values()
     return {

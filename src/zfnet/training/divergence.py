@@ -1,4 +1,4 @@
-"""Training that diverges stops: nothing is written from values that are not finite."""
+"""Stops training that diverges, so that no checkpoint contains values that are not finite."""
 
 from typing import Any
 
@@ -7,11 +7,17 @@ from torch import Tensor
 
 from zfnet.errors import InputError
 
-EVERY = 50  # steps between two looks at the loss on a GPU, which has to be waited for
+EVERY = 50  # steps between checks of the loss on a GPU, since each check synchronizes
 
 
 def diverged(what: str, epoch: int, step: int) -> InputError:
-    """The line that a user gets. Epochs and steps count from 1, as in the log."""
+    """Returns the error for a run that diverged.
+
+    Args:
+        what: what is not finite.
+        epoch: the epoch, counted from 1.
+        step: the optimizer step, counted from 1.
+    """
     return InputError(
         f"training diverged: {what} in epoch {epoch}, step {step}; start another run with a "
         "smaller optimizer.lr or "
@@ -20,7 +26,7 @@ def diverged(what: str, epoch: int, step: int) -> InputError:
 
 
 def all_finite(values: Any) -> bool:
-    """Whether every floating-point tensor in nested containers is finite."""
+    """Whether all floating-point tensors in nested containers are finite."""
     if isinstance(values, Tensor):
         return not values.is_floating_point() or bool(torch.isfinite(values).all())
     if isinstance(values, dict):

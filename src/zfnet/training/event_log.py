@@ -1,11 +1,12 @@
-"""The TensorBoard log of a run that may be killed: after a resume it holds each point exactly once.
+"""A TensorBoard log that contains each point exactly once, even after a run is killed and resumed.
 
     logger = EventLogger(folder)
     lengths = logger.lengths()      # at a checkpoint: {"events.out.tfevents...": 5120}
-    cut_back(folder, lengths)       # on resume: what came after the checkpoint is gone
+    cut_back(folder, lengths)       # on resume: removes everything after the checkpoint
 
-TensorBoard's own writer leaves writing to a thread, which on a full disk fails with a traceback of
-its own and half a record in the file. This one writes at once."""
+TensorBoard's own writer uses a thread. On a full disk it prints a traceback and leaves an
+incomplete record in the file. This writer writes immediately.
+"""
 
 import io
 import os
@@ -27,8 +28,16 @@ PATTERN = "events.out.tfevents.*"
 
 
 class EventFile:
-    """One event file, in the place of TensorBoard's EventFileWriter. A record is in it whole or not
-    at all."""
+    """One event file, as a replacement for TensorBoard's EventFileWriter.
+
+    A record is written completely or not at all.
+
+    Args:
+        folder: the directory. It is created if needed.
+
+    Raises:
+        InputError: if the file cannot be created.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = (
@@ -41,13 +50,17 @@ class EventFile:
         self.add_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def get_logdir(self) -> str:
+        """Returns the directory of the file."""
         return str(self.path.parent)
 
     def add_event(self, event: Event) -> None:
         """Appends a record.
 
+        Args:
+            event: the record.
+
         Raises:
-            InputError: the disk is full. What was written of the record is taken back.
+            InputError: if the disk is full. The incomplete record is removed.
         """
         record = io.BytesIO()
         RecordWriter(record).write(event.SerializeToString())
@@ -63,14 +76,15 @@ class EventFile:
         self.length += len(record.getbuffer())
 
     def flush(self) -> None:
-        """Everything is written already."""
+        """Does nothing, because records are written immediately."""
 
     def sync(self) -> None:
-        """To the disk itself."""
+        """Flushes the file to the disk."""
         with writing(self.path):
             os.fsync(self._file)
 
     def close(self) -> None:
+        """Closes the file."""
         os.close(self._file)
 
 
@@ -80,7 +94,7 @@ class _Writer(FileWriter):
 
 
 class EventWriter(SummaryWriter):
-    """torch's SummaryWriter on an EventFile."""
+    """torch's SummaryWriter with an EventFile."""
 
     file_writer: FileWriter | None  # type: ignore[assignment]
     all_writers: dict[str, FileWriter] | None  # type: ignore[assignment]
@@ -91,19 +105,19 @@ class EventWriter(SummaryWriter):
             self.all_writers = {self.log_dir: self.file_writer}
             if self.purge_step is not None:
                 session = Event(wall_time=time.time(), step=self.purge_step)
-                # START: readers drop the later steps of earlier files.
-                session.session_log.status = 1
+                session.session_log.status = 1  # START: readers drop later steps of earlier files
                 self.file_writer.event_writer.add_event(session)
                 self.purge_step = None
         return self.file_writer
 
 
 class EventLogger(TensorBoardLogger):
-    """Lightning's logger, writing at once, into the run's own folder.
+    """Lightning's TensorBoard logger, which writes to the run directory immediately.
 
     Args:
-        folder: the run's.
-        purge_step: of a log that another writer left: readers drop what it has from this step on.
+        folder: the run directory.
+        purge_step: if the log was written by another writer, readers ignore its points from this
+            step on.
     """
 
     def __init__(self, folder: str | Path, purge_step: int | None = None) -> None:
@@ -113,38 +127,47 @@ class EventLogger(TensorBoardLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
+        """The writer."""
         if self._experiment is None:
             self._experiment = EventWriter(str(self._folder), purge_step=self.purge_step)
         return self._experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Writes metrics.
+
+        Args:
+            metrics: values by name.
+            step: the optimizer step.
+        """
         for name, value in metrics.items():
             self.experiment.add_scalar(name, value, step)
 
     def save(self) -> None:
-        """Everything is written already."""
+        """Does nothing, because records are written immediately."""
 
     def lengths(self) -> dict[str, int]:
-        """How long each event file of the folder is, once all of this process's is on the disk; {}
-        on the other processes of a run."""
+        """Flushes this process's file to the disk, and returns the lengths of all event files.
+
+        Returns:
+            Lengths in bytes by file name; {} in processes other than the first.
+        """
         if not isinstance(self._experiment, EventWriter):
             return {}
-        if self._experiment.file_writer is not None:  # it is closed after training
+        if self._experiment.file_writer is not None:  # None after training, when it is closed
             self._experiment.file_writer.event_writer.sync()
         return {path.name: length_of(path) for path in sorted(self._folder.glob(PATTERN))}
 
 
 def cut_back(folder: Path, lengths: Mapping[str, int]) -> None:
-    """Takes everything out of a folder's event files that came after a checkpoint.
+    """Removes all records that were written after a checkpoint.
 
     Args:
-        folder: the run's.
-        lengths: of `EventLogger.lengths`, kept in the checkpoint; {} for a start from the
-            beginning.
+        folder: the run directory.
+        lengths: the result of `EventLogger.lengths` at the checkpoint; {} to remove all files.
 
     Raises:
-        InputError: the files cannot be written.
+        InputError: if the files cannot be changed.
     """
     for path in folder.glob(PATTERN):
         with writing(path):

@@ -1,10 +1,11 @@
-"""From a config to a trained net: the wiring behind train.py. Beside it, Hydra is known in launch/.
+"""Trains a network from a config; the function behind train.py.
 
-    fit(cfg)    # data → net → classifier → trainer, in the folder that Hydra made for this run
+    fit(cfg)    # data → network → classifier → trainer, in the run directory of Hydra
 
-A run writes its checkpoints, pictures and TensorBoard log there, and `result.json` when it is
-finished. With `resume=true` it goes on from its newest checkpoint, or says that it has finished
-already (see resume.py). In a sweep each job is a process of its own (see launch/sweep.py)."""
+A run writes its checkpoints, images and TensorBoard log to its run directory, and `result.json`
+when it finishes. With `resume=true` it continues from its newest checkpoint, or reports that it has
+finished (see resume.py). In a sweep, each job is a separate process (see launch/sweep.py).
+"""
 
 import json
 import logging
@@ -70,10 +71,20 @@ log = logging.getLogger(__name__)
 
 
 def fit(cfg: DictConfig) -> float:
-    """Trains, tests, and returns the last validation top-1 error (a fraction).
+    """Trains and tests a network.
 
-    Raises InputError for what the user can mend; Stopped or SIGTERMException when it was asked to
-    stop."""
+    Args:
+        cfg: the composed config.
+
+    Returns:
+        The value that a sweep minimizes (see `objective`): by default the last validation top-1
+        error, a fraction.
+
+    Raises:
+        InputError: for an error that the user can fix.
+        Stopped: if a signal stopped the run.
+        SIGTERMException: if a signal stopped the run during training.
+    """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     if hydra.mode == RunMode.MULTIRUN:
@@ -89,7 +100,7 @@ def fit(cfg: DictConfig) -> float:
 
 
 def _rehearse(cfg: DictConfig) -> float:
-    """trainer.fast_dev_run: a few batches of everything, in a folder that is gone afterwards."""
+    """Runs a few batches (trainer.fast_dev_run) in a temporary directory."""
     runtime: Any = HydraConfig.get().runtime
     before = runtime.output_dir
     with TemporaryDirectory() as folder, read_write(runtime):
@@ -102,7 +113,18 @@ def _rehearse(cfg: DictConfig) -> float:
 
 
 def train(cfg: DictConfig, folder: Path) -> float:
-    """`fit` for one job in `folder`."""
+    """Runs one job of `fit`.
+
+    Args:
+        cfg: the composed config.
+        folder: the run directory.
+
+    Returns:
+        The value that a sweep minimizes.
+
+    Raises:
+        InputError: as in `fit`.
+    """
     result = read_result(folder)
     if result and not cfg.resume:
         raise InputError(
@@ -131,8 +153,7 @@ def train(cfg: DictConfig, folder: Path) -> float:
 def _train_net(
     cfg: DictConfig, data: ImageData, folder: Path, result: dict[str, Any] | None
 ) -> float:
-    """`train` for a net that is trained as a whole. `result` is that of the folder's run, if it is
-    finished."""
+    """Trains all layers of a network. `result` is that of a finished run in `folder`, or None."""
     config: ModelConfig = {
         "model": model_to_train(cfg),
         "classes": list(data.classes),
@@ -168,17 +189,25 @@ def _train_net(
 
 
 def _finish(cfg: DictConfig, result: dict[str, Any], folder: Path) -> float:
-    """Writes result.json, except of a rehearsal, and returns what a sweep minimizes."""
+    """Writes result.json, except with fast_dev_run. Returns the value that a sweep minimizes."""
     if not cfg.trainer.get("fast_dev_run"):
         finish(result | ({"tags": list(cfg.tags)} if cfg.tags else {}), folder)
     return objective(result, cfg.optimized_metric)
 
 
 def evaluate(cfg: DictConfig, data: ImageData, folder: Path) -> dict[str, Any]:
-    """train=false: validates and tests the net of ckpt= as it is.
+    """Validates and tests the network of ckpt= without training (train=false).
+
+    Args:
+        cfg: the composed config.
+        data: the data module.
+        folder: the run directory.
+
+    Returns:
+        The content of result.json.
 
     Raises:
-        InputError: there is no ckpt=, or its net has other classes or sees another image size.
+        InputError: if ckpt= is missing, or its network has other classes or another image size.
     """
     if cfg.ckpt is None:
         raise InputError(
@@ -208,7 +237,7 @@ def _run(
     folder: Path,
     test: bool,
 ) -> dict[str, Any]:
-    """Trains, and measures the net that came out, which is in a checkpoint by then."""
+    """Trains the network and saves it, then measures it."""
     trainer.fit(
         classifier, datamodule=data, ckpt_path=kept.path if kept else None, weights_only=True
     )
@@ -233,7 +262,7 @@ def _say_finished(result: dict[str, Any], folder: Path, metric: str | None) -> f
 def _trainer(
     cfg: DictConfig, folder: Path, callbacks: dict[str, Callback], kept: ResumePoint | None
 ) -> Trainer:
-    """The trainer of conf/trainer, with what a run has of its own."""
+    """Builds the trainer of conf/trainer with the callbacks and loggers of the run."""
     loggers = [instantiate(logger) for logger in cfg.logger.values() if logger is not None]
     for logger in loggers:
         if isinstance(logger, EventLogger) and kept and kept.log_lengths is None:
@@ -255,14 +284,22 @@ def _trainer(
 
 @rank_zero_only
 def _cut_log_back(folder: Path, kept: ResumePoint | None) -> None:
-    """The TensorBoard log as it was at the checkpoint; without one nothing of it is left."""
+    """Removes the TensorBoard log after the checkpoint, or all of it without a checkpoint."""
     if kept is None or kept.log_lengths is not None:
         cut_back(folder, kept.log_lengths if kept and kept.log_lengths else {})
 
 
 @rank_zero_only
 def keep_config(cfg: DictConfig, folder: Path) -> None:
-    """What Hydra writes of a run, once it is certain that these values are used."""
+    """Writes the files of `.hydra`, once the config has passed all checks.
+
+    Args:
+        cfg: the composed config.
+        folder: the run directory.
+
+    Raises:
+        InputError: if the files cannot be written.
+    """
     record = folder / ".hydra"
     hydra = HydraConfig.get()
     with writing(record):
@@ -279,7 +316,14 @@ def keep_config(cfg: DictConfig, folder: Path) -> None:
 
 
 def model_to_train(cfg: DictConfig) -> dict[str, Any]:
-    """The config of the net to train: that of ckpt=, if there is one, else that of model=."""
+    """Returns the config of the network to train: from ckpt= if it is given, else from model=.
+
+    Args:
+        cfg: the composed config.
+
+    Raises:
+        InputError: if the checkpoint cannot be used.
+    """
     if cfg.ckpt is None:
         model: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
         return with_transforms(model if cfg.transfer is None else fresh_model(model))
@@ -290,8 +334,7 @@ def model_to_train(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _callbacks(cfg: DictConfig, folder: Path) -> dict[str, Callback]:
-    """Those of `callbacks=`, by name; where none of them writes checkpoints, one that keeps the
-    trained net."""
+    """Builds the callbacks by name. Adds a ModelCheckpoint if none of them writes checkpoints."""
     callbacks = {
         str(name): instantiate(callback)
         for name, callback in cfg.callbacks.items()
@@ -324,13 +367,12 @@ def _logged(trainer: Trainer, *prefixes: str) -> dict[str, float]:
 
 
 def _quiet_lightning() -> None:
-    """Lightning's lines go to Hydra's log, once; its own use of a deprecated torch name is not our
-    user's."""
+    """Sends Lightning's messages to Hydra's log. Ignores warnings that need no action."""
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
-    logging.raiseExceptions = False  # a log on a full disk: the run says so itself
-    # `Batches` itself keeps the order.
+    logging.raiseExceptions = False  # on a full disk, the run reports the error itself
+    # The warning is about shuffling. The data module already keeps one order of batches.
     warnings.filterwarnings("ignore", message="You requested to overfit")

@@ -1,4 +1,4 @@
-"""transfer=frozen, from a config: a new classifier on a trained net's features (Tables 4, 6)."""
+"""transfer=frozen: trains a new classifier on the features of a trained network (Tables 4, 6)."""
 
 import logging
 import time
@@ -16,18 +16,22 @@ from zfnet.models.pretrained import input_of
 from zfnet.probing.transfer import TransferConfig, transfer, whole_data_set
 from zfnet.training.checkpoint import build_net, check_image_size, input_norm_of, load
 
-CLASSES = 1000  # of a net that comes without a checkpoint of train.py
+CLASSES = 1000  # of a pretrained network that is not from a checkpoint of train.py
 log = logging.getLogger(__name__)
 
 
 def transfer_frozen(cfg: DictConfig, data: ImageData) -> dict[str, Any]:
-    """transfer=frozen: learns a new classifier on the features of a net that has learned.
+    """Trains a new classifier on the features of a trained network.
+
+    Args:
+        cfg: the composed config.
+        data: the data module.
 
     Returns:
         The content of result.json.
 
     Raises:
-        InputError: a net that has learned nothing, or as in `transfer`.
+        InputError: if the network is not trained, or as in `transfer`.
     """
     start = time.perf_counter()
     config = TransferConfig(
@@ -47,8 +51,7 @@ def transfer_frozen(cfg: DictConfig, data: ImageData) -> dict[str, Any]:
 
 
 def _pretrained(cfg: DictConfig, data: ImageData) -> tuple[nn.Module, Preprocessing]:
-    """The net of `ckpt=`, or of a `model=` with weights, on its device; and how its input is
-    prepared."""
+    """Returns the network of `ckpt=` or of a `model=` with weights, and its preprocessing."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if cfg.ckpt is not None:
         classifier = load(cfg.ckpt, cfg.trust)
@@ -61,7 +64,7 @@ def _pretrained(cfg: DictConfig, data: ImageData) -> tuple[nn.Module, Preprocess
             "model=torchvision "
             "with model.name= and model.weights="
         )
-    torch.manual_seed(cfg.seed)  # for what the weights leave out
+    torch.manual_seed(cfg.seed)  # for parameters that the weights do not contain
     net = (
         build_net(model, CLASSES, data.image_size).to(memory_format=torch.channels_last).to(device)
     )

@@ -1,9 +1,10 @@
-"""What an epoch's metrics have counted and not yet logged, for a checkpoint in its middle.
+"""Saves the metrics of an unfinished epoch in a checkpoint.
 
     checkpoint["metrics"] = gather_states({"train_loss": metric, ...})      # on every process
     restore_states({"train_loss": metric, ...}, checkpoint["metrics"])
 
-torchmetrics leaves its states out of a module's `state_dict`, and each process has its own.
+torchmetrics does not include metric states in the `state_dict` of a module, and the states differ
+between processes.
 """
 
 from collections.abc import Mapping
@@ -13,11 +14,15 @@ import torch
 from lightning import Trainer
 from torchmetrics import Metric
 
-States = list[dict[str, dict[str, Any]]]  # of each process, by metric, by state
+States = list[dict[str, dict[str, Any]]]  # one entry per process: states by metric and name
 
 
 def gather_states(metrics: Mapping[str, Metric]) -> States:
-    """The states of all processes, on the CPU. Every process must call it."""
+    """Gathers the states of all processes on the CPU. Every process must call this.
+
+    Args:
+        metrics: metrics by name.
+    """
     own = {
         name: {
             key: torch.as_tensor(value).cpu().clone() for key, value in metric.metric_state.items()
@@ -33,7 +38,12 @@ def gather_states(metrics: Mapping[str, Metric]) -> States:
 
 
 def restore_states(metrics: Mapping[str, Metric], states: States) -> None:
-    """Gives each metric back what it had counted in this process."""
+    """Restores the states that each metric had in this process.
+
+    Args:
+        metrics: metrics by name.
+        states: the result of `gather_states`.
+    """
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
     for name, state in states[rank].items():
         metric = metrics[name]
@@ -44,18 +54,26 @@ def restore_states(metrics: Mapping[str, Metric], states: States) -> None:
 
 
 def in_epoch(trainer: Trainer) -> bool:
-    """Whether an epoch's steps go on, so that its metrics count further."""
+    """Whether an epoch of training is unfinished, so that its metrics are still accumulating.
+
+    Args:
+        trainer: the trainer.
+    """
     progress: Any = trainer.fit_loop.epoch_progress.current
     return progress.processed < progress.ready
 
 
 def unlogged(trainer: Trainer) -> dict[str, Any] | None:
-    """The points that Lightning will log only after the checkpoint that is being written, though
-    they belong to what is done: of an epoch at its end, of a step in `on_train_batch_end`. Every
-    process must call it.
+    """Returns metrics that Lightning will log only after the checkpoint that is being written.
+
+    At the end of an epoch, these are the metrics of the epoch. In `on_train_batch_end`, they are
+    those of the step. Every process must call this.
+
+    Args:
+        trainer: the trainer.
 
     Returns:
-        The words of `Logger.log_metrics`, or None.
+        The arguments of `Logger.log_metrics`, or None if there are no such metrics.
     """
     loop, connector = trainer.fit_loop, trainer._logger_connector
     epoch: Any = loop.epoch_progress.current

@@ -11,18 +11,18 @@ from torch import Tensor
 
 @torch.no_grad()
 def renormalize_filters(weights: Sequence[Tensor], radius: float) -> list[Tensor]:
-    """Scales filters in place to rms ≤ radius.
+    """Scales filters in place so that their rms does not exceed a radius.
 
     >>> weight = torch.ones(2, 3, 5, 5)
     >>> renormalize_filters([weight], radius=0.1), weight.max()
     ([tensor(2)], tensor(0.1000))
 
     Args:
-        weights: of convolutions, (out, in, kh, kw) each.
-        radius: above 0; the paper's is 0.1.
+        weights: weights of convolutions, each (out, in, kh, kw).
+        radius: the largest rms, above 0; 0.1 in the paper.
 
     Returns:
-        The number of filters that were scaled, a tensor for each weight, on its device.
+        For each weight, the number of filters that were scaled, as a tensor on its device.
     """
     clipped = []
     for weight in weights:
@@ -30,6 +30,6 @@ def renormalize_filters(weights: Sequence[Tensor], radius: float) -> list[Tensor
         limit = radius * weight[0].numel() ** 0.5
         above = norm > limit
         clipped.append(above.sum())
-        if weight.device.type != "cpu" or above.any():  # on a GPU, testing would wait for it
+        if weight.device.type != "cpu" or above.any():  # on a GPU, the test would synchronize
             weight.mul_((limit / norm).clamp_(max=1))
     return clipped

@@ -1,12 +1,13 @@
-"""Where a run goes on, and whether it is the same run, by what its numbers depend on.
+"""Finds the checkpoint from which a run continues, and checks that its settings are the same.
 
     asked = run_fingerprint(cfg, config, data, trainer, callbacks)
     kept = newest_checkpoint(folder / "checkpoints", config)
     if kept:
-        check_same_run(kept, asked, False)  # InputError names what differs
+        check_same_run(kept, asked, False)  # InputError names the difference
 
-`trainer.max_epochs` may grow where the learning rate does not depend on it. A cosine over 12 epochs
-is not the beginning of one over 24, so there it may not."""
+`trainer.max_epochs` may increase if the learning rate does not depend on it. With a cosine schedule
+it may not, because the first 12 epochs of 24 have other rates than a run of 12 epochs.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -33,25 +34,21 @@ from zfnet.training.checkpoint import ModelConfig, check_model_config, read_chec
 from zfnet.training.trainer_options import trainer_fingerprint
 
 OBSERVERS = (Checkpoint, ProgressBar, LearningRateMonitor, DeviceStatsMonitor, ModelSummary)
-PLACES = (
-    "root",
-    "store",
-    "store_dir",
-    "max_bad",
-)  # of data: where it lies and how it is read, not what it is
+# Keys of data= for the location of the images and how they are read, not for their content.
+PLACES = ("root", "store", "store_dir", "max_bad")
 REMEDY = "give the same settings, or another name= for a new run"
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """A checkpoint to go on from."""
+    """A checkpoint from which a run can continue."""
 
     path: Path
-    step: int  # optimizer steps
-    epochs: int  # completed
+    step: int  # completed optimizer steps
+    epochs: int  # completed epochs
     fingerprint: dict[str, Any] | None  # None before version 0.2
-    log_lengths: dict[str, int] | None  # of the event files; likewise
+    log_lengths: dict[str, int] | None  # of the event files, in bytes; None before version 0.2
 
 
 def run_fingerprint(
@@ -61,14 +58,14 @@ def run_fingerprint(
     trainer: Trainer,
     callbacks: Mapping[str, Callback],
 ) -> dict[str, Any]:
-    """Everything that changes the numbers of a run, in plain containers.
+    """Returns all settings that change the results of a run, in plain containers.
 
     Args:
         cfg: the composed config.
         config: the model config.
-        data: the data module; not yet set up.
+        data: the data module, before `setup`.
         trainer: the trainer.
-        callbacks: by their names in the config.
+        callbacks: callbacks by their name in the config.
     """
     words: dict[str, Any] = OmegaConf.to_container(cfg.data, resolve=True)  # type: ignore[assignment]
     source = words.get("source")
@@ -97,8 +94,10 @@ def run_fingerprint(
 
 
 def _callback_fingerprint(callback: Callback, config: DictConfig) -> dict[str, Any] | None:
-    """What training depends on: a callback's own `fingerprint`, or all words of one of Lightning's
-    that acts."""
+    """Returns the settings of a callback that change the results.
+
+    They are its `fingerprint`, or the config of a callback of Lightning that is not an observer.
+    """
     if (own := getattr(callback, "fingerprint", None)) is not None:
         return own
     if type(callback).__module__.startswith("lightning.") and not isinstance(callback, OBSERVERS):
@@ -107,10 +106,13 @@ def _callback_fingerprint(callback: Callback, config: DictConfig) -> dict[str, A
 
 
 def check_callbacks(callbacks: Mapping[str, Callback]) -> None:
-    """Refuses what would change the net after its last checkpoint.
+    """Checks that no callback changes the network after its last checkpoint.
+
+    Args:
+        callbacks: callbacks by their name in the config.
 
     Raises:
-        InputError: a callback that averages weights.
+        InputError: if a callback averages weights.
     """
     for name, callback in callbacks.items():
         if isinstance(callback, StochasticWeightAveraging | WeightAveraging):
@@ -122,10 +124,17 @@ def check_callbacks(callbacks: Mapping[str, Callback]) -> None:
 
 
 def newest_checkpoint(folder: Path, config: ModelConfig) -> ResumePoint | None:
-    """The checkpoint that is furthest on; one that is damaged is named and passed over.
+    """Finds the checkpoint with the most steps. Damaged ones are logged and skipped.
+
+    Args:
+        folder: the directory of the checkpoints.
+        config: the model config of this run.
+
+    Returns:
+        The checkpoint, or None if there is none.
 
     Raises:
-        InputError: one does not fit `config`, or all are damaged.
+        InputError: if a checkpoint does not fit `config`, or all are damaged.
     """
     found: list[tuple[tuple[int, int], ResumePoint]] = []
     problems: list[str] = []
@@ -163,7 +172,7 @@ def _kept(path: Path, checkpoint: dict[str, Any]) -> ResumePoint:
 
 
 def _inexact(checkpoint: dict[str, Any]) -> str | None:
-    """Why going on from a checkpoint would not repeat the run that was never stopped."""
+    """Returns why a checkpoint cannot continue the run exactly, or None."""
     if "optimizer_states" not in checkpoint:
         return "holds a net, and no state of its training"
     loop = checkpoint["loops"]["fit_loop"]
@@ -179,17 +188,16 @@ def _inexact(checkpoint: dict[str, Any]) -> str | None:
 
 
 def check_same_run(kept: ResumePoint, asked: Mapping[str, Any], covers_run: bool = False) -> None:
-    """Refuses to go on with another run than the one that was begun.
+    """Checks that a run continues with the settings of its checkpoint.
 
     Args:
-        kept: the checkpoint to go on from.
+        kept: the checkpoint.
         asked: the fingerprint of this run.
-        covers_run: whether the scheduler covers the whole run, so that its length changes all
-            rates.
+        covers_run: whether the scheduler depends on the length of the run.
 
     Raises:
-        InputError: a setting differs, or fewer epochs are asked for than are done, or more although
-            the scheduler covers the whole run.
+        InputError: if a setting differs, if fewer epochs are requested than are completed, or if
+            the number of epochs changes although the scheduler depends on it.
     """
     epochs = asked["trainer"]["max_epochs"]
     if 0 <= epochs < kept.epochs:
@@ -217,7 +225,13 @@ def check_same_run(kept: ResumePoint, asked: Mapping[str, Any], covers_run: bool
 def is_longer(
     kept: ResumePoint | None, asked: Mapping[str, Any], result: Mapping[str, Any]
 ) -> bool:
-    """Whether more epochs are asked for than a finished run was given."""
+    """Whether more epochs are requested than a finished run has.
+
+    Args:
+        kept: the checkpoint of the run, or None.
+        asked: the fingerprint of this run.
+        result: the result of the finished run.
+    """
     if kept is None:
         return False
     before = kept.fingerprint["trainer"]["max_epochs"] if kept.fingerprint else result["epochs"]

@@ -1,12 +1,13 @@
-"""Learning-rate schedulers as a config names them: partial functions that lack the optimizer.
+"""Learning-rate schedulers as in a config: partial functions without the optimizer.
 
     make = partial(CosineAnnealingLR)               # scheduler=cosine
     total_steps_argument(make)                      # "T_max"
-    lr_scheduler_config(make, optimizer, total_steps=900, every_n_epochs=1)   # what Lightning takes
+    lr_scheduler_config(make, optimizer, total_steps=900, every_n_epochs=1)   # for Lightning
 
-A scheduler that takes the number of steps and was not given it covers the whole run and steps after
-each optimizer step. ReduceLROnPlateau steps after each validation, on the top-1 error. Every other
-one steps after each epoch."""
+If a scheduler has an argument for the number of steps, and the config does not set it, the
+scheduler covers the whole run and steps after each optimizer step. ReduceLROnPlateau steps after
+each validation, with the top-1 error. All others step after each epoch.
+"""
 
 import inspect
 import math
@@ -18,13 +19,19 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 MakeScheduler = Callable[..., LRScheduler]
 MONITOR = "val/top1_error"
-TOTAL_STEPS = ("total_steps", "T_max")  # torch's names of it
-ENDS_OTHERWISE = ("epochs", "steps_per_epoch")  # of OneCycleLR
+TOTAL_STEPS = ("total_steps", "T_max")  # torch's names for the number of steps
+ENDS_OTHERWISE = ("epochs", "steps_per_epoch")  # alternatives of OneCycleLR
 
 
 def total_steps_argument(make: MakeScheduler) -> str | None:
-    """The argument of a partial scheduler that is to be the number of steps of the run; None where
-    it needs none."""
+    """Returns the name of the argument for the number of steps of the run.
+
+    Args:
+        make: the partial scheduler.
+
+    Returns:
+        The name, or None if the scheduler has no such argument or the config sets it.
+    """
     given = getattr(make, "keywords", {})
     if any(name in given for name in (*TOTAL_STEPS, *ENDS_OTHERWISE)):
         return None
@@ -40,14 +47,14 @@ def covers_run(make: MakeScheduler) -> bool:
 def lr_scheduler_config(
     make: MakeScheduler, optimizer: Optimizer, total_steps: int | None, every_n_epochs: int
 ) -> dict[str, Any]:
-    """Makes a scheduler, and says when it steps.
+    """Builds a scheduler and defines when it steps.
 
     Args:
         make: the partial scheduler.
-        optimizer: whose rate it sets.
-        total_steps: optimizer steps of the whole run, where `total_steps_argument` names an
-            argument.
-        every_n_epochs: epochs from one validation to the next.
+        optimizer: the optimizer.
+        total_steps: the number of optimizer steps of the run. Used only if `total_steps_argument`
+            returns a name.
+        every_n_epochs: the number of epochs between validations.
 
     Returns:
         Lightning's `lr_scheduler` dictionary.
@@ -62,13 +69,14 @@ def lr_scheduler_config(
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) -> LambdaLR:
-    """A rate that rises linearly, then falls to 0 as half a cosine (Goyal et al. 2017, Loshchilov
-    and Hutter 2017).
+    """Increases the rate linearly, then decreases it to 0 along half a cosine.
+
+    See Goyal et al. (2017) and Loshchilov and Hutter (2017).
 
     Args:
-        optimizer: whose rate it sets.
-        total_steps: steps of the run.
-        warmup: the share of them in which the rate rises, in [0, 1).
+        optimizer: the optimizer.
+        total_steps: the number of optimizer steps of the run.
+        warmup: the fraction of the steps in which the rate increases, in [0, 1).
     """
     rising = math.ceil(warmup * total_steps)
 

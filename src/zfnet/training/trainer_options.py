@@ -1,10 +1,11 @@
-"""Which arguments of lightning.Trainer a run takes: others are refused before training starts.
+"""Checks the arguments of lightning.Trainer before training starts.
 
     check_trainer_options({"max_epochs": 12, "val_check_interval": 0.5})
     # InputError: trainer.val_check_interval=0.5: ...; leave it out
 
-`OPTIONS` names every argument of Trainer. What a run's numbers depend on is in
-`trainer_fingerprint`."""
+`OPTIONS` lists every argument of Trainer. `trainer_fingerprint` returns those that change the
+results of a run.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -23,15 +24,22 @@ STRATEGIES = (
     "ddp_find_unused_parameters_true",
     "ddp_find_unused_parameters_false",
 )
-Check = Callable[[Any], str | None]  # why a value is refused
+Check = Callable[[Any], str | None]  # returns why a value is rejected, or None
 
 
 def anything(value: Any) -> None:
-    """Lightning's own meaning, and its own checks."""
+    """Accepts any value. Lightning checks it."""
 
 
 def only(*values: Any, because: str) -> Check:
-    """Refuses everything but `values`; 1 is not 1.0, for Lightning reads them differently."""
+    """Returns a check that accepts `values` and None only.
+
+    1 and 1.0 are different, because Lightning treats them differently.
+
+    Args:
+        values: the accepted values.
+        because: the reason, for the error message.
+    """
 
     def check(value: Any) -> str | None:
         same = any(value == each and type(value) is type(each) for each in values)
@@ -41,7 +49,7 @@ def only(*values: Any, because: str) -> Check:
 
 
 def whole(least: int) -> Check:
-    """A whole number from `least` on."""
+    """Returns a check that accepts integers of at least `least`."""
 
     def check(value: Any) -> str | None:
         fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
@@ -51,12 +59,16 @@ def whole(least: int) -> Check:
 
 
 def optional(check: Check) -> Check:
-    """None, or what `check` accepts."""
+    """Returns a check that accepts None and what `check` accepts."""
     return lambda value: None if value is None else check(value)
 
 
 def share(zero: bool) -> Check:
-    """A number of batches, or a share of them."""
+    """Returns a check that accepts a number of batches, or a fraction of them up to 1.0.
+
+    Args:
+        zero: whether 0 is accepted.
+    """
 
     def check(value: Any) -> str | None:
         number = (
@@ -157,13 +169,13 @@ OPTIONS: dict[str, Check] = {
 
 
 def check_trainer_options(options: Mapping[str, Any]) -> None:
-    """Refuses what a run would not do, before it starts.
+    """Checks the arguments of Trainer.
 
     Args:
-        options: Trainer's arguments, as plain values.
+        options: the arguments, as plain values.
 
     Raises:
-        InputError: an argument that Trainer does not have, or a value that is refused.
+        InputError: if Trainer has no such argument, or a value is rejected.
     """
     for name, value in options.items():
         if name == "_target_":
@@ -208,10 +220,15 @@ def _check_together(options: Mapping[str, Any]) -> None:
 
 
 def batches_used(count: int, limit: float, name: str) -> int:
-    """How many of an epoch's `count` batches Lightning takes under trainer.`name`=`limit`.
+    """Returns how many batches of an epoch Lightning uses.
+
+    Args:
+        count: the number of batches of the epoch.
+        limit: the value of the trainer's argument: a number of batches or a fraction.
+        name: the name of that argument, for the error message.
 
     Raises:
-        InputError: none.
+        InputError: if no batch is left.
     """
     used = min(limit, count) if isinstance(limit, int) else int(count * limit)
     if limit and not used:
@@ -220,8 +237,13 @@ def batches_used(count: int, limit: float, name: str) -> int:
 
 
 def trainer_fingerprint(trainer: Trainer) -> dict[str, Any]:
-    """What a run's numbers depend on, as the trainer understood it. `max_epochs` may grow, and is
-    not part of it."""
+    """Returns the settings of the trainer that change the results of a run.
+
+    `max_epochs` is not included, because it may increase.
+
+    Args:
+        trainer: the trainer.
+    """
     overfit = trainer.overfit_batches  # type: ignore[attr-defined]
     return {
         "accelerator": type(trainer.accelerator).__name__.removesuffix("Accelerator").lower(),
