@@ -82,7 +82,7 @@ def general(layer: str) -> Callable[[], float]:
     net, images, units = net_images_units(layer)
     # As captum takes it; unlike windows, off the chain.
     deconv = Deconvnet(net, normalization="gradient")
-    return lambda: seconds_of(lambda: deconv._general(images, layer, some(units))) / SOME
+    return lambda: seconds_of(lambda: deconv.project_general(images, layer, some(units))) / SOME
 
 
 def captum(layer: str) -> Callable[[], float]:

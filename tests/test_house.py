@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -298,3 +299,20 @@ def test_experiments_say_their_command() -> None:
     for path in (CONF / "experiment").glob("*.yaml"):
         head = [line for line in path.read_text().splitlines() if line.startswith("#")]
         assert any(f"experiment={path.stem}" in line for line in head), path
+
+
+def test_no_test_calls_a_private_function() -> None:
+    private = {
+        node.name
+        for path in LIBRARY
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and re.fullmatch("_[a-z].*", node.name)
+    }
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            others = isinstance(node, ast.Attribute) and ast.unparse(node.value) != "self"
+            used = [node.attr] if others and not hasattr(torch.Tensor, node.attr) else []
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("zfnet"):
+                used = [alias.name for alias in node.names]
+            called = sorted(name for name in used if name in private)
+            assert not called, f"{named(path)}: {called}"

@@ -144,7 +144,7 @@ def same(found: Tensor, expected: Tensor, tolerance: float = 1e-12) -> None:
 
 def general(deconv: Deconvnet, images: Tensor, layer: str, units: list[Unit]) -> Tensor:
     """The projections by the path that takes any module."""
-    return deconv._general(images, layer, units)[0]
+    return deconv.project_general(images, layer, units)[0]
 
 
 def both(deconv: Deconvnet, images: Tensor, layer: str, units: list[Unit]) -> Tensor:

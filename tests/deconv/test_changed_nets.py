@@ -89,7 +89,7 @@ def test_a_change_is_seen(name: str) -> None:
     CHANGES[name](model)
     found = deconv.project(images, LAYER, UNITS)
     same(found, Deconvnet(model).project(images, LAYER, UNITS))
-    same(found, Deconvnet(model)._general(images, LAYER, UNITS)[0])
+    same(found, Deconvnet(model).project_general(images, LAYER, UNITS)[0])
     assert not torch.equal(found, before)
     if name == "a parametrization":  # what it computes is no memory of the net's
         model[5].parametrizations.weight.original0.data.mul_(3)

@@ -126,7 +126,7 @@ def test_a_model_is_as_it_was(name: str, options: dict[str, str]) -> None:
     units = [Unit(0, 1), Unit(1, 2)]
     deconv = Deconvnet(net, **options)
     deconv.project(images, layer, units)
-    deconv._general(images, layer, units)
+    deconv.project_general(images, layer, units)
     deconv.project_channel(images, layer, 1)
     deconv.patches(images, layer, units)
     deconv.window(layer, units[0])
@@ -243,7 +243,7 @@ def test_gradients_that_are_there_stay() -> None:
     net(images).sum().backward()
     kept = {name: parameter.grad.clone() for name, parameter in net.named_parameters()}
     Deconvnet(net).project(images, "conv3", [Unit(0, 1)])
-    Deconvnet(net)._general(images, "conv3", [Unit(0, 1)])
+    Deconvnet(net).project_general(images, "conv3", [Unit(0, 1)])
     for name, parameter in net.named_parameters():
         assert torch.equal(parameter.grad, kept[name])
 

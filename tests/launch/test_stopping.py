@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from tests.helpers.commands import Commands, Ended
 from zfnet.errors import InputError
 from zfnet.launch.distributed import check_started_once
-from zfnet.launch.sweep import _process
+from zfnet.launch.sweep import run_process
 
 ALONE, TWO = {"trainer": {"devices": 1}}, {"trainer": {"devices": 2}}
 
@@ -82,7 +82,7 @@ def test_a_job_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) 
         stopping.touch()
 
     threading.Thread(target=ask, daemon=True).start()
-    assert _process(command, os.environ, [], stopping, grace=-4) == -signal.SIGKILL
+    assert run_process(command, os.environ, [], stopping, grace=-4) == -signal.SIGKILL
     beat.unlink()
     time.sleep(1)
     assert not beat.exists()

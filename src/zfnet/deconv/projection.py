@@ -129,7 +129,7 @@ class Deconvnet:
         plan = self._plan(images, layer)
         _check(units, len(images), plan)
         if not (chain := self._chain(plan)):
-            return self._general(images, layer, units)[0]
+            return self.project_general(images, layer, units)[0]
         projections = images.new_zeros(len(units), *images.shape[1:])
         _, small = chain.project(images, units)
         for projection, part, unit in zip(projections, small, units, strict=True):
@@ -179,7 +179,7 @@ class Deconvnet:
         if chain := self._chain(plan):
             values, projections = chain.project(images, units)
         else:
-            whole, values = self._general(images, layer, units)
+            whole, values = self.project_general(images, layer, units)
             first = plan.patch(Unit(0, 0))
             shape = (first.bottom - first.top, first.right - first.left)
             projections = cut(whole, torch.arange(len(units)), *_starts_and_shape(windows, shape))
@@ -286,8 +286,19 @@ class Deconvnet:
         ]
         return all(tensor is None or _address(tensor) in own for tensor in used)
 
-    def _general(self, images: Tensor, layer: str, units: Sequence[Unit]) -> tuple[Tensor, Tensor]:
-        """Returns projections (N, C, H, W) and activations (N,) by autograd, for any network."""
+    def project_general(
+        self, images: Tensor, layer: str, units: Sequence[Unit]
+    ) -> tuple[Tensor, Tensor]:
+        """Projects by autograd, for any network: the path that the faster ones must equal.
+
+        Args:
+            images: (B, C, H, W).
+            layer: where the units are.
+            units: N of them.
+
+        Returns:
+            The projections (N, C, H, W) and the activations (N,).
+        """
         places = torch.tensor([(u.image, u.channel, u.y, u.x) for u in units], dtype=torch.long)
         image, channel, y, x = places.view(-1, 4).unbind(1)
         activations = []

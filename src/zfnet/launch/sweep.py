@@ -160,7 +160,7 @@ def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: lis
         start = written.stat().st_size if written.exists() else 0
         if any((folder / "checkpoints").glob("*.ckpt")):
             command = [*command, "++resume=true"]
-        status = _process(command, environment, locks, stopping)
+        status = run_process(command, environment, locks, stopping)
         if result := read_result(folder):
             note(sweep, name, state="finished", status=status)
             return objective(result, cfg.optimized_metric)
@@ -170,7 +170,7 @@ def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: lis
     return math.nan
 
 
-def _process(
+def run_process(
     command: Sequence[str],
     environment: Mapping[str, str],
     locks: Sequence[int],
