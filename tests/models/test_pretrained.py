@@ -2,15 +2,18 @@
 
 import io
 import logging
+import math
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
 from zfnet.errors import InputError
-from zfnet.models import torchvision_model
+from zfnet.models import timm_model, torchvision_model
 from zfnet.models.pretrained import class_names, expected_input, input_of, with_transforms
 
 NAMES = ["squeezenet1_1", "resnet18"]
@@ -247,3 +250,54 @@ def test_whose_transforms() -> None:
         match=r"model\.transforms='V9' is none of alexnet's weights: IMAGENET1K_V1, DEFAULT, none",
     ):
         torchvision_model("alexnet", transforms="V9")
+
+
+TIMM = {"_target_": "zfnet.models.timm_model", "name": "resnet18", "input_norm": "pretrained"}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_timm_from_a_file(tmp_path: Path, suffix: str) -> None:
+    """The net is timm's own; a head of other classes stays fresh."""
+    torch.manual_seed(0)
+    own = timm.create_model("resnet18").eval()
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save(own.state_dict(), path)
+    else:
+        save_file(own.state_dict(), path)
+    image = torch.rand(1, 3, 64, 64)
+    assert torch.equal(timm_model("resnet18", str(path)).eval()(image), own(image))
+    other = timm_model("resnet18", str(path), num_classes=7)
+    assert torch.equal(other.conv1.weight, own.conv1.weight)
+    assert other.fc.weight.shape == (7, 512)
+
+
+def test_timm_says_how_images_are_prepared() -> None:
+    """As timm's own config of the weights."""
+    for name in ("resnet18", "vit_tiny_patch16_224", "convnext_tiny"):
+        config = timm.get_pretrained_cfg(name)
+        found = input_of(TIMM | {"name": name})
+        assert found is not None
+        assert found.crop == config.input_size[-1]
+        assert found.size == math.floor(found.crop / config.crop_pct)
+        assert (found.mean, found.std) == (config.mean, config.std)
+        assert found.interpolation == config.interpolation
+    assert input_of(TIMM | {"input_norm": "unit"}) is None
+
+
+def test_a_timm_net_of_one_size_is_made_for_the_images() -> None:
+    net = timm_model("vit_tiny_patch16_224", num_classes=5, image_size=64).eval()
+    assert net(torch.rand(1, 3, 64, 64)).shape == (1, 5)
+
+
+def test_what_timm_does_not_have_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"model\.name='nosuch': timm has no such classifier"):
+        timm_model("nosuch")
+    with pytest.raises(InputError, match="neither a file nor DEFAULT"):
+        timm_model("resnet18", weights="IMAGENET1K_V1")
+
+
+def test_a_damaged_safetensors_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"a\.safetensors: not a safetensors file"):
+        timm_model("resnet18", str(tmp_path / "a.safetensors"))
