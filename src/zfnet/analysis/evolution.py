@@ -1,13 +1,11 @@
 """Feature evolution (Figure 4): the strongest activation of every channel, epoch by epoch.
 
 A channel jumps if another image gives its strongest activation than at the epoch before. The paper
-sees such sudden changes, and that lower layers converge first.
+sees such sudden changes, and that lower layers converge first. Example::
 
-    now = find_winners(
-        top, ids, searched=3000, channels=channels, projections=projections, patches=patches
-    )
-    find_jumps(now, before)                      # bool (C,)
-    tell_story({1: before, 2: now})              # the numbers of evolution.json
+    now = find_winners(top, ids, searched=3000, **drawn)    # channels, projections, patches
+    find_jumps(now, before)                                 # bool (C,)
+    tell_story({1: before, 2: now})                         # the numbers of evolution.json
 """
 
 from collections.abc import Mapping, Sequence
