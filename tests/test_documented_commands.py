@@ -98,7 +98,11 @@ def made_small(script: str, words: list[str]) -> list[str]:
     return [
         *words,
         *small,
-        *([NARROW] if not {"ablation", "model.name", "model._target_"} & given.keys() else []),
+        *(
+            [NARROW]
+            if not {"ablation", "ckpt", "model.name", "model._target_"} & given.keys()
+            else []
+        ),
     ]
 
 

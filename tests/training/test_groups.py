@@ -60,6 +60,14 @@ def test_evaluation_repeats_the_numbers_of_the_run(
     assert len(keys) >= 6
     assert {key: now[key] for key in keys} == {key: before[key] for key in keys}
     assert not list((tmp_path / "run").rglob("*.ckpt"))
+    both = command(f"hydra.run.dir={tmp_path}/ranks", *words, "trainer=ddp_cpu", narrow=False)
+    assert both.status == 0, both.output + both.errors
+    ranks = result(tmp_path / "ranks")
+    assert ranks["val/top1_error"] == before["val/top1_error"]
+    assert ranks["test/top1_error"] == before["test/top1_error"]
+    refused = command(f"hydra.run.dir={tmp_path}/model", *words)
+    assert "model.edit" in refused.output
+    assert "the network is that of ckpt=" in refused.output
     refused = command(f"hydra.run.dir={tmp_path}/none", "train=false")
     assert "train=false measures a net that has learned: give ckpt=" in refused.output
 

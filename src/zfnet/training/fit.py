@@ -33,6 +33,7 @@ from zfnet.data import ImageData
 from zfnet.errors import InputError
 from zfnet.io import save, writing
 from zfnet.launch import run_dirs
+from zfnet.launch.command_line import parse
 from zfnet.launch.distributed import check_started_once, start_ranks_as_ours
 from zfnet.launch.error_messages import translate_hydra_errors
 from zfnet.launch.malloc import keep_freed_memory
@@ -92,11 +93,22 @@ def fit(cfg: DictConfig) -> float:
     check_started_once(cfg)
     run_dirs.hold(folder)
     check_config(cfg, Training)
+    if cfg.ckpt is not None and cfg.transfer is None:
+        _check_no_model(hydra.overrides.task)
     with translate_hydra_errors():
         check_trainer_options(OmegaConf.to_container(cfg.trainer, resolve=True))  # type: ignore[arg-type]
         if cfg.trainer.get("fast_dev_run"):
             return _rehearse(cfg)
         return train(cfg, folder)
+
+
+def _check_no_model(overrides: list[str]) -> None:
+    """Rejects overrides of the network beside a checkpoint, which has its own."""
+    for override in parse(overrides):
+        if override.key_or_group.partition(".")[0] in ("ablation", "model"):
+            raise InputError(
+                f"{override.input_line}: the network is that of ckpt=; leave one of them out"
+            )
 
 
 def _rehearse(cfg: DictConfig) -> float:
@@ -221,11 +233,9 @@ def evaluate(cfg: DictConfig, data: ImageData, folder: Path) -> dict[str, Any]:
             f"{cfg.ckpt}: the net has other classes than the data; data= names the data set"
         )
     trainer = _trainer(cfg, folder, _callbacks(cfg, folder), None)
+    start_ranks_as_ours(trainer)
     trainer.validate(classifier, datamodule=data, verbose=False)
-    result = {key: value for key, value in classifier.validated.items() if key.startswith("val/")}
-    if cfg.test:
-        trainer.test(classifier, datamodule=data, verbose=False)
-        result |= _logged(trainer, "test/", "train_eval/")
+    result = _measured(trainer, classifier, data, cfg.test)
     return result | {"seconds": round(time.perf_counter() - start, 1), "epochs": 0}
 
 
@@ -247,11 +257,19 @@ def _run(
         trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt", weights_only=False)
     if classifier.validated.get("step") != step:  # training did not end with a validation
         trainer.validate(classifier, datamodule=data, verbose=False)
+    return _measured(trainer, classifier, data, test) | spent
+
+
+def _measured(
+    trainer: Trainer, classifier: Classifier, data: ImageData, test: bool
+) -> dict[str, Any]:
+    """Returns the numbers of the latest validation, and of a test if there is to be one."""
     result = {key: value for key, value in classifier.validated.items() if key.startswith("val/")}
     if test:
         trainer.test(classifier, datamodule=data, verbose=False)
-        result |= _logged(trainer, "test/", "train_eval/")
-    return result | spent
+        tested = trainer.callback_metrics.items()
+        result |= {k: v.item() for k, v in tested if k.startswith(("test/", "train_eval/"))}
+    return result
 
 
 def _say_finished(result: dict[str, Any], folder: Path, metric: str | None) -> float:
@@ -356,14 +374,6 @@ def _callbacks(cfg: DictConfig, folder: Path) -> dict[str, Callback]:
             save_on_train_epoch_end=True,
         )
     return callbacks
-
-
-def _logged(trainer: Trainer, *prefixes: str) -> dict[str, float]:
-    return {
-        key: value.item()
-        for key, value in trainer.callback_metrics.items()
-        if key.startswith(prefixes)
-    }
 
 
 def _quiet_lightning() -> None:

@@ -61,8 +61,7 @@ def _pretrained(cfg: DictConfig, data: ImageData) -> tuple[nn.Module, Preprocess
     if model.get("weights") is None:
         raise InputError(
             "transfer=frozen needs a net that has learned: ckpt=CHECKPOINT of train.py, or "
-            "model=torchvision "
-            "with model.name= and model.weights="
+            "model=torchvision or timm with model.name= and model.weights="
         )
     torch.manual_seed(cfg.seed)  # for parameters that the weights do not contain
     net = (
