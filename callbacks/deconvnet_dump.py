@@ -14,7 +14,7 @@ from zfnet.deconv import Deconvnet, Top, random_subset
 from zfnet.errors import InputError, check_choice
 from zfnet.io import writing
 from zfnet.model_on_data import ModelOnData
-from zfnet.versions import renamed
+from zfnet.versions.python_names import renamed
 from zfnet.viz import FeaturePanel, feature_sheet, save_png
 
 SPLITS = {"train": "training", "val": "validation"}

@@ -26,7 +26,7 @@ from zfnet.deconv import TopActivations, random_subset
 from zfnet.errors import InputError, printable
 from zfnet.io import read_torch, save_json, save_torch, writing
 from zfnet.model_on_data import ModelOnData
-from zfnet.versions import renamed
+from zfnet.versions.python_names import renamed
 from zfnet.viz import evolution_sheet, figure_epochs, save_png
 
 STRIP, FIGURE = 1200, 1600  # pixels across

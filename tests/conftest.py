@@ -24,7 +24,7 @@ from zfnet.launch.command_line import normalize_words
 from zfnet.launch.project import config_folder
 from zfnet.launch.resolvers import register_resolvers
 from zfnet.models import Conv, ConvNet, Linear, Pool
-from zfnet.training.checkpoint import build
+from zfnet.training import build
 from zfnet.training.classifier import Classifier
 
 torch.set_num_threads(1)

@@ -16,7 +16,8 @@ from tests.helpers.commands import ROOT, Commands
 from zfnet.data import Creatures
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.models import ZFNET, Conv, apply_edit
-from zfnet.versions import MODULES, NAMES, translate
+from zfnet.versions.config_names import rename_keys, translate
+from zfnet.versions.python_names import MODULES, NAMES
 
 WRITTEN = ROOT / "tests" / "fixtures" / "version_0_1"
 EDIT = ",".join([*(f"conv{i}:{{maps:4}}" for i in range(1, 6)), "fc6:{units:8}", "fc7:{units:8}"])
@@ -141,3 +142,17 @@ def test_old_fields_of_an_edit() -> None:
     assert apply_edit(
         ZFNET, {"conv1": {"maps": 8, "normalise": False}, "conv3": {"maps": 9}}
     ) == apply_edit(ZFNET, edit)
+
+
+def test_the_recipe_of_a_users_config_is_an_optimizer_and_a_scheduler() -> None:
+    recipe = {"patience": 5, "schedule": "plateau", "lr": 0.1}
+    config, notes = rename_keys({"scheduler": {"gamma": 1}, "recipe": recipe})
+    plateau = "torch.optim.lr_scheduler.ReduceLROnPlateau"
+    assert config == {
+        "scheduler": {"_target_": plateau, "_partial_": True, "factor": 0.1, "patience": 5},
+        "optimizer": {"lr": 0.1},
+    }
+    assert notes[0] == "recipe.schedule is called scheduler now"
+    cosine = rename_keys({"recipe": {"schedule": "cosine"}})[0]["scheduler"]
+    assert cosine["_target_"] == "torch.optim.lr_scheduler.CosineAnnealingLR"
+    assert rename_keys({"recipe": {"schedule": "typo"}})[0] == {"scheduler": "typo"}

@@ -22,7 +22,7 @@ SOURCES = sorted(
 )
 LOCATES = {  # what the user's own config names, or trusts
     "src/zfnet/studies/run.py",
-    "src/zfnet/training/checkpoint.py",
+    "src/zfnet/training/networks.py",
 }
 RUNS = {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib", "cloudpickle"}
 

@@ -7,9 +7,9 @@ classifier = zfnet.load("outputs/train/demo/checkpoints/last.ckpt")
 
 from typing import Any
 
-from zfnet import versions
+from zfnet.versions.python_names import install
 
-versions.install()
+install()
 
 from zfnet.models import convnet  # noqa: E402
 

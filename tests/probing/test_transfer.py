@@ -282,6 +282,17 @@ def test_runs_at_the_same_time_share_one_pass(
     assert one | {"seconds": 0} == other | {"seconds": 0}
 
 
+def test_a_network_of_a_users_own(composed: Callable[..., DictConfig], home: Path) -> None:
+    """model=custom is taken as it is. A network of zfnet needs weights."""
+    net = ("model=custom", "model._target_=torchvision.models.squeezenet1_1")
+    words = (*THREE, "transfer=frozen", f"data.store_dir={home / 'stores'}", "data.image_size=64")
+    cfg = composed(*words, *net, "transfer.layer=features.12")
+    assert 0 <= transfer_frozen(cfg, instantiate(cfg.data))["val/class_accuracy"] <= 1
+    cfg = composed(*words)
+    with pytest.raises(InputError, match="needs a net that has learned"):
+        transfer_frozen(cfg, instantiate(cfg.data))
+
+
 def test_which_net_is_trained(composed: Callable[..., DictConfig], checkpoint: Path) -> None:
     """The checkpoint's net, or that of model=; scratch has no weights."""
     alexnet = ("model=torchvision", "model.name=alexnet", "model.weights=alexnet.pth")

@@ -16,7 +16,7 @@ from zfnet.studies import layer_probe
 from zfnet.studies.inputs import complete_data, load_model, load_models
 from zfnet.studies.report.runs import Run
 from zfnet.studies.report.settings import data_name
-from zfnet.training.checkpoint import build
+from zfnet.training import build
 from zfnet.training.data_config import describe_data
 
 Compose = Callable[..., DictConfig]

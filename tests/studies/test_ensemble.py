@@ -20,7 +20,7 @@ from zfnet.model_on_data import ModelOnData
 from zfnet.probing import feature_extraction
 from zfnet.studies import ensemble
 from zfnet.studies.inputs import load_models
-from zfnet.training.checkpoint import build
+from zfnet.training import build
 
 Compose = Callable[..., DictConfig]
 NARROW = {

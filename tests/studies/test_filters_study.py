@@ -17,7 +17,7 @@ from zfnet.errors import InputError
 from zfnet.studies import filters
 from zfnet.studies.inputs import load_model, load_models
 from zfnet.studies.layers import first_two_convolutions
-from zfnet.training.checkpoint import build
+from zfnet.training import build
 
 SIDE = 64
 EDIT = {

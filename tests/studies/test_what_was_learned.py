@@ -15,7 +15,7 @@ from zfnet.data import ImageData
 from zfnet.data.datasets import creatures
 from zfnet.model_on_data import ModelOnData
 from zfnet.studies.annotations import object_of
-from zfnet.training.checkpoint import build
+from zfnet.training import build
 
 SIDE = 64
 CONV = {

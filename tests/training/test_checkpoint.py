@@ -12,7 +12,8 @@ from tests.helpers.learning import learning
 from zfnet.data import Batches
 from zfnet.errors import InputError
 from zfnet.training import build
-from zfnet.training.checkpoint import ModelConfig, build_net, check_model_config, read_checkpoint
+from zfnet.training.checkpoint import check_model_config, read_checkpoint
+from zfnet.training.networks import ModelConfig, build_net
 
 NARROW = {f"conv{i}": {"channels": 4, "groups": 1} for i in (1, 2, 3, 4, 5)} | {
     "fc6": {"units": 6},

@@ -1,11 +1,13 @@
 """What a checkpoint says of its data set is plain, whole, and free of what is the machine's."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from zfnet.data import datasets
 from zfnet.launch.project import config_folder
 from zfnet.training.data_config import SOURCES, checked_data, describe_data, linked_data
 
@@ -45,6 +47,9 @@ def test_the_table_has_every_source_of_conf() -> None:
         for name in WHOLE
     }
     assert named - {None} <= set(SOURCES)
+    public = {name: getattr(datasets, name) for name in datasets.__all__}
+    functions = {name for name, each in public.items() if inspect.isfunction(each)}
+    assert {name.rpartition(".")[2] for name in SOURCES} == functions - {"modification_stamp"}
 
 
 def test_paths_are_found_from_anywhere(

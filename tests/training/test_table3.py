@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zfnet.launch.project import config_folder
 from zfnet.studies.reference_results import ABLATIONS
-from zfnet.training.checkpoint import build_net
+from zfnet.training.networks import build_net
 
 
 @pytest.mark.parametrize("architecture", ["alexnet", "zfnet"])

@@ -34,7 +34,7 @@ from torch.nn import functional as F
 from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules
 from zfnet.models.outputs import ClassOutputs, class_outputs
-from zfnet.versions import renamed
+from zfnet.versions.python_names import renamed
 
 KINDS = ("translation", "scale", "rotation")
 IDENTITY = {"translation": 0.0, "scale": 1.0, "rotation": 0.0}

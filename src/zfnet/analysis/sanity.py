@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs, eval_mode, find_modules
-from zfnet.versions import renamed
+from zfnet.versions.python_names import renamed
 
 
 def force_activation(model: nn.Module, images: Tensor, relu: str = "deconv") -> Deconvnet:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from zfnet.data.image_store import ImageDataset, ImageStore, Subset
 from zfnet.data.preprocessing import center_crop, ten_crops
-from zfnet.versions import renamed
+from zfnet.versions.python_names import renamed
 
 LOOK_AHEAD = 4  # batches that are decoded in advance
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from zfnet.errors import InputError
-from zfnet.versions import renamed
+from zfnet.versions.python_names import renamed
 
 INPUT_NORMS = ("paper", "unit", "pretrained")
 CENTER = 4  # index of the center crop among the ten

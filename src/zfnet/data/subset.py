@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from zfnet.data.source import AnnotatedSource, Annotation, MultiLabelSource, Source
-from zfnet.versions import renamed
+from zfnet.versions.python_names import renamed
 
 
 @renamed(redrawn="resample")

@@ -29,7 +29,7 @@ from zfnet.deconv.tracing import ForwardTrace
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
 from zfnet.models.introspection import input_channels, user_module
-from zfnet.versions import renamed
+from zfnet.versions.python_names import renamed
 
 NOISE, SIDE = 8, 224  # images, and their side, where none are given
 

@@ -40,7 +40,7 @@ from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
 from zfnet.models.introspection import find_modules, input_channels, user_module
 from zfnet.models.snapshot import snapshot
-from zfnet.versions import renamed
+from zfnet.versions.python_names import renamed
 
 AT_ONCE = 16  # projections that autograd computes together
 Size = int | Pair | tuple[int, int, int]  # of images: a side, (H, W) or (C, H, W)

@@ -42,7 +42,7 @@ from zfnet.models.introspection import (
     user_module,
 )
 from zfnet.progress import progress_bar
-from zfnet.versions import renamed
+from zfnet.versions.python_names import renamed
 
 
 class ImageBatch(NamedTuple):

@@ -8,7 +8,7 @@ Unit(image=0, channel=12, y=6, x=7)
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from zfnet.versions import renamed
+from zfnet.versions.python_names import renamed
 
 
 @renamed(map="channel")

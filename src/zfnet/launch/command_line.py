@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 
 from zfnet.errors import InputError
 from zfnet.launch.project import config_folder
-from zfnet.versions import rename_word
+from zfnet.versions.config_names import rename_word
 
 # Config groups whose keys are arguments of an object. Any key may be set; it is checked later.
 OPEN = ("callbacks.", "logger.", "model.", "optimizer.", "scheduler.", "trainer.")

@@ -30,7 +30,7 @@ from zfnet.launch.distributed import peer_error
 from zfnet.launch.error_messages import explain
 from zfnet.launch.processes import follow_parent, further_process
 from zfnet.launch.stopping import Stopped, stop
-from zfnet.versions import rename_keys
+from zfnet.versions.config_names import rename_keys
 
 log = logging.getLogger(__name__)
 

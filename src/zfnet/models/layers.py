@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from zfnet.versions import renamed
+from zfnet.versions.python_names import renamed
 
 OLD_FIELDS = {"maps": "channels", "normalise": "normalize"}  # as version 0.1 called them
 LARGEST = 10**9  # channels, units or pixels

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from zfnet.errors import InputError, check_choice
 from zfnet.probing.average_precision import average_precision
 from zfnet.probing.solver import TOLERANCE, CrossEntropy, Logistic, Loss, SquaredHinge, minimize
-from zfnet.versions import renamed
+from zfnet.versions.python_names import renamed
 
 Kind = Literal["svm", "softmax", "sigmoid"]
 KINDS: tuple[str, ...] = get_args(Kind)

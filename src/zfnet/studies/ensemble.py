@@ -27,7 +27,8 @@ from zfnet.probing.feature_extraction import cached_features
 from zfnet.studies import Analysis
 from zfnet.studies.json_output import write_json
 from zfnet.studies.reference_results import IMAGENET
-from zfnet.training.checkpoint import ModelConfig, read_checkpoint
+from zfnet.training.checkpoint import read_checkpoint
+from zfnet.training.networks import ModelConfig
 from zfnet.viz import save_png
 from zfnet.viz.ensemble import ErrorRow, errors_table
 

@@ -17,13 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from zfnet.data import ImageData
-from zfnet.data.preprocessing import Preprocessing
 from zfnet.errors import InputError, one_line
 from zfnet.model_on_data import ModelOnData
-from zfnet.models.outputs import count_outputs
-from zfnet.models.pretrained import class_names, input_of
-from zfnet.training.checkpoint import build_net, input_norm_of, listed, load, read_checkpoint
+from zfnet.models.pretrained import input_of
+from zfnet.training.checkpoint import load, read_checkpoint
 from zfnet.training.data_config import check_same_data, checked_data, linked_data
+from zfnet.training.networks import listed, pretrained_network
 
 log = logging.getLogger(__name__)
 
@@ -62,18 +61,13 @@ def load_model(cfg: DictConfig) -> ModelOnData:
         words: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
         expected = input_of(words)
         cfg.data.image_size = asked or (expected.crop if expected else IMAGE_SIZE)
-        resizing, normalization = {}, {}
+        resizing = {}
         if expected:
             size = round(cfg.data.image_size * expected.size / expected.crop)
             resizing = {"store_size": size, "interpolation": expected.interpolation}
-            normalization = {"channel_mean": expected.mean, "channel_std": expected.std}
         data = instantiate(cfg.data, **resizing)
-        torch.manual_seed(cfg.seed)
-        known = class_names(words)
-        net = build_net(words, len(known) if known else None, data.image_size).eval()
-        classes = known or [f"class {i}" for i in range(count_outputs(net, data.image_size))]
-        prepare = Preprocessing(
-            data.store_size, data.image_size, input_norm_of(words), **normalization
+        net, prepare, classes = pretrained_network(
+            words, data.image_size, data.store_size, cfg.seed
         )
         images = data.open(cfg.split)
         prepare.set_mean(images.mean)

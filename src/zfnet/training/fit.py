@@ -42,12 +42,7 @@ from zfnet.launch.stopping import StopTogether
 from zfnet.launch.sweep import run_job
 from zfnet.models.pretrained import with_transforms
 from zfnet.training.checkpoint import (
-    ModelConfig,
-    build,
     check_image_size,
-    check_target,
-    fresh_model,
-    listed,
     load,
     load_net_weights,
     read_checkpoint,
@@ -57,6 +52,7 @@ from zfnet.training.classifier import Classifier
 from zfnet.training.data_config import describe_data
 from zfnet.training.event_log import EventLogger, cut_back
 from zfnet.training.frozen_transfer import transfer_frozen
+from zfnet.training.networks import ModelConfig, build, check_target, fresh_model, listed
 from zfnet.training.resume import (
     ResumePoint,
     check_callbacks,

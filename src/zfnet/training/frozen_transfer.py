@@ -14,9 +14,9 @@ from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.pretrained import input_of
 from zfnet.probing.transfer import TransferConfig, transfer, whole_data_set
-from zfnet.training.checkpoint import build_net, check_image_size, input_norm_of, load
+from zfnet.training.checkpoint import check_image_size, load
+from zfnet.training.networks import ARCHITECTURES, pretrained_network
 
-CLASSES = 1000  # of a pretrained network that is not from a checkpoint of train.py
 log = logging.getLogger(__name__)
 
 
@@ -58,20 +58,16 @@ def _pretrained(cfg: DictConfig, data: ImageData) -> tuple[nn.Module, Preprocess
         check_image_size(classifier.prepare.crop, cfg.ckpt, data.image_size)
         return classifier.net.to(device), classifier.prepare
     model: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
-    if model.get("weights") is None:
+    if model["_target_"] in ARCHITECTURES and model.get("weights") is None:
         raise InputError(
             "transfer=frozen needs a net that has learned: ckpt=CHECKPOINT of train.py, or "
-            "model=torchvision or timm with model.name= and model.weights="
+            "model=torchvision or timm with model.name= and model.weights=, or model=custom"
         )
-    torch.manual_seed(cfg.seed)  # for parameters that the weights do not contain
-    net = (
-        build_net(model, CLASSES, data.image_size).to(memory_format=torch.channels_last).to(device)
-    )
     expected = input_of(model)
     if expected and (expected.crop, expected.size) != (data.image_size, data.store_size):
         log.info(
             "%s expects %s; here it is %d of %d pixels, bilinear",
             *(model["name"], expected, data.image_size, data.store_size),
         )
-    channels = (expected.mean, expected.std) if expected else ()
-    return net, Preprocessing(data.store_size, data.image_size, input_norm_of(model), *channels)
+    net, prepare, _ = pretrained_network(model, data.image_size, data.store_size, cfg.seed)
+    return net.to(memory_format=torch.channels_last).to(device), prepare

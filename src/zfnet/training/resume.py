@@ -30,7 +30,8 @@ from omegaconf import DictConfig, OmegaConf
 from zfnet.data import ImageData
 from zfnet.errors import InputError
 from zfnet.fingerprint import check_fingerprint, digest
-from zfnet.training.checkpoint import ModelConfig, check_model_config, read_checkpoint
+from zfnet.training.checkpoint import check_model_config, read_checkpoint
+from zfnet.training.networks import ModelConfig
 from zfnet.training.trainer_options import trainer_fingerprint
 
 OBSERVERS = (Checkpoint, ProgressBar, LearningRateMonitor, DeviceStatsMonitor, ModelSummary)

@@ -32,7 +32,7 @@ from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules
 from zfnet.models.outputs import ClassOutputs, class_outputs
 from zfnet.progress import progress_bar
-from zfnet.versions import renamed
+from zfnet.versions.python_names import renamed
 
 AT_ONCE = 64  # images that run through a whole network together
 HEADS = 1024  # features that run through a head together

@@ -23,7 +23,7 @@ from zfnet.errors import InputError
 from zfnet.io import read_json
 from zfnet.studies.report.measures import check_finite
 from zfnet.studies.report.runs import REMEDY, Problem, Run, RunIndex, Sweep, relative_path
-from zfnet.versions import modern_config, rename_word
+from zfnet.versions.config_names import modern_config, rename_word
 
 SKIPPED = {"stores", "features", "checkpoints", ".hydra"}  # large folders without runs
 FRACTIONS = ("val/", "test/", "train_eval/")  # prefixes of a result's errors, accuracies and losses
