@@ -129,7 +129,7 @@ def strongest_units(model: nn.Module, images: Tensor, layer: str) -> list[Unit]:
     units: list[Unit] = []
 
     def read(_: str, values: Tensor) -> bool:
-        maps = values if values.dim() == 4 else values[:, :, None, None]
+        maps = axes[layer].maps(values)
         best = maps.flatten(1).argmax(1).cpu()
         places = torch.stack(torch.unravel_index(best, maps.shape[1:]), 1).tolist()
         units.extend(Unit(i, *place) for i, place in enumerate(places))
@@ -137,7 +137,7 @@ def strongest_units(model: nn.Module, images: Tensor, layer: str) -> list[Unit]:
 
     modules = find_modules(model, [layer])
     with torch.no_grad(), eval_mode(model):
-        check_called_once(model, modules, images[:1], maps=True)
+        axes = check_called_once(model, modules, images[:1], maps=True)
         with capture_outputs(modules, read):
             model(images)
     return units

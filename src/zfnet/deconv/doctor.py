@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zfnet.deconv.graph import kind, trace_graph
+from zfnet.deconv.graph import trace_graph
 from zfnet.deconv.mode import DeconvMode
+from zfnet.deconv.nodes import kind
 from zfnet.deconv.rules import Rules
 from zfnet.deconv.tracing import ForwardTrace
 from zfnet.errors import InputError
@@ -161,7 +162,7 @@ def _diagnosis(passed: ForwardTrace, layer: str) -> Diagnosis:
     if not values.isfinite().all():
         raise InputError(f"layer {layer!r} is not finite: its channels cannot be examined")
     vertical, horizontal = trace_graph(nodes).fields
-    strongest = values.flatten(2).amax((0, 2)) if values.dim() == 4 else values.amax(0)
+    strongest = values.amax((0, 2, 3))
     poolings = [
         Pooling(passed.name(node) or "max pooling", *node.metadata["windows"])
         for node, _ in nodes

@@ -16,6 +16,7 @@ layer) see the whole map.
     Field(jump=2, start=-2, field=7, whole=False)
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,29 +24,21 @@ from typing import Any
 from torch import Tensor
 
 from zfnet.deconv.dependence import HIDDEN
+from zfnet.deconv.nodes import (
+    ADDITIVE,
+    BATCH_NORM,
+    CHANNELWISE,
+    ELEMENTWISE,
+    FACTORS,
+    RESHAPING,
+    SUPPORTED,
+    call_name,
+    kind,
+)
 from zfnet.deconv.steps import Step
 from zfnet.errors import InputError
 
-# Nodes of autograd's graph, without "Backward0".
-BATCH_NORM = {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}  # linear in their first input
-POINTWISE = BATCH_NORM | {"Add", "Sub", "Neg", "Clone", "ToCopy", "Alias"}
-FACTORS = {  # positions of two factors: linear if only one of them depends on the pixels
-    **dict.fromkeys(("Mul", "Div", "Mm", "Bmm", "Mv", "Dot", "Linear", "MkldnnLinear"), (0, 1)),
-    **dict.fromkeys(("Convolution", "ConvolutionOverrideable", "MkldnnConvolution"), (0, 1)),
-    **dict.fromkeys(("Addmm", "Addbmm", "Baddbmm", "Addmv"), (1, 2)),
-}
-ELEMENTWISE = {"Mul", "Div"}
-MIXING = {  # they move or mix positions
-    "View", "UnsafeView", "ReshapeAlias", "Expand", "Permute", "Transpose", "T", "Stack", "Unbind",
-    "Slice", "Select", "Split", "SplitWithSizes", "Index", "Narrow", "Squeeze", "Unsqueeze", "Mean",
-    "Sum", "AvgPool2D", "AdaptiveAvgPool2D", "MkldnnAdaptiveAvgPool2D", "ConstantPadNd",
-    "ReflectionPad2D", "ReplicationPad2D", "AsStrided", "UpsampleNearest2D", "UpsampleBilinear2D",
-    "PixelShuffle", "PixelUnshuffle", "Repeat", "Roll", "Flip", "Cat",
-}  # fmt: skip
-RULES = {"_Relu", "_MaxPool", "_Normalization"}
-SUPPORTED = POINTWISE | set(FACTORS) | MIXING | RULES
-CHANNELWISE = {"Cat", "Slice", "Split", "Select", "Unsqueeze"}  # on axis 1 positions stay
-CHAIN = {"conv", "relu", "pool", "norm", "scale"}
+CHAIN = {"conv", "relu", "activation", "pool", "norm", "scale"}
 
 
 @dataclass(frozen=True)
@@ -94,15 +87,12 @@ class Path:
         fields: what its units see of the image, (vertical, horizontal).
         chain: the steps from the pixels up, if the path is a chain of convolutions, ReLUs, poolings
             and normalizations; otherwise None.
+        extended: the extended rules on the path, by name, with the number of their uses.
     """
 
     fields: tuple[Field, Field]
     chain: list[Step] | None
-
-
-def kind(node: Any) -> str:
-    """Returns the operation of a node: MulBackward0 → Mul, _ReluBackward → _Relu."""
-    return node.name().split("::")[-1].rstrip("0123456789").removesuffix("Backward")
+    extended: dict[str, int]
 
 
 def _topological_order(root: Any) -> list[Any]:
@@ -149,7 +139,7 @@ def nodes_on_path(
             gates[node] = inherited[0]
             if depends[node]:
                 node.metadata.setdefault(
-                    "gate", f"{_call_name(node)} with {HIDDEN} ({inherited[0]})"
+                    "gate", f"{call_name(node)} with {HIDDEN} ({inherited[0]})"
                 )
         if not depends[node] and (gate := node.metadata.get("gate")):
             gates[node] = gate
@@ -168,7 +158,7 @@ def trace_graph(nodes: list[tuple[Any, list[Any]]]) -> Path:
     chain: list[Step] | None = []
     for node, inputs in nodes[:-1]:
         step = node.metadata.get("step")
-        below = _fields_below(node, step, fields[node])
+        below = _fields_below(node, step, fields[node], inputs)
         for other in inputs:
             known = fields.get(other)
             fields[other] = (
@@ -180,7 +170,9 @@ def trace_graph(nodes: list[tuple[Any, list[Any]]]) -> Path:
             chain = None
         elif chain is not None and step is not None:
             chain.append(step)
-    return Path(fields[nodes[-1][0]], chain[::-1] if chain is not None else None)
+    extended = Counter(rule for node, _ in nodes if (rule := node.metadata.get("rule")))
+    steps = chain[::-1] if chain is not None else None
+    return Path(fields[nodes[-1][0]], steps, dict(extended))
 
 
 def find_trouble(node: Any, inputs: list[Any]) -> str | None:
@@ -198,18 +190,15 @@ def find_trouble(node: Any, inputs: list[Any]) -> str | None:
         return "batch normalization by the statistics of the batch"
     together = name in FACTORS and all(place in places for place in FACTORS[name])
     if together or (name == "Div" and 1 in places) or (name in BATCH_NORM and 1 in places):
-        return f"{_call_name(node)} of two values that both depend on the pixels"
+        return f"{call_name(node)} of two values that both depend on the pixels"
     if name in SUPPORTED or not inputs:
         return None
     return node.metadata.get("call", name.lower())
 
 
-def _call_name(node: Any) -> str:
-    """Returns the name of the function that made a node, as the model called it."""
-    return node.metadata.get("call") or kind(node).lower()
-
-
-def _fields_below(node: Any, step: Step | None, above: tuple[Field, Field]) -> tuple[Field, Field]:
+def _fields_below(
+    node: Any, step: Step | None, above: tuple[Field, Field], inputs: list[Any]
+) -> tuple[Field, Field]:
     name = kind(node)
     if step is not None and step.window is not None:
         w = step.window
@@ -219,6 +208,9 @@ def _fields_below(node: Any, step: Step | None, above: tuple[Field, Field]) -> t
         )
         return vertical, horizontal
     of_channels = name in CHANNELWISE and getattr(node, "_saved_dim", 0) in (1, 2**64 - 3)
-    if step is not None or name in POINTWISE or name in ELEMENTWISE or of_channels:
+    pointwise = step is not None or name == "_Rectifier" or node.metadata.get("pointwise")
+    stays = name in RESHAPING and node.metadata.get("grid") is not None
+    stays = stays and all(each.metadata.get("grid") == node.metadata["grid"] for each in inputs)
+    if pointwise or name in ADDITIVE or name in ELEMENTWISE or of_channels or stays:
         return above
     return Field(whole=True), Field(whole=True)

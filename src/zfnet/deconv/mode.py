@@ -1,9 +1,10 @@
 """A forward pass with the backward pass of the deconvnet: rules replace operations.
 
-ReLU, max pooling and contrast normalization are replaced inside a `TorchFunctionMode`. This covers
-modules, functions, in-place calls and shared modules, and the model is neither patched nor hooked.
-Every replaced or linear operation stores a `Step` in the metadata of its node in autograd's graph.
-graph.py then uses the graph to decide whether a deconvnet exists.
+Rectifiers, max pooling, normalizations, gates and attention are replaced inside a
+`TorchFunctionMode`. This covers modules, functions, in-place calls and shared modules, and the
+model is neither patched nor hooked. Every replaced or linear operation stores a `Step` in the
+metadata of its node in autograd's graph, and every extended rule its name. graph.py then uses the
+graph to decide whether a deconvnet exists.
 
     >>> import torch
     >>> from zfnet.deconv.mode import DeconvMode
@@ -15,6 +16,7 @@ graph.py then uses the graph to decide whether a deconvnet exists.
     (tensor([3., 0.]),)
 """
 
+import types
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -23,15 +25,33 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from zfnet.deconv.activations import Rectifier, find_rectifier
+from zfnet.deconv.attention import attention_weights
 from zfnet.deconv.dependence import Dependence
+from zfnet.deconv.normalizations import find_normalization
+from zfnet.deconv.products import (
+    DIVIDE,
+    ELEMENTWISE,
+    FILTERS,
+    IN_PLACE,
+    MATRIX,
+    MULTIPLY,
+    MULTIPLY_IN_PLACE,
+    OUT_OF_PLACE,
+    PRODUCTS,
+    depends_on_pixels,
+    find_value,
+    is_function_of,
+)
 from zfnet.deconv.rules import Rules, WindowSpec
 from zfnet.deconv.steps import Step, argument, linear_step, pair, spatial_size
 from zfnet.models.layers import contrast_normalization
 
-RELU = {F.relu, torch.relu, Tensor.relu}
-RELU_IN_PLACE = {torch.relu_, Tensor.relu_}
+Map = Callable[[Tensor], Tensor]
+
+MAXIMUM = {torch.maximum, Tensor.maximum, torch.max, Tensor.max}
 MAX_POOL = {F.max_pool2d, F.max_pool2d_with_indices, torch.max_pool2d}
 NORMALIZATION = {F.local_response_norm, contrast_normalization}
 POSITIVE = {torch.gt, Tensor.gt, Tensor.__gt__, torch.ge, Tensor.ge, Tensor.__ge__}
@@ -44,31 +64,52 @@ CASTS = {
     Tensor.type,
     Tensor.type_as,
 }
-MULTIPLY = {torch.mul, torch.multiply, Tensor.mul, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__}
-MULTIPLY_IN_PLACE = {Tensor.mul_, Tensor.multiply_, Tensor.__imul__}
 WHERE = {torch.where, Tensor.where}
 READ_BY_PYTHON = {  # these read a tensor's memory without dispatching an operation
     *(Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__),
     *(torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor),
 }
 INDEXING = {Tensor.__getitem__, Tensor.__setitem__}
-CHAIN_CALLS = {*RELU, *RELU_IN_PLACE, *MAX_POOL, *NORMALIZATION, torch.conv2d, F.batch_norm}
+CHAIN_CALLS = {*MAX_POOL, *NORMALIZATION, torch.conv2d, F.batch_norm}
 
 
-class _Relu(torch.autograd.Function):
+class _Rectifier(torch.autograd.Function):
+    """Any rectifier. On the way down, R passes as the rules say."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rules: Rules, in_place: bool) -> Tensor:
-        ctx.rules, ctx.active = rules, None
-        if in_place:
+    def forward(ctx: Any, x: Tensor, rectifier: Rectifier, rules: Rules) -> Tensor:
+        out = rectifier.op(x)
+        ctx.rules, ctx.slope = rules, rectifier.slope
+        if ctx.slope is None:
+            ctx.slope = rules.slope(rectifier.op, x, out)
+        if rectifier.in_place:
             ctx.mark_dirty(x)
-        out = torch.relu_(x) if in_place else torch.relu(x)
-        if rules.needs_active:
-            ctx.active = out > 0
+            return x.copy_(out)
         return out
 
     @staticmethod
     def backward(ctx: Any, r: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.rules.backward_relu(r, ctx.active), None, None
+        return ctx.rules.backward_relu(r, ctx.slope), None, None
+
+
+class _Switched(torch.autograd.Function):
+    """Computes `op`. On the way down, R passes through `linear` instead."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, linear: Map, op: Map | None, in_place: bool) -> Tensor:
+        with torch.enable_grad():
+            inputs = x.detach().requires_grad_()
+            ctx.linear = inputs, linear(inputs)
+        out = op(x) if op is not None else ctx.linear[1].detach().clone()
+        if in_place:
+            ctx.mark_dirty(x)
+            return x.copy_(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, r: Tensor) -> tuple[Tensor, None, None, None]:
+        inputs, outputs = ctx.linear
+        return torch.autograd.grad(outputs, inputs, r, retain_graph=True)[0], None, None, None
 
 
 class _MaxPool(torch.autograd.Function):
@@ -123,18 +164,14 @@ class DeconvMode(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, kwargs = self._copy_inference(args), self._copy_inference(kwargs or {})
-        if func in RELU_IN_PLACE or func in RELU:
-            x = argument(args, kwargs, 0, "input")
-            in_place = func in RELU_IN_PLACE or argument(args, kwargs, 1, "inplace", False)
-            return _record(self._apply(_Relu, x, self.rules, in_place), Step("relu"))
-        if (x := self._spelled_relu(func, args)) is not None:
-            return _record(
-                self._apply(_Relu, x, self.rules, func in MULTIPLY_IN_PLACE), Step("relu")
-            )
+        if (rectifier := self._find_rectifier(func, args, kwargs)) is not None:
+            return self._rectify(rectifier)
         if func in MAX_POOL:
             return self._max_pool(func, *args, **kwargs)
         if func in NORMALIZATION:
             return self._normalize(func, *args, **kwargs)
+        if not self.rules.strict and (out := self._extended(func, args, kwargs)) is not None:
+            return out
         if self.dependence is not None and (func in READ_BY_PYTHON or func in INDEXING):
             read = _lists_in(args[1]) if func in INDEXING else [args, kwargs]
             if any(
@@ -153,23 +190,163 @@ class DeconvMode(TorchFunctionMode):
         return nullcontext() if self.dependence is None else self.dependence.trusted()
 
     def _apply(self, rule: type[torch.autograd.Function], *args: Any) -> Any:
-        with self.trusted():
+        recorded = torch.is_grad_enabled() and args[0].requires_grad
+        with self.trusted() if recorded else nullcontext():
             return rule.apply(*args)
 
-    def _spelled_relu(self, func: Any, args: Any) -> Tensor | None:
-        """Returns x if the call is x * (x > 0) or where(x > 0, x, 0), with the last comparison."""
+    def _find_rectifier(self, func: Any, args: Any, kwargs: Any) -> Rectifier | None:
+        """Recognizes a rectifier, also as x * (x > 0), where(x > 0, x, 0) or maximum(x, 0)."""
+        found = find_rectifier(func, args, kwargs)
+        if found is not None:
+            return found if found.is_relu or not self.rules.strict else None
+        if func in MAXIMUM and len(args) == 2 and all(isinstance(each, Tensor) for each in args):
+            for x, other in (args, args[::-1]):
+                if not self._depends(other) and self._is_zero(other) and x.shape == other.shape:
+                    return Rectifier("ReLU", x, torch.relu)
         if self._compared is None or len(args) < 2:
             return None
         mask, x, version = self._compared
-        if func in MULTIPLY or func in MULTIPLY_IN_PLACE:
+        in_place = func in MULTIPLY_IN_PLACE
+        if func in MULTIPLY or in_place:
             factors = {id(args[0]), id(args[1])} == {id(mask), id(x)}
-            found = factors and (func in MULTIPLY or args[0] is x)
+            matches = factors and (not in_place or args[0] is x)
         elif func in WHERE and len(args) == 3:
             condition, kept = (args[1], args[0]) if func is Tensor.where else args[:2]
-            found = condition is mask and kept is x and self._is_zero(args[2])
+            matches = condition is mask and kept is x and self._is_zero(args[2])
         else:
-            found = False
-        return x if found and x._version == version else None
+            matches = False
+        matches = matches and x._version == version
+        return Rectifier("ReLU", x, torch.relu, in_place) if matches else None
+
+    def _rectify(self, rectifier: Rectifier) -> Tensor:
+        out = self._apply(_Rectifier, rectifier.x, rectifier, self.rules)
+        if rectifier.is_relu:
+            return _record(out, Step("relu"))
+        _record(out, Step("activation", op=rectifier.op), rule=rectifier.name)
+        if out.grad_fn is not None and rectifier.bounded:
+            out.grad_fn.metadata["bounded"] = True
+        return out
+
+    def _extended(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Applies an extended rule, or returns None if the call has none."""
+        if (found := find_normalization(func, args, kwargs)) is not None:
+            x, scale = found.x, found.scale
+            op = _with_input(func, args, kwargs, x)
+            linear = op if self.rules.normalization == "gradient" else lambda z: z * scale
+            return self._switch(x, linear, op, found.name, pointwise=True)
+        if func is F.pad and argument(args, kwargs, 2, "mode") == "circular":
+            x = argument(args, kwargs, 0, "input")
+            return self._switch(x, _with_input(func, args, kwargs, x), None, None)
+        if func in PRODUCTS or func in FILTERS:
+            return self._product(func, args, kwargs)
+        if self.rules.others == "gradient":
+            return None
+        if func is F.multi_head_attention_forward:
+            with self:
+                return _ATTENTION_BODY(*args, **kwargs)
+        if func is F.scaled_dot_product_attention:
+            return self._attend(*args, **kwargs)
+        if func is F.glu:
+            value, gate = argument(args, kwargs, 0, "input").chunk(
+                2, argument(args, kwargs, 1, "dim", -1)
+            )
+            gate = gate.detach().sigmoid()
+            return self._switch(value, lambda z: z * gate, None, "gate", pointwise=True)
+        return None
+
+    def _product(self, func: Any, args: Any, kwargs: Any) -> Tensor | None:
+        """Applies the rule of a product of values that depend on the image, or returns None."""
+        leaves, spec = tree_flatten((args, kwargs))
+        places = [place for place, leaf in enumerate(leaves) if self._depends(leaf)]
+        if len(places) < 2:
+            return None
+        factors = [leaves[place] for place in places]
+        in_place = func in IN_PLACE
+        call = OUT_OF_PLACE.get(func, func)
+        if func in ELEMENTWISE and len(factors) == 2:
+            pairs = [factors] if func in DIVIDE else [factors, factors[::-1]]
+            for x, gate in pairs:
+                if is_function_of(gate, x) and not (in_place and x is not leaves[0]):
+                    return self._rectify(self._spelled(call, args, kwargs, x, in_place))
+        if self.rules.others == "gradient":
+            return None
+        if func in FILTERS or func in DIVIDE:
+            value = 0 if places == [0, 1] else None
+        else:
+            value = find_value(factors, func in ELEMENTWISE)
+        if value is None or (in_place and places[value] != 0):
+            return None
+        fixed = [leaf.detach() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+
+        def linear(z: Tensor) -> Tensor:
+            fixed[places[value]] = z
+            given, words = tree_unflatten(fixed, spec)
+            return call(*given, **words)
+
+        rule = "dynamic filter" if func in FILTERS else "attention" if func in MATRIX else "gate"
+        x = factors[value]
+        out = self._switch(x, linear, None, rule, in_place, pointwise=func in ELEMENTWISE)
+        if out.shape != x.shape and out.grad_fn is not None:
+            out.grad_fn.metadata["pointwise"] = False
+        return out
+
+    def _spelled(self, call: Any, args: Any, kwargs: Any, x: Tensor, in_place: bool) -> Rectifier:
+        """Returns the rectifier x * g(x), whose slope is that of autograd."""
+        out = call(*args, **kwargs)
+        slope = None
+        if self.rules.relu == "gradient":
+            ones = torch.ones_like(out)
+            slope = torch.autograd.grad(out, x, ones, retain_graph=True)[0]
+        value = out.detach()
+        return Rectifier("x * g(x)", x, lambda _: value.clone(), in_place, slope=slope)
+
+    def _attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor | None:
+        """Applies the rule of attention: its weights are constant, and R passes through `value`."""
+        if dropout_p or not self._depends(value):
+            return None
+        with torch.no_grad(), self.trusted():
+            weights = attention_weights(query, key, attn_mask, is_causal, scale)
+        repeats = query.shape[-3] // value.shape[-3] if enable_gqa else 1
+
+        def linear(z: Tensor) -> Tensor:
+            return weights @ (z.repeat_interleave(repeats, -3) if repeats > 1 else z)
+
+        def op(z: Tensor) -> Tensor:
+            return F.scaled_dot_product_attention(
+                query, key, z, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
+            )
+
+        return self._switch(value, linear, op, "attention")
+
+    def _switch(
+        self,
+        x: Tensor,
+        linear: Map,
+        op: Map | None,
+        rule: str | None,
+        in_place: bool = False,
+        pointwise: bool = False,
+    ) -> Tensor:
+        """Returns op(x), or linear(x) without `op`. On the way down, R passes through `linear`."""
+        out = self._apply(_Switched, x, linear, op, in_place)
+        _record(out, None, rule=rule)
+        if out.grad_fn is not None:
+            out.grad_fn.metadata["pointwise"] = pointwise
+        return out
+
+    def _depends(self, value: Any) -> bool:
+        """Whether a value is a tensor that depends on the pixels by autograd."""
+        return isinstance(value, Tensor) and depends_on_pixels(value.grad_fn)
 
     def _remember_comparison(self, func: Any, args: Any, out: Any) -> None:
         """Remembers the last comparison with 0, and its result after a cast."""
@@ -231,12 +408,31 @@ class DeconvMode(TorchFunctionMode):
         return _record(self._apply(_Normalization, x, op, self.rules), Step("norm", op=op))
 
 
-def _record(out: Tensor, step: Step | None, call: str = "") -> Tensor:
-    """Stores the step and the function's name on the node of `out`, if this call made it."""
+def _record(out: Tensor, step: Step | None, call: str = "", rule: str | None = None) -> Tensor:
+    """Stores what made `out` on its node, if this call made it: step, function, extended rule."""
     node: Any = out.grad_fn
     if node is not None and "call" not in node.metadata:
-        node.metadata.update(step=step, call=call)
+        node.metadata.update(step=step, call=call, rule=rule)
     return out
+
+
+def _with_input(func: Any, args: Any, kwargs: Any, x: Tensor) -> Map:
+    """Returns the call as a function of its argument x."""
+
+    def call(z: Tensor) -> Tensor:
+        given = [z if each is x else each for each in args]
+        return func(*given, **{key: z if each is x else each for key, each in kwargs.items()})
+
+    return call
+
+
+# The function itself calls `has_torch_function`, and would return to the mode for ever.
+_ATTENTION_BODY = types.FunctionType(
+    F.multi_head_attention_forward.__code__,
+    {**vars(F), "has_torch_function": lambda *_: False},
+    "multi_head_attention_forward",
+    F.multi_head_attention_forward.__defaults__,
+)
 
 
 def _lists_in(index: Any) -> list[Any]:

@@ -91,6 +91,7 @@ class Deconvnet:
         normalization: backward rule of contrast normalization: "identity" or "gradient".
         seed: value of a unit at the start: its "activation", "one" or "forced".
         others: what to do with other nonlinear operations: "refuse" or "gradient".
+        strict: whether to refuse operations that the paper's nets do not have, such as GELU.
 
     The options are described in `zfnet.deconv.rules`. The defaults are the paper's deconvnet.
 
@@ -107,9 +108,10 @@ class Deconvnet:
         normalization: str = "identity",
         seed: str = "activation",
         others: str = "refuse",
+        strict: bool = False,
     ) -> None:
         self.model = user_module(model)
-        self.rules = Rules(relu, unpool, normalization, seed, others)
+        self.rules = Rules(relu, unpool, normalization, seed, others, strict)
         self._known: tuple[Any, Plan] | None = None  # the last plan, and its key
         self._shape: tuple[int, int, int] | None = None  # (C, H, W) of the last images
         if isinstance(self.model, ConvNet):
@@ -157,8 +159,8 @@ class Deconvnet:
         _check([Unit(0, channel)], len(images), plan)
 
         def seed(values: Tensor, _: slice) -> Tensor:
-            kept = torch.zeros_like(values)
-            kept[:, channel] = self.rules.initial_signal(values[:, channel])
+            kept, maps = torch.zeros_like(values), plan.axes.maps(values)
+            plan.axes.maps(kept)[:, channel] = self.rules.initial_signal(maps[:, channel])
             return kept
 
         return torch.cat(
@@ -303,13 +305,14 @@ class Deconvnet:
         image, channel, y, x = places.view(-1, 4).unbind(1)
         activations = []
 
+        axes = self._plan(images, layer).axes
+
         def seed(values: Tensor, part: slice) -> Tensor:
-            position = (y[part], x[part]) if values.dim() == 4 else ()
-            where = (torch.arange(len(values)), channel[part], *position)
-            activation = values[where]
+            where = (torch.arange(len(values)), channel[part], y[part], x[part])
+            activation = axes.maps(values)[where]
             activations.append(activation)
             kept = torch.zeros_like(values)
-            kept[where] = self.rules.initial_signal(activation)
+            axes.maps(kept)[where] = self.rules.initial_signal(activation)
             return kept
 
         projections = [

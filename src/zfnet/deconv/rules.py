@@ -2,17 +2,25 @@
 
 relu            deconv     max(R, 0), independent of the forward pass     (the paper, section 2.1)
                 guided     max(R, 0) where the unit was active            (Springenberg et al. 2015)
-                gradient   R where the unit was active                    (Simonyan et al. 2014)
+                gradient   R times the derivative                         (Simonyan et al. 2014)
 unpool          sum        the exact transpose: windows that share a maximum add up
                 overwrite  the last of these windows wins, as in `max_unpool2d`
                 center     the middle of the window, whatever the switch
-normalization   identity   contrast normalization is ignored
+normalization   identity   contrast normalization is ignored; the mean and the deviation of layer,
+                           group, instance and root-mean-square norm are constant
                 gradient   its gradient
 seed            activation the unit's activation, if it is positive, otherwise 0
                 one        1 if the unit is active, otherwise 0
                 forced     1, whether or not the unit is active
-others          refuse     an operation without a rule is an error
-                gradient   its gradient
+others          refuse     gates and attention weights are constant; an operation without a rule is
+                           an error
+                gradient   the gradient of all these
+strict          False      the rules also cover activations like GELU, normalization by statistics
+                           of the image, gates and attention, which the paper's nets do not have
+                True       only the paper's rules
+
+The extended rules follow one principle: what multiplies and depends on the image is a switch. It is
+recorded on the way up and constant on the way down, as the paper does for max pooling.
 
 >>> import torch
 >>> from zfnet.deconv.rules import Rules
@@ -22,7 +30,8 @@ tensor([0., 0.])
 """
 
 import warnings
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -67,6 +76,7 @@ class Rules:
     normalization: str = "identity"
     seed: str = "activation"
     others: str = "refuse"
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if self.unpool == "centre":  # as version 0.1 spelled it
@@ -74,11 +84,11 @@ class Rules:
                 'unpool="centre" is called "center" now', DeprecationWarning, stacklevel=4
             )
             object.__setattr__(self, "unpool", "center")
-        for field in fields(self):
-            if (choice := getattr(self, field.name)) not in CHOICES[field.name]:
-                known = ", ".join(CHOICES[field.name])
+        for name, choices in CHOICES.items():
+            if (choice := getattr(self, name)) not in choices:
+                known = ", ".join(choices)
                 raise InputError(
-                    f"{field.name}={choice!r} is no rule of the deconvnet: choose one of {known}"
+                    f"{name}={choice!r} is no rule of the deconvnet: choose one of {known}"
                 )
 
     def initial_signal(self, activation: Tensor) -> Tensor:
@@ -91,21 +101,32 @@ class Rules:
             else (activation > 0).to(activation.dtype)
         )
 
-    @property
-    def needs_active(self) -> bool:
-        """Whether `backward_relu` needs to know which units were active."""
-        return self.relu != "deconv"
-
-    def backward_relu(self, r: Tensor, active: Tensor | None) -> Tensor:
-        """Passes R through a ReLU.
+    def slope(self, rectifier: Callable[[Tensor], Tensor], x: Tensor, out: Tensor) -> Tensor | None:
+        """Returns what R is multiplied by below a rectifier, or None for "deconv".
 
         Args:
-            r: R above the ReLU.
-            active: where its output was positive; None if `needs_active` is false.
+            rectifier: the function.
+            x: its input.
+            out: its output.
+        """
+        if self.relu == "deconv":
+            return None
+        if self.relu == "guided" or rectifier is torch.relu:
+            return out > 0
+        with torch.inference_mode(False), torch.enable_grad():
+            inputs = x.detach().clone().requires_grad_()
+            return torch.autograd.grad(rectifier(inputs).sum(), inputs)[0]
+
+    def backward_relu(self, r: Tensor, slope: Tensor | None) -> Tensor:
+        """Passes R through a rectifier.
+
+        Args:
+            r: R above it.
+            slope: the result of `slope`.
         """
         if self.relu != "gradient":
             r = r.clamp(min=0)
-        return r if active is None else r * active
+        return r if slope is None else r * slope
 
     def backward_max_pool(
         self, r: Tensor, switches: Tensor, shape: torch.Size, window: WindowSpec

@@ -24,12 +24,12 @@ class Step:
     """One operation of a forward pass.
 
     Attributes:
-        kind: conv, pool, relu, norm, scale, average or pad.
+        kind: conv, pool, relu, activation, norm, scale, average or pad.
         window: its sliding window, if it has one.
         weight: for conv (out, in / groups, kh, kw), for scale (C,).
         bias: for conv (out,), for scale (C,).
         groups: for conv.
-        op: for norm, the operation itself.
+        op: for activation and norm, the operation itself.
         size: (height, width) of the input.
         scaling: for scale, computes the current weight and bias.
     """

@@ -41,6 +41,7 @@ from zfnet.models.introspection import (
     find_modules,
     user_module,
 )
+from zfnet.models.layout import UnitAxes
 from zfnet.progress import progress_bar
 from zfnet.versions.python_names import renamed
 
@@ -261,8 +262,8 @@ def top_activations(
         The search; `top["conv5"]` is the `Top` of a layer.
 
     Raises:
-        InputError: a layer does not run exactly once in every batch, its channels are not on axis
-            1, an id occurs twice, or a value is not finite.
+        InputError: a layer does not run exactly once in every batch, its axes are unknown, an id
+            occurs twice, or a value is not finite.
     """
     modules = find_modules(model, layers)
     model = user_module(model)
@@ -274,10 +275,10 @@ def top_activations(
             images, ids = _images_and_ids(batch, top.seen)
             images = images.to(device)
             if count == 0:
-                check_called_once(model, modules, images[:1], maps=True)
+                axes = check_called_once(model, modules, images[:1], maps=True)
                 total = len(images) * len(batches) if isinstance(batches, Sized) else total
             top.check_new(ids)
-            _search(model, modules, images, ids, top, f"batch {count}")
+            _search(model, modules, axes, images, ids, top, f"batch {count}")
             top.count(ids)
             bar.update(task, total=total, completed=top.seen)
     return top
@@ -321,6 +322,7 @@ def _describe(batch: Any) -> str:
 def _search(
     model: nn.Module,
     modules: dict[str, nn.Module],
+    axes: Mapping[str, UnitAxes],
     images: Tensor,
     ids: Tensor,
     top: TopActivations,
@@ -338,7 +340,7 @@ def _search(
                 f"layer {layer!r} gives values of shape {tuple(maps.shape)} for the {len(images)} "
                 f"images of {batch}"
             )
-        top.update(layer, maps, ids)
+        top.update(layer, axes[layer].maps(maps), ids)
         left.discard(layer)
         return not left
 

@@ -24,6 +24,7 @@ from torch.autograd.graph import get_gradient_edge
 from zfnet.deconv.dependence import Dependence
 from zfnet.deconv.graph import Path, find_trouble, nodes_on_path, trace_graph
 from zfnet.deconv.mode import DeconvMode
+from zfnet.deconv.products import mark_pixels
 from zfnet.deconv.rules import Pair, Rules
 from zfnet.deconv.units import Unit, Window
 from zfnet.errors import InputError, one_line
@@ -35,7 +36,7 @@ from zfnet.models.introspection import (
     plain_name,
     user_module,
 )
-from zfnet.models.layout import Layout
+from zfnet.models.layout import Layout, UnitAxes
 
 
 @contextmanager
@@ -77,7 +78,9 @@ def traced_forward(
             return read(layer, output)
 
         with capture_outputs(modules, mark_and_read, needed), mode, dependence:
-            yield pixels, pixels.clone()
+            inputs = pixels.clone()
+            mark_pixels(inputs)
+            yield pixels, inputs
             dependence.mark()
 
 
@@ -91,7 +94,8 @@ class ForwardTrace:
         layers: names of layers.
 
     Attributes:
-        values: the output of each layer, (B, C, H, W) or (B, C).
+        values: the output of each layer, (B, C, H, W).
+        axes: the axes of each layer's units.
         nodes: the nodes between each layer and the pixels, see `nodes_on_path`.
 
     Raises:
@@ -106,6 +110,7 @@ class ForwardTrace:
         names = {module: name for name, module in self.modules.items()}
         targets = {layer: names[module] for layer, module in find_modules(model, layers).items()}
         self.values: dict[str, Tensor] = {}
+        self.axes: dict[str, UnitAxes] = {}
         self._names: dict[Any, str] = {}
         edges: dict[str, list[Any]] = {layer: [] for layer in layers}
         layout: list[Layout] = []
@@ -114,7 +119,8 @@ class ForwardTrace:
             if output.grad_fn is not None:
                 self._names.setdefault(output.grad_fn, name)
             for layer in (layer for layer, target in targets.items() if target == name):
-                layout[0].check(layer, output)
+                layout[0].mark()
+                self.axes[layer] = layout[0].find(layer, output)
                 if len(output) != len(images):
                     raise InputError(
                         f"layer {layer!r} gives values of shape {tuple(output.shape)} for "
@@ -124,7 +130,7 @@ class ForwardTrace:
                 edges[layer].append(
                     get_gradient_edge(output).node if output.requires_grad else None
                 )
-                self.values[layer] = output.detach().clone()
+                self.values[layer] = self.axes[layer].maps(output.detach().clone())
 
         with traced_forward(model, mode, images, self.modules, read, set(targets.values())) as (
             pixels,
@@ -134,6 +140,7 @@ class ForwardTrace:
                 with Layout(inputs) as axes:
                     layout.append(axes)
                     model(inputs)
+                    axes.mark()
             except RuntimeError as error:
                 if not all(edges.values()):  # later modules need not accept this image size
                     raise InputError(
@@ -153,10 +160,6 @@ class ForwardTrace:
         if len(found) != 1:
             raise InputError(
                 f"layer {layer!r} runs {len(found)} times in one pass: name a module that runs once"
-            )
-        if (shape := self.values[layer].shape) and len(shape) not in (2, 4):
-            raise InputError(
-                f"layer {layer!r} gives values of shape {tuple(shape)}: units are (B, C, H, W)"
             )
         if found[0] is None:
             raise InputError(
@@ -190,12 +193,14 @@ class Plan:
         size: (H, W) of the images.
         path: from the layer to the pixels.
         units: channels, rows and columns of its units.
+        axes: of its output.
     """
 
     layer: str
     size: Pair
     path: Path
     units: tuple[int, int, int]
+    axes: UnitAxes
 
     def window(self, unit: Unit) -> Window:
         """Returns the pixels that a unit sees."""
@@ -236,6 +241,7 @@ def make_plan(model: nn.Module, rules: Rules, image: Tensor, layer: str) -> Plan
             "normalization and linear "
             "operations; others='gradient' uses its gradient instead"
         )
-    channels, *rest = passed.values[layer].shape[1:]
+    channels, rows, columns = passed.values[layer].shape[1:]
     size = (image.shape[2], image.shape[3])
-    return Plan(layer, size, trace_graph(passed.nodes[layer]), (channels, *(rest or (1, 1))))
+    path = trace_graph(passed.nodes[layer])
+    return Plan(layer, size, path, (channels, rows, columns), passed.axes[layer])

@@ -171,9 +171,10 @@ class Chain:
                     values, w.kernel, w.stride, (0, 0), w.dilation
                 )
                 kept.append((shape, missing, switches))
-            elif step.kind == "relu":
-                values = values.clamp(min=0)
-                kept.append(values > 0 if self.rules.needs_active else None)
+            elif step.kind in ("relu", "activation"):
+                op = torch.relu if step.op is None else step.op
+                inputs, values = values, op(values)
+                kept.append(self.rules.slope(op, inputs, values))
             elif step.kind == "scale":
                 kept.append(_per_channel(step.weight, i > self.last, channels))
                 values = values * kept[-1] + _per_channel(step.bias, i > self.last, channels)
@@ -190,7 +191,7 @@ class Chain:
     def _backward(self, i: int, r: Tensor, kept: Any, channels: Tensor) -> Tensor:
         """Passes R through step i, from its output to its input."""
         step = self.steps[i]
-        if step.kind == "relu":
+        if step.kind in ("relu", "activation"):
             return self.rules.backward_relu(r, kept)
         if step.kind == "scale":
             return r * kept

@@ -1,4 +1,4 @@
-"""Chooses the layers that are analyzed by default: the activations of the convolutions.
+"""Chooses the layers that are analyzed by default: activated convolutions, or ends of stages.
 
     >>> import torchvision
     >>> from zfnet.models.default_layers import default_layers
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from zfnet.errors import InputError, one_line
 from zfnet.models.convnet import ConvNet
-from zfnet.models.introspection import input_channels, user_module
-from zfnet.models.tracing import Trace, trace
+from zfnet.models.introspection import eval_mode, input_channels, user_module
+from zfnet.models.stages import layer_outputs, stage_outputs
+from zfnet.models.tracing import trace
 
 SHOWN = 5  # layers of a model that is not a ConvNet
 SIDES = (224, 299, 256, 384, 192, 128, 112, 96, 64, 48, 32, 28)  # image sizes to try
@@ -25,15 +26,28 @@ SIDES = (224, 299, 256, 384, 192, 128, 112, 96, 64, 48, 32, 28)  # image sizes t
 def convolutions(model: nn.Module, image: Tensor | None = None) -> list[str]:
     """Returns the convolutional stages of a `ConvNet`, or up to five layers of another model.
 
-    These are activated convolutions, evenly spaced, including the first and the last. See
+    These are activated convolutions, evenly spaced, including the first and the last. In a model
+    whose last stage has none, such as a transformer, they are the outputs of its stages. See
     `default_layers` for the arguments.
     """
     model = user_module(model)
     if isinstance(model, ConvNet):
         return [name for name in model.geometry if "." not in name]
+    if image is None and not any(isinstance(each, nn.Conv2d) for each in model.modules()):
+        return []
+    image = usual_image(model) if image is None else image
     names = activated_convolutions(model, image)
+    stages = stage_outputs(model, image)
+    if stages and not _reach(model, image, names, stages[-1]):
+        return stages
     last, count = len(names) - 1, min(SHOWN, len(names))
     return [names[round(i * last / max(1, count - 1))] for i in range(count)]
+
+
+def _reach(model: nn.Module, image: Tensor, names: list[str], last: str) -> bool:
+    """Whether a layer of `names` has maps as small as those of `last`."""
+    grids = {each.name: each.grid for each in layer_outputs(model, image)}
+    return any(grids.get(name, (0, 0)) <= grids[last] for name in names)
 
 
 def default_layers(model: nn.Module, image: Tensor | None = None) -> list[str]:
@@ -44,25 +58,23 @@ def default_layers(model: nn.Module, image: Tensor | None = None) -> list[str]:
         image: an input (1, C, H, W); None for noise of a size that the model accepts.
 
     Raises:
-        InputError: no module's output is the activation of a convolution.
+        InputError: no module has feature maps.
     """
     if names := convolutions(model, image):
         return names
     raise InputError(
         f"{type(model).__name__}: no module gives the activation of a convolution (F.relu must be "
-        "the last call "
-        "of a module), so there are no default layers: name the layers"
+        "the last call of a module), and it has no blocks with feature maps, so there are no "
+        "default layers: name the layers"
     )
 
 
-def activated_convolutions(model: nn.Module, image: Tensor | None = None) -> list[str]:
+def activated_convolutions(model: nn.Module, image: Tensor) -> list[str]:
     """Returns all modules whose output is the activation of a convolution, in order.
 
     Each runs once. For a model without any activation function, returns its convolutions.
     """
-    if not any(isinstance(module, nn.Conv2d) for module in model.modules()) and image is None:
-        return []
-    return (trace_noise(model) if image is None else trace(model, image)).activated()
+    return trace(model, image).activated()
 
 
 def top_layer(model: nn.Module, image: Tensor) -> str:
@@ -89,8 +101,8 @@ def top_layer(model: nn.Module, image: Tensor) -> str:
     raise InputError(f"{type(model).__name__} has no layer before its classifier: name the layer")
 
 
-def trace_noise(model: nn.Module) -> Trace:
-    """Traces a forward pass of seeded noise (1, C, S, S), of a size S that the model accepts.
+def usual_image(model: nn.Module) -> Tensor:
+    """Returns seeded noise (1, C, S, S), of a size S that the model accepts.
 
     Raises:
         InputError: the model accepts none of the usual sizes.
@@ -99,11 +111,12 @@ def trace_noise(model: nn.Module) -> Trace:
     channels = input_channels(model) or 3
     errors: list[str] = []
     for side in SIDES:
-        noise = torch.randn(1, channels, side, side, generator=torch.Generator().manual_seed(0)).to(
-            weight
-        )
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(1, channels, side, side, generator=generator).to(weight)
         try:
-            return trace(model, noise)
+            with torch.no_grad(), eval_mode(model):
+                model(noise.clone())
+            return noise
         except (RuntimeError, AssertionError, ValueError, TypeError) as error:
             errors.append(f"{side} x {side}: {one_line(error)}")
     raise InputError(

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
 from zfnet.models.eager import force_eager
-from zfnet.models.layout import Layout
+from zfnet.models.layout import Layout, UnitAxes
 
 COMPILED = "_orig_mod"  # torch.compile adds it to the names of modules
 
@@ -220,19 +220,22 @@ def capture_outputs(
 
 def check_called_once(
     model: nn.Module, modules: dict[str, nn.Module], image: Tensor, maps: bool = False
-) -> None:
+) -> dict[str, UnitAxes]:
     """Runs one image to check that each layer runs exactly once.
 
     Args:
         model: a model in eval mode.
         modules: layer name → module.
         image: (1, C, H, W).
-        maps: whether to check too that the layers' channels are on axis 1.
+        maps: whether to find the axes of the layers' units.
+
+    Returns:
+        The axes by layer; {} without `maps`.
 
     Raises:
-        InputError: a layer runs more than once or never, or its channels are not on axis 1.
+        InputError: a layer runs more than once or never, or its axes are unknown.
     """
-    calls = dict.fromkeys(modules, 0)
+    calls, axes = dict.fromkeys(modules, 0), dict[str, UnitAxes]()
     with torch.inference_mode(torch.is_inference_mode_enabled() and not maps), torch.no_grad():
         image = image.clone()  # the model may work in place
         layout = Layout(image)
@@ -240,7 +243,7 @@ def check_called_once(
         def read(layer: str, output: Tensor) -> None:
             calls[layer] += 1
             if maps:
-                layout.check(layer, output)
+                axes[layer] = layout.find(layer, output)
 
         try:
             with capture_outputs(modules, read), layout if maps else nullcontext():
@@ -253,3 +256,4 @@ def check_called_once(
             raise InputError(
                 f"layer {layer!r} runs {count} times in one pass: name a module that runs once"
             )
+    return axes

@@ -1,25 +1,25 @@
-"""Finds the axis of a layer's channels: axis 1 in (B, C, H, W), the last one in (B, H, W, C).
+"""Finds the axes of a layer's units: (B, C, H, W), (B, H, W, C), tokens (B, T, C), vectors (B, C).
 
 The shape alone does not tell. `Layout` follows the axes of the images through the operations of one
-forward pass: a convolution puts channels on axis 1, a permutation moves them, and a linear layer
-creates new channels on the last axis.
+forward pass. A convolution puts channels on axis 1, a permutation moves them, and a linear layer
+creates new channels on the last axis. Flattened positions become tokens, and others may be added.
 
     >>> import torch
     >>> from torch import nn
     >>> from zfnet.models.layout import Layout
     >>> images = torch.zeros(2, 3, 8, 8)
     >>> with Layout(images) as layout:
-    ...     output = nn.Conv2d(3, 4, 3)(images)
-    >>> layout.check("conv", output)
-    >>> with Layout(images) as layout:
-    ...     output = images.permute(0, 2, 3, 1) + 1
-    >>> layout.check("permuted", output)
-    Traceback (most recent call last):
-    zfnet.errors.InputError: layer 'permuted' gives (2, 8, 8, 3) in the order (B, H, W, C), ...
+    ...     maps = nn.Conv2d(3, 4, 2, stride=2)(images)
+    ...     tokens = torch.cat([torch.zeros(2, 1, 4), maps.flatten(2).transpose(1, 2)], dim=1)
+    >>> layout.find("tokens", tokens)
+    UnitAxes(order='BTC', grid=(4, 4), prefix=1)
+    >>> layout.find("tokens", tokens).maps(tokens).shape
+    torch.Size([2, 4, 4, 4])
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -29,9 +29,11 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from zfnet.errors import InputError
 
-# The parts of an axis, outermost first: their kind (batch, channels, space) and their size.
+# The parts of an axis, outermost first: their kind and their size.
 Axis = tuple[tuple[str, int], ...]
-BATCH, CHANNELS, SPACE = "batch", "channels", "space"
+BATCH, CHANNELS, ROWS, COLUMNS, TOKENS = "batch", "channels", "rows", "columns", "tokens"
+SPACE = (ROWS, COLUMNS)
+ORDERS = ("BCHW", "BHWC", "BTC", "BCT", "BC")
 
 CHANNELS_FIRST = {  # operations whose results have their channels on axis 1
     "convolution", "convolution_overrideable", "mkldnn_convolution", "avg_pool1d", "avg_pool2d",
@@ -48,6 +50,37 @@ PRODUCTS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1, "linear": 0, "matmul": 
 VIEWS = {"view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "view_copy"}
 
 
+@dataclass(frozen=True)
+class UnitAxes:
+    """How the output of a layer holds its units.
+
+    Attributes:
+        order: its axes, one of ORDERS. T are tokens in rows of a grid.
+        grid: (H, W) of the tokens.
+        prefix: the number of tokens before them, such as class and register tokens.
+    """
+
+    order: str
+    grid: tuple[int, int] = (1, 1)
+    prefix: int = 0
+
+    def maps(self, output: Tensor) -> Tensor:
+        """Returns the output as feature maps (B, C, H, W), which share its memory.
+
+        Args:
+            output: the output of the layer. Tokens before and after the grid are left out.
+        """
+        if self.order == "BCHW":
+            return output
+        if self.order == "BHWC":
+            return output.permute(0, 3, 1, 2)
+        if self.order == "BC":
+            return output[:, :, None, None]
+        tokens = output if self.order == "BCT" else output.transpose(1, 2)
+        count = math.prod(self.grid)
+        return tokens[:, :, self.prefix : self.prefix + count].unflatten(2, self.grid)
+
+
 class Layout(TorchDispatchMode):
     """Follows the axes of all tensors that are computed from `images` (B, C, H, W)."""
 
@@ -55,8 +88,19 @@ class Layout(TorchDispatchMode):
         super().__init__()
         self._axes = WeakTensorKeyDictionary()
         self._axes[images] = _default_axes(images)
+        # The grid of tokens by the size of their axis, and the number of tokens before it.
+        self._tokens: dict[int, tuple[tuple[int, int], int]] = {}
+        self._pending: list[Tensor] = []
+
+    def mark(self) -> None:
+        """Stores grids on autograd's nodes, which exist only after an operation has returned."""
+        for tensor in self._pending:
+            if tensor.grad_fn is not None:
+                tensor.grad_fn.metadata.setdefault("grid", self.grid(tensor))
+        self._pending.clear()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.mark()
         out = func(*args, **(kwargs or {}))
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         name = func._schema.name.split("::")[-1]
@@ -68,38 +112,47 @@ class Layout(TorchDispatchMode):
                 self._axes[result] = _default_axes(result)
             elif known and (axes := self._infer(name, args, known, result)) is not None:
                 self._axes[result] = axes
+            self._pending.append(result)
         return out
 
-    def check(self, layer: str, output: Tensor) -> None:
-        """Checks that a layer's output (B, C) or (B, C, H, W) has its channels on axis 1.
+    def grid(self, tensor: Tensor) -> tuple[int, int] | None:
+        """Returns (H, W) of a tensor whose axes hold all rows and columns, otherwise None."""
+        if (axes := self._axes.get(tensor)) is None:
+            return None
+        sizes = {ROWS: 1, COLUMNS: 1, BATCH: 1, CHANNELS: 1}
+        for axis in axes:
+            kinds = {kind for kind, _ in axis}
+            if not kinds <= sizes.keys() or (CHANNELS in kinds and len(kinds) > 1):
+                return None
+            for kind, size in axis:
+                sizes[kind] *= size
+        return sizes[ROWS], sizes[COLUMNS]
+
+    def find(self, layer: str, output: Tensor) -> UnitAxes:
+        """Returns the axes of a layer's output.
 
         Raises:
-            InputError: the channels are on another axis, or their axis is unknown.
+            InputError: they are unknown.
         """
-        if output.dim() != 4:
-            return
-        axes = self._axes.get(output)
-        kinds = [{kind for kind, _ in axis} for axis in axes] if axes is not None else None
-        shape = tuple(output.shape)
-        if (
-            kinds
-            and kinds[3] == {CHANNELS}
-            and CHANNELS not in kinds[1]
-            and SPACE in kinds[1] | kinds[2]
-        ):
-            raise InputError(
-                f"layer {layer!r} gives {shape} in the order (B, H, W, C), channels last: only (B, "
-                "C, H, W) "
-                "is supported; name a layer after a permutation to that order"
-            )
-        if kinds is None or not (
-            (CHANNELS in kinds[1] or not kinds[1]) and all(SPACE in k or not k for k in kinds[2:])
-        ):
-            raise InputError(
-                f"layer {layer!r} gives {shape}, and which axis holds its channels cannot be "
-                "established: "
-                "name a layer that gives the feature maps of a convolution, (B, C, H, W)"
-            )
+        shape, axes = tuple(output.shape), self._axes.get(output)
+        if output.dim() == 2:
+            return UnitAxes("BC")
+        kinds = [{kind for kind, _ in axis} for axis in axes or ()]
+        if output.dim() == 4 and kinds:
+            if CHANNELS in kinds[3] and not kinds[3] - {CHANNELS} and CHANNELS not in kinds[1]:
+                if kinds[1] <= {ROWS} and kinds[2] <= {COLUMNS}:
+                    return UnitAxes("BHWC")
+            elif kinds[1] <= {CHANNELS} and kinds[2] <= {ROWS} and kinds[3] <= {COLUMNS}:
+                return UnitAxes("BCHW")
+        if output.dim() == 3 and axes is not None:
+            for order, place in (("BTC", 1), ("BCT", 2)):
+                if kinds[3 - place] <= {CHANNELS} and (known := self._grid_of(axes[place])):
+                    return UnitAxes(order, *known)
+        raise InputError(
+            f"layer {layer!r} gives {shape}, and which axes hold its channels and positions is "
+            "unknown: name a layer that gives (B, C, H, W), (B, H, W, C), tokens (B, T, C) of the "
+            "image or vectors (B, C)"
+        )
 
     def _infer(
         self, name: str, args: Sequence[Any], known: list[Tensor], out: Tensor
@@ -112,18 +165,22 @@ class Layout(TorchDispatchMode):
         if name in VIEWS:
             return _regroup(axes, out.shape)
         if name in ("permute", "permute_copy"):
-            return [axes[i] for i in args[1]]
+            return _reorder(axes, args[1])
         if name in ("transpose", "transpose_", "t", "numpy_T"):
             i, j = args[1:3] if len(args) > 2 else (0, 1)
             order = list(range(len(axes)))
             if len(order) > 1:
                 order[i], order[j] = order[j], order[i]
-            return [axes[i] for i in order]
+            return _reorder(axes, order)
         if name in ("unsqueeze", "unsqueeze_"):
             place = args[1] % (len(axes) + 1)
             return [*axes[:place], (), *axes[place:]]
         if name.startswith("squeeze"):
             return _regroup(axes, out.shape)
+        if name == "cat":
+            return self._concatenated(args, known, out)
+        if name == "slice":
+            return self._sliced(axes, args, out)
         if out.dim() == len(axes) - 1 and name in (
             "select",
             "mean",
@@ -138,6 +195,54 @@ class Layout(TorchDispatchMode):
         if not operands or out.dim() < len(axes):
             return None
         return [_resize([each[i] for each in operands], size) for i, size in enumerate(out.shape)]
+
+    def _concatenated(
+        self, args: Sequence[Any], known: list[Tensor], out: Tensor
+    ) -> list[Axis] | None:
+        """Infers the axes of joined tensors. Tokens may be added to those of the image."""
+        place = (args[1] if len(args) > 1 else 0) % out.dim()
+        parts = [self._axes.get(tensor) for tensor in args[0] if tensor.dim() == out.dim()]
+        axes = next((each for each in parts if each is not None), None)
+        if axes is None:
+            return None
+        result = [
+            _resize([each[i] for each in parts if each is not None], size)
+            for i, size in enumerate(out.shape)
+        ]
+        grids = [each and self._grid_of(each[place]) for each in parts]
+        images = [i for i, grid in enumerate(grids) if grid]
+        if len(images) == 1 and len(parts) == len(args[0]) and out.dim() == 3:
+            grid, prefix = grids[images[0]]
+            before = sum(tensor.shape[place] for tensor in args[0][: images[0]])
+            self._tokens[out.shape[place]] = grid, prefix + before
+            result[place] = ((TOKENS, out.shape[place]),)
+        return result
+
+    def _sliced(self, axes: list[Axis], args: Sequence[Any], out: Tensor) -> list[Axis]:
+        """Infers the axes of a slice. The slice after the prefix is the grid again."""
+        place = (args[1] if len(args) > 1 else 0) % len(axes)
+        start = args[2] if len(args) > 2 and args[2] is not None else 0
+        result = [_resize([axis], size) for axis, size in zip(axes, out.shape, strict=True)]
+        known = self._grid_of(axes[place])
+        if known is not None and axes[place][0][0] == TOKENS:
+            grid, prefix = known
+            if start == prefix and out.shape[place] == math.prod(grid):
+                result[place] = ((ROWS, grid[0]), (COLUMNS, grid[1]))
+            elif 0 <= start < prefix and out.shape[place] >= math.prod(grid) + prefix - start:
+                self._tokens.setdefault(out.shape[place], (grid, prefix - start))
+        return result
+
+    def _grid_of(self, axis: Axis) -> tuple[tuple[int, int], int] | None:
+        """Returns the grid of an axis of tokens and the number before it; None for other axes."""
+        sizes = {ROWS: 1, COLUMNS: 1}
+        order = [kind for kind, _ in axis]
+        if order == [TOKENS]:
+            return self._tokens.get(axis[0][1])
+        if not axis or order != sorted(order, reverse=True) or not set(order) <= sizes.keys():
+            return None
+        for kind, size in axis:
+            sizes[kind] *= size
+        return (sizes[ROWS], sizes[COLUMNS]), 0
 
     def _product(self, left: Tensor, right: Tensor, name: str, out: Tensor) -> list[Axis] | None:
         """Infers the axes of a product: the weight's side becomes channels, the other stays."""
@@ -159,7 +264,8 @@ def _axis(kind: str, size: int) -> Axis:
 
 
 def _default_axes(tensor: Tensor) -> list[Axis]:
-    kinds = (BATCH, CHANNELS, *(SPACE,) * (tensor.dim() - 2))
+    space = (*("",) * (tensor.dim() - 4), *SPACE) if tensor.dim() > 3 else ("",)
+    kinds = (BATCH, CHANNELS, *space)
     return [_axis(kind, size) for kind, size in zip(kinds, tensor.shape, strict=False)]
 
 
@@ -170,6 +276,17 @@ def _resize(candidates: list[Axis], size: int) -> Axis:
             return axis
     kinds = {kind for axis in candidates for kind, _ in axis}
     return _axis(kinds.pop() if len(kinds) == 1 else "", size)
+
+
+def _reorder(axes: list[Axis], order: Sequence[int]) -> list[Axis]:
+    """Permutes axes. Rows or columns that would be read in another order are no longer known."""
+    result = [axes[i] for i in order]
+    places = [i % len(axes) for i in order]
+    for kind in SPACE:
+        of_kind = [place for place in places if any(part[0] == kind for part in axes[place])]
+        if of_kind != sorted(of_kind):
+            result = [tuple(("" if k == kind else k, n) for k, n in axis) for axis in result]
+    return result
 
 
 def _remove_axis(axes: list[Axis], args: Sequence[Any]) -> list[Axis] | None:

@@ -167,7 +167,7 @@ class FeatureExtractor:
         pool: dict[str, int | None] = {}
 
         def read(layer: str, maps: Tensor) -> None:
-            features = self._features(maps)
+            features = self._features(layer, maps)
             width[layer] = features.shape[1]
             first[layer] = features[0, :: -(-width[layer] // COMPARED)].double().tolist()
             pool[layer] = (
@@ -175,7 +175,9 @@ class FeatureExtractor:
             )  # the same file as of whole maps
 
         with torch.inference_mode(), eval_mode(self.net):
-            check_called_once(self.net, self.modules, image, maps=self.pool is not None)
+            self._axes = check_called_once(
+                self.net, self.modules, image, maps=self.pool is not None
+            )
             with capture_outputs(self.modules, read):
                 self.net(image)
         crops = (len(self.crop_offsets),) if self.crops == "ten" else ()
@@ -220,7 +222,7 @@ class FeatureExtractor:
         left, first = set(missing), int(batch.indices[0])
 
         def read(layer: str, maps: Tensor) -> bool:
-            features = self._features(maps)
+            features = self._features(layer, maps)
             if not features.isfinite().all():
                 bad = first + int((~features.isfinite()).any(1).nonzero()[0]) // len(
                     self.crop_offsets
@@ -243,9 +245,10 @@ class FeatureExtractor:
         crops = self.crop_offsets.to(rows.device).repeat(len(batch), 1)
         return self.prepare(batch.images, rows, crops).to(self.device)
 
-    def _features(self, maps: Tensor) -> Tensor:
+    def _features(self, layer: str, maps: Tensor) -> Tensor:
         """(B, ...) → float32 (B, D), pooled where the maps are larger."""
-        if self.pool and maps.dim() == 4:
+        if self.pool:
+            maps = self._axes[layer].maps(maps)
             height, width = (min(self.pool, side) for side in maps.shape[-2:])
             maps = F.adaptive_avg_pool2d(maps, (height, width))
         return maps.flatten(1).float().contiguous()

@@ -24,8 +24,10 @@ from torch.autograd.graph import get_gradient_edge
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from zfnet.deconv.graph import CHAIN, find_trouble, kind, nodes_on_path
+from zfnet.deconv.activations import find_rectifier
+from zfnet.deconv.graph import CHAIN, find_trouble, nodes_on_path
 from zfnet.deconv.mode import CHAIN_CALLS, DeconvMode
+from zfnet.deconv.nodes import kind
 from zfnet.deconv.rules import Rules
 from zfnet.deconv.steps import Step
 from zfnet.deconv.tracing import traced_forward
@@ -42,11 +44,8 @@ class _Injection(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if (
-            self.left
-            and func in CHAIN_CALLS
-            and (args[0] if args else kwargs.get("input")) is self.current
-        ):
+        known = func in CHAIN_CALLS or find_rectifier(func, args, kwargs) is not None
+        if self.left and known and (args[0] if args else kwargs.get("input")) is self.current:
             self.left -= 1
             self.current = self.current.view_as(self.current) if self.left else self.features
             return self.current

@@ -30,6 +30,7 @@ from zfnet.analysis.occlusion.incremental import Incremental
 from zfnet.analysis.occlusion.prefix import Prefix, find_prefix
 from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules
+from zfnet.models.layout import UnitAxes
 from zfnet.models.outputs import ClassOutputs, class_outputs
 from zfnet.progress import progress_bar
 from zfnet.versions.python_names import renamed
@@ -150,7 +151,7 @@ def occlusion_sweep(
         torch.arange(0, min(side - size + stride, side), stride) for side in images.shape[2:]
     )
     with eval_mode(model), torch.no_grad():
-        check_called_once(model, modules, images[:1].clone(), maps=True)
+        axes = check_called_once(model, modules, images[:1].clone(), maps=True)
         outputs = class_outputs(model, images)
         prefix = None if exhaustive else find_prefix(model, images[:1], list(modules))
         if prefix is not None and not _sweepable(
@@ -161,7 +162,7 @@ def occlusion_sweep(
         with progress_bar(progress) as bar:
             task = bar.add_task("", total=len(images))
             for image in images.split(1):
-                one = _Reader(model, outputs, modules, prefix)
+                one = _Reader(model, outputs, modules, axes, prefix)
                 clean = one.logits(image)
                 clean_activity = one.take_sums()
                 logits = one.sweep(image, tops.tolist(), lefts.tolist(), size, color)
@@ -205,9 +206,11 @@ class _Reader:
         model: nn.Module,
         outputs: ClassOutputs,
         modules: dict[str, nn.Module],
+        axes: dict[str, UnitAxes],
         prefix: Prefix | None,
     ) -> None:
-        self.model, self.outputs, self.modules, self.prefix = model, outputs, modules, prefix
+        self.model, self.outputs, self.prefix = model, outputs, prefix
+        self.modules, self.axes = modules, axes
         self._sums: list[Tensor] = []
 
     def take_sums(self) -> Tensor:
@@ -244,8 +247,8 @@ class _Reader:
             ]
         return torch.cat(parts)
 
-    def _read(self, _: str, maps: Tensor) -> None:
-        self._sums.append(maps.flatten(2).sum(2) if maps.dim() > 2 else maps.clone())
+    def _read(self, layer: str, output: Tensor) -> None:
+        self._sums.append(self.axes[layer].maps(output).flatten(2).sum(2))
 
 
 def _occlude(

@@ -1,0 +1,44 @@
+"""The weights of attention, softmax(Q Kᵀ / √d), as torch computes them inside one function."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def attention_weights(
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """Returns the weights of `torch.nn.functional.scaled_dot_product_attention`.
+
+    Args:
+        query: (..., L, E).
+        key: (..., S, E). It may have fewer heads (axis -3), each of which serves several of
+            `query`.
+        mask: bool, true where a query sees a key, or a float that is added to the scores.
+        is_causal: whether each query only sees the keys up to its own position.
+        scale: of the scores; 1/√E if None.
+
+    Returns:
+        (..., L, S).
+
+    Example:
+        >>> attention_weights(torch.zeros(2, 1), torch.zeros(2, 1), is_causal=True)
+        tensor([[1.0000, 0.0000],
+                [0.5000, 0.5000]])
+    """
+    if query.dim() > 2 and key.shape[-3] != query.shape[-3]:
+        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
+    scores = query @ key.mT * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    if is_causal:
+        seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        scores = scores.masked_fill(~seen, -math.inf)
+    if mask is not None and mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask, -math.inf)
+    elif mask is not None:
+        scores = scores + mask
+    return scores.softmax(-1).nan_to_num(0)  # a query that sees no key

@@ -1,0 +1,53 @@
+"""Names the nodes of autograd's graph by what they do with the values that depend on the pixels.
+
+>>> import torch
+>>> from zfnet.deconv.nodes import kind
+>>> pixels = torch.ones(2, requires_grad=True)
+>>> kind((pixels * 2).grad_fn), kind(pixels.sum().grad_fn)
+('Mul', 'Sum')
+"""
+
+from typing import Any
+
+BATCH_NORM = {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}  # linear in their first input
+ADDITIVE = {"Add", "Sub", "Rsub", "Neg", "Clone", "ToCopy", "Alias", "Lerp"}
+COPIES = {"Clone", "Alias", "ToCopy"}
+# Positions of two factors: linear if only one of them depends on the pixels.
+FACTORS = {
+    **dict.fromkeys(("Mul", "Div", "Mm", "Bmm", "Mv", "Dot", "Linear", "MkldnnLinear"), (0, 1)),
+    **dict.fromkeys(("Convolution", "ConvolutionOverrideable", "MkldnnConvolution"), (0, 1)),
+    **dict.fromkeys(("Addmm", "Addbmm", "Baddbmm", "Addmv", "Addcmul", "Addcdiv"), (1, 2)),
+    "GridSampler2D": (0, 1),
+    "Lerp": (0, 2),
+}
+ELEMENTWISE = {"Mul", "Div"}
+MIXING = {  # they move or mix positions, in the same way for every image
+    "View", "UnsafeView", "ReshapeAlias", "Expand", "Permute", "Transpose", "T", "Stack", "Unbind",
+    "Slice", "Select", "Split", "SplitWithSizes", "Index", "Narrow", "Squeeze", "Unsqueeze", "Mean",
+    "Sum", "AvgPool2D", "AdaptiveAvgPool2D", "MkldnnAdaptiveAvgPool2D", "ConstantPadNd",
+    "ReflectionPad2D", "ReplicationPad2D", "AsStrided", "UpsampleNearest2D", "UpsampleBilinear2D",
+    "UpsampleNearestExact2D", "UpsampleBicubic2D", "UpsampleBilinear2DAa", "UpsampleBicubic2DAa",
+    "PixelShuffle", "PixelUnshuffle", "Repeat", "RepeatInterleave", "Roll", "Flip", "Cat", "Im2Col",
+    "Col2Im", "Unfold", "Gather", "IndexSelect", "NativeChannelShuffle", "Cumsum", "Diagonal",
+    "Tril", "Triu", "Rot90", "MaskedFill", "Where", "SplitWithSizesCopy", "UnsafeSplit",
+    "UnsafeSplitWithSizes", "FftR2C", "FftC2C", "FftC2R", "ViewAsReal", "ViewAsComplex", "Real",
+    "AdaptiveAvgPool1D", "AvgPool1D", "UpsampleLinear1D", "AvgPool3D", "Movedim", "Trace",
+}  # fmt: skip
+RESHAPING = {  # they keep each unit at its position if the grid of rows and columns is the same
+    "View", "UnsafeView", "ReshapeAlias", "Permute", "Transpose", "T", "Squeeze", "Unsqueeze",
+    "Slice", "Split", "SplitWithSizes", "Select", "Unbind", "Cat", "Expand", "Narrow",
+    "Mm", "Addmm", "Linear", "MkldnnLinear",
+}  # fmt: skip
+RULES = {"_Rectifier", "_MaxPool", "_Normalization", "_Switched"}
+CHANNELWISE = {"Cat", "Slice", "Split", "Select", "Unsqueeze", "SplitWithSizes", "Unbind"}
+SUPPORTED = BATCH_NORM | ADDITIVE | set(FACTORS) | MIXING | RULES
+
+
+def kind(node: Any) -> str:
+    """Returns the operation of a node: MulBackward0 → Mul, _RectifierBackward → _Rectifier."""
+    return node.name().split("::")[-1].rstrip("0123456789").removesuffix("Backward")
+
+
+def call_name(node: Any) -> str:
+    """Returns the name of the function that made a node, as the model called it."""
+    return node.metadata.get("call") or kind(node).lower()

@@ -1,0 +1,154 @@
+"""Products of two values that both depend on the image: which factor is the gate?
+
+A gate scales another value: the weights of squeeze-and-excitation, of attention, or the activated
+half of a gated linear unit. It is the output of a nonlinear function, perhaps reshaped or scaled by
+constants; the value that it scales is not, or less so. A gate is a switch: it is constant on the
+way down, and R passes through the value.
+
+A product x * g(x) with a function g of each element of x is itself an activation function, such as
+SiLU spelled x * sigmoid(x).
+
+    >>> import torch
+    >>> from zfnet.deconv.products import find_value, is_function_of, mark_pixels
+    >>> pixels = torch.ones(2, requires_grad=True)
+    >>> x = pixels * 2
+    >>> mark_pixels(x)
+    >>> find_value([x, (x.mean() * 3).sigmoid()])
+    0
+    >>> is_function_of(torch.sigmoid(1.7 * x), x), is_function_of(x.mean().sigmoid(), x)
+    (True, False)
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
+from torch.nn import functional as F
+
+from zfnet.deconv.nodes import ADDITIVE, MIXING, kind
+
+MULTIPLY = {torch.mul, torch.multiply, Tensor.mul, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__}
+MULTIPLY_IN_PLACE = {Tensor.mul_, Tensor.multiply_, Tensor.__imul__}
+DIVIDE = {torch.div, torch.divide, torch.true_divide, Tensor.div, Tensor.divide, Tensor.true_divide}
+DIVIDE |= {Tensor.__truediv__}
+DIVIDE_IN_PLACE = {Tensor.div_, Tensor.divide_, Tensor.true_divide_, Tensor.__itruediv__}
+DIVIDE |= DIVIDE_IN_PLACE
+MATRIX = {
+    *(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm, torch.mm, Tensor.mm),
+    *(torch.mv, Tensor.mv, torch.einsum),
+}
+FILTERS = {F.linear, torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose2d}
+ELEMENTWISE = MULTIPLY | MULTIPLY_IN_PLACE | DIVIDE
+PRODUCTS = ELEMENTWISE | MATRIX
+IN_PLACE = MULTIPLY_IN_PLACE | DIVIDE_IN_PLACE
+OUT_OF_PLACE: dict[Any, Any] = {
+    **dict.fromkeys(MULTIPLY_IN_PLACE, torch.mul),
+    **dict.fromkeys(DIVIDE_IN_PLACE, torch.div),
+}
+
+LINEAR, RECTIFIED, BOUNDED, GATE = range(4)  # what made a value: how likely it is a gate
+SHAPED = ADDITIVE | MIXING | {"Mul", "Div"} | {"_Switched"}
+WEIGHTED = {
+    "Convolution", "ConvolutionOverrideable", "MkldnnConvolution", "Mm", "Bmm", "Mv", "Linear",
+    "MkldnnLinear", "Addmm", "Addbmm", "Baddbmm", "Addmv", "_MaxPool", "_Normalization",
+    "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm",
+}  # fmt: skip
+SIGMOIDAL = {"Sigmoid", "Hardsigmoid", "HardSigmoid", "Tanh", "Erf", "_Rectifier", "Hardtanh"}
+POINTWISE = {  # nodes that compute each element from the same element of their inputs
+    "Mul", "Div", "Add", "Sub", "Rsub", "Neg", "Clone", "ToCopy", "Alias", "Sigmoid", "Hardsigmoid",
+    "HardSigmoid", "Tanh", "Exp", "Softplus", "Erf", "Pow", "Sqrt", "Rsqrt", "Reciprocal", "Abs",
+    "Log1P", "Log", "Clamp", "ClampMin", "ClampMax", "Hardtanh", "_Rectifier", "Expm1", "Square",
+    "LogSigmoid", "Maximum", "Minimum",
+}  # fmt: skip
+
+
+def mark_pixels(image: Tensor) -> None:
+    """Marks the leaf of autograd's graph that `image` was computed from as the pixels."""
+    node: Any = image.grad_fn
+    node.next_functions[0][0].metadata["pixels"] = True
+
+
+def find_value(factors: Sequence[Tensor], elementwise: bool = True) -> int | None:
+    """Finds the factor that the others scale.
+
+    Args:
+        factors: at least two tensors that depend on the image by autograd.
+        elementwise: whether elements are multiplied, otherwise matrices. The rectified half of a
+            gated linear unit is a gate only for a value of the same shape.
+
+    Returns:
+        Its index. None if the others are not all gates: no factor is the output of a nonlinear
+        function, or two are alike.
+    """
+    ranks = [_rank(factor.grad_fn) for factor in factors]
+    if elementwise and len({factor.shape for factor in factors}) > 1:
+        ranks = [LINEAR if rank == RECTIFIED else rank for rank in ranks]
+    value = min(range(len(factors)), key=ranks.__getitem__)
+    others = [rank for place, rank in enumerate(ranks) if place != value]
+    return value if min(others) > ranks[value] else None
+
+
+def _rank(node: Any) -> int:
+    """Returns GATE, BOUNDED, RECTIFIED or LINEAR for the value that a node computed."""
+    ranks: list[int] = []
+    stack, seen = [node], set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        name = kind(node)
+        if name == "AccumulateGrad":  # a weight, or the pixels
+            if "pixels" in node.metadata:
+                return LINEAR
+        elif name in SHAPED:
+            stack += [below for below, _ in node.next_functions]
+        elif name in WEIGHTED:
+            if depends_on_pixels(node):
+                return LINEAR
+        elif name == "_Rectifier":
+            ranks.append(BOUNDED if node.metadata.get("bounded") else RECTIFIED)
+        elif depends_on_pixels(node):
+            ranks.append(GATE)
+    return min(ranks, default=LINEAR)
+
+
+def depends_on_pixels(node: Any) -> bool:
+    """Whether a node of autograd's graph depends on the pixels, see `mark_pixels`."""
+    stack, seen = [node], set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if "pixels" in node.metadata:
+            return True
+        stack += [below for below, _ in node.next_functions]
+    return False
+
+
+def is_function_of(gate: Tensor, x: Tensor) -> bool:
+    """Whether each element of `gate` is a sigmoidal function of the same element of x."""
+    if gate.shape != x.shape or x.grad_fn is None:
+        return False
+    end = get_gradient_edge(x)
+    stack: list[Any] = [(get_gradient_edge(gate).node, get_gradient_edge(gate).output_nr)]
+    seen, reached, sigmoidal = set(), False, False
+    while stack:
+        edge = stack.pop()
+        if edge[0] is None or edge in seen:
+            continue
+        seen.add(edge)
+        if edge == (end.node, end.output_nr):
+            reached = True
+        elif kind(edge[0]) == "AccumulateGrad":
+            if "pixels" in edge[0].metadata:
+                return False
+        elif kind(edge[0]) in POINTWISE or not depends_on_pixels(edge[0]):
+            sigmoidal = sigmoidal or kind(edge[0]) in SIGMOIDAL
+            stack += list(edge[0].next_functions)
+        else:
+            return False
+    return reached and sigmoidal

@@ -1,0 +1,119 @@
+"""Finds the stages of any network, and the block that ends each of them.
+
+    >>> import timm
+    >>> import torch
+    >>> from zfnet.models.stages import stage_outputs
+    >>> stage_outputs(timm.create_model("convnext_atto"), torch.zeros(1, 3, 64, 64))
+    ['stages.0', 'stages.1', 'stages.2', 'stages.3']
+
+A block is a module in a list or sequence of modules. The blocks of a stage have feature maps of one
+size. A network with maps of one size only, such as a vision transformer, has one long stage, and
+five blocks at even distances stand for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from zfnet.errors import InputError
+from zfnet.models.introspection import capture_outputs, eval_mode, user_module
+from zfnet.models.layout import Layout, UnitAxes
+
+SHOWN = 5  # layers of a network without stages
+
+
+@dataclass(frozen=True)
+class LayerOutput:
+    """What a module returned in one forward pass.
+
+    Attributes:
+        name: of the module.
+        shape: of its output.
+        axes: of its units; None if they are unknown.
+        grid: (H, W) of its units.
+        channels: their number.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    axes: UnitAxes | None
+    grid: tuple[int, int] = (0, 0)
+    channels: int = 0
+
+
+def layer_outputs(model: nn.Module, image: Tensor) -> list[LayerOutput]:
+    """Returns the output of every module that runs once and returns a tensor, in order.
+
+    Args:
+        model: any model.
+        image: (1, C, H, W).
+    """
+    model = user_module(model)
+    found: dict[str, LayerOutput | None] = {}
+    modules = {name: module for name, module in model.named_modules() if name}
+    with torch.no_grad(), eval_mode(model):
+        pixels = image.detach().clone()
+        layout = Layout(pixels)
+
+        def read(name: str, output: Tensor) -> None:
+            if name in found or len(output) != len(image):
+                found[name] = None
+                return
+            found[name] = _describe(name, output, layout)
+
+        with capture_outputs(modules, read, needed=()), layout:
+            model(pixels)
+    return [each for each in found.values() if each is not None]
+
+
+def _describe(name: str, output: Tensor, layout: Layout) -> LayerOutput:
+    shape = tuple(output.shape)
+    try:
+        axes = layout.find(name, output)
+    except InputError:
+        return LayerOutput(name, shape, None)
+    _, channels, height, width = axes.maps(output).shape
+    return LayerOutput(name, shape, axes, (height, width), channels)
+
+
+def stage_outputs(model: nn.Module, image: Tensor) -> list[str]:
+    """Returns the names of the blocks that end the stages of a network, in order.
+
+    Args:
+        model: any model.
+        image: (1, C, H, W).
+
+    Returns:
+        At most SHOWN names; none if the network has no blocks with feature maps.
+    """
+    weighted = {name for name, each in model.named_modules() if _has_weights(each)}
+    blocks = [
+        each
+        for each in layer_outputs(model, image)
+        if each.axes is not None and max(each.grid) > 1 and each.name in weighted
+    ]
+    blocks = [each for each in blocks if each.name.rpartition(".")[2].isdecimal()]
+    grids = list(dict.fromkeys(each.grid for each in blocks))
+    ends = [_outermost([each for each in blocks if each.grid == grid])[-1] for grid in grids]
+    if len(ends) == 1:
+        names = _outermost(blocks)
+        last, count = len(names) - 1, min(SHOWN, len(names))
+        ends = [names[round(i * last / max(1, count - 1))] for i in range(count)]
+    return ends[-SHOWN:]
+
+
+def _outermost(blocks: Sequence[LayerOutput]) -> list[str]:
+    """Returns the names of the blocks that are not part of another one."""
+    names = [each.name for each in blocks]
+    return [
+        name
+        for name in names
+        if not any(name.startswith(f"{other}.") for other in names if other != name)
+    ]
+
+
+def _has_weights(module: nn.Module) -> bool:
+    """Whether a module has several weights, in modules of its own."""
+    return bool(list(module.children())) and next(module.parameters(), None) is not None
