@@ -46,7 +46,6 @@ OUT_OF_PLACE: dict[Any, Any] = {
     torch.celu_: F.celu,
     F.hardtanh_: F.hardtanh,
     F.threshold_: F.threshold,
-    torch.threshold_: F.threshold,
     torch.clamp_: torch.clamp,
     Tensor.clamp_: torch.clamp,
     torch.clamp_min_: torch.clamp_min,

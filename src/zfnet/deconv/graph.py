@@ -88,11 +88,13 @@ class Path:
         chain: the steps from the pixels up, if the path is a chain of convolutions, ReLUs, poolings
             and normalizations; otherwise None.
         extended: the extended rules on the path, by name, with the number of their uses.
+        local: whether the units see no more than their fields, not even by gates or statistics.
     """
 
     fields: tuple[Field, Field]
     chain: list[Step] | None
     extended: dict[str, int]
+    local: bool
 
 
 def _topological_order(root: Any) -> list[Any]:
@@ -172,7 +174,11 @@ def trace_graph(nodes: list[tuple[Any, list[Any]]]) -> Path:
             chain.append(step)
     extended = Counter(rule for node, _ in nodes if (rule := node.metadata.get("rule")))
     steps = chain[::-1] if chain is not None else None
-    return Path(fields[nodes[-1][0]], steps, dict(extended))
+    found = fields[nodes[-1][0]]
+    local = not any(field.whole for field in found) and all(
+        node.metadata.get("local", True) for node, _ in nodes
+    )
+    return Path(found, steps, dict(extended), local)
 
 
 def find_trouble(node: Any, inputs: list[Any]) -> str | None:
@@ -191,7 +197,7 @@ def find_trouble(node: Any, inputs: list[Any]) -> str | None:
     together = name in FACTORS and all(place in places for place in FACTORS[name])
     if together or (name == "Div" and 1 in places) or (name in BATCH_NORM and 1 in places):
         return f"{call_name(node)} of two values that both depend on the pixels"
-    if name in SUPPORTED or not inputs:
+    if name in SUPPORTED or not inputs or (name == "CopySlices" and node.metadata.get("known")):
         return None
     return node.metadata.get("call", name.lower())
 

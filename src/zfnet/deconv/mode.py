@@ -52,6 +52,7 @@ from zfnet.models.layers import contrast_normalization
 Map = Callable[[Tensor], Tensor]
 
 MAXIMUM = {torch.maximum, Tensor.maximum, torch.max, Tensor.max}
+SQUARE = {torch.square, Tensor.square, torch.pow, Tensor.pow, Tensor.__pow__}
 MAX_POOL = {F.max_pool2d, F.max_pool2d_with_indices, torch.max_pool2d}
 NORMALIZATION = {F.local_response_norm, contrast_normalization}
 POSITIVE = {torch.gt, Tensor.gt, Tensor.__gt__, torch.ge, Tensor.ge, Tensor.__ge__}
@@ -68,6 +69,10 @@ WHERE = {torch.where, Tensor.where}
 READ_BY_PYTHON = {  # these read a tensor's memory without dispatching an operation
     *(Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__),
     *(torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor),
+}
+LINEAR_IN_PLACE = {
+    *(Tensor.__setitem__, Tensor.copy_, Tensor.add_, Tensor.sub_, Tensor.__iadd__, Tensor.__isub__),
+    *(Tensor.zero_, Tensor.fill_, Tensor.index_copy_, Tensor.index_add_),
 }
 INDEXING = {Tensor.__getitem__, Tensor.__setitem__}
 CHAIN_CALLS = {*MAX_POOL, *NORMALIZATION, torch.conv2d, F.batch_norm}
@@ -183,6 +188,8 @@ class DeconvMode(TorchFunctionMode):
         self._remember_comparison(func, args, out)
         if isinstance(out, Tensor) and out.grad_fn is not None:
             _record(out, linear_step(func, args, kwargs), getattr(func, "__name__", ""))
+        if func in LINEAR_IN_PLACE:
+            _note_part(args[0])
         return out
 
     def trusted(self) -> AbstractContextManager[None]:
@@ -192,7 +199,9 @@ class DeconvMode(TorchFunctionMode):
     def _apply(self, rule: type[torch.autograd.Function], *args: Any) -> Any:
         recorded = torch.is_grad_enabled() and args[0].requires_grad
         with self.trusted() if recorded else nullcontext():
-            return rule.apply(*args)
+            out = rule.apply(*args)
+        _note_part(args[0])
+        return out
 
     def _find_rectifier(self, func: Any, args: Any, kwargs: Any) -> Rectifier | None:
         """Recognizes a rectifier, also as x * (x > 0), where(x > 0, x, 0) or maximum(x, 0)."""
@@ -203,6 +212,8 @@ class DeconvMode(TorchFunctionMode):
             for x, other in (args, args[::-1]):
                 if not self._depends(other) and self._is_zero(other) and x.shape == other.shape:
                     return Rectifier("ReLU", x, torch.relu)
+        if func in SQUARE and not self.rules.strict and self._is_squared_relu(func, args):
+            return Rectifier("squared ReLU", args[0], torch.square)
         if self._compared is None or len(args) < 2:
             return None
         mask, x, version = self._compared
@@ -218,13 +229,19 @@ class DeconvMode(TorchFunctionMode):
         matches = matches and x._version == version
         return Rectifier("ReLU", x, torch.relu, in_place) if matches else None
 
+    def _is_squared_relu(self, func: Any, args: Any) -> bool:
+        """Whether the call squares the output of a ReLU."""
+        squares = func in (torch.square, Tensor.square) or args[1:] == (2,)
+        node: Any = args[0].grad_fn
+        step = node.metadata.get("step") if node is not None else None
+        return squares and step is not None and step.kind == "relu"
+
     def _rectify(self, rectifier: Rectifier) -> Tensor:
         out = self._apply(_Rectifier, rectifier.x, rectifier, self.rules)
         if rectifier.is_relu:
             return _record(out, Step("relu"))
         _record(out, Step("activation", op=rectifier.op), rule=rectifier.name)
-        if out.grad_fn is not None and rectifier.bounded:
-            out.grad_fn.metadata["bounded"] = True
+        _note(out, bounded=rectifier.bounded)
         return out
 
     def _extended(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -233,7 +250,9 @@ class DeconvMode(TorchFunctionMode):
             x, scale = found.x, found.scale
             op = _with_input(func, args, kwargs, x)
             linear = op if self.rules.normalization == "gradient" else lambda z: z * scale
-            return self._switch(x, linear, op, found.name, pointwise=True)
+            out = self._switch(x, linear, op, found.name, pointwise=True)
+            _note(out, local=found.is_local)
+            return out
         if func is F.pad and argument(args, kwargs, 2, "mode") == "circular":
             x = argument(args, kwargs, 0, "input")
             return self._switch(x, _with_input(func, args, kwargs, x), None, None)
@@ -286,8 +305,8 @@ class DeconvMode(TorchFunctionMode):
         rule = "dynamic filter" if func in FILTERS else "attention" if func in MATRIX else "gate"
         x = factors[value]
         out = self._switch(x, linear, None, rule, in_place, pointwise=func in ELEMENTWISE)
-        if out.shape != x.shape and out.grad_fn is not None:
-            out.grad_fn.metadata["pointwise"] = False
+        if out.shape != x.shape:
+            _note(out, pointwise=False)
         return out
 
     def _spelled(self, call: Any, args: Any, kwargs: Any, x: Tensor, in_place: bool) -> Rectifier:
@@ -340,8 +359,7 @@ class DeconvMode(TorchFunctionMode):
         """Returns op(x), or linear(x) without `op`. On the way down, R passes through `linear`."""
         out = self._apply(_Switched, x, linear, op, in_place)
         _record(out, None, rule=rule)
-        if out.grad_fn is not None:
-            out.grad_fn.metadata["pointwise"] = pointwise
+        _note(out, pointwise=pointwise, local=rule is None)
         return out
 
     def _depends(self, value: Any) -> bool:
@@ -414,6 +432,19 @@ def _record(out: Tensor, step: Step | None, call: str = "", rule: str | None = N
     if node is not None and "call" not in node.metadata:
         node.metadata.update(step=step, call=call, rule=rule)
     return out
+
+
+def _note(out: Tensor, **facts: Any) -> None:
+    """Stores facts on the node of `out`, if it has one."""
+    node: Any = out.grad_fn
+    if node is not None:
+        node.metadata.update(facts)
+
+
+def _note_part(x: Tensor) -> None:
+    """Notes that the last change to a part of a tensor, if x is one, was a rule or linear."""
+    if x._is_view() and x._base is not None:
+        _note(x._base, known=True)
 
 
 def _with_input(func: Any, args: Any, kwargs: Any, x: Tensor) -> Map:

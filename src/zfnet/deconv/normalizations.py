@@ -29,11 +29,13 @@ class Normalization:
         name: "LayerNorm", ...
         x: its input.
         scale: γ/σ, broadcast to the input's shape.
+        is_local: whether only the last axis is normalized, usually the channels of one position.
     """
 
     name: str
     x: Tensor
     scale: Tensor
+    is_local: bool = False
 
 
 def find_normalization(func: Any, args: Any, kwargs: Any) -> Normalization | None:
@@ -62,7 +64,7 @@ def _layer_norm(*args: Any, **kwargs: Any) -> Normalization:
     given = _given(args, kwargs, "input normalized_shape weight bias eps", weight=None, eps=1e-5)
     x, dims = given["input"], _last_dims(given["normalized_shape"])
     scale = (x.var(dims, correction=0, keepdim=True) + given["eps"]).rsqrt()
-    return Normalization("LayerNorm", x, _times(scale, given["weight"]))
+    return Normalization("LayerNorm", x, _times(scale, given["weight"]), len(dims) == 1)
 
 
 def _rms_norm(*args: Any, **kwargs: Any) -> Normalization:
@@ -70,7 +72,7 @@ def _rms_norm(*args: Any, **kwargs: Any) -> Normalization:
     x, dims, eps = given["input"], _last_dims(given["normalized_shape"]), given["eps"]
     eps = torch.finfo(x.dtype).eps if eps is None else eps
     scale = (x.square().mean(dims, keepdim=True) + eps).rsqrt()
-    return Normalization("RMSNorm", x, _times(scale, given["weight"]))
+    return Normalization("RMSNorm", x, _times(scale, given["weight"]), len(dims) == 1)
 
 
 def _group_norm(*args: Any, **kwargs: Any) -> Normalization:

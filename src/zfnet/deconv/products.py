@@ -2,8 +2,8 @@
 
 A gate scales another value: the weights of squeeze-and-excitation, of attention, or the activated
 half of a gated linear unit. It is the output of a nonlinear function, perhaps reshaped or scaled by
-constants; the value that it scales is not, or less so. A gate is a switch: it is constant on the
-way down, and R passes through the value.
+constants, and the value that it scales is not. Or it is smaller than the value, and broadcast. A
+gate is a switch: it is constant on the way down, and R passes through the value.
 
 A product x * g(x) with a function g of each element of x is itself an activation function, such as
 SiLU spelled x * sigmoid(x).
@@ -48,7 +48,9 @@ OUT_OF_PLACE: dict[Any, Any] = {
     **dict.fromkeys(DIVIDE_IN_PLACE, torch.div),
 }
 
-LINEAR, RECTIFIED, BOUNDED, GATE = range(4)  # what made a value: how likely it is a gate
+# What made a value, from what is scaled to what scales: values that attention has summed, a linear
+# operation, a rectifier, one with an upper bound, and any other nonlinear operation.
+CONTEXT, LINEAR, RECTIFIED, BOUNDED, GATE = range(5)
 SHAPED = ADDITIVE | MIXING | {"Mul", "Div"} | {"_Switched"}
 WEIGHTED = {
     "Convolution", "ConvolutionOverrideable", "MkldnnConvolution", "Mm", "Bmm", "Mv", "Linear",
@@ -75,23 +77,34 @@ def find_value(factors: Sequence[Tensor], elementwise: bool = True) -> int | Non
 
     Args:
         factors: at least two tensors that depend on the image by autograd.
-        elementwise: whether elements are multiplied, otherwise matrices. The rectified half of a
-            gated linear unit is a gate only for a value of the same shape.
+        elementwise: whether elements are multiplied, otherwise matrices. Then a smaller factor,
+            which scales many elements of the other, is a gate too. The rectified half of a gated
+            linear unit is a gate only for a value of the same shape.
 
     Returns:
         Its index. None if the others are not all gates: no factor is the output of a nonlinear
         function, or two are alike.
     """
-    ranks = [_rank(factor.grad_fn) for factor in factors]
-    if elementwise and len({factor.shape for factor in factors}) > 1:
-        ranks = [LINEAR if rank == RECTIFIED else rank for rank in ranks]
-    value = min(range(len(factors)), key=ranks.__getitem__)
-    others = [rank for place, rank in enumerate(ranks) if place != value]
-    return value if min(others) > ranks[value] else None
+    for through in (False, not elementwise):
+        ranks = [_rank(factor.grad_fn, elementwise, through) for factor in factors]
+        if elementwise and len({factor.shape for factor in factors}) > 1:
+            largest = max(factor.numel() for factor in factors)
+            ranks = [
+                (LINEAR if rank == RECTIFIED else rank) if factor.numel() == largest else GATE
+                for rank, factor in zip(ranks, factors, strict=True)
+            ]
+        value = min(range(len(factors)), key=ranks.__getitem__)
+        others = [rank for place, rank in enumerate(ranks) if place != value]
+        if min(others) > ranks[value]:
+            return value
+    return None
 
 
-def _rank(node: Any) -> int:
-    """Returns GATE, BOUNDED, RECTIFIED or LINEAR for the value that a node computed."""
+def _rank(node: Any, elementwise: bool, through: bool) -> int:
+    """Returns what made the value that a node computed, one of the ranks above.
+
+    With `through`, operations with weights do not count, as those that mix heads of attention.
+    """
     ranks: list[int] = []
     stack, seen = [node], set()
     while stack:
@@ -103,7 +116,9 @@ def _rank(node: Any) -> int:
         if name == "AccumulateGrad":  # a weight, or the pixels
             if "pixels" in node.metadata:
                 return LINEAR
-        elif name in SHAPED:
+        elif node.metadata.get("rule") == "attention":
+            return LINEAR if elementwise else CONTEXT
+        elif name in SHAPED or (through and name in WEIGHTED):
             stack += [below for below, _ in node.next_functions]
         elif name in WEIGHTED:
             if depends_on_pixels(node):

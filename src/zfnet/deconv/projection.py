@@ -15,15 +15,17 @@ model's input.
 
 If the network up to the layer is a chain of convolutions, ReLUs, poolings and normalizations, only
 the receptive field of each unit is computed, for many units at once (windows.py). Any other network
-runs once under a `TorchFunctionMode` that replaces its operations by the rules (mode.py), and
-autograd computes the projection. Both ways give the same result.
+runs under a `TorchFunctionMode` that replaces its operations by the rules (mode.py), and autograd
+computes the projection, from a crop of the image if a unit sees no more (crops.py). All ways give
+the same result.
 
 The model runs in eval mode and is left unchanged. It may be modified between calls: its layers are
 traced again, with one image, unless it consists of modules from torch, torchvision, timm or zfnet,
 and none of them was replaced or reconfigured.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from zfnet.deconv.crops import Crop, crop_of, cut_crops, move
 from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.rules import Pair, Rules
 from zfnet.deconv.tracing import Plan, make_plan, traced_forward
@@ -43,6 +46,7 @@ from zfnet.models.snapshot import snapshot
 from zfnet.versions.python_names import renamed
 
 AT_ONCE = 16  # projections that autograd computes together
+PIXELS = 2**18  # of the crops that it computes together
 Size = int | Pair | tuple[int, int, int]  # of images: a side, (H, W) or (C, H, W)
 
 
@@ -130,18 +134,14 @@ class Deconvnet:
         """
         plan = self._plan(images, layer)
         _check(units, len(images), plan)
-        if not (chain := self._chain(plan)):
-            return self.project_general(images, layer, units)[0]
+        if chain := self._chain(plan):
+            _, small = chain.project(images, units)
+            return _uncut(images, small, [plan.window(unit) for unit in units])
+        if not plan.croppable:
+            return self._project_whole(images, plan, units)[0]
         projections = images.new_zeros(len(units), *images.shape[1:])
-        _, small = chain.project(images, units)
-        for projection, part, unit in zip(projections, small, units, strict=True):
-            seen = plan.window(unit)
-            top, left = max(seen.top, 0), max(seen.left, 0)
-            bottom, right = min(seen.bottom, plan.size[0]), min(seen.right, plan.size[1])
-            if top < bottom and left < right:  # a unit may see nothing but padding
-                rows = slice(top - seen.top, bottom - seen.top)
-                columns = slice(left - seen.left, right - seen.left)
-                projection[:, top:bottom, left:right] = part[:, rows, columns]
+        for places, crops, _, small in self._project_crops(images, plan, units):
+            projections[places] = _uncut(images, small, crops)
         return projections
 
     def project_channel(self, images: Tensor, layer: str, channel: int) -> Tensor:
@@ -181,10 +181,7 @@ class Deconvnet:
         if chain := self._chain(plan):
             values, projections = chain.project(images, units)
         else:
-            whole, values = self.project_general(images, layer, units)
-            first = plan.patch(Unit(0, 0))
-            shape = (first.bottom - first.top, first.right - first.left)
-            projections = cut(whole, torch.arange(len(units)), *_starts_and_shape(windows, shape))
+            projections, values = self._cut_projections(images, plan, units, windows)
         patches = Patches(projections, images, windows, values.clamp(min=0))
         return replace(patches, images=patches.crop(images.detach(), units))
 
@@ -301,22 +298,71 @@ class Deconvnet:
         Returns:
             The projections (N, C, H, W) and the activations (N,).
         """
+        return self._project_whole(images, self._plan(images, layer), units)
+
+    def _cut_projections(
+        self, images: Tensor, plan: Plan, units: Sequence[Unit], windows: list[Window]
+    ) -> tuple[Tensor, Tensor]:
+        """Returns projections by autograd, cut to the windows of the units, and activations."""
+        first = plan.patch(Unit(0, 0))
+        shape = (first.bottom - first.top, first.right - first.left)
+        projections = images.new_zeros(len(units), images.shape[1], *shape)
+        values = images.new_zeros(len(units))
+        if not plan.croppable:
+            whole, values = self._project_whole(images, plan, units)
+            return cut(whole, torch.arange(len(units)), *_starts_and_shape(windows, shape)), values
+        for places, crops, activations, small in self._project_crops(images, plan, units):
+            starts, _ = _starts_and_shape([windows[place] for place in places], shape)
+            starts = starts - torch.tensor([(crop.top, crop.left) for crop in crops])
+            projections[places] = cut(small, torch.arange(len(places)), starts, shape)
+            values[places] = activations
+        return projections, values
+
+    def _project_crops(
+        self, images: Tensor, plan: Plan, units: Sequence[Unit]
+    ) -> Iterator[tuple[list[int], list[Crop], Tensor, Tensor]]:
+        """Projects units from crops of the images, those with crops of one size together.
+
+        Yields:
+            The places of units in `units`, their crops, activations, and projections of the crops.
+        """
+        crops = [crop_of(plan.path, plan.window(unit), plan.size) for unit in units]
+        groups: dict[Pair, list[int]] = {}
+        for place, crop in enumerate(crops):
+            shape = (crop.bottom - crop.top, crop.right - crop.left)
+            groups.setdefault(shape, []).append(place)
+        for shape, places in groups.items():
+            count = max(AT_ONCE, PIXELS // math.prod(shape))
+            for start in range(0, len(places), count):
+                part = places[start : start + count]
+                chosen = [crops[place] for place in part]
+                cropped = cut_crops(images, [units[place].image for place in part], chosen)
+                moved = [
+                    move(units[place], plan.path, crops[place], row)
+                    for row, place in enumerate(part)
+                ]
+                projections, activations = self._project_whole(cropped, plan, moved, count)
+                yield part, chosen, activations, projections
+
+    def _project_whole(
+        self, images: Tensor, plan: Plan, units: Sequence[Unit], count: int = AT_ONCE
+    ) -> tuple[Tensor, Tensor]:
+        """Projects units by autograd, `count` at once: (N, C, H, W), and their activations (N,)."""
         places = torch.tensor([(u.image, u.channel, u.y, u.x) for u in units], dtype=torch.long)
         image, channel, y, x = places.view(-1, 4).unbind(1)
         activations = []
 
-        axes = self._plan(images, layer).axes
-
         def seed(values: Tensor, part: slice) -> Tensor:
             where = (torch.arange(len(values)), channel[part], y[part], x[part])
-            activation = axes.maps(values)[where]
+            activation = plan.axes.maps(values)[where]
             activations.append(activation)
             kept = torch.zeros_like(values)
-            axes.maps(kept)[where] = self.rules.initial_signal(activation)
+            plan.axes.maps(kept)[where] = self.rules.initial_signal(activation)
             return kept
 
         projections = [
-            self._back(images[image[part]], layer, seed, part) for part in _parts(len(units))
+            self._back(images[image[part]], plan.layer, seed, part)
+            for part in _parts(len(units), count)
         ]
         if not projections:
             return images.new_zeros(0, *images.shape[1:]), images.new_zeros(0)
@@ -354,8 +400,21 @@ def _address(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _parts(count: int) -> list[slice]:
-    return [slice(start, start + AT_ONCE) for start in range(0, count, AT_ONCE)]
+def _parts(count: int, at_once: int = AT_ONCE) -> list[slice]:
+    return [slice(start, start + at_once) for start in range(0, count, at_once)]
+
+
+def _uncut(images: Tensor, parts: Tensor, windows: Sequence[Window]) -> Tensor:
+    """Returns (N, C, H, W), 0 except for parts (N, C, h, w) at windows, which may reach beyond."""
+    whole = images.new_zeros(len(parts), *images.shape[1:])
+    for one, part, seen in zip(whole, parts, windows, strict=True):
+        top, left = max(seen.top, 0), max(seen.left, 0)
+        bottom, right = min(seen.bottom, images.shape[2]), min(seen.right, images.shape[3])
+        if top < bottom and left < right:  # a unit may see nothing but padding
+            rows = slice(top - seen.top, bottom - seen.top)
+            columns = slice(left - seen.left, right - seen.left)
+            one[:, top:bottom, left:right] = part[:, rows, columns]
+    return whole
 
 
 def _check(units: Sequence[Unit], images: int, plan: Plan) -> None:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
+from zfnet.deconv.crops import gives_same_values
 from zfnet.deconv.dependence import Dependence
 from zfnet.deconv.graph import Path, find_trouble, nodes_on_path, trace_graph
 from zfnet.deconv.mode import DeconvMode
@@ -194,6 +195,7 @@ class Plan:
         path: from the layer to the pixels.
         units: channels, rows and columns of its units.
         axes: of its output.
+        croppable: whether units may be projected from crops of the image.
     """
 
     layer: str
@@ -201,6 +203,7 @@ class Plan:
     path: Path
     units: tuple[int, int, int]
     axes: UnitAxes
+    croppable: bool
 
     def window(self, unit: Unit) -> Window:
         """Returns the pixels that a unit sees."""
@@ -244,4 +247,11 @@ def make_plan(model: nn.Module, rules: Rules, image: Tensor, layer: str) -> Plan
     channels, rows, columns = passed.values[layer].shape[1:]
     size = (image.shape[2], image.shape[3])
     path = trace_graph(passed.nodes[layer])
-    return Plan(layer, size, path, (channels, rows, columns), passed.axes[layer])
+    axes, maps = passed.axes[layer], passed.values[layer]
+    croppable = (
+        path.chain is None
+        and path.local
+        and any(field.field < side for field, side in zip(path.fields, size, strict=True))
+        and gives_same_values(model, layer, image, path, axes, maps)
+    )
+    return Plan(layer, size, path, (channels, rows, columns), axes, croppable)

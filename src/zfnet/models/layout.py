@@ -95,8 +95,9 @@ class Layout(TorchDispatchMode):
     def mark(self) -> None:
         """Stores grids on autograd's nodes, which exist only after an operation has returned."""
         for tensor in self._pending:
-            if tensor.grad_fn is not None:
-                tensor.grad_fn.metadata.setdefault("grid", self.grid(tensor))
+            node: Any = tensor.grad_fn
+            if node is not None:
+                node.metadata.setdefault("grid", self.grid(tensor))
         self._pending.clear()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -109,7 +110,9 @@ class Layout(TorchDispatchMode):
             if not isinstance(result, Tensor):
                 continue
             if name in CHANNELS_FIRST and result.dim() > 2:
-                self._axes[result] = _default_axes(result)
+                self._axes[result] = [*self._batch_of(tensors, result), *_default_axes(result)[1:]]
+            elif name == "im2col" and known:
+                self._axes[result] = _unfolded(args, result)
             elif known and (axes := self._infer(name, args, known, result)) is not None:
                 self._axes[result] = axes
             self._pending.append(result)
@@ -153,6 +156,11 @@ class Layout(TorchDispatchMode):
             "unknown: name a layer that gives (B, C, H, W), (B, H, W, C), tokens (B, T, C) of the "
             "image or vectors (B, C)"
         )
+
+    def _batch_of(self, tensors: list[Tensor], result: Tensor) -> list[Axis]:
+        """Returns axis 0 of the first input, which may hold windows of the image."""
+        axes = self._axes.get(tensors[0])
+        return axes[:1] if axes and len(result) == len(tensors[0]) else _default_axes(result)[:1]
 
     def _infer(
         self, name: str, args: Sequence[Any], known: list[Tensor], out: Tensor
@@ -209,11 +217,11 @@ class Layout(TorchDispatchMode):
             _resize([each[i] for each in parts if each is not None], size)
             for i, size in enumerate(out.shape)
         ]
-        grids = [each and self._grid_of(each[place]) for each in parts]
-        images = [i for i, grid in enumerate(grids) if grid]
+        grids = [None if each is None else self._grid_of(each[place]) for each in parts]
+        images = [(i, found) for i, found in enumerate(grids) if found]
         if len(images) == 1 and len(parts) == len(args[0]) and out.dim() == 3:
-            grid, prefix = grids[images[0]]
-            before = sum(tensor.shape[place] for tensor in args[0][: images[0]])
+            ((number, (grid, prefix)),) = images
+            before = sum(tensor.shape[place] for tensor in args[0][:number])
             self._tokens[out.shape[place]] = grid, prefix + before
             result[place] = ((TOKENS, out.shape[place]),)
         return result
@@ -261,6 +269,17 @@ class Layout(TorchDispatchMode):
 
 def _axis(kind: str, size: int) -> Axis:
     return ((kind, size),) if size > 1 else ()
+
+
+def _unfolded(args: Sequence[Any], result: Tensor) -> list[Axis]:
+    """Returns the axes of windows (B, C * kh * kw, rows * columns) that `im2col` cuts out."""
+    image, kernel, dilation, padding, stride = args
+    height, width = (
+        (image.shape[2 + i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
+        for i in (0, 1)
+    )
+    batch, channels = _default_axes(result)[:2]
+    return [batch, channels, (*_axis(ROWS, height), *_axis(COLUMNS, width))]
 
 
 def _default_axes(tensor: Tensor) -> list[Axis]:

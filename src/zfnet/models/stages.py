@@ -94,7 +94,8 @@ def stage_outputs(model: nn.Module, image: Tensor) -> list[str]:
         for each in layer_outputs(model, image)
         if each.axes is not None and max(each.grid) > 1 and each.name in weighted
     ]
-    blocks = [each for each in blocks if each.name.rpartition(".")[2].isdecimal()]
+    in_lists = [each for each in blocks if each.name.rpartition(".")[2].isdecimal()]
+    blocks = in_lists or blocks
     grids = list(dict.fromkeys(each.grid for each in blocks))
     ends = [_outermost([each for each in blocks if each.grid == grid])[-1] for grid in grids]
     if len(ends) == 1:

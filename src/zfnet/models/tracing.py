@@ -244,7 +244,7 @@ class Trace(TorchFunctionMode):
             or first.roots
         )
         small = result.dim() < 4 or result.shape[-2:] == (1, 1)
-        channels = result.dim() == 4 and result.shape[1] == inputs[0][0].shape[1]
+        channels = result.dim() == 4 and result.shape[1:2] == inputs[0][0].shape[1:2]
         value = Value(
             roots,
             any(each.convolved for each in known),
@@ -347,4 +347,4 @@ def _version(tensor: Tensor) -> int:
 def _permuted_axis(func: Any, args: Any, kwargs: Any, dims: int, axis: int) -> int:
     """Returns the position of an axis after a permutation."""
     shape = func(torch.empty(PRIMES[:dims], device="meta"), *args[1:], **kwargs).shape
-    return list(shape).index(PRIMES[axis])
+    return list(shape).index(PRIMES[axis]) if axis < dims else axis
