@@ -70,6 +70,7 @@ READ_BY_PYTHON = {  # these read a tensor's memory without dispatching an operat
     *(torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor),
 }
 INDEXING = {Tensor.__getitem__, Tensor.__setitem__}
+SPELLED = "x * g(x)"  # the name of a rectifier whose op only knows the values of this pass
 CHAIN_CALLS = {*MAX_POOL, *NORMALIZATION, torch.conv2d, F.batch_norm}
 
 
@@ -222,7 +223,8 @@ class DeconvMode(TorchFunctionMode):
         out = self._apply(_Rectifier, rectifier.x, rectifier, self.rules)
         if rectifier.is_relu:
             return _record(out, Step("relu"))
-        _record(out, Step("activation", op=rectifier.op), rule=rectifier.name)
+        step = None if rectifier.name == SPELLED else Step("activation", op=rectifier.op)
+        _record(out, step, rule=rectifier.name)
         if out.grad_fn is not None and rectifier.bounded:
             out.grad_fn.metadata["bounded"] = True
         return out
@@ -298,7 +300,7 @@ class DeconvMode(TorchFunctionMode):
             ones = torch.ones_like(out)
             slope = torch.autograd.grad(out, x, ones, retain_graph=True)[0]
         value = out.detach()
-        return Rectifier("x * g(x)", x, lambda _: value.clone(), in_place, slope=slope)
+        return Rectifier(SPELLED, x, lambda _: value.clone(), in_place, slope=slope)
 
     def _attend(
         self,
