@@ -182,6 +182,7 @@ class DeconvMode(TorchFunctionMode):
                 self.dependence.read_by_python(func.__name__)
         out = func(*args, **kwargs)
         self._remember_comparison(func, args, out)
+        _remember_source(func, args, out)
         if isinstance(out, Tensor) and out.grad_fn is not None:
             _record(out, linear_step(func, args, kwargs), getattr(func, "__name__", ""))
         return out
@@ -267,9 +268,10 @@ class DeconvMode(TorchFunctionMode):
         call = OUT_OF_PLACE.get(func, func)
         if func in ELEMENTWISE and len(factors) == 2:
             pairs = [factors] if func in DIVIDE else [factors, factors[::-1]]
-            for x, gate in pairs:
-                if is_function_of(gate, x) and not (in_place and x is not leaves[0]):
-                    return self._rectify(self._spelled(call, args, kwargs, x, in_place))
+            for scaled, gate in pairs:
+                for x in _sources(scaled):
+                    if is_function_of(gate, x) and not (in_place and x is not leaves[0]):
+                        return self._rectify(self._spelled(call, args, kwargs, x, in_place))
         if self.rules.others == "gradient":
             return None
         if func in FILTERS or func in DIVIDE:
@@ -416,6 +418,24 @@ def _record(out: Tensor, step: Step | None, call: str = "", rule: str | None = N
     if node is not None and "call" not in node.metadata:
         node.metadata.update(step=step, call=call, rule=rule)
     return out
+
+
+def _remember_source(func: Any, args: Any, out: Any) -> None:
+    """Stores x on the node of x * 0.5 or x / 2."""
+    if (func in MULTIPLY or func in DIVIDE) and len(args) == 2 and isinstance(out, Tensor):
+        x, factor = args if isinstance(args[0], Tensor) else args[::-1]
+        if isinstance(factor, int | float) and factor > 0 and out.grad_fn is not None:
+            out.grad_fn.metadata.setdefault("source", (x, x._version))
+
+
+def _sources(x: Tensor) -> list[Tensor]:
+    """Returns x and, if x is a positive multiple of another value, this one too, and so on."""
+    found = [x]
+    while (node := found[-1].grad_fn) is not None and (known := node.metadata.get("source")):
+        if known[0]._version != known[1]:
+            break
+        found.append(known[0])
+    return found
 
 
 def _with_input(func: Any, args: Any, kwargs: Any, x: Tensor) -> Map:
