@@ -274,7 +274,7 @@ def product(
     assert R is not None
     pairs = [(first, second), (second, first)][: 1 if name_of(node) == "DivBackward" else 2]
     pairs = pairs if name_of(node) in ("MulBackward", "DivBackward") else []
-    for x, gate in [(source, gate) for x, gate in pairs for source in sources(x)]:
+    for x, gate in [(source, gate) for factor, gate in pairs for source in sources(factor)]:
         if function_of(gate, x):
             if relu == "gradient":
                 ends = GradientEdge(node, 0), GradientEdge(*x)
