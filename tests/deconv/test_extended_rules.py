@@ -160,7 +160,7 @@ def test_activations_spelled_out(name: str) -> None:
     equals_walk(net, images, "second")
     units = lively(net, images, "second")
     for relu in RELUS:
-        for first in (two_layers, lambda f, g: chain_of(f)):
+        for first in (two_layers, lambda f, _: chain_of(f)):
             found, expected = (
                 both(Deconvnet(first(f, F.relu), relu=relu), images, name_of(first), units)
                 for f in (spelled, named)

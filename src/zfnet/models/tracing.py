@@ -223,7 +223,7 @@ class Trace(TorchFunctionMode):
         ):
             return out  # dropout in eval mode, or a copy that was not needed
         value = self._infer(name, before, results[0])
-        if name in MOVES and tensors[0].dim() <= len(PRIMES):
+        if name in MOVES and value.axis < tensors[0].dim() <= len(PRIMES):
             value = replace(
                 value, axis=_permuted_axis(func, args, kwargs, tensors[0].dim(), value.axis)
             )
@@ -244,7 +244,7 @@ class Trace(TorchFunctionMode):
             or first.roots
         )
         small = result.dim() < 4 or result.shape[-2:] == (1, 1)
-        channels = result.dim() == 4 and result.shape[1] == inputs[0][0].shape[1]
+        channels = result.dim() == 4 and result.shape[1:2] == inputs[0][0].shape[1:2]
         value = Value(
             roots,
             any(each.convolved for each in known),
