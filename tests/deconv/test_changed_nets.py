@@ -96,7 +96,21 @@ def test_a_change_is_seen(name: str) -> None:
         same(deconv.project(images, LAYER, UNITS), Deconvnet(model).project(images, LAYER, UNITS))
 
 
-@pytest.mark.parametrize("module", [nn.GELU(), nn.LeakyReLU()])
+@pytest.mark.parametrize("module", [nn.GELU(), nn.LeakyReLU(0.3)])
+def test_a_change_that_has_an_extended_rule(module: nn.Module) -> None:
+    model, images = net(), noise(1, 24)
+    deconv, strict = Deconvnet(model, relu="gradient"), Deconvnet(model, strict=True)
+    before = deconv.project(images, LAYER, UNITS)
+    strict.project(images, LAYER, UNITS)
+    model[2] = module
+    found = deconv.project(images, LAYER, UNITS)
+    assert not torch.equal(found, before)
+    same(found, Deconvnet(model, relu="gradient").project(images, LAYER, UNITS))
+    with pytest.raises(InputError, match=type(module).__name__):
+        strict.project(images, LAYER, UNITS)
+
+
+@pytest.mark.parametrize("module", [nn.Tanh(), nn.Hardtanh()])
 def test_a_change_that_has_no_deconvnet_is_refused(module: nn.Module) -> None:
     model, images = net(), noise(1, 24)
     deconv = Deconvnet(model)

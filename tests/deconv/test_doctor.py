@@ -61,11 +61,11 @@ class Gated(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.act = nn.Conv2d(3, 4, 3), nn.GELU()
+        self.conv, self.act = nn.Conv2d(3, 4, 3), nn.Tanh()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.act(self.conv(x))
-        return x * torch.sigmoid(x)
+        x = torch.sigmoid(self.act(self.conv(x)))
+        return x * x
 
 
 def test_everything_without_a_deconvnet_is_named() -> None:
@@ -74,11 +74,33 @@ def test_everything_without_a_deconvnet_is_named() -> None:
     assert found.unsupported == [
         "0 (Gated): mul of two values that both depend on the pixels",
         "1: sigmoid",
-        "0.act (GELU): gelu",
+        "0.act (Tanh): tanh",
     ]
     text = str(found)
     assert text.startswith("1: 2 channels, units see ")
-    assert "no deconvnet: 0.act (GELU): gelu" in text
+    assert "no deconvnet: 0.act (Tanh): tanh" in text
+
+
+class Extended(nn.Module):
+    """What has an extended rule: GELU, a gate, a gated linear unit, attention, a norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.LayerNorm(4)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.gelu(self.conv(x))
+        x = x * x.mean((2, 3), keepdim=True).sigmoid()
+        tokens = self.norm(x.flatten(2).transpose(1, 2))
+        tokens = nn.functional.glu(torch.cat(self.attention(tokens, tokens, tokens)[:1] * 2, -1))
+        return tokens.transpose(1, 2).view_as(x)
+
+
+def test_what_has_an_extended_rule_is_not_named() -> None:
+    net = nn.Sequential(Extended(), nn.Conv2d(4, 2, 1))
+    (found,) = doctor(net, ["1"], torch.randn(2, 3, 9, 9))
+    assert found.unsupported == []
 
 
 def test_the_text_says_what_was_found() -> None:

@@ -42,7 +42,6 @@ def matrix(h: Tensor) -> Tensor:
 PRODUCTS: dict[str, Call] = {
     "mul": lambda _, h: h * h,
     "mul by a gate": lambda n, h: h * n.gate(pooled(h))[:, :, None, None],
-    "div": lambda _, h: h / (1 + h.mean()),
     "div of a constant": lambda _, h: 1 / (1 + h),
     "pow": lambda _, h: h**2,
     "square": lambda _, h: h.square(),
@@ -61,8 +60,15 @@ PRODUCTS: dict[str, Call] = {
     ).flatten()[None],
     "baddbmm": lambda _, h: torch.baddbmm(h.new_zeros(1, 4, 4), matrix(h), matrix(h).mT).flatten(1),
     "addbmm": lambda _, h: torch.addbmm(h.new_zeros(4, 4), matrix(h), matrix(h).mT).flatten()[None],
-    "F.linear": lambda _, h: F.linear(pooled(h), matrix(h)[0].T),
     "F.bilinear": lambda _, h: F.bilinear(pooled(h), pooled(h), torch.ones(2, 4, 4).to(h)),
+    "batch_norm, weight": lambda _, h: F.batch_norm(
+        h, torch.zeros(4).to(h), torch.ones(4).to(h), pooled(h)[0]
+    ),
+    "batch_norm by the batch": lambda _, h: F.batch_norm(h, None, None, training=True),
+}
+EXTENDED: dict[str, Call] = {  # refused by the paper's rules alone
+    "div": lambda _, h: h / (1 + h.mean()),
+    "F.linear": lambda _, h: F.linear(pooled(h), matrix(h)[0].T),
     "conv2d, weight": lambda n, h: F.conv2d(h, n.b.weight * h.mean()),
     "conv1d, weight": lambda _, h: F.conv1d(matrix(h), pooled(h)[:, :, None]).flatten(1),
     "conv3d, weight": lambda _, h: F.conv3d(h[:, :, None], pooled(h)[:, :, None, None, None])[
@@ -73,10 +79,11 @@ PRODUCTS: dict[str, Call] = {
         matrix(h), matrix(h), matrix(h)
     ).flatten(1),
     "glu": lambda _, h: F.glu(h, 1),
-    "batch_norm, weight": lambda _, h: F.batch_norm(
-        h, torch.zeros(4).to(h), torch.ones(4).to(h), pooled(h)[0]
-    ),
-    "batch_norm by the batch": lambda _, h: F.batch_norm(h, None, None, training=True),
+    "mul by a sigmoid": lambda n, h: h * n.gate(pooled(h)).sigmoid()[:, :, None, None],
+    "einsum attention": lambda _, h: torch.einsum(
+        "bij,bcj->bci", (matrix(h).mT @ matrix(h)).softmax(2), matrix(h)
+    ).flatten(1),
+    "layer_norm": lambda _, h: F.layer_norm(h, h.shape[1:]),
 }
 
 
@@ -189,12 +196,12 @@ def gated(h: Tensor) -> Tensor:
 """
 
 
-def refused(net: nn.Module, layer: str = "out") -> str:
+def refused(net: nn.Module, layer: str = "out", strict: bool = False) -> str:
     image = noise(1, 10)
     calls = [
-        lambda: Deconvnet(net).project(image, layer, [Unit(0, 0)]),
-        lambda: Deconvnet(net).patches(image, layer, [Unit(0, 0)]),
-        lambda: Deconvnet(net).project_channel(image, layer, 0),
+        lambda: Deconvnet(net, strict=strict).project(image, layer, [Unit(0, 0)]),
+        lambda: Deconvnet(net, strict=strict).patches(image, layer, [Unit(0, 0)]),
+        lambda: Deconvnet(net, strict=strict).project_channel(image, layer, 0),
     ]
     messages = set()
     for call in calls:
@@ -202,7 +209,7 @@ def refused(net: nn.Module, layer: str = "out") -> str:
             call()
         messages.add(str(caught.value))
     assert len(messages) == 1
-    assert doctor(net, [layer], image)[0].unsupported
+    assert strict or doctor(net, [layer], image)[0].unsupported
     return messages.pop()
 
 
@@ -212,6 +219,19 @@ def test_products(name: str) -> None:
     message = refused(seeded(lambda: Net(PRODUCTS[name])))
     assert "has no deconvnet" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", EXTENDED)
+def test_products_with_an_extended_rule(name: str) -> None:
+    """Strict rules refuse them by name; by default the gate is constant."""
+    net, image = seeded(lambda: Net(EXTENDED[name])), noise(1, 10)
+    message = refused(net, strict=True)
+    assert "has no deconvnet" in message
+    assert "\n" not in message
+    assert doctor(net, ["out"], image)[0].unsupported == []
+    (unit, *_) = lively(net, image, "out")
+    projection = Deconvnet(net, seed="forced").project(image, "out", [unit])
+    assert projection.any()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

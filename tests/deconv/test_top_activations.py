@@ -246,11 +246,16 @@ class Reused(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.twice, self.never = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
-        self.pair, self.tokens = Pair(), nn.Flatten(2)
+        self.pair, self.turned = Pair(), Turned()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.twice(self.twice(x))
-        return self.tokens(self.pair(x)[0])
+        return self.turned(self.pair(x)[0])
+
+
+class Turned(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)
 
 
 class Pair(nn.Module):
@@ -264,7 +269,7 @@ class Pair(nn.Module):
         ("twice", "'twice' runs 2 times"),
         ("never", "'never' never runs"),
         ("pair", "'pair' gives a tuple"),
-        ("tokens", r"'tokens' gives values of shape \(1, 3, 64\)"),
+        ("turned", r"'turned' gives \(1, 8, 3, 8\), and which axes .* is unknown"),
         ("conv9", "'conv9' is not in Reused: it has twice, never"),
     ],
 )

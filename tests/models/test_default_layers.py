@@ -245,7 +245,6 @@ def test_nets_without_such_layers_say_so() -> None:
         Inline(),
         ChannelsLast(),
         nn.Sequential(nn.Flatten(), nn.Linear(12, 3)),
-        fresh("convnext_tiny"),
     ]
     with pytest.warns(FutureWarning):
         nets.append(nn.Sequential(conv(3, 4), torch.jit.script(nn.ReLU()), *head(4)))

@@ -87,7 +87,7 @@ class Dependence(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.mark()
         name = func._schema.name.split("::")[-1]
-        random = torch.Tag.nondeterministic_seeded in func.tags
+        random = _is_random(func, args, kwargs or {})
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         sources = [] if name in SHAPE_ONLY else [tensor for tensor in given if self.depends(tensor)]
         recorded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
@@ -131,6 +131,15 @@ class Dependence(TorchDispatchMode):
 
 def _address(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
+
+
+def _is_random(func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether an operation draws random numbers. In evaluation, attention and RReLU draw none."""
+    if torch.Tag.nondeterministic_seeded not in func.tags:
+        return False
+    given = {argument.name: argument.default_value for argument in func._schema.arguments}
+    given |= dict(zip(given, args, strict=False)) | kwargs
+    return given.get("dropout_p", 1.0) != 0 and given.get("training", True) is not False
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:

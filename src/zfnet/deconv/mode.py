@@ -75,6 +75,7 @@ LINEAR_IN_PLACE = {
     *(Tensor.zero_, Tensor.fill_, Tensor.index_copy_, Tensor.index_add_),
 }
 INDEXING = {Tensor.__getitem__, Tensor.__setitem__}
+SPELLED = "x * g(x)"  # the name of a rectifier whose op only knows the values of this pass
 CHAIN_CALLS = {*MAX_POOL, *NORMALIZATION, torch.conv2d, F.batch_norm}
 
 
@@ -186,6 +187,7 @@ class DeconvMode(TorchFunctionMode):
                 self.dependence.read_by_python(func.__name__)
         out = func(*args, **kwargs)
         self._remember_comparison(func, args, out)
+        _remember_source(func, args, out)
         if isinstance(out, Tensor) and out.grad_fn is not None:
             _record(out, linear_step(func, args, kwargs), getattr(func, "__name__", ""))
         if func in LINEAR_IN_PLACE:
@@ -240,7 +242,8 @@ class DeconvMode(TorchFunctionMode):
         out = self._apply(_Rectifier, rectifier.x, rectifier, self.rules)
         if rectifier.is_relu:
             return _record(out, Step("relu"))
-        _record(out, Step("activation", op=rectifier.op), rule=rectifier.name)
+        step = None if rectifier.name == SPELLED else Step("activation", op=rectifier.op)
+        _record(out, step, rule=rectifier.name)
         _note(out, bounded=rectifier.bounded)
         return out
 
@@ -284,9 +287,10 @@ class DeconvMode(TorchFunctionMode):
         call = OUT_OF_PLACE.get(func, func)
         if func in ELEMENTWISE and len(factors) == 2:
             pairs = [factors] if func in DIVIDE else [factors, factors[::-1]]
-            for x, gate in pairs:
-                if is_function_of(gate, x) and not (in_place and x is not leaves[0]):
-                    return self._rectify(self._spelled(call, args, kwargs, x, in_place))
+            for scaled, gate in pairs:
+                for x in _sources(scaled):
+                    if is_function_of(gate, x) and not (in_place and x is not leaves[0]):
+                        return self._rectify(self._spelled(call, args, kwargs, x, in_place))
         if self.rules.others == "gradient":
             return None
         if func in FILTERS or func in DIVIDE:
@@ -317,7 +321,7 @@ class DeconvMode(TorchFunctionMode):
             ones = torch.ones_like(out)
             slope = torch.autograd.grad(out, x, ones, retain_graph=True)[0]
         value = out.detach()
-        return Rectifier("x * g(x)", x, lambda _: value.clone(), in_place, slope=slope)
+        return Rectifier(SPELLED, x, lambda _: value.clone(), in_place, slope=slope)
 
     def _attend(
         self,
@@ -445,6 +449,24 @@ def _note_part(x: Tensor) -> None:
     """Notes that the last change to a part of a tensor, if x is one, was a rule or linear."""
     if x._is_view() and x._base is not None:
         _note(x._base, known=True)
+
+
+def _remember_source(func: Any, args: Any, out: Any) -> None:
+    """Stores x on the node of x * 0.5 or x / 2."""
+    if (func in MULTIPLY or func in DIVIDE) and len(args) == 2 and isinstance(out, Tensor):
+        x, factor = args if isinstance(args[0], Tensor) else args[::-1]
+        if isinstance(factor, int | float) and factor > 0 and out.grad_fn is not None:
+            out.grad_fn.metadata.setdefault("source", (x, x._version))
+
+
+def _sources(x: Tensor) -> list[Tensor]:
+    """Returns x and, if x is a positive multiple of another value, this one too, and so on."""
+    found = [x]
+    while (node := found[-1].grad_fn) is not None and (known := node.metadata.get("source")):
+        if known[0]._version != known[1]:
+            break
+        found.append(known[0])
+    return found
 
 
 def _with_input(func: Any, args: Any, kwargs: Any, x: Tensor) -> Map:

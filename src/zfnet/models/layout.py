@@ -47,6 +47,7 @@ CHANNELS_FIRST = {  # operations whose results have their channels on axis 1
 }  # fmt: skip
 # The position of the first factor.
 PRODUCTS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1, "linear": 0, "matmul": 0}
+PERMUTING = {"index", "index_select", "gather", "sort", "flip", "roll"}
 VIEWS = {"view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "view_copy"}
 
 
@@ -199,6 +200,11 @@ class Layout(TorchDispatchMode):
             "min",
         ):
             return _remove_axis(axes, args)
+        if name in PERMUTING:
+            if out.dim() != len(axes):
+                return None
+            axes = [_permuted(axis) for axis in axes]
+            return [_resize([axis], size) for axis, size in zip(axes, out.shape, strict=True)]
         operands = [self._axes[tensor] for tensor in known if tensor.dim() == out.dim()]
         if not operands or out.dim() < len(axes):
             return None
@@ -295,6 +301,12 @@ def _resize(candidates: list[Axis], size: int) -> Axis:
             return axis
     kinds = {kind for axis in candidates for kind, _ in axis}
     return _axis(kinds.pop() if len(kinds) == 1 else "", size)
+
+
+def _permuted(axis: Axis) -> Axis:
+    """Returns an axis after a permutation of its cells: tokens no longer lie in rows of a grid."""
+    kinds = {kind for kind, _ in axis}
+    return tuple(("", size) for _, size in axis) if {*SPACE} <= kinds or TOKENS in kinds else axis
 
 
 def _reorder(axes: list[Axis], order: Sequence[int]) -> list[Axis]:

@@ -6,9 +6,9 @@
     >>> stage_outputs(timm.create_model("convnext_atto"), torch.zeros(1, 3, 64, 64))
     ['stages.0', 'stages.1', 'stages.2', 'stages.3']
 
-A block is a module in a list or sequence of modules. The blocks of a stage have feature maps of one
-size. A network with maps of one size only, such as a vision transformer, has one long stage, and
-five blocks at even distances stand for it.
+A block is a module in a list or sequence of modules; if there are none, one whose name ends with a
+number. The blocks of a stage have feature maps of one size. A network with maps of one size only,
+such as a vision transformer, has one long stage, and five blocks at even distances stand for it.
 """
 
 from collections.abc import Sequence
@@ -94,10 +94,14 @@ def stage_outputs(model: nn.Module, image: Tensor) -> list[str]:
         for each in layer_outputs(model, image)
         if each.axes is not None and max(each.grid) > 1 and each.name in weighted
     ]
-    in_lists = [each for each in blocks if each.name.rpartition(".")[2].isdecimal()]
-    blocks = in_lists or blocks
+    numbered = [each for each in blocks if each.name.rpartition(".")[2].isdecimal()]
+    blocks = numbered or [each for each in blocks if each.name[-1].isdecimal()] or blocks
     grids = list(dict.fromkeys(each.grid for each in blocks))
-    ends = [_outermost([each for each in blocks if each.grid == grid])[-1] for grid in grids]
+    whole = set(_outermost(blocks))  # a block may begin with layers of the stage below
+    ends = []
+    for grid in grids:
+        names = _outermost([each for each in blocks if each.grid == grid])
+        ends.append(([name for name in names if name in whole] or names)[-1])
     if len(ends) == 1:
         names = _outermost(blocks)
         last, count = len(names) - 1, min(SHOWN, len(names))

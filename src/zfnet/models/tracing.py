@@ -223,7 +223,7 @@ class Trace(TorchFunctionMode):
         ):
             return out  # dropout in eval mode, or a copy that was not needed
         value = self._infer(name, before, results[0])
-        if name in MOVES and tensors[0].dim() <= len(PRIMES):
+        if name in MOVES and value.axis < tensors[0].dim() <= len(PRIMES):
             value = replace(
                 value, axis=_permuted_axis(func, args, kwargs, tensors[0].dim(), value.axis)
             )
