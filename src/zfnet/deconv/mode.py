@@ -455,17 +455,20 @@ def _remember_source(func: Any, args: Any, out: Any) -> None:
     """Stores x on the node of x * 0.5 or x / 2."""
     if (func in MULTIPLY or func in DIVIDE) and len(args) == 2 and isinstance(out, Tensor):
         x, factor = args if isinstance(args[0], Tensor) else args[::-1]
-        if isinstance(factor, int | float) and factor > 0 and out.grad_fn is not None:
-            out.grad_fn.metadata.setdefault("source", (x, x._version))
+        if isinstance(factor, int | float) and factor > 0:
+            _note(out, source=(x, x._version))
 
 
 def _sources(x: Tensor) -> list[Tensor]:
     """Returns x and, if x is a positive multiple of another value, this one too, and so on."""
     found = [x]
-    while (node := found[-1].grad_fn) is not None and (known := node.metadata.get("source")):
-        if known[0]._version != known[1]:
+    node: Any = x.grad_fn
+    while node is not None and (known := node.metadata.get("source")):
+        source, version = known
+        if source._version != version:
             break
-        found.append(known[0])
+        found.append(source)
+        node = source.grad_fn
     return found
 
 
