@@ -24,7 +24,7 @@ from PIL import Image
 
 from zfnet.data import store_building
 from zfnet.data.datasets import Arrays, Photos, folder
-from zfnet.data.decoding import UnreadableImage, square
+from zfnet.data.decoding import UnreadableImage, resize_and_crop
 from zfnet.data.image_store import ImageStore, OnTheFly, build_store, find_store
 from zfnet.data.store_files import map_pixels
 from zfnet.errors import InputError
@@ -105,7 +105,7 @@ def test_what_is_stored_is_what_is_decoded(
                 build_store(source, path, size, workers=workers, pixels=pixels)
             return
         images = build_store(source, path, size, workers=workers, pixels=pixels)
-    expected = torch.stack([square(source.read(row), size) for row in good])
+    expected = torch.stack([resize_and_crop(source.read(row), size) for row in good])
     torch.testing.assert_close(torch.stack([images.read(i) for i in range(len(images))]), expected)
     assert images.ids == [source.ids[row] for row in good]
     assert images.labels.tolist() == [source.labels[row] for row in good]

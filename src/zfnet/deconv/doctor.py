@@ -29,6 +29,7 @@ from zfnet.deconv.tracing import ForwardTrace
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
 from zfnet.models.introspection import input_channels, user_module
+from zfnet.sizes import sides
 from zfnet.versions.python_names import renamed
 
 NOISE, SIDE = 8, 224  # images, and their side, where none are given
@@ -141,7 +142,7 @@ def doctor(
     """
     model = user_module(model)
     if images is None:
-        side = model.image_size if isinstance(model, ConvNet) else SIDE
+        size = sides(model.image_size if isinstance(model, ConvNet) else SIDE)
         if (channels := input_channels(model)) is None:
             raise InputError(
                 f"{type(model).__name__} has no convolution, so the number of channels of its "
@@ -149,9 +150,9 @@ def doctor(
                 "unknown: give images (B, C, H, W)"
             )
         weight = next(model.parameters(), torch.empty(0))
-        images = torch.randn(
-            NOISE, channels, side, side, generator=torch.Generator().manual_seed(0)
-        ).to(weight)
+        images = torch.randn(NOISE, channels, *size, generator=torch.Generator().manual_seed(0)).to(
+            weight
+        )
     passed = ForwardTrace(model, _PoolingStatistics(Rules(others="gradient")), images, list(layers))
     return [_diagnosis(passed, layer) for layer in layers]
 

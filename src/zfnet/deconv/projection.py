@@ -40,6 +40,7 @@ from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
 from zfnet.models.introspection import find_modules, input_channels, user_module
 from zfnet.models.snapshot import snapshot
+from zfnet.sizes import sides
 from zfnet.versions.python_names import renamed
 
 AT_ONCE = 16  # projections that autograd computes together
@@ -113,7 +114,7 @@ class Deconvnet:
         self._known: tuple[Any, Plan] | None = None  # the last plan, and its key
         self._shape: tuple[int, int, int] | None = None  # (C, H, W) of the last images
         if isinstance(self.model, ConvNet):
-            self._shape = (input_channels(self.model) or 3, *(self.model.image_size,) * 2)
+            self._shape = (input_channels(self.model) or 3, *sides(self.model.image_size))
 
     def project(self, images: Tensor, layer: str, units: Sequence[Unit]) -> Tensor:
         """Projects units of a layer.
