@@ -115,11 +115,11 @@ def _upright(bands: np.ndarray, orientation: int) -> np.ndarray:
 def _tensor(bands: np.ndarray) -> Tensor:
     """(H, W, C) → (C, H, W). Whole numbers of other types are 16-bit where they lie in 0 to
     65535."""
-    native = np.ascontiguousarray(bands.astype(bands.dtype.newbyteorder("="), copy=False))
+    native = np.array(bands, dtype=bands.dtype.newbyteorder("="), order="C")
     if native.dtype.kind in "iu" and native.dtype not in (np.uint8, np.uint16):
         if native.min() < 0 or native.max() > 65535:
             raise ValueError("32-bit pixels have no fixed range")
         native = native.astype(np.uint16)
     elif native.dtype.kind not in "uf":
         raise ValueError(f"pixels of {native.dtype}: uint8, uint16 or floats are needed")
-    return torch.from_numpy(native.copy() if native is bands else native).permute(2, 0, 1)
+    return torch.from_numpy(native).permute(2, 0, 1)

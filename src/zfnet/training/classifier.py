@@ -88,8 +88,11 @@ class Classifier(LightningModule):
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         self.net, self.classes = net.to(memory_format=self.format), classes
         self.model_config = model_config
+        moments = (
+            {} if channels is None else {"channel_mean": channels[0], "channel_std": channels[1]}
+        )
         self.prepare = Preprocessing(
-            store_size, image_size, input_norm, *(channels or ()), channels=image_channels
+            store_size, image_size, input_norm, channels=image_channels, **moments
         )
         self.make_optimizer, self.make_scheduler, self.seed = optimizer, scheduler, seed
         self.train_errors = error_metrics(len(classes), "train/")

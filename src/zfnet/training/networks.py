@@ -238,8 +238,8 @@ def pretrained_network(
         as_size(store_size),
         as_size(image_size),
         input_norm_of(model),
-        *((expected.mean, expected.std) if expected else ()),
         channels=channels,
+        **({"channel_mean": expected.mean, "channel_std": expected.std} if expected else {}),
     )
     return net, prepare, classes
 
