@@ -19,7 +19,7 @@ import torch
 from lightning import LightningDataModule
 
 from zfnet.data.batches import Augmentation, Batches
-from zfnet.data.datasets import in_format
+from zfnet.data.datasets.base import in_format
 from zfnet.data.exclusion import drop_excluded, read_exclusion
 from zfnet.data.image_store import ImageDataset, Subset, find_store
 from zfnet.data.pixel_format import PixelFormat

@@ -234,7 +234,7 @@ def build_store(
         max_bad: how many unreadable images are skipped, and listed in unreadable.txt.
         workers: the number of decoding threads.
         pixels: False builds a store without pixels, whose images are decoded each time.
-        pixel_format: that of the source's images (see `zfnet.data.datasets.in_format`).
+        pixel_format: that of the source's images (see `zfnet.data.datasets.base.in_format`).
 
     Raises:
         InputError: more images are unreadable, the folder holds a store of other settings, or the

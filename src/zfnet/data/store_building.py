@@ -204,8 +204,8 @@ class Build:
         if not self.kept:
             self._report(self.bad)
             raise InputError(
-                f"{self.folder / 'unreadable.txt'}: none of the {self.done} images can be read; "
-                f"the first: {self.bad[0][1]}"
+                f"{self.bad[0][1]}; none of the {self.done} images can be read: see "
+                f"{self.folder / 'unreadable.txt'}"
             )
         skipped = {row for row, _ in self.bad}
         rows = [row for row in range(self.done) if row not in skipped]
@@ -232,8 +232,8 @@ def check_bad(folder: Path, found: int, of: int, max_bad: int, first: str = "") 
     """Raises InputError if `found` images of the first `of` are unreadable, more than `max_bad`;
     `first` says what is wrong with the first one."""
     if found > max_bad:
+        reason = f"{first}; " if first else ""
         raise InputError(
-            f"{found} of {of} images are unreadable, more than data.max_bad={max_bad}: "
+            f"{reason}{found} of {of} images are unreadable, more than data.max_bad={max_bad}: "
             f"see {folder / 'unreadable.txt'}, fix or remove them, or raise data.max_bad"
-            f"{f'; the first: {first}' if first else ''}"
         )

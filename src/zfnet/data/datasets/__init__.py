@@ -6,7 +6,7 @@ Each function takes `split="train"` or `split="val"` and returns a `zfnet.data.s
     image, name = train.read(0), train.classes[train.labels[0]]
 """
 
-from zfnet.data.datasets.base import Arrays, Photos, in_format, modification_stamp
+from zfnet.data.datasets.base import Arrays, Photos, modification_stamp
 from zfnet.data.datasets.caltech import caltech101, caltech256
 from zfnet.data.datasets.embedded import creatures, creatures_few
 from zfnet.data.datasets.folders import class_folders, folder, photos
@@ -29,7 +29,6 @@ __all__ = [
     "folder",
     "imagenet",
     "imagenette",
-    "in_format",
     "modification_stamp",
     "photos",
     "voc2012",
