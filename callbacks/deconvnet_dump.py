@@ -115,7 +115,7 @@ class DeconvnetDump(FeatureSearch):
         projections, patches = (part.unflatten(0, (len(channels), -1)) for part in found)
         with self.observing(pl_module):
             filters = Deconvnet(subject.net).filters(layer, subject.crop)
-        drawn = [None] * len(channels) if filters is None else filters[channels]
+        drawn = [None] * len(channels) if filters is None else subject.shown(filters[channels])
         values = top.values[channels].float()
         return [
             FeaturePanel(*each)

@@ -16,6 +16,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from zfnet.data.image_store import ImageDataset
+from zfnet.data.preprocessing import Preprocessing
 from zfnet.data.source import Source
 from zfnet.deconv import (
     Deconvnet,
@@ -27,6 +28,7 @@ from zfnet.deconv import (
 )
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
+from zfnet.sizes import sides
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +73,10 @@ class FeatureSearch(Callback):
                 f"{self.key} needs a data module with images, sources and batch_size, such as "
                 "ImageData"
             )
-        side: int = pl_module.prepare.crop  # type: ignore[assignment, union-attr]
+        prepare: Preprocessing = pl_module.prepare  # type: ignore[assignment]
+        shape = (prepare.channels, *sides(prepare.crop))
         with self.observing(pl_module):
-            self._layers, problems = projectable_layers(pl_module.net, side, self.layers)  # type: ignore[arg-type]
+            self._layers, problems = projectable_layers(pl_module.net, shape, self.layers)  # type: ignore[arg-type]
         for problem in problems if trainer.is_global_zero else ():
             log.warning("%s: %s", self.key, problem)
 
@@ -87,6 +90,7 @@ class FeatureSearch(Callback):
             data.sources[split],
             pl_module.classes,  # type: ignore[arg-type]
             data.batch_size // trainer.world_size,
+            getattr(data, "channels_shown", None),
         )
 
     def search(
@@ -144,7 +148,8 @@ class FeatureSearch(Callback):
         layer: str,
         units: list[Unit],
     ) -> tuple[Tensor, Tensor]:
-        """Signed projections, and image patches in [0, 1], (N, 3, h, w) each, float32 on the CPU.
+        """Signed projections, and image patches in [0, 1], (N, C, h, w) each, float32 on the CPU.
+        C are the channels that figures show.
 
         A patch is gray beyond the border of its image, and all of it where the unit is not active.
         """
@@ -152,9 +157,8 @@ class FeatureSearch(Callback):
         with self.observing(pl_module), trainer.precision_plugin.forward_context(), no_autocast:
             found, patches = subject.project(Deconvnet(subject.net), layer, units)
         patches = patches.cpu().masked_fill((found.values <= 0).cpu()[:, None, None, None], 0.5)
-        return found.projections.nan_to_num(
-            0, 0, 0
-        ).float().cpu(), patches.float()  # a diverging net overflows
+        projections = found.projections.nan_to_num(0, 0, 0)  # a diverging net overflows
+        return subject.shown(projections).float().cpu(), subject.shown(patches).float()
 
     @contextmanager
     def observing(self, pl_module: LightningModule) -> Iterator[None]:

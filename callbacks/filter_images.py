@@ -15,8 +15,8 @@ from zfnet.viz import filter_sheet, save_png
 
 
 class FilterImages(Callback):
-    """Draws the filters of the first convolution on three channels. A net without one has no such
-    image.
+    """Draws the filters of the first convolution on the images' channels. A net without one has no
+    such image.
 
     Zero is mid-gray and all filters share one scale, so that a dominant filter is visible. Logs
     `filters/layer_1` to TensorBoard and writes `filters.png`.
@@ -40,10 +40,13 @@ class FilterImages(Callback):
     @torch.no_grad()
     def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
         convolutions = (m for m in pl_module.net.modules() if isinstance(m, nn.Conv2d))  # type: ignore[union-attr]
-        first = next((m for m in convolutions if m.weight.shape[1] == 3), None)
+        channels: int = pl_module.prepare.channels  # type: ignore[assignment, union-attr]
+        first = next((m for m in convolutions if m.weight.shape[1] == channels), None)
         if first is None:
             return
-        sheet = filter_sheet(first.weight)  # (H, W, 3) uint8
+        shown = getattr(trainer.datamodule, "channels_shown", None)  # type: ignore[attr-defined]
+        weight = first.weight if shown is None else first.weight[:, shown]
+        sheet = filter_sheet(weight)  # (H, W, 3) uint8
         save_png(sheet, self.folder / "filters.png")
         for writer in tensorboard_writers(trainer):
             writer.add_image("filters/layer_1", sheet, trainer.global_step, dataformats="HWC")

@@ -22,6 +22,7 @@ from typing_extensions import TypedDict  # required by pydantic before Python 3.
 
 from zfnet.errors import InputError, one_line
 from zfnet.validation import (
+    Channels,
     Count,
     NotNegative,
     Positive,
@@ -63,7 +64,10 @@ class Data(Node):
     """conf/data. Other keys are arguments of the source."""
 
     source: Function
-    image_size: Side | None
+    image_size: Side | Sequence[Side] | None
+    channels: NotRequired[Channels]
+    channels_shown: NotRequired[Annotated[Sequence[Whole], Field(min_length=1)] | None]
+    dtype: NotRequired[str]
     batch_size: Count
     crops: str
     store: bool
@@ -76,7 +80,7 @@ class Data(Node):
 class TrainingData(Data):
     """conf/data for train.py, where the image size is required."""
 
-    image_size: Side  # type: ignore[misc]
+    image_size: Side | Sequence[Side]  # type: ignore[misc]
 
 
 class Optimizer(Function):

@@ -24,6 +24,7 @@ from zfnet.errors import InputError
 from zfnet.fingerprint import digest
 from zfnet.models.default_layers import default_layers
 from zfnet.models.snapshot import net_fingerprint
+from zfnet.sizes import Size, sides
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +39,33 @@ class ModelOnData:
     source: Source  # of the images; has masks and parts if the data set has them
     classes: list[str]  # names of the outputs of the network
     batch_size: int
+    channels_shown: Sequence[int] | None = None  # by figures; None: all
     _told: bool = field(default=False, init=False, repr=False)
 
     @property
-    def crop(self) -> int:
-        """The side of the images that the network takes, in pixels."""
+    def crop(self) -> Size:
+        """The size of the images that the network takes, in pixels: a side, or (height, width)."""
         return self.prepare.crop
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images that the network takes."""
+        return (self.prepare.channels, *sides(self.crop))
+
+    def shown(self, images: Tensor) -> Tensor:
+        """Returns the channels of images that figures show.
+
+        Args:
+            images: images, projections or filters, (..., C, H, W).
+        """
+        if self.channels_shown is None or list(self.channels_shown) == list(
+            range(images.shape[-3])
+        ):
+            return images
+        return images[..., list(self.channels_shown), :, :]
+
     def inputs(self, indices: Sequence[int]) -> Tensor:
-        """Returns preprocessed images, (N, 3, crop, crop), on the device of the network.
+        """Returns preprocessed images, (N, C, H, W), on the device of the network.
 
         Args:
             indices: the indices of N images.
@@ -54,7 +73,7 @@ class ModelOnData:
         return self.preprocess(self._batch(indices)).to(self._device())
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
-        """Returns the same images with values in [0, 1], (N, 3, crop, crop), on the CPU.
+        """Returns the same images with values in [0, 1], (N, C, H, W), on the CPU.
 
         Args:
             indices: the indices of N images.
@@ -135,7 +154,7 @@ class ModelOnData:
             units: N units; `image` is the index of an image.
 
         Returns:
-            The projections, and the pixels at the same places, (N, 3, h, w) in [0, 1]. Pixels
+            The projections, and the pixels at the same places, (N, C, h, w) in [0, 1]. Pixels
             beyond the border are gray.
         """
         indices = list(dict.fromkeys(unit.image for unit in units))
@@ -150,7 +169,7 @@ class ModelOnData:
         return {
             "net": net_fingerprint(self.net),
             "data": images_fingerprint(self.images, self.source.name),
-            "image_size": prepare.crop,
+            "image_size": prepare.crop if isinstance(prepare.crop, int) else list(prepare.crop),
             "preprocessing": digest(prepare.store_size, prepare.mean, prepare.std),
         }
 
@@ -162,12 +181,13 @@ class ModelOnData:
         """
         try:
             with torch.inference_mode():
-                self.net(torch.zeros(1, 3, self.crop, self.crop, device=self._device()))
+                self.net(torch.zeros(1, *self.shape, device=self._device()))
         except (RuntimeError, AssertionError) as error:
+            channels, height, width = self.shape
+            of_channels = "" if channels == 3 else f" in {channels} channels"
             raise InputError(
-                f"{type(self.net).__name__} does not take images of {self.crop} x {self.crop} "
-                "pixels "
-                f"({str(error).splitlines()[0]}): choose another data.image_size"
+                f"{type(self.net).__name__} does not take images of {height} x {width} pixels"
+                f"{of_channels} ({str(error).splitlines()[0]}): choose another data.image_size"
             ) from error
 
     def preprocess(self, batch: Batch) -> Tensor:
@@ -177,7 +197,7 @@ class ModelOnData:
             batch: B images.
 
         Returns:
-            The input of the network, (B, 3, crop, crop), on the device of the preprocessing.
+            The input of the network, (B, C, H, W), on the device of the preprocessing.
         """
         batch = batch.to(self.prepare.mean.device)
         return self.prepare(batch.images, batch.rows, batch.crops)
@@ -207,6 +227,6 @@ def images_fingerprint(images: ImageDataset, name: str) -> dict[str, Any]:
         "images": f"{len(images)} of {name}{ends} ({digest(images.ids)})",
         "classes": digest(images.classes),
         "labels": digest(images.labels),
-        "size": images.size,
+        "size": images.size if isinstance(images.size, int) else list(images.size),
         "mean": digest(base.mean),
     }

@@ -34,6 +34,7 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 Whole = Annotated[int, Field(ge=0, le=10**9)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # the range of PyTorch Lightning
 Side = Annotated[int, Field(ge=1, le=8192)]  # the side of an image, in pixels
+Channels = Annotated[int, Field(ge=1, le=4096)]  # of an image
 Number = Annotated[float, Field(ge=-1e18, le=1e18)]  # torch accepts integers below 2**63
 Positive = Annotated[float, Field(gt=0, le=1e18)]
 NotNegative = Annotated[float, Field(ge=0, le=1e18)]

@@ -17,7 +17,7 @@ from zfnet.analysis import overlap
 from zfnet.analysis.overlap import concatenate_pairs, fine_correlation, near_duplicates, shrink
 from zfnet.data import Creatures
 from zfnet.data.datasets import folder
-from zfnet.data.decoding import square
+from zfnet.data.decoding import resize_and_crop
 from zfnet.errors import InputError
 
 SIDE = 128  # of stored images
@@ -60,7 +60,7 @@ def pixels(image: Image.Image) -> Tensor:
 
 def small(images: list[Image.Image]) -> Tensor:
     """As they come from a store."""
-    return shrink(torch.stack([square(pixels(image), SIDE) for image in images]))
+    return shrink(torch.stack([resize_and_crop(pixels(image), SIDE) for image in images]))
 
 
 def noise(count: int, seed: int, coarse: int = 4) -> Tensor:

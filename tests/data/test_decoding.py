@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from torchvision.transforms import CenterCrop, Compose, Resize
 
 from zfnet.data import decoding
-from zfnet.data.decoding import UnreadableImage, decode, square
+from zfnet.data.decoding import UnreadableImage, decode, resize_and_crop
 from zfnet.errors import InputError
 
 
@@ -213,7 +213,7 @@ def test_square_is_torchvisions_resize_and_crop(
 ) -> None:
     image = photo(width, height, seed)
     expected = np.array(Compose([Resize(size), CenterCrop(size)])(image))
-    ours = square(torch.from_numpy(np.array(image)).permute(2, 0, 1), size)
+    ours = resize_and_crop(torch.from_numpy(np.array(image)).permute(2, 0, 1), size)
     assert ours.shape == (size, size, 3)
     assert ours.is_contiguous()
     assert np.abs(ours.numpy().astype(int) - expected).max() <= 1
@@ -223,13 +223,13 @@ def test_square_is_torchvisions_resize_and_crop(
 def test_a_strip_is_resized_only_where_the_square_sees_it(width: int, height: int) -> None:
     image = photo(width, height)
     expected = np.array(Compose([Resize(64), CenterCrop(64)])(image))
-    ours = square(torch.from_numpy(np.array(image)).permute(2, 0, 1), 64)
+    ours = resize_and_crop(torch.from_numpy(np.array(image)).permute(2, 0, 1), 64)
     assert difference(ours, expected) <= 0.01
 
 
 def test_a_square_of_the_right_size_passes_through() -> None:
     image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
-    assert torch.equal(square(image, 64), image.permute(1, 2, 0))
+    assert torch.equal(resize_and_crop(image, 64), image.permute(1, 2, 0))
 
 
 def real_data() -> Path:
@@ -247,5 +247,7 @@ def test_real_photos_have_the_pixels_of_pillow_and_torchvision(size: int) -> Non
     )
     chosen = photos[:: max(len(photos) // 100, 1)][:100]
     assert chosen
-    worst = max(difference(square(decode(path), size), reference(path, size)) for path in chosen)
+    worst = max(
+        difference(resize_and_crop(decode(path), size), reference(path, size)) for path in chosen
+    )
     assert worst <= 0.01

@@ -24,8 +24,9 @@ from PIL import Image
 
 from zfnet.data import store_building
 from zfnet.data.datasets import Arrays, Photos, folder
-from zfnet.data.decoding import UnreadableImage, square
-from zfnet.data.image_store import ImageStore, OnTheFly, build_store, find_store
+from zfnet.data.decoding import UnreadableImage, resize_and_crop
+from zfnet.data.image_store import ImageStore, OnTheFly, Subset, build_store, find_store
+from zfnet.data.pixel_format import PixelFormat
 from zfnet.data.store_files import map_pixels
 from zfnet.errors import InputError
 
@@ -105,7 +106,7 @@ def test_what_is_stored_is_what_is_decoded(
                 build_store(source, path, size, workers=workers, pixels=pixels)
             return
         images = build_store(source, path, size, workers=workers, pixels=pixels)
-    expected = torch.stack([square(source.read(row), size) for row in good])
+    expected = torch.stack([resize_and_crop(source.read(row), size) for row in good])
     torch.testing.assert_close(torch.stack([images.read(i) for i in range(len(images))]), expected)
     assert images.ids == [source.ids[row] for row in good]
     assert images.labels.tolist() == [source.labels[row] for row in good]
@@ -178,7 +179,7 @@ def test_a_store_larger_than_the_memory_is_mapped(tmp_path: Path) -> None:
     count = 2**40 // 768
     with (tmp_path / "images.u8").open("wb") as file:
         file.truncate(count * 768)  # a sparse terabyte
-    huge = map_pixels(tmp_path / "images.u8", count, 16)
+    huge = map_pixels(tmp_path / "images.u8", (count, 16, 16, 3), torch.uint8)
     assert len(huge) == count
     assert huge[-1].sum() == 0
 
@@ -628,3 +629,33 @@ def test_two_builders_at_once_read_everything_once(tmp_path: Path) -> None:
     assert sum(source.reads for source in sources) <= 60 + 6
     build_store(Noise(60), tmp_path / "alone", 16)
     assert contents(tmp_path) == contents(tmp_path / "alone")
+
+
+@pytest.mark.usefixtures("groups_of_8")
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_deep_pixels_of_any_shape(tmp_path: Path, dtype: str) -> None:
+    """The pixels, their mean in steps of uint8, and the mean of a part."""
+    deep = np.random.default_rng(0).integers(0, 65536, (20, 12, 17, 2), dtype=np.uint16)
+    pixels = deep if dtype == "uint16" else (deep / 65535).astype(np.float32)
+    labels = [0] * 20
+    source = Arrays("deep", ["all"], [str(i) for i in range(20)], labels, pixels)
+    store = build_store(source, tmp_path / "s", (12, 17), pixel_format=PixelFormat(2, dtype))
+    assert isinstance(store, ImageStore)
+    np.testing.assert_array_equal(store.images.numpy(), pixels)
+    steps = torch.from_numpy(deep.astype(np.float64) / 257)
+    expected = steps.mean(0).permute(2, 0, 1).float()
+    torch.testing.assert_close(store.mean, expected, rtol=1e-6, atol=0)
+    opened = ImageStore.open(tmp_path / "s")
+    assert (opened.size, opened.images.dtype) == ((12, 17), store.images.dtype)
+    for rows in ([3, 5], list(range(2, 20))):
+        part = Subset(opened, torch.tensor(rows)).mean
+        torch.testing.assert_close(
+            part, steps[rows].mean(0).permute(2, 0, 1).float(), rtol=1e-5, atol=1e-5
+        )
+
+
+def test_settings_of_usual_images_are_those_of_earlier_versions(tmp_path: Path) -> None:
+    build_store(Noise(3), tmp_path / "s", 16)
+    index = json.loads((tmp_path / "s" / "index.json").read_text())
+    assert not {"channels", "dtype"} & set(index)
+    assert index["size"] == 16

@@ -141,3 +141,50 @@ def test_wrong_settings_say_what_is_wrong() -> None:
     for crop in (0, 9):
         with pytest.raises(InputError, match=f"image_size={crop} .* 8"):
             Preprocessing(8, crop)
+
+
+def test_each_type_of_pixel_gives_the_same_inputs() -> None:
+    """v in uint8 is 257 v in uint16 and v / 255 in float32, for both paths."""
+    images, prepare = pictures(4, 9), prepared(9, 6, "unit")
+    rows, crops = torch.tensor([3, 1]), torch.tensor([[0, 3, 1], [2, 1, 0]])
+    expected = prepare(images, rows, crops)
+    for same in ((images.int() * 257).to(torch.uint16), images.float() / 255):
+        for path in (prepare.crop_on_cpu, prepare.crop_on_gpu):
+            found = path(same, rows, crops).permute(0, 3, 1, 2)
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@given(
+    channels=st.integers(1, 5),
+    height=st.integers(3, 9),
+    width=st.integers(3, 9),
+    seed=st.integers(0, 9),
+)
+def test_crops_of_any_shape_pixel_by_pixel(
+    channels: int, height: int, width: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (2, height, width, channels)
+    images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+    prepare = Preprocessing((height, width), (height - 2, width - 1), "paper", channels=channels)
+    prepare.set_mean(torch.rand(channels, height, width, generator=generator))
+    ten = ten_crops((height, width), (height - 2, width - 1))
+    rows = torch.ones(10, dtype=torch.long)
+    found = prepare(images, rows, ten)
+    assert torch.equal(found.permute(0, 2, 3, 1), prepare.crop_on_gpu(images, rows, ten))
+    whole = images[1].permute(2, 0, 1).float()
+    for (y, x, mirrored), one in zip(ten.tolist(), found, strict=True):
+        pixels = whole[:, y : y + height - 2, x : x + width - 1]
+        pixels = pixels.flip(2) if mirrored else pixels
+        mean = prepare.mean[:, y : y + height - 2, x : x + width - 1]
+        mean = mean.flip(2) if mirrored else mean
+        assert torch.equal(one, pixels - mean)
+    center = prepare.denormalize(found[4:5])[0]
+    y, x, _ = ten[4].tolist()
+    torch.testing.assert_close(center * 255, whole[:, y : y + height - 2, x : x + width - 1])
+
+
+def test_pretrained_needs_a_mean_of_each_channel() -> None:
+    with pytest.raises(InputError, match=r"mean of 3 channels, and images have 4: .*unit"):
+        Preprocessing(8, 7, "pretrained", channels=4)
+    Preprocessing(8, 7, "pretrained", (0.5,), (0.2,), channels=1)

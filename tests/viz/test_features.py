@@ -18,7 +18,17 @@ from zfnet.viz import (
     stretch_contrast,
 )
 from zfnet.viz.evolution import FRAME, FRAME_COLOR
-from zfnet.viz.grid import center, draw_text, fit, flow, hstack, to_uint8, vstack
+from zfnet.viz.grid import (
+    center,
+    draw_text,
+    filter_sheet,
+    fit,
+    flow,
+    hstack,
+    to_rgb,
+    to_uint8,
+    vstack,
+)
 from zfnet.viz.page import GAP, GRID_GAP
 
 Place = tuple[int, int]
@@ -225,6 +235,19 @@ def test_pictures_need_not_be_square() -> None:
     assert at == cells(at[0], 4, 2, (45 + GAP, 81 + GAP))
 
 
+@pytest.mark.parametrize(("channels", "shown"), [(1, [0, 0, 0]), (2, [0, 1, 1]), (5, [0, 1, 2])])
+def test_any_number_of_channels_is_drawn_as_three(channels: int, shown: list[int]) -> None:
+    """The scale of a projection is that of all its channels."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, channels, 7, 9, generator=generator)
+    assert torch.equal(to_rgb(images), images[:, shown])
+    drawn = to_uint8(images[0])
+    assert torch.equal(drawn, to_uint8(images[0][shown]))
+    sheet = feature_sheet("conv1", [FeaturePanel(0, images - 0.5, images, torch.ones(2))])
+    place(sheet, enlarged(stretch_contrast(images[0] - 0.5)[shown], 9))
+    assert filter_sheet(images).shape[2] == 3
+
+
 def test_patches_are_clipped() -> None:
     one = panel()
     patches = one.patches * 3 - 1
@@ -355,13 +378,13 @@ def test_evolution_scales_each_picture_and_clips_patches() -> None:
     ("pictures", "patches", "values", "filters", "message"),
     [
         (
-            (9, 1, 7, 7),
-            (9, 1, 7, 7),
+            (9, 0, 7, 7),
+            (9, 0, 7, 7),
             9,
             None,
-            r"map 3: projections are \(k, 3, h, w\), not \(9, 1, 7, 7\)",
+            r"map 3: projections are \(k, C, h, w\), not \(9, 0, 7, 7\)",
         ),
-        ((3, 7, 7), (3, 7, 7), 3, None, r"map 3: projections are \(k, 3, h, w\), not \(3, 7, 7\)"),
+        ((3, 7, 7), (3, 7, 7), 3, None, r"map 3: projections are \(k, C, h, w\), not \(3, 7, 7\)"),
         ((9, 3, 0, 7), (9, 3, 0, 7), 9, None, r"not \(9, 3, 0, 7\)"),
         (
             (9, 3, 7, 7),
@@ -428,7 +451,7 @@ def test_evolutions_of_wrong_shape_are_refused() -> None:
     refused = [
         (
             (epochs, maps, pictures[0], patches[0], jumped),
-            r"\(channels, epochs, 3, h, w\), not \(3, 3, 7, 7\)",
+            r"\(channels, epochs, C, h, w\), not \(3, 3, 7, 7\)",
         ),
         ((epochs, maps, pictures, patches[:1], jumped), r"patches \(1, 3, 3, 7, 7\) do not match"),
         (

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules
+from zfnet.sizes import show_size, sides
 
 ROUNDING = 1e-5  # of the largest feature
 RANDOM = "random"
@@ -251,7 +252,7 @@ def free_places(parts: Tensor, height: int, width: int, side: int) -> Tensor:
 
 def random_places(
     parts: Mapping[str, Tensor],
-    size: int,
+    size: int | tuple[int, int],
     side: int,
     draws: int,
     seed: int = 0,
@@ -261,11 +262,11 @@ def random_places(
 
     Args:
         parts: name → (N, 2), the centers (x, y) of a part's squares.
-        size: of the images, in pixels.
+        size: of the images, in pixels: a side, or (height, width).
         side: of the squares, in pixels.
         draws: number of squares for each image.
         seed: of the random numbers.
-        allowed: bool (N, size, size), where the centers may lie, such as an object's mask; None:
+        allowed: bool (N, H, W), where the centers may lie, such as an object's mask; None:
             anywhere.
 
     Returns:
@@ -274,8 +275,11 @@ def random_places(
     Raises:
         InputError: there is no room for a square.
     """
-    if not 1 <= side <= size:
-        raise InputError(f"a patch of {side} pixels does not fit an image of {size}")
+    height, width = sides(size)
+    if not 1 <= side <= min(height, width):
+        raise InputError(
+            f"a patch of {side} pixels does not fit an image of {show_size((height, width))}"
+        )
     if draws < 1:
         raise InputError(
             f"draws={draws}: the control needs at least one random patch for each image"
@@ -283,9 +287,9 @@ def random_places(
     generator, half = torch.Generator().manual_seed(seed), (side - 1) // 2
     images = []
     for n, own in enumerate(torch.stack(list(parts.values()), 1)):  # (P, 2)
-        free = free_places(own, size, size, side)
+        free = free_places(own, height, width, side)
         if allowed is not None:
-            free &= allowed[n, half : half + len(free), half : half + len(free)]
+            free &= allowed[n, half : half + free.shape[0], half : half + free.shape[1]]
         corner = free.nonzero()
         if not len(corner):
             raise InputError(f"image {n}: no room for a patch of {side} pixels away from its parts")
@@ -317,7 +321,7 @@ def _p(distances: Tensor, rows: list[int], choices: Tensor) -> float:
 
 def _check(images: Tensor, places: Tensor, side: int) -> None:
     if images.dim() != 4:
-        raise InputError(f"images are (N, 3, H, W), not {tuple(images.shape)}")
+        raise InputError(f"images are (N, C, H, W), not {tuple(images.shape)}")
     if not images.isfinite().all():
         raise InputError("the images hold NaN or infinite numbers: nothing can be measured on them")
     height, width = images.shape[-2:]

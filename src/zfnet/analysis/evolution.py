@@ -30,8 +30,8 @@ class Winners:
         values, y, x: the activations and their places, (C,).
         searched: the number of images that were searched.
         channels: the M channels that are drawn.
-        projections: float16 (M, 1, 3, h, w), each with a largest magnitude of 1.
-        patches: uint8 (M, 1, 3, h, w), the image patches at the same places.
+        projections: float16 (M, 1, C, h, w), each with a largest magnitude of 1.
+        patches: uint8 (M, 1, C, h, w), the image patches at the same places.
 
     Raises:
         ValueError: the parts do not fit together, as in a damaged file.
@@ -47,7 +47,7 @@ class Winners:
     patches: Tensor
 
     def __post_init__(self) -> None:
-        count, drawn = len(self.ids), (len(self.channels), 1, 3, *self.projections.shape[3:])
+        count, drawn = len(self.ids), (len(self.channels), 1, *self.projections.shape[2:])
         shapes = dict.fromkeys(("values", "y", "x"), (count,)) | {
             "projections": drawn,
             "patches": drawn,
@@ -81,8 +81,8 @@ def find_winners(
         ids: of all images.
         searched: how many of them were searched.
         channels: (M,), those to be drawn.
-        projections: (M, 3, h, w), of their winners.
-        patches: (M, 3, h, w) in [0, 1], the image patches.
+        projections: (M, C, h, w), of their winners.
+        patches: (M, C, h, w) in [0, 1], the image patches.
     """
     largest = projections.abs().amax((1, 2, 3), keepdim=True)
     return Winners(

@@ -125,7 +125,7 @@ def energy_inside(projections: Tensor, starts: Tensor, masks: Tensor) -> Tensor:
 
 
 def strongest_units(model: nn.Module, images: Tensor, layer: str) -> list[Unit]:
-    """The unit of a layer that each image (B, 3, H, W) activates most."""
+    """The unit of a layer that each image (B, C, H, W) activates most."""
     units: list[Unit] = []
 
     def read(_: str, values: Tensor) -> bool:

@@ -68,14 +68,14 @@ class Pairs(NamedTuple):
 
 
 def shrink(images: Tensor) -> Tensor:
-    """Shrinks images by averaging areas: uint8 (B, S, S, 3) → uint8 (B, 32, 32, 3).
+    """Shrinks images by averaging areas: uint8 (B, H, W, C) → uint8 (B, 32, 32, C).
 
     Raises:
         InputError: the images have another shape, or are smaller than 32 pixels.
     """
-    if images.dim() != 4 or images.shape[3] != 3 or min(images.shape[1:3]) < SIDE:
+    if images.dim() != 4 or min(images.shape[1:3]) < SIDE:
         raise InputError(
-            f"images {tuple(images.shape)}: (B, S, S, 3) of at least {SIDE} pixels are needed"
+            f"images {tuple(images.shape)}: (B, H, W, C) of at least {SIDE} pixels are needed"
         )
     means = F.adaptive_avg_pool2d(images.permute(0, 3, 1, 2).float(), SIDE)
     return means.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
@@ -87,8 +87,8 @@ def near_duplicates(
     """Finds near-duplicates, block by block of the first set, in bounded memory.
 
     Args:
-        first: uint8 (N, 32, 32, 3), in memory or memory-mapped.
-        second: uint8 (M, 32, 32, 3); None compares the first set with itself, each pair once.
+        first: uint8 (N, 32, 32, C), in memory or memory-mapped.
+        second: uint8 (M, 32, 32, C); None compares the first set with itself, each pair once.
         threshold: least correlation in the fine step.
         start: first row, to resume a search.
 
@@ -123,7 +123,7 @@ def near_duplicates(
 
 
 def fine_correlation(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Computes the fine correlation of K pairs, uint8 (K, 32, 32, 3) each.
+    """Computes the fine correlation of K pairs, uint8 (K, 32, 32, C) each.
 
     Returns:
         The larger correlation (K,) of the two orientations, and whether it is that of the mirrored
@@ -142,8 +142,8 @@ def concatenate_pairs(parts: list[Pairs]) -> Pairs:
 
 
 def to_halves(small: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalizes images (N, 32, 32, 3) at 16 x 16 pixels; returns e and o, (N, 384) each."""
-    numbers = F.avg_pool2d(small.permute(0, 3, 1, 2).float(), SIDE // COARSE_SIDE)  # (N, 3, 16, 16)
+    """Normalizes images (N, 32, 32, C) at 16 x 16 pixels; returns e and o, (N, 128 C) each."""
+    numbers = F.avg_pool2d(small.permute(0, 3, 1, 2).float(), SIDE // COARSE_SIDE)  # (N, C, 16, 16)
     numbers = _normalize(numbers.flatten(1)).view_as(numbers) / math.sqrt(2)
     left, right = numbers.chunk(2, dim=3)
     right = right.flip(3)
@@ -161,7 +161,7 @@ def coarse_pairs(
 
 
 def _normalize_locally(small: Tensor) -> Tensor:
-    """Normalizes local contrast: (N, 32, 32, 3) → (N, 3, 32, 32), each of norm 1."""
+    """Normalizes local contrast: (N, 32, 32, C) → (N, C, 32, 32), each of norm 1."""
     pixels = small.permute(0, 3, 1, 2).float()
     difference = pixels - _neighborhood_mean(pixels)
     deviation = _neighborhood_mean(difference.square().mean(1, keepdim=True)).sqrt()

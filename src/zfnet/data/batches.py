@@ -22,6 +22,7 @@ from torch import Tensor
 
 from zfnet.data.image_store import ImageDataset, ImageStore, Subset
 from zfnet.data.preprocessing import center_crop, ten_crops
+from zfnet.sizes import Size, sides
 from zfnet.versions.python_names import renamed
 
 LOOK_AHEAD = 4  # batches that are decoded in advance
@@ -31,7 +32,7 @@ LOOK_AHEAD = 4  # batches that are decoded in advance
 class Batch:
     """B images, as rows of `images`. `to` gathers them and copies them to a device."""
 
-    images: Tensor  # (N, S, S, 3) uint8
+    images: Tensor  # (N, H, W, C) uint8, uint16 or float32
     rows: Tensor  # (B,) int64, into images
     crops: Tensor  # (B, 3) int64 of (y, x, mirrored)
     labels: Tensor  # (B,) int64
@@ -44,7 +45,7 @@ class Batch:
         if torch.device(device).type == "cpu":
             return self
         shape = (len(self.rows), *self.images.shape[1:])
-        images = torch.empty(shape, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
+        images = torch.empty(shape, dtype=self.images.dtype, pin_memory=torch.cuda.is_available())
         torch.index_select(self.images, 0, self.rows, out=images)
         return replace(
             self,
@@ -57,14 +58,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training crops images of `size` pixels to `crop` pixels.
+    """How training crops images of `size` to `crop`: a side or (height, width), in pixels.
 
     Attributes:
         random: any offset, mirrored or not; else one of the paper's ten crops.
     """
 
-    size: int
-    crop: int
+    size: Size
+    crop: Size
     random: bool = False
 
     def draw(self, count: int, seed: int, epoch: int) -> Tensor:
@@ -72,7 +73,14 @@ class Augmentation:
         generator = torch.Generator().manual_seed(mix(seed, epoch, 1))
         if not self.random:
             return ten_crops(self.size, self.crop)[torch.randint(10, (count,), generator=generator)]
-        offsets = torch.randint(self.size - self.crop + 1, (count, 2), generator=generator)
+        free = [
+            whole - part + 1 for whole, part in zip(sides(self.size), sides(self.crop), strict=True)
+        ]
+        if free[0] == free[1]:
+            offsets = torch.randint(free[0], (count, 2), generator=generator)
+        else:
+            drawn = [torch.randint(each, (count, 1), generator=generator) for each in free]
+            offsets = torch.cat(drawn, dim=1)
         return torch.cat([offsets, torch.randint(2, (count, 1), generator=generator)], dim=1)
 
 
@@ -97,7 +105,7 @@ class Batches:
 
     Args:
         images: the split.
-        crop: the side of the crops, in pixels.
+        crop: the size of the crops, in pixels.
         batch_size: the number of images of all processes together.
         augmentation: how images are cropped in training.
         seed: of the order and the crops.
@@ -108,7 +116,7 @@ class Batches:
     def __init__(
         self,
         images: ImageDataset,
-        crop: int,
+        crop: Size,
         batch_size: int,
         augmentation: Augmentation | None = None,
         seed: int = 0,

@@ -4,13 +4,14 @@
     data = ImageData(photos, image_size=112, batch_size=32, store_dir="stores")
     trainer.fit(classifier, datamodule=data)
 
-Images are stored at 8/7 of `image_size` (256 for 224, as in the paper). Training crops them at
+Images are stored at 8/7 of `image_size` (256 for 224, as in the paper), uint8 in RGB unless
+`channels` and `dtype` say otherwise. Training crops them at
 random, validation and testing take the center crop. The ten-crop test cuts further crops from the
 same batches."""
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,17 @@ import torch
 from lightning import LightningDataModule
 
 from zfnet.data.batches import Augmentation, Batches
+from zfnet.data.datasets.base import in_format
 from zfnet.data.exclusion import drop_excluded, read_exclusion
 from zfnet.data.image_store import ImageDataset, Subset, find_store
+from zfnet.data.pixel_format import PixelFormat
 from zfnet.data.preprocessing import stored_size
 from zfnet.data.resizing import Resizing, resize
 from zfnet.data.source import SPLITS, AnnotatedSource, MultiLabelSource, Source
 from zfnet.data.subset import Selection
 from zfnet.errors import InputError, check_choice
+from zfnet.sizes import as_size
+from zfnet.validation import Channels, Side, Whole
 
 CROPS = ("ten", "random")
 
@@ -34,7 +39,7 @@ class ImageData(LightningDataModule):
 
     Args:
         source: called with `split="train"` and `split="val"`, returns a `zfnet.data.source.Source`.
-        image_size: the crop that the net sees, in pixels.
+        image_size: the crop that the net sees, in pixels: a side, or [height, width].
         batch_size: the number of images of all processes together.
         store_dir: the folder of image stores.
         root: where the data set lies; it only tells stores of equally named data sets apart.
@@ -45,6 +50,11 @@ class ImageData(LightningDataModule):
         exclude: a csv of images to leave out (zfnet.data.exclusion).
         store_size, interpolation: the resize that a net expects, in pixels and "bilinear" or
             "bicubic". An `AnnotatedSource` is never resized.
+        channels: of the images. 1 is gray and 3 is RGB, and images of one are converted to the
+            other. With any other number, the files must have so many bands.
+        dtype: of stored pixels: "uint8", "uint16" or "float32" (`zfnet.data.pixel_format`).
+        channels_shown: of more than three channels, the three that figures show as red, green and
+            blue, or the one that they show as gray; None is the first three.
         **options: further arguments of `source`.
 
     Raises:
@@ -54,7 +64,7 @@ class ImageData(LightningDataModule):
     def __init__(
         self,
         source: Callable[..., Source],
-        image_size: int,
+        image_size: Side | Sequence[Side],
         batch_size: int,
         store_dir: str,
         root: str | None = None,
@@ -63,20 +73,27 @@ class ImageData(LightningDataModule):
         max_bad: int = 10,
         seed: int = 0,
         exclude: str | None = None,
-        store_size: int | None = None,
+        store_size: Side | Sequence[Side] | None = None,
         interpolation: str = "bilinear",
+        channels: Channels = 3,
+        dtype: str = "uint8",
+        channels_shown: Sequence[Whole] | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
         check_choice("data.crops", crops, CROPS)
-        self.image_size, self.store_size = image_size, stored_size(image_size)
+        self.image_size = as_size(image_size)
+        self.store_size = stored_size(self.image_size)
+        self.pixel_format = PixelFormat(channels, dtype)
+        self.channels_shown = _channels_shown(channels_shown, channels)
         self.resizing: Resizing | None = None
         self.batch_size, self.crops, self.seed = batch_size, crops, seed
         self.store, self.max_bad, self.exclude = store, max_bad, exclude
         self.sources = {split: source(split=split, **options) for split in SPLITS}
         self.classes = self.sources["train"].classes
         if store_size is not None and not isinstance(self.sources["train"], AnnotatedSource):
-            self.store_size, resizing = store_size, Resizing(store_size, image_size, interpolation)
+            self.store_size = as_size(store_size)
+            resizing = Resizing(self.store_size, self.image_size, interpolation)
             self.resizing = None if resizing.is_usual else resizing
         name = self.sources["train"].name
         if exclude is not None:
@@ -103,10 +120,12 @@ class ImageData(LightningDataModule):
         return Subset(images, torch.tensor(rows, dtype=torch.long))
 
     def _find_store(self, source: Source, name: str) -> ImageDataset:
+        source = in_format(source, self.pixel_format)
         if self.resizing is not None:
             source, name = resize(source, self.resizing), f"{name}-{self.resizing}"
         return find_store(
-            source, self.folder, name, self.store_size, self.max_bad, pixels=self.store
+            *(source, self.folder, name, self.store_size, self.max_bad, self.store),
+            self.pixel_format,
         )
 
     def prepare_data(self) -> None:
@@ -174,3 +193,15 @@ class ImageData(LightningDataModule):
             world,
             same_order,
         )
+
+
+def _channels_shown(given: Sequence[int] | None, channels: int) -> list[int]:
+    """The channels that figures show, one or three."""
+    if given is None:
+        return list(range(channels if channels < 3 else 3))
+    shown = list(given)
+    if len(shown) not in (1, 3) or not all(0 <= each < channels for each in shown):
+        raise InputError(
+            f"data.channels_shown={shown}: give one or three of the channels 0 to {channels - 1}"
+        )
+    return shown

@@ -1,18 +1,22 @@
-"""Image stores: each image is decoded once, its center square is kept in a memory-mapped file.
+"""Image stores: each image is decoded once, its center is kept in a memory-mapped file.
 
     images = find_store(folder("photos", "train"), Path("stores/photos"), "train", size=256)
     images.read(0), images.labels[0]  # uint8 (256, 256, 3)
     Subset(images, torch.tensor([4, 7])).mean  # of two of them, which are not copied
 
-A store of N images of S x S pixels is a folder:
+A store of N images of H x W pixels in C channels is a folder:
 
-    images.u8     uint8 (N, S, S, 3), no header         labels.npy, ids.txt   N of each
-    mean.npy      float32 (3, S, S), the mean pixels    unreadable.txt        what was skipped, why
+    images.u8     uint8 (N, H, W, C), no header         labels.npy, ids.txt   N of each
+    mean.npy      float32 (C, H, W), the mean pixels    unreadable.txt        what was skipped, why
     index.json    the settings; written last, so that its presence means that the rest is complete
+
+uint16 pixels are in images.u16, float32 pixels in images.f32. The mean counts in steps of uint8
+(zfnet.data.pixel_format). Without "channels" and "dtype" in index.json, as earlier versions wrote
+it, pixels are uint8 in three channels.
 
 A build proceeds in groups. After each group the pixels are on the disk and progress.npz says how
 many, so that a build that was killed is resumed, with the same bytes. With `pixels=False`
-everything but images.u8 is written, and each `read` decodes the image again.
+everything but the pixels is written, and each `read` decodes the image again.
 
 The name of the folder has a hash of the settings, which include the ids, labels, sizes and dates of
 the files. A data set that changed therefore has another store. Dates count although a copy of the
@@ -24,7 +28,7 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,33 +37,44 @@ import torch
 from torch import Tensor
 
 from zfnet.data.datasets import modification_stamp
-from zfnet.data.decoding import square
+from zfnet.data.decoding import resize_and_crop
+from zfnet.data.pixel_format import RGB8, STEPS, PixelFormat
 from zfnet.data.source import Source
 from zfnet.data.store_building import Build, check_bad
-from zfnet.data.store_files import REMEDY, compare, lock_folder, map_pixels, read_index, read_parts
+from zfnet.data.store_files import (
+    REMEDY,
+    compare,
+    format_of,
+    lock_folder,
+    map_pixels,
+    pixel_file,
+    read_index,
+    read_parts,
+)
 from zfnet.errors import InputError
 from zfnet.fingerprint import digest
+from zfnet.sizes import Size, as_size, sides
 
 VERSION = 1
 log = logging.getLogger(__name__)
 
 
 class ImageDataset(Protocol):
-    """Square images, from a store or decoded each time: the same pixels, labels and order."""
+    """Images of one size, from a store or decoded each time: the same pixels, labels and order."""
 
     ids: list[str]
     classes: list[str]
     labels: Tensor  # (N,) int64
-    size: int
+    size: Size
 
     @property
     def mean(self) -> Tensor:
-        """(3, S, S) float32, 0 to 255."""
+        """(C, H, W) float32, 0 to 255."""
 
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Tensor:
-        """(S, S, 3) uint8."""
+        """(H, W, C) uint8, uint16 or float32."""
 
 
 @dataclass(eq=False, repr=False)
@@ -71,7 +86,7 @@ class _Contents:
     classes: list[str]
     labels: Tensor
     mean: Tensor
-    size: int
+    size: Size
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -79,7 +94,7 @@ class _Contents:
 
 @dataclass(eq=False, repr=False)
 class ImageStore(_Contents):
-    """A complete store. `images`, uint8 (N, S, S, 3), is a memory map: pages are read when they are
+    """A complete store. `images`, (N, H, W, C), is a memory map: pages are read when they are
     touched, shared between processes, and never written back."""
 
     images: Tensor
@@ -95,10 +110,10 @@ class ImageStore(_Contents):
             )
         if not index["pixels"]:
             raise InputError(f"{folder}: was built without pixels (data.store=false); {REMEDY}")
-        contents = _contents(folder, index)
-        return cls(
-            **vars(contents), images=map_pixels(folder / "images.u8", len(contents), contents.size)
-        )
+        contents, pixel_format = _contents(folder, index), format_of(index)
+        path = folder / pixel_file(pixel_format)
+        shape = (len(contents), *sides(contents.size), pixel_format.channels)
+        return cls(**vars(contents), images=map_pixels(path, shape, pixel_format.torch_dtype))
 
     def read(self, index: int) -> Tensor:
         return self.images[index]
@@ -115,7 +130,7 @@ class OnTheFly(_Contents):
     rows: list[int]
 
     def read(self, index: int) -> Tensor:
-        return square(self.source.read(self.rows[index]), self.size)
+        return resize_and_crop(self.source.read(self.rows[index]), self.size)
 
 
 @dataclass(eq=False, repr=False)
@@ -145,22 +160,31 @@ class Subset:
             return torch.zeros_like(self.base.mean)
         kept = torch.zeros(len(self.base), dtype=torch.bool)
         kept[self.rows] = True
+        dtype = self.base.read(0).dtype
         if len(self) <= len(self.base) // 2:
             total = self._sum(kept)
         else:
-            total = (self.base.mean.double() * len(self.base)).round() - self._sum(~kept)
-        return (total / len(self)).float()
+            whole = self.base.mean.double() * len(self.base) * STEPS[dtype]
+            total = (whole if dtype.is_floating_point else whole.round()) - self._sum(~kept)
+        return (total / len(self) / STEPS[dtype]).float()
 
     def _sum(self, which: Tensor) -> Tensor:
-        """The sum over images of the base, (3, S, S) float64, exact integers."""
-        total = torch.zeros(self.size, self.size, 3, dtype=torch.int64)
+        """The sum over images of the base, (C, H, W) float64, of integers exact."""
+        channels = len(self.base.mean)
+        total = torch.zeros(*sides(self.size), channels, dtype=torch.float64)
         for row in which.nonzero().flatten().tolist():
             total += self.base.read(row)
-        return total.permute(2, 0, 1).contiguous().double()
+        return total.permute(2, 0, 1).contiguous()
 
 
 def find_store(
-    source: Source, parent: Path, name: str, size: int, max_bad: int = 10, pixels: bool = True
+    source: Source,
+    parent: Path,
+    name: str,
+    size: Size,
+    max_bad: int = 10,
+    pixels: bool = True,
+    pixel_format: PixelFormat = RGB8,
 ) -> ImageDataset:
     """The store of a data set, which is built if it is not there.
 
@@ -172,13 +196,13 @@ def find_store(
         name: of the store. Its folder is named by name, size and a hash of the settings,
             "train-128-0a1b2c3d". One without the hash, as earlier versions named it, is used if its
             settings are the same.
-        size, max_bad, pixels: as of `build_store`.
+        size, max_bad, pixels, pixel_format: as of `build_store`.
 
     Raises:
         InputError: as `build_store`.
     """
-    settings = _settings(source, size, pixels)
-    plain = parent / f"{name}-{size}{'' if pixels else '-index'}"
+    settings = _settings(source, size, pixels, pixel_format)
+    plain = parent / f"{name}-{_name_of(size)}{'' if pixels else '-index'}"
     folder = parent / f"{plain.name}-{digest(settings)[:8]}"
     if not os.path.lexists(folder / "index.json"):
         if _has_settings(plain, settings):
@@ -195,26 +219,29 @@ def find_store(
 def build_store(
     source: Source,
     folder: str | os.PathLike[str],
-    size: int,
+    size: Size,
     max_bad: int = 10,
     workers: int | None = os.cpu_count(),
     pixels: bool = True,
+    pixel_format: PixelFormat = RGB8,
 ) -> ImageDataset:
     """Builds a store, or resumes its build, or opens it if it is complete.
 
     Args:
         source: the data set.
         folder: of the store.
-        size: the side of the stored squares, in pixels.
+        size: of the stored images, in pixels: a side, or (height, width).
         max_bad: how many unreadable images are skipped, and listed in unreadable.txt.
         workers: the number of decoding threads.
         pixels: False builds a store without pixels, whose images are decoded each time.
+        pixel_format: that of the source's images (see `zfnet.data.datasets.base.in_format`).
 
     Raises:
         InputError: more images are unreadable, the folder holds a store of other settings, or the
             disk is too small.
     """
-    return _open_or_build(source, Path(folder), _settings(source, size, pixels), max_bad, workers)
+    settings = _settings(source, size, pixels, pixel_format)
+    return _open_or_build(source, Path(folder), settings, max_bad, workers)
 
 
 def _open_or_build(
@@ -266,7 +293,13 @@ def _other_stores(plain: Path, folder: Path) -> list[Path]:
     return sorted(path for path in (plain, *hashed) if path != folder and path.is_dir())
 
 
-def _settings(source: Source, size: int, pixels: bool) -> dict[str, Any]:
+def _name_of(size: Size) -> str:
+    return "x".join(map(str, [size] if isinstance(size, int) else size))
+
+
+def _settings(
+    source: Source, size: Size, pixels: bool, pixel_format: PixelFormat
+) -> dict[str, Any]:
     """What two stores must share to be the same."""
     if not len(source):
         raise InputError(f"{source.name}: the data set holds no images")
@@ -274,8 +307,9 @@ def _settings(source: Source, size: int, pixels: bool) -> dict[str, Any]:
     return {
         "version": VERSION,
         "source": source.name,
-        "size": size,
+        "size": size if isinstance(size, int) else list(size),
         "pixels": pixels,
+        **({} if pixel_format == RGB8 else asdict(pixel_format)),
         "images": len(source),
         "contents": hashlib.sha256(contents.encode()).hexdigest()[:16],
         "files": hashlib.sha256(modification_stamp(source).encode()).hexdigest()[:16],
@@ -293,4 +327,4 @@ def _is_complete(folder: Path, settings: dict[str, Any]) -> bool:
 
 def _contents(folder: Path, index: dict[str, Any]) -> _Contents:
     ids, labels, mean = read_parts(folder, index)
-    return _Contents(folder, ids, index["classes"], labels, mean, index["size"])
+    return _Contents(folder, ids, index["classes"], labels, mean, as_size(index["size"]))

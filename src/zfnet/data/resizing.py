@@ -2,30 +2,30 @@
 
     same = resize(source, Resizing(232, 224, "bicubic"))       # images are squares of 232 pixels
 
-Stored squares are larger than the crop, and the middle of an odd difference depends on rounding.
-The square is placed so that its center crop is torchvision's center crop of the whole image."""
+Stored images are larger than the crop, and the middle of an odd difference depends on rounding.
+The stored part is placed so that its center crop is torchvision's center crop of the whole image.
+"""
 
 from copy import copy
 from dataclasses import dataclass
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
-from zfnet.data.decoding import EXTREME
+from zfnet.data.decoding import EXTREME, resample
 from zfnet.data.source import Source
 from zfnet.errors import check_choice
+from zfnet.sizes import Size, show_size, sides
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclass(frozen=True)
 class Resizing:
-    """Resizes the shortest side to `size` pixels, of which the net sees the center `crop`."""
+    """Resizes an image so that it just covers `size`, of which the net sees the center `crop`."""
 
-    size: int
-    crop: int
+    size: Size
+    crop: Size
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
@@ -33,40 +33,37 @@ class Resizing:
 
     @property
     def is_usual(self) -> bool:
-        """Whether `zfnet.data.decoding.square` gives the same pixels."""
-        return self.interpolation == "bilinear" and (self.size - self.crop) % 4 == 0
+        """Whether `zfnet.data.decoding.resize_and_crop` gives the same pixels."""
+        both = zip(sides(self.size), sides(self.crop), strict=True)
+        return self.interpolation == "bilinear" and not any((s - c) % 4 for s, c in both)
 
     def __str__(self) -> str:
-        return f"{self.interpolation}-{self.crop}"
+        return f"{self.interpolation}-{show_size(self.crop)}"
 
-    def square(self, image: Tensor) -> Tensor:
-        """uint8 (3, H, W) → uint8 (3, size, size)."""
+    def cut(self, image: Tensor) -> Tensor:
+        """(C, H, W) → (C, *size) of the same type."""
         height, width = image.shape[1:]
-        short = min(height, width)
-        rows, columns = (int(self.size * side / short) for side in (height, width))
-        middle = round((self.size - self.crop) / 2)
-        top, left = (round((side - self.crop) / 2) - middle for side in (rows, columns))
-        whole = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-        if max(rows, columns) > EXTREME * self.size:
+        h, w = sides(self.size)
+        short, length = (height, h) if h * width >= w * height else (width, w)
+        rows, columns = (int(length * side / short) for side in (height, width))
+        top, left = (
+            round((whole - crop) / 2) - round((stored - crop) / 2)
+            for whole, stored, crop in zip((rows, columns), (h, w), sides(self.crop), strict=True)
+        )
+        method = FILTERS[self.interpolation]
+        if rows > EXTREME * h or columns > EXTREME * w:
             down, right = height / rows, width / columns  # pixels of the image per resized pixel
-            box = (left * right, top * down, (left + self.size) * right, (top + self.size) * down)
-            result = whole.resize(
-                (self.size, self.size), FILTERS[self.interpolation], _inside(box, width, height)
-            )
-        else:
-            result = (
-                whole
-                if short == self.size
-                else whole.resize((columns, rows), FILTERS[self.interpolation])
-            )
-            result = result.crop((left, top, left + self.size, top + self.size))
-        return torch.from_numpy(np.array(result)).permute(2, 0, 1)
+            box = (left * right, top * down, (left + w) * right, (top + h) * down)
+            return resample(image, (h, w), method, _inside(box, width, height))
+        if short != length:
+            image = resample(image, (rows, columns), method)
+        return image[:, top : top + h, left : left + w]
 
 
 def resize(source: Source, resizing: Resizing) -> Source:
-    """The same data set, whose images are squares of `resizing.size` pixels."""
+    """The same data set, whose images have `resizing.size` pixels."""
     result = copy(source)
-    vars(result)["read"] = lambda index: resizing.square(source.read(index))
+    vars(result)["read"] = lambda index: resizing.cut(source.read(index))
     return result
 
 

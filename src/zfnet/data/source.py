@@ -45,7 +45,8 @@ class Source(Protocol):
         """The number of images."""
 
     def read(self, index: int) -> Tensor:
-        """One image, uint8 (3, H, W), RGB. Called from several threads.
+        """One image (C, H, W): uint8, uint16, or floating-point in [0, 1]. Called from several
+        threads. It is converted to data.channels and data.dtype (`zfnet.data.pixel_format`).
 
         Raises:
             UnreadableImage: it cannot be decoded. Up to `data.max_bad` such images are skipped.
@@ -88,7 +89,7 @@ class Annotation:
 class AnnotatedSource(Source, Protocol):
     """A source that knows where the objects are.
 
-    Its images are squares of the stored size (`stored_size(image_size)`) and are not resized,
+    Its images have the stored size (`stored_size(image_size)`) and are not resized,
     because annotations are in pixels of the stored image."""
 
     def annotation(self, index: int) -> Annotation:

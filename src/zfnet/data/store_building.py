@@ -8,6 +8,7 @@ from there."""
 
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -21,12 +22,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zfnet.data.decoding import UnreadableImage, square
+from zfnet.data.decoding import UnreadableImage, resize_and_crop
+from zfnet.data.pixel_format import STEPS
 from zfnet.data.source import Source
-from zfnet.data.store_files import compare, hash_of
+from zfnet.data.store_files import compare, format_of, hash_of, pixel_file
 from zfnet.errors import InputError
 from zfnet.io import length_of, npy, npz, pwrite, read_back, save, save_lines
 from zfnet.progress import progress_bar
+from zfnet.sizes import Size, as_size, show_size, sides
 
 GROUP = 128  # images between two syncs, two groups in memory; 128 * 255 fits in int16
 TASK = 8  # images a thread takes at once
@@ -40,19 +43,24 @@ class Build:
         self, source: Source, folder: Path, settings: dict[str, Any], max_bad: int
     ) -> None:
         self.source, self.folder, self.settings, self.max_bad = source, folder, settings, max_bad
-        self.size: int = settings["size"]
-        self.row = self.size * self.size * 3  # bytes
+        self.size: Size = as_size(settings["size"])
+        pixel_format = format_of(settings)
+        self.pixel_file, self.dtype = folder / pixel_file(pixel_format), pixel_format.torch_dtype
+        self.shape = (*sides(self.size), pixel_format.channels)
+        self.row = math.prod(self.shape) * self.dtype.itemsize  # bytes
         self.done = 0  # images that were read, or could not be
-        self.total = torch.zeros(self.size, self.size, 3, dtype=torch.int64)
+        # Sums of uint16 are exact in float64, too.
+        exact = torch.int64 if self.dtype == torch.uint8 else torch.float64
+        self.total = torch.zeros(self.shape, dtype=exact)
         self.bad: list[tuple[int, str]] = []  # indices of unreadable images, and why
         self._resume()
 
     def run(self, workers: int | None) -> None:
         self._announce()
         start, already = time.monotonic(), self.done
-        pixel_file = None
+        file = None
         if self.settings["pixels"]:
-            pixel_file = os.open(self.folder / "images.u8", os.O_RDWR | os.O_CREAT, 0o666)
+            file = os.open(self.pixel_file, os.O_RDWR | os.O_CREAT, 0o666)
         pool = ThreadPoolExecutor(workers)
         try:
             with progress_bar() as bar:
@@ -62,20 +70,20 @@ class Build:
                     for future in waiting:
                         reasons += future.result()
                         bar.update(task, completed=self.done + len(reasons))
-                    self._commit(group, reasons, pixel_file)
-            if pixel_file is not None:
-                os.ftruncate(pixel_file, self.kept * self.row)
-                os.fsync(pixel_file)
+                    self._commit(group, reasons, file)
+            if file is not None:
+                os.ftruncate(file, self.kept * self.row)
+                os.fsync(file)
         finally:
             pool.shutdown(cancel_futures=True)
-            if pixel_file is not None:
-                os.close(pixel_file)
+            if file is not None:
+                os.close(file)
         self._finish()
         seconds = time.monotonic() - start
         speed = (self.done - already) / max(seconds, 1e-9)
         log.info(
-            f"{self.folder}: {self.kept:,} images at {self.size} pixels, {len(self.bad)} "
-            "unreadable, "
+            f"{self.folder}: {self.kept:,} images at {show_size(self.size)} pixels, "
+            f"{len(self.bad)} unreadable, "
             f"{seconds:.1f} s, {speed:.0f} images/s"
         )
 
@@ -89,8 +97,8 @@ class Build:
         free = shutil.disk_usage(self.folder).free
         verb = "storing" if self.settings["pixels"] else "only averaging"
         log.info(
-            f"{self.folder}: {verb} {left:,} images of {self.settings['source']} at {self.size} "
-            "pixels, "
+            f"{self.folder}: {verb} {left:,} images of {self.settings['source']} at "
+            f"{show_size(self.size)} pixels, "
             f"{needed:,} bytes ({self.row:,} an image), {free:,} free"
         )
         if needed > free:
@@ -104,7 +112,7 @@ class Build:
     ) -> Iterator[tuple[Tensor, list[Future[list[str | None]]]]]:
         """Groups of images being decoded; the next one is begun before the last is yielded."""
         count = len(self.source)
-        buffers = torch.empty(2, min(GROUP, count), self.size, self.size, 3, dtype=torch.uint8)
+        buffers = torch.empty(2, min(GROUP, count), *self.shape, dtype=self.dtype)
         ahead: deque[tuple[Tensor, list[Future[list[str | None]]]]] = deque()
         for turn, first in enumerate(range(self.done, count, GROUP)):
             group = buffers[turn % 2][: count - first]
@@ -121,25 +129,28 @@ class Build:
         reasons: list[str | None] = []
         for row, pixels in enumerate(out, first):
             try:
-                pixels.copy_(square(self.source.read(row), self.size))
+                pixels.copy_(resize_and_crop(self.source.read(row), self.size))
                 reasons.append(None)
             except UnreadableImage as error:
                 reasons.append(str(error))
         return reasons
 
-    def _commit(self, group: Tensor, reasons: list[str | None], pixel_file: int | None) -> None:
+    def _commit(self, group: Tensor, reasons: list[str | None], file: int | None) -> None:
         """Writes one more group: its pixels, then progress.npz."""
         bad = [(self.done + i, reason) for i, reason in enumerate(reasons) if reason is not None]
         found = len(self.bad) + len(bad)
         if found > self.max_bad:
             self._report(self.bad + bad)
-        check_bad(self.folder, found, self.done + len(group), self.max_bad)
+        first = (self.bad + bad)[0][1] if found else ""
+        check_bad(self.folder, found, self.done + len(group), self.max_bad, first)
         if bad:
             group = group[torch.tensor([reason is None for reason in reasons])]
-        if pixel_file is not None:
-            pwrite(pixel_file, group.numpy(), self.kept * self.row)
-            os.fsync(pixel_file)
-        total = torch.zeros(self.total.shape, dtype=torch.int16)
+        if file is not None:
+            pwrite(file, group.numpy(), self.kept * self.row)
+            os.fsync(file)
+        total = torch.zeros(
+            self.shape, dtype=torch.int16 if self.dtype == torch.uint8 else torch.float64
+        )
         for image in group:
             total.add_(image)
         self.total += total
@@ -158,11 +169,11 @@ class Build:
             log.warning("%s", error)
             return
         compare(self.folder, settings, self.settings)
-        if (
-            self.settings["pixels"]
-            and length_of(self.folder / "images.u8") < (done - len(bad)) * self.row
-        ):
-            log.warning(f"{self.folder}: images.u8 is shorter than it was; building from the start")
+        if self.settings["pixels"] and length_of(self.pixel_file) < (done - len(bad)) * self.row:
+            log.warning(
+                f"{self.folder}: {self.pixel_file.name} is shorter than it was; building from the "
+                "start"
+            )
             return
         self.done, self.total, self.bad = done, total, bad
 
@@ -175,7 +186,7 @@ class Build:
             raise TypeError("settings are no mapping")
         if settings != self.settings:  # `compare` names the difference
             return settings, 0, self.total, []
-        if (total.shape, total.dtype) != (tuple(self.total.shape), np.int64):
+        if (total.shape, total.dtype) != (self.shape, self.total.numpy().dtype):
             raise ValueError(f"a sum of {total.dtype} {total.shape}")
         rows = [row for row, reason in bad if isinstance(row, int) and isinstance(reason, str)]
         if len(rows) < len(bad) or rows != sorted(set(rows)) or not 0 <= done <= len(self.source):
@@ -193,11 +204,13 @@ class Build:
         if not self.kept:
             self._report(self.bad)
             raise InputError(
-                f"{self.folder / 'unreadable.txt'}: none of the {self.done} images can be read"
+                f"{self.bad[0][1]}; none of the {self.done} images can be read: see "
+                f"{self.folder / 'unreadable.txt'}"
             )
         skipped = {row for row, _ in self.bad}
         rows = [row for row in range(self.done) if row not in skipped]
-        mean = (self.total.double() / self.kept).float().permute(2, 0, 1).contiguous()
+        mean = (self.total.double() / self.kept / STEPS[self.dtype]).float()
+        mean = mean.clamp(0, 255).permute(2, 0, 1).contiguous()  # floats may be rounded beyond
         self._report(self.bad)
         save_lines(self.folder / "ids.txt", [self.source.ids[row] for row in rows])
         save(self.folder / "labels.npy", npy(np.array(self.source.labels, dtype=np.int64)[rows]))
@@ -215,10 +228,12 @@ class Build:
         (self.folder / "progress.npz").unlink(missing_ok=True)
 
 
-def check_bad(folder: Path, found: int, of: int, max_bad: int) -> None:
-    """Raises InputError if `found` images of the first `of` are unreadable, more than `max_bad`."""
+def check_bad(folder: Path, found: int, of: int, max_bad: int, first: str = "") -> None:
+    """Raises InputError if `found` images of the first `of` are unreadable, more than `max_bad`;
+    `first` says what is wrong with the first one."""
     if found > max_bad:
+        reason = f"{first}; " if first else ""
         raise InputError(
-            f"{found} of {of} images are unreadable, more than data.max_bad={max_bad}: "
+            f"{reason}{found} of {of} images are unreadable, more than data.max_bad={max_bad}: "
             f"see {folder / 'unreadable.txt'}, fix or remove them, or raise data.max_bad"
         )

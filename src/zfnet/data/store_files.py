@@ -5,7 +5,7 @@ Settings are compared before a store is used, and parts are checked when read.
     index = read_index(folder)
     compare(folder, index, settings)
     ids, labels, mean = read_parts(folder, index)
-    images = map_pixels(folder / "images.u8", count, size)
+    images = map_pixels(folder / "images.u8", (count, height, width, 3), torch.uint8)
 """
 
 import hashlib
@@ -18,13 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zfnet.data.pixel_format import DTYPES, PixelFormat
 from zfnet.errors import InputError
 from zfnet.io import file_lock, mapped, read_back, read_json
+from zfnet.sizes import sides
 
 MEANING = {
     "contents": "contents (hash of ids, labels, classes)",
     "files": "files (hash of sizes and dates)",
 }
+SUFFIXES = {"uint8": "u8", "uint16": "u16", "float32": "f32"}
 REMEDY = "choose another data.store_dir, or delete the folder to build it anew"
 
 
@@ -48,14 +51,30 @@ def read_index(folder: Path) -> dict[str, Any] | None:
 def _checked_index(index: Any) -> dict[str, Any]:
     if not isinstance(index, dict):
         raise TypeError("this is not a mapping")
-    for key, kind in (("size", int), ("kept", int), ("pixels", bool), ("classes", list)):
+    for key, kind in (("kept", int), ("pixels", bool), ("classes", list)):
         if not isinstance(index.get(key), kind):
             raise TypeError(f"{key} is {index.get(key)!r}")
+    size, channels, dtype = index.get("size"), index.get("channels", 3), index.get("dtype", "uint8")
+    lengths = [channels, *(size if isinstance(size, list) and len(size) == 2 else [size])]
+    if not all(type(each) is int for each in lengths):
+        raise TypeError(f"size is {size!r}, channels is {channels!r}")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}")
     if not isinstance(index.get("hashes", {}), dict):
         raise TypeError(f"hashes is {index['hashes']!r}")
-    if index["size"] < 1 or index["kept"] < 1:
-        raise ValueError(f"{index['kept']} images of {index['size']} pixels")
+    if min(lengths) < 1 or index["kept"] < 1:
+        raise ValueError(f"{index['kept']} images of {size} pixels, {channels} channels")
     return index
+
+
+def format_of(index: dict[str, Any]) -> PixelFormat:
+    """The pixel format of a store, from its settings."""
+    return PixelFormat(index.get("channels", 3), index.get("dtype", "uint8"))
+
+
+def pixel_file(pixel_format: PixelFormat) -> str:
+    """The name of the file of pixels, "images.u8" for uint8."""
+    return f"images.{SUFFIXES[pixel_format.dtype]}"
 
 
 def hash_of(path: Path) -> str:
@@ -64,12 +83,13 @@ def hash_of(path: Path) -> str:
 
 
 def read_parts(folder: Path, index: dict[str, Any]) -> tuple[list[str], Tensor, Tensor]:
-    """The ids, the labels (N,) int64 and the mean (3, S, S) float32 of a complete store.
+    """The ids, the labels (N,) int64 and the mean (C, H, W) float32 of a complete store.
 
     Raises:
         InputError: one of them is missing, damaged, or belongs to another store.
     """
-    count, size, classes = index["kept"], index["size"], len(index["classes"])
+    count, classes = index["kept"], len(index["classes"])
+    shape = (format_of(index).channels, *sides(index["size"]))
     hashes = index.get("hashes", {})  # none in stores of version 0.1
 
     def check_hash(path: Path) -> None:
@@ -92,7 +112,7 @@ def read_parts(folder: Path, index: dict[str, Any]) -> tuple[list[str], Tensor, 
 
     def checked_mean(path: Path) -> Tensor:
         check_hash(path)
-        mean = read_npy(path, "<f4", (3, size, size))
+        mean = read_npy(path, "<f4", shape)
         if not (mean.min() >= 0 and mean.max() <= 255):
             raise ValueError("mean pixels outside 0 to 255")
         return mean
@@ -113,9 +133,9 @@ def read_npy(path: Path, kind: str, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(np.array(array))
 
 
-def map_pixels(path: Path, count: int, size: int) -> Tensor:
-    """The file as uint8 (count, size, size, 3)."""
-    return mapped(path, (count, size, size, 3), torch.uint8, REMEDY)
+def map_pixels(path: Path, shape: tuple[int, int, int, int], dtype: torch.dtype) -> Tensor:
+    """The file of pixels as (N, H, W, C)."""
+    return mapped(path, shape, dtype, REMEDY)
 
 
 def lock_folder(folder: Path) -> AbstractContextManager[Any]:

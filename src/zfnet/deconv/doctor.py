@@ -12,6 +12,7 @@
 - Overlapping windows may share their maximum. Their signals add up there.
 - A channel that no image activates has no projection.
 - Contrast normalization is ignored in the backward pass.
+- Activations like GELU, gates and attention have extended rules, which the paper does not know.
 - Some operations have no deconvnet at all.
 """
 
@@ -25,11 +26,12 @@ from torch import Tensor, nn
 from zfnet.deconv.graph import trace_graph
 from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.nodes import kind
-from zfnet.deconv.rules import Rules
+from zfnet.deconv.rules import Rules, describe_extended
 from zfnet.deconv.tracing import ForwardTrace
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
 from zfnet.models.introspection import input_channels, user_module
+from zfnet.sizes import sides
 from zfnet.versions.python_names import renamed
 
 NOISE, SIDE = 8, 224  # images, and their side, where none are given
@@ -62,6 +64,7 @@ class Diagnosis:
         dead_channels: those that no image activates.
         poolings: max poolings, from the layer down.
         normalizations: names of contrast normalizations.
+        extended: extended rules by name, with the number of their uses.
         unsupported: what has no deconvnet.
     """
 
@@ -71,6 +74,7 @@ class Diagnosis:
     dead_channels: list[int]
     poolings: list[Pooling]
     normalizations: list[str]
+    extended: dict[str, int]
     unsupported: list[str]
 
     def __str__(self) -> str:
@@ -93,6 +97,8 @@ class Diagnosis:
                 "contrast normalization, ignored in the backward pass: "
                 f"{', '.join(self.normalizations)}"
             )
+        if self.extended:
+            lines.append(describe_extended(self.extended))
         lines += [f"no deconvnet: {trouble}" for trouble in self.unsupported]
         return "\n    ".join(lines)
 
@@ -142,7 +148,7 @@ def doctor(
     """
     model = user_module(model)
     if images is None:
-        side = model.image_size if isinstance(model, ConvNet) else SIDE
+        size = sides(model.image_size if isinstance(model, ConvNet) else SIDE)
         if (channels := input_channels(model)) is None:
             raise InputError(
                 f"{type(model).__name__} has no convolution, so the number of channels of its "
@@ -150,9 +156,8 @@ def doctor(
                 "unknown: give images (B, C, H, W)"
             )
         weight = next(model.parameters(), torch.empty(0))
-        images = torch.randn(
-            NOISE, channels, side, side, generator=torch.Generator().manual_seed(0)
-        ).to(weight)
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(NOISE, channels, *size, generator=generator).to(weight)
     passed = ForwardTrace(model, _PoolingStatistics(Rules()), images, list(layers))
     return [_diagnosis(passed, layer) for layer in layers]
 
@@ -161,7 +166,8 @@ def _diagnosis(passed: ForwardTrace, layer: str) -> Diagnosis:
     nodes, values = passed.nodes[layer], passed.values[layer]
     if not values.isfinite().all():
         raise InputError(f"layer {layer!r} is not finite: its channels cannot be examined")
-    vertical, horizontal = trace_graph(nodes).fields
+    path = trace_graph(nodes)
+    vertical, horizontal = path.fields
     strongest = values.amax((0, 2, 3))
     poolings = [
         Pooling(passed.name(node) or "max pooling", *node.metadata["windows"])
@@ -179,5 +185,6 @@ def _diagnosis(passed: ForwardTrace, layer: str) -> Diagnosis:
             for node, _ in nodes
             if kind(node) == "_Normalization"
         ],
+        path.extended,
         passed.troubles(layer),
     )

@@ -5,20 +5,21 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from zfnet.deconv.projection import Deconvnet
+from zfnet.deconv.projection import Deconvnet, Size
 from zfnet.deconv.units import Unit
 from zfnet.errors import InputError
 from zfnet.models.default_layers import default_layers
+from zfnet.models.introspection import input_channels
 
 
 def projectable_layers(
-    model: nn.Module, size: int, layers: Sequence[str] | None = None
+    model: nn.Module, size: Size, layers: Sequence[str] | None = None
 ) -> tuple[list[str], list[str]]:
     """The layers whose units can be projected.
 
     Args:
-        model: any net that takes images of three channels.
-        size: the side of its images, in pixels.
+        model: any net.
+        size: of its images: a side, (H, W) or (C, H, W); without C, that of the first convolution.
         layers: names of layers; None is the default layers, and those without a deconvnet are left
             out.
 
@@ -33,7 +34,9 @@ def projectable_layers(
     problems: list[str] = []
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     try:
-        names = layers or default_layers(model, torch.zeros(1, 3, size, size, device=device))
+        sides = (size, size) if isinstance(size, int) else size
+        shape = sides if len(sides) == 3 else (input_channels(model) or 3, *sides)
+        names = layers or default_layers(model, torch.zeros(1, *shape, device=device))
     except InputError as error:
         return [], [str(error)]
     for layer in names:

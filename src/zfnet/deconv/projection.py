@@ -43,6 +43,7 @@ from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
 from zfnet.models.introspection import find_modules, input_channels, user_module
 from zfnet.models.snapshot import snapshot
+from zfnet.sizes import sides
 from zfnet.versions.python_names import renamed
 
 AT_ONCE = 16  # projections that autograd computes together
@@ -119,7 +120,7 @@ class Deconvnet:
         self._known: tuple[Any, Plan] | None = None  # the last plan, and its key
         self._shape: tuple[int, int, int] | None = None  # (C, H, W) of the last images
         if isinstance(self.model, ConvNet):
-            self._shape = (input_channels(self.model) or 3, *(self.model.image_size,) * 2)
+            self._shape = (input_channels(self.model) or 3, *sides(self.model.image_size))
 
     def project(self, images: Tensor, layer: str, units: Sequence[Unit]) -> Tensor:
         """Projects units of a layer.
@@ -217,6 +218,18 @@ class Deconvnet:
             size: of the images, see `window`.
         """
         return self._plan(self._blank(size), layer).units
+
+    def extended_rules(self, layer: str, size: Size | None = None) -> dict[str, int]:
+        """Returns the extended rules between a layer and the pixels, with the number of their uses.
+
+        Args:
+            layer: name of a layer.
+            size: of the images, see `window`.
+
+        Returns:
+            Such as {"GELU": 18, "LayerNorm": 23}; {} if the paper's rules suffice.
+        """
+        return self._plan(self._blank(size), layer).path.extended
 
     def window(self, layer: str, unit: Unit, size: Size | None = None) -> Window:
         """Returns the pixels that a unit sees.

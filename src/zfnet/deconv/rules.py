@@ -30,7 +30,7 @@ tensor([0., 0.])
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -164,6 +164,23 @@ class Rules:
         # The last window of each cell.
         last = last.scatter_reduce(2, switches.flatten(2), order, "amax")
         return torch.where(last >= 0, flat.gather(2, last.clamp(min=0)), 0).view(shape)
+
+
+def describe_extended(counts: Mapping[str, int]) -> str:
+    """Names the extended rules of a projection, for figures and results.
+
+    Args:
+        counts: the number of uses of each rule by its name.
+
+    Returns:
+        "" if there are none.
+
+    Example:
+        >>> describe_extended({"LayerNorm": 23, "GELU": 18})
+        'extended rules: GELU x 18, LayerNorm x 23'
+    """
+    names = ", ".join(f"{name} x {count}" for name, count in sorted(counts.items()))
+    return f"extended rules: {names}" if names else ""
 
 
 def _centers(window: WindowSpec, axis: int, count: int, size: int) -> Tensor:

@@ -11,7 +11,9 @@ torch.Size([1, 256, 3, 3])
 torch.Size([384, 256, 3, 3])
 """
 
+import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,17 +23,19 @@ from zfnet.errors import InputError
 from zfnet.models.architectures import ARCHITECTURES, Edit, Table, apply_edit
 from zfnet.models.geometry import geometry
 from zfnet.models.layers import Conv, stage
+from zfnet.sizes import Size, as_size, sides
+from zfnet.validation import Channels, Side
 
 INITS = ("paper", "he")
 
 
 class ConvNet(nn.Sequential):
-    """A convnet: images (B, channels, image_size, image_size) → logits (B, num_classes).
+    """A convnet: images (B, channels, *image_size) → logits (B, num_classes).
 
     Args:
         table: the layers, such as `ZFNET` (see `zfnet.models.architectures`).
         num_classes: number of outputs.
-        image_size: height and width of the images, in pixels.
+        image_size: of the images, in pixels: a side, or (height, width).
         channels: channels of the images.
         init: "paper" draws weights from N(0, 0.01²) (section 3), for inputs in about [-128, 128];
             "he" draws from N(0, 2 / fan-in) (He et al. 2015), for inputs of unit scale. Biases are
@@ -46,16 +50,20 @@ class ConvNet(nn.Sequential):
         self,
         table: Table,
         num_classes: int = 1000,
-        image_size: int = 224,
+        image_size: Size = 224,
         channels: int = 3,
         init: str = "paper",
     ) -> None:
         super().__init__()
         if init not in INITS:
             raise InputError(f"model.init={init!r} is unknown: choose one of {', '.join(INITS)}")
-        self.table, self.image_size = table, image_size
-        self.geometry = geometry(table, image_size)
-        side = list(self.geometry.values())[-1].size if self.geometry else image_size
+        self.table, self.image_size = table, as_size(image_size)
+        each_axis = [geometry(table, side) for side in sides(image_size)]
+        self.geometry = each_axis[0]  # of the rows
+        cells = math.prod(
+            list(axis.values())[-1].size if axis else side
+            for axis, side in zip(each_axis, sides(image_size), strict=True)
+        )
         inputs, flat = channels, False
         for name, row in table.items():
             if isinstance(row, Conv):
@@ -69,7 +77,7 @@ class ConvNet(nn.Sequential):
             else:
                 row = row if row.units else replace(row, units=num_classes)
                 self.add_module(
-                    name, stage(row, inputs if flat else inputs * side**2, flatten=not flat)
+                    name, stage(row, inputs if flat else inputs * cells, flatten=not flat)
                 )
                 inputs, flat = row.units or num_classes, True
         self.reset_parameters(init)
@@ -100,18 +108,20 @@ class ConvNet(nn.Sequential):
 def convnet(
     architecture: str,
     num_classes: int = 1000,
-    image_size: int = 224,
+    image_size: Side | Sequence[Side] = 224,
     edit: Edit | None = None,
     init: str = "paper",
+    channels: Channels = 3,
 ) -> ConvNet:
     """Builds a convnet by name, as `model=zfnet` and `ablation=` do on the command line.
 
     Args:
         architecture: "zfnet" or "alexnet".
         num_classes: number of outputs.
-        image_size: height and width of the images, in pixels.
+        image_size: of the images, in pixels: a side, or (height, width).
         edit: changes to the architecture, see `apply_edit`.
         init: "paper" or "he", see `ConvNet`.
+        channels: channels of the images.
 
     Raises:
         InputError: the architecture, the edit or the init is unknown, or the images are too small.
@@ -120,6 +130,5 @@ def convnet(
         raise InputError(
             f"model.architecture={architecture!r} is unknown: choose {', '.join(ARCHITECTURES)}"
         )
-    return ConvNet(
-        apply_edit(ARCHITECTURES[architecture], edit or {}), num_classes, image_size, init=init
-    )
+    table = apply_edit(ARCHITECTURES[architecture], edit or {})
+    return ConvNet(table, num_classes, as_size(image_size), channels, init)

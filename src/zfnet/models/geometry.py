@@ -61,7 +61,7 @@ def geometry(table: Table, image_size: int) -> dict[str, Geometry]:
 
     Args:
         table: the layers, such as `ZFNET`.
-        image_size: height and width of the images, in pixels.
+        image_size: height or width of the images, in pixels.
 
     Raises:
         InputError: the image is too small for a layer.

@@ -121,24 +121,24 @@ def check_logits(model: nn.Module, images: Tensor, classes: int) -> None:
         )
 
 
-def count_outputs(model: nn.Module, image_size: int) -> int:
+def count_outputs(model: nn.Module, image: Tensor) -> int:
     """Returns the number of classes of a network, from its outputs for one image.
 
     Args:
         model: the network.
-        image_size: the side of the images that it takes, in pixels.
+        image: (1, C, H, W).
 
     Raises:
-        InputError: if the network does not accept such images, or as in `check_classes`.
+        InputError: if the network does not accept the image, or as in `check_classes`.
     """
-    image = torch.zeros(1, 3, image_size, image_size)
     try:
         with torch.no_grad(), eval_mode(model):
             outputs = model(image)
     except (RuntimeError, AssertionError) as error:
+        channels, height, width = image.shape[1:]
         raise InputError(
-            f"{type(model).__name__} does not take images of {image_size} x {image_size} pixels "
-            f"({one_line(error)[:200]})"
+            f"{type(model).__name__} does not take images of {height} x {width} pixels in "
+            f"{channels} channels ({one_line(error)[:200]})"
         ) from error
     return check_classes(type(model).__name__, outputs).shape[1]
 

@@ -14,7 +14,7 @@ to match the DEFAULT weights of the model; `transforms` selects others:
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from torchvision import models
 
 from zfnet.errors import InputError, one_line
 from zfnet.models.weights import ExpectedInput, is_file, load_weights, read_state_dict
+from zfnet.sizes import as_size
+from zfnet.validation import Channels, Side
 
 # Values of `_target_` in a model config.
 TORCHVISION, TIMM = "zfnet.models.torchvision_model", "zfnet.models.timm_model"
@@ -82,7 +84,11 @@ def expected_input(
 
 
 def timm_model(
-    name: str, weights: str | None = None, num_classes: int = 1000, image_size: int | None = None
+    name: str,
+    weights: str | None = None,
+    num_classes: int = 1000,
+    image_size: Side | Sequence[Side] | None = None,
+    channels: Channels = 3,
 ) -> nn.Module:
     """Builds a classifier of timm.
 
@@ -91,17 +97,21 @@ def timm_model(
         weights: None for random weights, "DEFAULT" to download timm's weights, or the path of a
             state dict.
         num_classes: the number of classes. A head with a different number keeps random weights.
-        image_size: the side of the images in pixels, for models with a fixed size.
+        image_size: of the images in pixels, for models with a fixed size: a side, or
+            (height, width).
+        channels: channels of the images. timm adapts weights to another number.
 
     Returns:
-        The network. It maps images (B, 3, H, W) to logits (B, num_classes).
+        The network. It maps images (B, channels, H, W) to logits (B, num_classes).
 
     Raises:
         InputError: if timm is not installed, the name is unknown, or the weights are not available
             or do not fit.
     """
     timm, given = _timm(name), _pretrained_cfg(name)
-    sized = {"img_size": image_size} if image_size and given.get("fixed_input_size") else {}
+    own: dict[str, Any] = {} if channels == 3 else {"in_chans": channels}
+    if image_size and given.get("fixed_input_size"):
+        own["img_size"] = as_size(image_size)
     download = weights is not None and not is_file(weights)
     if download and weights != "DEFAULT":
         raise InputError(
@@ -109,7 +119,7 @@ def timm_model(
             "the name"
         )
     try:
-        net = timm.create_model(name, pretrained=download, num_classes=num_classes, **sized)
+        net = timm.create_model(name, pretrained=download, num_classes=num_classes, **own)
     except (OSError, RuntimeError, ValueError) as error:
         remedy = "the download failed; give a local path" if download else "timm cannot build it"
         raise InputError(f"model.name={name}: {remedy} ({one_line(error)[:200]})") from error

@@ -156,7 +156,7 @@ class FeatureExtractor:
         size, crop = prepare.store_size, prepare.crop
         self.crop_offsets = (
             ten_crops(size, crop) if crops == "ten" else center_crop(size, crop)[None]
-        )  # (C, 3)
+        )  # (crops, 3)
         self.device = next((p.device for p in net.parameters()), torch.device("cpu"))
 
     def describe(self) -> dict[str, _Entry]:
@@ -238,7 +238,7 @@ class FeatureExtractor:
             self.net(self._inputs(batch))
 
     def _inputs(self, batch: Batch) -> Tensor:
-        """All crops of the first image, then of the second: (B * C, 3, crop, crop) on the net's
+        """All crops of the first image, then of the second: (B * crops, C, H, W) on the net's
         device."""
         batch = batch.to(self.prepare.mean.device)
         rows = batch.rows.repeat_interleave(len(self.crop_offsets))

@@ -85,8 +85,8 @@ def transfer(
         InputError: an unknown layer, or a class without images.
     """
     truths = {"train": true_labels(train, "train"), "val": true_labels(val, "val")}
-    net, side, classes = train.net, train.crop, list(train.images.classes)
-    layer = config.layer or top_layer(net, next(net.parameters()).new_zeros(1, 3, side, side))
+    net, classes = train.net, list(train.images.classes)
+    layer = config.layer or top_layer(net, next(net.parameters()).new_zeros(1, *train.shape))
     features, test_features = (
         frozen_features(each, layer, config, folder) for each in (train, val)
     )

@@ -29,12 +29,13 @@ from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.convnet import ConvNet
 from zfnet.progress import progress_bar
+from zfnet.sizes import Size, sides
 
 log = logging.getLogger(__name__)
 
 BOX_COLUMNS = ("image", "x0", "y0", "x1", "y1")
 PART_COLUMNS = ("image", "part", "x", "y")
-# Fractions of the image's side: σ of the smoothing, and what a pointer may miss by.
+# Fractions of the image's shorter side: σ of the smoothing, and what a pointer may miss by.
 SIGMA, TOLERANCE = 0.02, 0.03
 Places = dict[str, tuple[float, float]]
 
@@ -43,7 +44,7 @@ Places = dict[str, tuple[float, float]]
 class Object:
     """What the center crop shows of an object."""
 
-    mask: Tensor  # bool (crop, crop)
+    mask: Tensor  # bool (H, W)
     parts: Places  # centers (x, y) of the parts inside the crop
 
 
@@ -53,7 +54,7 @@ class ImagesWithParts:
 
     images: list[int]  # indices
     places: dict[str, Tensor]  # centers of each part, (N, 2)
-    masks: Tensor | None  # bool (N, crop, crop); None where the data set does not know them
+    masks: Tensor | None  # bool (N, H, W); None where the data set does not know them
     left_out: int  # images that lack a part, or room for a random square
 
 
@@ -65,10 +66,14 @@ def has_annotations(model: ModelOnData) -> bool:
 def object_of(model: ModelOnData, index: int) -> Object:
     """The object of an image, as the data set knows it."""
     top, left, _ = center_crop(model.images.size, model.crop).tolist()
-    known, end = model.annotation(index), model.crop - 0.5
+    known, (height, width) = model.annotation(index), sides(model.crop)
     moved = {name: (x - left, y - top) for name, (x, y) in known.parts.items()}
-    inside = {name: (x, y) for name, (x, y) in moved.items() if -0.5 <= x < end and -0.5 <= y < end}
-    return Object(known.mask[top : top + model.crop, left : left + model.crop], inside)
+    inside = {
+        name: (x, y)
+        for name, (x, y) in moved.items()
+        if -0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5
+    }
+    return Object(known.mask[top : top + height, left : left + width], inside)
 
 
 def object_masks(model: ModelOnData, boxes: str | None, count: int) -> dict[int, Tensor]:
@@ -80,7 +85,7 @@ def object_masks(model: ModelOnData, boxes: str | None, count: int) -> dict[int,
         count: At least 1.
 
     Returns:
-        Masks bool (crop, crop) by the index of the image; none where nothing is known.
+        Masks bool (H, W) by the index of the image; none where nothing is known.
 
     Raises:
         InputError: The csv is damaged, or names an image that is not in the split.
@@ -109,29 +114,30 @@ def _spread(numbers: Sequence[int], count: int) -> Sequence[int]:
     )
 
 
-def read_boxes(path: str | Path, side: int) -> dict[str, Tensor]:
+def read_boxes(path: str | Path, size: Size) -> dict[str, Tensor]:
     """Masks of a csv of image,x0,y0,x1,y1: a box a row, x1 and y1 excluded.
 
     Args:
         path: The csv.
-        side: Of the center crop whose pixels it counts.
+        size: Of the center crop whose pixels it counts: a side, or (height, width).
 
     Returns:
-        Masks bool (side, side) by image id. The boxes of an image are one mask.
+        Masks bool (H, W) by image id. The boxes of an image are one mask.
 
     Raises:
         InputError: The file is damaged, empty, or has a box beyond the crop.
     """
     masks: dict[str, Tensor] = {}
+    height, width = sides(size)
     for line, row in read_csv("boxes", path, BOX_COLUMNS):
         where = f"boxes={path}, line {line}"
         try:
             x0, y0, x1, y1 = (int(row[name]) for name in BOX_COLUMNS[1:])
         except ValueError as error:
             raise InputError(f"{where}: a box is four whole numbers") from error
-        if not (0 <= x0 < x1 <= side and 0 <= y0 < y1 <= side):
-            raise InputError(f"{where}: {x0},{y0},{x1},{y1} is no box in {side} x {side} pixels")
-        mask = masks.setdefault(row["image"], torch.zeros(side, side, dtype=torch.bool))
+        if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+            raise InputError(f"{where}: {x0},{y0},{x1},{y1} is no box in {width} x {height} pixels")
+        mask = masks.setdefault(row["image"], torch.zeros(height, width, dtype=torch.bool))
         mask[y0:y1, x0:x1] = True
     if not masks:
         raise InputError(f"boxes={path}: holds no box; add a row for each")
@@ -144,7 +150,7 @@ def read_parts(path: str, model: ModelOnData, side: int) -> dict[int, Places]:
     Args:
         path: The csv. An image is named by its id, or by its file name where that is unique.
         model: The images.
-        side: Of the center crop whose pixels the csv counts.
+        side: The shorter side of the center crop whose pixels the csv counts.
 
     Returns:
         By the index of the image, its parts in pixels of the model's center crop.
@@ -157,7 +163,8 @@ def read_parts(path: str, model: ModelOnData, side: int) -> dict[int, Places]:
     for i, id_ in enumerate(model.images.ids):
         by_name.setdefault(Path(id_).name, []).append(i)
     by_name |= {id_: [i] for i, id_ in enumerate(model.images.ids)}
-    scale = model.crop / side
+    height, width = sides(model.crop)
+    scale = min(height, width) / side
     for line, row in read_csv("parts", path, PART_COLUMNS):
         where = f"parts={path}, line {line}"
         name, part = row["image"].strip(), row["part"].strip()
@@ -172,7 +179,7 @@ def read_parts(path: str, model: ModelOnData, side: int) -> dict[int, Places]:
             raise InputError(
                 f"{where}: x and y are pixels, not {row['x']!r}, {row['y']!r}"
             ) from error
-        if not (-0.5 <= x < model.crop - 0.5 and -0.5 <= y < model.crop - 0.5):
+        if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
             raise InputError(
                 f"{where}: {part} of {name} at {row['x']}, {row['y']} lies outside the center crop "
                 "of "
@@ -253,12 +260,14 @@ def _candidates(
             yield index
 
 
-def _has_room(parts: list[tuple[float, float]], shown: Object | None, crop: int, side: int) -> bool:
+def _has_room(
+    parts: list[tuple[float, float]], shown: Object | None, crop: Size, side: int
+) -> bool:
     """Whether there is a place for a random square."""
-    free = free_places(torch.tensor(parts), crop, crop, side)
+    free = free_places(torch.tensor(parts), *sides(crop), side)
     half = (side - 1) // 2
-    inside = slice(half, half + len(free))
-    return bool((free & shown.mask[inside, inside] if shown else free).any())
+    down, right = (slice(half, half + count) for count in free.shape)
+    return bool((free & shown.mask[down, right] if shown else free).any())
 
 
 def localization_scores(
@@ -284,7 +293,8 @@ def localization_scores(
     if of_class:
         located = list(net.table)[-1]  # type: ignore[arg-type]
     located = located or layer
-    sigma, tolerance = SIGMA * model.crop, round(TOLERANCE * model.crop)
+    side = min(sides(model.crop))
+    sigma, tolerance = SIGMA * side, round(TOLERANCE * side)
     maps: dict[str, list[Tensor]] = {name: [] for name in METHODS}
     with progress_bar() as bar:
         task = bar.add_task("", total=len(indices))

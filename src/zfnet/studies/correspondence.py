@@ -28,6 +28,7 @@ from zfnet.analysis.correspondence import (
 )
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
+from zfnet.sizes import show_size, sides
 from zfnet.studies import Analysis
 from zfnet.studies.annotations import (
     ImagesWithParts,
@@ -67,10 +68,11 @@ class Correspondence(Analysis):
 
     def run(self, model: ModelOnData, folder: Path) -> None:
         layers = list(self.layers or last_convolution_and_top(model.net, model.inputs([0])))
-        side = round(self.patch * model.crop)
+        side = round(self.patch * min(sides(model.crop)))
         if side < 1:
             raise InputError(
-                f"patch={self.patch}: is no pixel in images of {model.crop}; choose 0.2, say"
+                f"patch={self.patch}: is no pixel in images of {show_size(model.crop)}; choose "
+                "0.2, say"
             )
         chosen = self._images(model, side)
         control = random_places(
@@ -151,7 +153,7 @@ def _rows(
 
     def row(name: str, at: Tensor | None, numbered: bool = True) -> Row:
         shown = inputs if at is None else mask_square(inputs, at[: len(inputs)], side)
-        pixels = model.prepare.denormalize(shown.cpu()).clamp(0, 1)
+        pixels = model.shown(model.prepare.denormalize(shown.cpu())).clamp(0, 1)
         numbers = [_lines(layer, changes[name]) for layer, changes in found.items() if numbered]
         return Row(name.replace("_", " "), pixels, numbers)
 

@@ -23,6 +23,7 @@ from zfnet.analysis import filters as measures
 from zfnet.deconv import Deconvnet, Top, Unit, top_activations
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
+from zfnet.sizes import Size
 from zfnet.studies import Analysis
 from zfnet.studies.json_output import write_json
 from zfnet.studies.layers import first_two_convolutions
@@ -40,9 +41,10 @@ class FilterReport:
     """A network's first layer, the projections of layer 2, and the numbers."""
 
     name: str
-    filters: Tensor  # (N, 3, kh, kw)
-    projections: Tensor  # (M, 3, h, w), those of the strongest channels first
+    filters: Tensor  # (N, C, kh, kw)
+    projections: Tensor  # (M, C, h, w), those of the strongest channels first
     numbers: dict[str, Any]
+    shown: tuple[Tensor, Tensor]  # the channels of both that the figure shows
 
 
 @dataclass
@@ -72,8 +74,8 @@ class Filters(Analysis):
             FirstLayer(
                 *(
                     each.name,
-                    each.filters,
-                    each.projections[: self.channels],
+                    each.shown[0],
+                    each.shown[1][: self.channels],
                     each.numbers["stride"],
                 ),
                 *(each.numbers["rms"], each.numbers["dominance"], _rings(each.filters)),
@@ -120,10 +122,12 @@ def examine(model: ModelOnData, name: str) -> FilterReport:
         "maps": {layer: len(top[layer].values) for layer in (first, second)},
         "aliasing": [_aliasing(projections, patches, period) for period in periods],
     }
-    return FilterReport(name, weights.detach().cpu(), projections, numbers)
+    weights = weights.detach().cpu()
+    shown = model.shown(weights), model.shown(projections)
+    return FilterReport(name, weights, projections, numbers, shown)
 
 
-def _stride(deconv: Deconvnet, layer: str, size: int) -> int:
+def _stride(deconv: Deconvnet, layer: str, size: Size) -> int:
     """Pixels from one unit to the next."""
     _, _, columns = deconv.units(layer, size)
     left, right = (
@@ -133,7 +137,7 @@ def _stride(deconv: Deconvnet, layer: str, size: int) -> int:
 
 
 def _project(model: ModelOnData, deconv: Deconvnet, layer: str, top: Top) -> tuple[Tensor, Tensor]:
-    """Projections (M, 3, h, w) of the live channels' strongest units, the strongest first, and the
+    """Projections (M, C, h, w) of the live channels' strongest units, the strongest first, and the
     patches."""
     order = [c for c in top.values[:, 0].argsort(descending=True).tolist() if top.values[c, 0] > 0]
     if not order:

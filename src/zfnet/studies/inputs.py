@@ -20,9 +20,10 @@ from zfnet.data import ImageData
 from zfnet.errors import InputError, one_line
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.pretrained import input_of
+from zfnet.sizes import Size, as_size, show_size, sides
 from zfnet.training.checkpoint import load, read_checkpoint
 from zfnet.training.data_config import check_same_data, checked_data, linked_data
-from zfnet.training.networks import listed, pretrained_network
+from zfnet.training.networks import check_channels, listed, pretrained_network
 
 log = logging.getLogger(__name__)
 
@@ -50,30 +51,42 @@ def load_model(cfg: DictConfig) -> ModelOnData:
     if cfg.ckpt is not None:
         classifier = load(cfg.ckpt, cfg.trust)
         net, prepare, classes = classifier.net, classifier.prepare, classifier.classes
-        if asked not in (None, prepare.crop):
+        if asked is not None and as_size(asked) != prepare.crop:
             raise InputError(
-                f"data.image_size={asked}: the network of {cfg.ckpt} sees {prepare.crop} pixels"
+                f"data.image_size={show_size(asked)}: the network of {cfg.ckpt} sees "
+                f"{show_size(prepare.crop)} pixels"
             )
-        cfg.data.image_size = prepare.crop
+        cfg.data.image_size = _plain(prepare.crop)
         data = instantiate(cfg.data)
+        check_channels(prepare.channels, data.pixel_format.channels)
         images = data.open(cfg.split)
     else:
         words: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
         expected = input_of(words)
         cfg.data.image_size = asked or (expected.crop if expected else IMAGE_SIZE)
-        resizing = {}
+        resizing: dict[str, Any] = {}
         if expected:
-            size = round(cfg.data.image_size * expected.size / expected.crop)
-            resizing = {"store_size": size, "interpolation": expected.interpolation}
+            size = as_size(
+                [round(side * expected.size / expected.crop) for side in sides(cfg.data.image_size)]
+            )
+            resizing = {"store_size": _plain(size), "interpolation": expected.interpolation}
         data = instantiate(cfg.data, **resizing)
         net, prepare, classes = pretrained_network(
-            words, data.image_size, data.store_size, cfg.seed
+            *(words, data.image_size, data.store_size, cfg.seed, data.pixel_format.channels)
         )
         images = data.open(cfg.split)
         prepare.set_mean(images.mean)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = net.to(memory_format=torch.channels_last).to(device)
-    return ModelOnData(net, prepare, images, data.sources[cfg.split], classes, data.batch_size)
+    return ModelOnData(
+        *(net, prepare, images, data.sources[cfg.split], classes, data.batch_size),
+        channels_shown=data.channels_shown,
+    )
+
+
+def _plain(size: Size) -> int | list[int]:
+    """A size as configs hold it."""
+    return size if isinstance(size, int) else list(size)
 
 
 def load_models(cfg: DictConfig) -> list[ModelOnData]:

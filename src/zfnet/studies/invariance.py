@@ -22,6 +22,7 @@ from torch import Tensor
 from zfnet.analysis.invariance import IDENTITY, Response, invariance, transform
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.outputs import class_outputs
+from zfnet.sizes import sides
 from zfnet.studies import Analysis
 from zfnet.studies.json_output import write_json
 from zfnet.studies.layers import first_and_top
@@ -71,7 +72,7 @@ class Invariance(Analysis):
             "scale": list(self.scales or SCALES),
             "rotation": list(self.angles or ANGLES),
         }
-        pixels = [shift * model.crop / SIDE for shift in amounts["translation"]]
+        pixels = [shift * sides(model.crop)[0] / SIDE for shift in amounts["translation"]]
         scales, angles = amounts["scale"], amounts["rotation"]
         responses = invariance(model.net, inputs, layers, targets, pixels, scales, angles)
         is_dead = responses["translation"].dead.tolist()
@@ -118,7 +119,7 @@ def target_classes(
     Args:
         model: The network and its images.
         chosen: The indices of N images.
-        inputs: The same images, (N, 3, H, W).
+        inputs: The same images, (N, C, H, W).
 
     Returns:
         The classes (N,), their names, and whether they are the true ones.
@@ -173,7 +174,8 @@ def _row(
     """A row of the figure: the inputs at three amounts, and the curves of all images."""
     at = [round(part * (len(amounts) - 1)) for part in EXAMPLES[kind]]
     moved = [transform(inputs, kind, [response.amounts[i]] * len(inputs)) for i in at]
-    examples = torch.stack([model.prepare.denormalize(each.cpu()).clamp(0, 1) for each in moved], 1)
+    denormalize = model.prepare.denormalize
+    examples = torch.stack([model.shown(denormalize(each.cpu())).clamp(0, 1) for each in moved], 1)
     ticks = [f"{amounts[i]:g}{UNIT[kind]}" for i in at]
     low, high = response.distances[0], response.distances[-1]
     return Row(AXIS[kind], amounts, examples, ticks, low, high, response.probabilities)

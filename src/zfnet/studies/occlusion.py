@@ -21,6 +21,7 @@ from zfnet.analysis.occlusion.sweep import Sweep, occlusion_sweep
 from zfnet.deconv import Deconvnet, ImageBatch, random_subset, top_activations
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
+from zfnet.sizes import sides
 from zfnet.studies import Analysis
 from zfnet.studies.json_output import write_json
 from zfnet.studies.top_activations import choose
@@ -50,14 +51,14 @@ class Occlusion(Analysis):
         indices = choose(self.images, len(model.images), "images", "the split")
         inputs, target = model.inputs(indices), model.true_classes(indices)
         size, stride = (
-            max(1, round(of_paper * model.crop / PAPER_SIDE)) if own is None else own
+            max(1, round(of_paper * min(sides(model.crop)) / PAPER_SIDE)) if own is None else own
             for own, of_paper in ((self.size, PAPER_SIZE), (self.stride, PAPER_STRIDE))
         )
         fill = list(self.fill) if isinstance(self.fill, Sequence) else [float(self.fill)]
         sweep = occlusion_sweep(model.net, inputs, target, size, stride, fill, layer, progress=True)
         with_square = inputs.clone()
         with_square[:, :, :size, :size] = inputs.new_tensor(fill).view(1, -1, 1, 1)
-        pixels = model.prepare.denormalize(with_square.cpu())
+        pixels = model.shown(model.prepare.denormalize(with_square.cpu()))
         projector = Projector.of(model, layer)
         rows, numbers = [], []
         for i, index in enumerate(indices):
@@ -81,7 +82,8 @@ class Occlusion(Analysis):
             rows.append(
                 Row(
                     *(pixels[i], size, *sweep.centers, activity.cpu(), probability, best),
-                    *(projections, channel, name, model.classes),
+                    *(None if projections is None else model.shown(projections), channel),
+                    *(name, model.classes),
                 )
             )
             numbers.append(
@@ -125,7 +127,7 @@ class Projector:
         return cls(model, layer, deconv)
 
     def project(self, image: Tensor, channel: int) -> Tensor:
-        """All units of a channel for an image (1, 3, H, W), projected: (1, 3, H, W)."""
+        """All units of a channel for an image (1, C, H, W), projected: (1, C, H, W)."""
         return self.deconv.project_channel(image, self.layer, channel).cpu()
 
     def further(self, channel: int, index: int) -> list[Tensor]:
@@ -135,7 +137,7 @@ class Projector:
 
 
 def _weighted(sweep: Sweep, drop: Tensor, projection: Tensor) -> float:
-    """The mean drop (ny, nx), weighted by the energy of a projection (1, 3, H, W) under the
+    """The mean drop (ny, nx), weighted by the energy of a projection (1, C, H, W) under the
     square."""
     energy = projection.square().sum(1, keepdim=True)  # (1, 1, H, W)
     padded = F.pad(energy, (0, sweep.size, 0, sweep.size))

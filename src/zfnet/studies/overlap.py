@@ -29,6 +29,7 @@ from zfnet.data.datasets import photos
 from zfnet.data.exclusion import read_exclusion, write_exclusion
 from zfnet.data.image_files import expand, is_folder
 from zfnet.data.image_store import Subset
+from zfnet.data.pixel_format import in_uint8
 from zfnet.errors import InputError
 from zfnet.io import length_of, mapped, writing
 from zfnet.model_on_data import images_fingerprint
@@ -93,7 +94,10 @@ class Duplicate:
 
     def drawing(self) -> AlikePair:
         """As the figure shows it."""
-        pixels = self.part.images.read(self.image), self.part.second.read(self.other)
+        pixels = (
+            in_uint8(self.part.images.read(self.image)),
+            in_uint8(self.part.second.read(self.other)),
+        )
         return AlikePair(self.correlation, self.mirrored, pixels, self.ids)
 
 
@@ -203,6 +207,8 @@ def _below(against: str, data: ImageData) -> ImageDataset:
         against,
         store=data.store,
         max_bad=data.max_bad,
+        channels=data.pixel_format.channels,
+        dtype=data.pixel_format.dtype,
     ).open("val")
 
 
@@ -263,9 +269,10 @@ def _found(first: int, second: int, state: Any) -> tuple[int, Pairs]:
 
 
 def shrink_all(images: ImageDataset, path: Path) -> Tensor:
-    """All images made small, uint8 (N, 32, 32, 3), in a memory-mapped file; an unfinished one is
+    """All images made small, uint8 (N, 32, 32, C), in a memory-mapped file; an unfinished one is
     finished."""
-    size = SIDE * SIDE * 3
+    channels = len(images.mean)
+    size = SIDE * SIDE * channels
     begun = length_of(path) // (BATCH * size)
     batches = Batches(images, images.size, BATCH)
     batches.load_state_dict({"epoch": 0, "seen": begun})
@@ -275,12 +282,12 @@ def shrink_all(images: ImageDataset, path: Path) -> Tensor:
     with file, progress_bar() as bar:
         task = bar.add_task("", total=len(images), completed=begun * BATCH)
         for batch in batches:
-            small = shrink(batch.images[batch.rows])
+            small = shrink(in_uint8(batch.images[batch.rows]))
             with writing(path):
                 file.write(small.numpy().data)
                 file.flush()
             bar.update(task, advance=len(small))
-    return mapped(path, (len(images), SIDE, SIDE, 3), torch.uint8, DELETE)
+    return mapped(path, (len(images), SIDE, SIDE, channels), torch.uint8, DELETE)
 
 
 def _left_out(part: Part, found: list[Duplicate]) -> list[str]:

@@ -41,11 +41,12 @@ OTHERS = {
 
 @dataclass
 class Checked:
-    """N units, the patches (N, 3, h, w) in [0, 1] that they see, and their projections by check."""
+    """N units, the patches (N, C, h, w) in [0, 1] that they see, and their projections by check."""
 
     units: list[Unit]
     patches: Tensor
     projections: dict[str, Tensor]
+    shown: dict[str, Tensor]  # the channels of the projections that the figure shows
 
 
 @dataclass
@@ -112,7 +113,9 @@ class Sanity(Analysis):
         channels = [others[unit.channel] for unit in units]
         projections = sanity_checks(model.net, images, elsewhere, layer, units, channels, self.seed)
         patches = Deconvnet(model.net).patches(images, layer, units)
-        return Checked(units, patches.crop(model.pixels(indices), units, fill=0.5), projections)
+        seen = patches.crop(model.pixels(indices), units, fill=0.5)
+        shown = {name: model.shown(each) for name, each in projections.items()}
+        return Checked(units, model.shown(seen), projections, shown)
 
 
 def _another(indices: list[int], i: int, count: int) -> int:
@@ -140,7 +143,7 @@ def _sheet(
     rows = [
         Row(
             label,
-            [checked.projections[name][own] for own in columns],
+            [checked.shown[name][own] for own in columns],
             (similar[name]["cosine"], similar[name]["rank"]),
             name not in OTHERS,
         )

@@ -50,7 +50,7 @@ class TopPatches:
     channel: int
     units: list[Unit]
     patches: Patches
-    pixels: Tensor  # (N, 3, h, w) in [0, 1]
+    pixels: Tensor  # (N, C, h, w) in [0, 1]
 
 
 @dataclass
@@ -175,10 +175,10 @@ def _panels(
     return [
         FeaturePanel(
             each.channel,
-            each.patches.projections.cpu(),
-            each.pixels,
+            model.shown(each.patches.projections.cpu()),
+            model.shown(each.pixels),
             each.patches.values.cpu(),
-            None if filters is None else filters[each.channel],
+            None if filters is None else model.shown(filters[each.channel]),
         )
         for each in found
     ]

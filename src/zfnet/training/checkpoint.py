@@ -5,13 +5,14 @@
     zfnet.load("theirs.ckpt", trust=["mypackage.MyNet"])    # a network that is not part of zfnet
 
 In addition to Lightning's entries, a checkpoint contains its model config: {"model": the config of
-model=, "classes": names, "image_size", "store_size", "data": the config of the data set
-(data_config.py)}. Loading a checkpoint does not execute code from it.
+model=, "classes": names, "image_size", "store_size", "channels" unless there are three, "data": the
+config of the data set (data_config.py)}. Sizes are a side or [height, width]. Loading a checkpoint
+does not execute code from it.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, Field, ValidationError
@@ -21,17 +22,22 @@ from zfnet.errors import InputError, one_line
 from zfnet.fingerprint import check_fingerprint
 from zfnet.models import convnet
 from zfnet.models.weights import load_plain, load_weights
+from zfnet.sizes import as_size, show_size, sides
 from zfnet.training.classifier import Classifier
 from zfnet.training.networks import (
     ARCHITECTURES,
     ModelConfig,
     build,
     build_net,
+    channels_of,
     check_target,
     fresh_model,
     listed,
 )
 from zfnet.versions.config_names import modern_config
+
+_Side = Annotated[int, Field(ge=1)]
+_Pair = Annotated[list[_Side], Field(min_length=2, max_length=2)]
 
 
 class _Model(BaseModel, extra="allow", strict=True):
@@ -43,8 +49,9 @@ class _ModelConfig(BaseModel, extra="allow", strict=True):
 
     model: _Model
     classes: list[str] = Field(min_length=1)
-    image_size: int = Field(ge=1)
-    store_size: int = Field(ge=1)
+    image_size: _Side | _Pair
+    store_size: _Side | _Pair
+    channels: _Side = 3
 
 
 class _Checkpoint(BaseModel, extra="allow", strict=True, arbitrary_types_allowed=True):
@@ -99,19 +106,24 @@ def check_model_config(config: ModelConfig, path: Path, expected: ModelConfig) -
     check_fingerprint(path, old, new, "give the same settings, or another name= for a new run")
 
 
-def check_image_size(seen: int, path: str | Path, image_size: int) -> None:
+def check_image_size(
+    seen: int | Sequence[int], path: str | Path, image_size: int | Sequence[int]
+) -> None:
     """Checks that the image size is that of the network of a checkpoint.
 
     Args:
-        seen: the image size of the network, in pixels.
+        seen: the image size of the network, in pixels: a side, or (height, width).
         path: the checkpoint, for error messages.
-        image_size: the requested image size, in pixels.
+        image_size: the requested image size.
 
     Raises:
         InputError: if they differ.
     """
-    if seen != image_size:
-        raise InputError(f"data.image_size={image_size}: the net of {path} sees {seen} pixels")
+    if as_size(seen) != as_size(image_size):
+        raise InputError(
+            f"data.image_size={show_size(image_size)}: the net of {path} sees {show_size(seen)} "
+            "pixels"
+        )
 
 
 def load(path: str | Path, trust: str | Sequence[str] | None = None) -> Classifier:
@@ -169,11 +181,16 @@ def _build_checked(config: ModelConfig, state: dict[str, Tensor], path: str | Pa
     Sizes in the config are compared with the weights before memory is allocated for them.
     """
     try:
-        expected = {"prepare.mean": (3, config["store_size"], config["store_size"])}
+        channels = channels_of(config)
+        expected: dict[str, tuple[int, ...]] = {
+            "prepare.mean": (channels, *sides(config["store_size"]))
+        }
         # Only the sizes of `convnet` can be chosen.
         if ARCHITECTURES[config["model"]["_target_"]] is convnet:
             with torch.device("meta"):
-                net = build_net(config["model"], len(config["classes"]), config["image_size"])
+                net = build_net(
+                    config["model"], len(config["classes"]), config["image_size"], channels
+                )
             expected |= {
                 f"net.{name}": tuple(each.shape) for name, each in net.state_dict().items()
             }

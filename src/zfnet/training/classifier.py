@@ -32,6 +32,7 @@ from zfnet.data.preprocessing import Preprocessing, ten_crops
 from zfnet.errors import InputError, one_line
 from zfnet.metrics import error_metrics, evaluation_metrics
 from zfnet.models.outputs import check_logits
+from zfnet.sizes import Size, sides
 from zfnet.training.divergence import EVERY, all_finite, diverged
 from zfnet.training.event_log import EventLogger
 from zfnet.training.metric_states import gather_states, in_epoch, restore_states, unlogged
@@ -47,9 +48,9 @@ class Classifier(LightningModule):
     """A network with its preprocessing, optimizer and scheduler.
 
     Args:
-        net: maps images (B, 3, image_size, image_size) to logits (B, classes).
-        store_size: the side of the stored images, in pixels.
-        image_size: the side of the crops that the network takes, in pixels.
+        net: maps images (B, image_channels, *image_size) to logits (B, classes).
+        store_size: of the stored images, in pixels: a side, or (height, width).
+        image_size: of the crops that the network takes, in pixels.
         classes: the names of the classes.
         input_norm: how pixels are scaled: "paper", "unit" or "pretrained" (see Preprocessing).
         model_config: written to every checkpoint, so that the network can be rebuilt from it (see
@@ -58,7 +59,8 @@ class Classifier(LightningModule):
         scheduler: called with the optimizer (see schedules.py).
         seed: the seed of dropout.
         channels_last: whether the network and the images use the channels-last memory format.
-        channels: mean and standard deviation of the three channels for input_norm="pretrained".
+        channels: mean and standard deviation of each channel for input_norm="pretrained".
+        image_channels: the number of channels of the images.
 
     Raises:
         InputError: if `input_norm` is unknown.
@@ -70,8 +72,8 @@ class Classifier(LightningModule):
     def __init__(
         self,
         net: nn.Module,
-        store_size: int,
-        image_size: int,
+        store_size: Size,
+        image_size: Size,
         classes: list[str],
         input_norm: str = "paper",
         model_config: dict[str, Any] | None = None,
@@ -80,12 +82,18 @@ class Classifier(LightningModule):
         seed: int = 0,
         channels_last: bool = True,
         channels: tuple[Sequence[float], Sequence[float]] | None = None,
+        image_channels: int = 3,
     ) -> None:
         super().__init__()
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         self.net, self.classes = net.to(memory_format=self.format), classes
         self.model_config = model_config
-        self.prepare = Preprocessing(store_size, image_size, input_norm, *(channels or ()))
+        moments = (
+            {} if channels is None else {"channel_mean": channels[0], "channel_std": channels[1]}
+        )
+        self.prepare = Preprocessing(
+            store_size, image_size, input_norm, channels=image_channels, **moments
+        )
         self.make_optimizer, self.make_scheduler, self.seed = optimizer, scheduler, seed
         self.train_errors = error_metrics(len(classes), "train/")
         self.val_errors = evaluation_metrics(len(classes), "val/")
@@ -108,7 +116,7 @@ class Classifier(LightningModule):
         """Computes logits.
 
         Args:
-            inputs: preprocessed images, (B, 3, image_size, image_size).
+            inputs: preprocessed images, (B, C, H, W).
 
         Returns:
             The logits, (B, classes).
@@ -219,7 +227,8 @@ class Classifier(LightningModule):
     def _check_outputs(self) -> None:
         """Raises InputError if the network does not return logits of the classes."""
         generator = torch.Generator().manual_seed(0)
-        image = torch.randn(1, 3, *[self.prepare.crop] * 2, generator=generator)
+        shape = (1, self.prepare.channels, *sides(self.prepare.crop))
+        image = torch.randn(shape, generator=generator)
         check_logits(self.net, image.to(self.device), len(self.classes))
 
     def _batches_an_epoch(self) -> int:

@@ -36,6 +36,7 @@ SOURCES: dict[str, Callable[..., Any]] = {
     )
 }
 OWN = ("batch_size", "crops", "store", "store_dir", "seed")  # depend on the machine or the run
+DEFAULTS = {"channels": 3, "dtype": "uint8", "channels_shown": None}
 PATHS = ("root", "exclude")
 SHARED = ("root", "image_size")  # keys of the data set that conf/data also passes to the source
 REMEDY = "give data= to look at another data set"
@@ -49,13 +50,24 @@ def describe_data(config: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         config: the resolved config, in plain containers.
     """
-    described = {key: value for key, value in config.items() if key not in OWN}
+    described = {key: value for key, value in without_defaults(config).items() if key not in OWN}
     source = described.get("source")
     if isinstance(source, Mapping):
         described["source"] = _absolute(
             {key: value for key, value in source.items() if key != "_partial_"}
         )
     return _absolute(described)
+
+
+def without_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves out keys that earlier versions did not have, where they have their default.
+
+    Args:
+        config: the config of a data set.
+    """
+    return {
+        key: value for key, value in config.items() if key not in DEFAULTS or value != DEFAULTS[key]
+    }
 
 
 def checked_data(config: Any, where: object, trust: Sequence[str]) -> dict[str, Any]:

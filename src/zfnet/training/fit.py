@@ -52,7 +52,15 @@ from zfnet.training.classifier import Classifier
 from zfnet.training.data_config import describe_data
 from zfnet.training.event_log import EventLogger, cut_back
 from zfnet.training.frozen_transfer import transfer_frozen
-from zfnet.training.networks import ModelConfig, build, check_target, fresh_model, listed
+from zfnet.training.networks import (
+    ModelConfig,
+    build,
+    channels_of,
+    check_channels,
+    check_target,
+    fresh_model,
+    listed,
+)
 from zfnet.training.resume import (
     ResumePoint,
     check_callbacks,
@@ -165,8 +173,7 @@ def _train_net(
     config: ModelConfig = {
         "model": model_to_train(cfg),
         "classes": list(data.classes),
-        "image_size": data.image_size,
-        "store_size": data.store_size,
+        **image_entries(data),
         "data": describe_data(OmegaConf.to_container(cfg.data, resolve=True)),  # type: ignore[arg-type]
     }
     kept = newest_checkpoint(folder / "checkpoints", config)
@@ -194,6 +201,20 @@ def _train_net(
     _cut_log_back(folder, kept)
     start_ranks_as_ours(trainer)
     return _finish(cfg, _run(trainer, classifier, data, kept, folder, cfg.test), folder)
+
+
+def image_entries(data: ImageData) -> dict[str, Any]:
+    """Returns the entries of a model config that describe the images.
+
+    Args:
+        data: the data module.
+    """
+    sizes = {"image_size": data.image_size, "store_size": data.store_size}
+    entries: dict[str, Any] = {
+        key: size if isinstance(size, int) else list(size) for key, size in sizes.items()
+    }
+    channels = data.pixel_format.channels
+    return entries if channels == 3 else {**entries, "channels": channels}
 
 
 def _finish(cfg: DictConfig, result: dict[str, Any], folder: Path) -> float:
@@ -224,6 +245,7 @@ def evaluate(cfg: DictConfig, data: ImageData, folder: Path) -> dict[str, Any]:
     start = time.perf_counter()
     classifier = load(cfg.ckpt, cfg.trust)
     check_image_size(classifier.prepare.crop, cfg.ckpt, data.image_size)
+    check_channels(classifier.prepare.channels, data.pixel_format.channels)
     if classifier.classes != list(data.classes):
         raise InputError(
             f"{cfg.ckpt}: the net has other classes than the data; data= names the data set"
@@ -344,6 +366,7 @@ def model_to_train(cfg: DictConfig) -> dict[str, Any]:
     config = read_checkpoint(Path(cfg.ckpt))["model_config"]
     check_target(config["model"], cfg.ckpt, listed(cfg.trust))
     check_image_size(config["image_size"], cfg.ckpt, cfg.data.image_size)
+    check_channels(channels_of(config), cfg.data.channels)
     return fresh_model(with_transforms(config["model"]))
 
 

@@ -14,8 +14,9 @@ from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.pretrained import input_of
 from zfnet.probing.transfer import TransferConfig, transfer, whole_data_set
+from zfnet.sizes import show_size
 from zfnet.training.checkpoint import check_image_size, load
-from zfnet.training.networks import ARCHITECTURES, pretrained_network
+from zfnet.training.networks import ARCHITECTURES, check_channels, pretrained_network
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ def _pretrained(cfg: DictConfig, data: ImageData) -> tuple[nn.Module, Preprocess
     if cfg.ckpt is not None:
         classifier = load(cfg.ckpt, cfg.trust)
         check_image_size(classifier.prepare.crop, cfg.ckpt, data.image_size)
+        check_channels(classifier.prepare.channels, data.pixel_format.channels)
         return classifier.net.to(device), classifier.prepare
     model: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
     if model["_target_"] in ARCHITECTURES and model.get("weights") is None:
@@ -66,8 +68,10 @@ def _pretrained(cfg: DictConfig, data: ImageData) -> tuple[nn.Module, Preprocess
     expected = input_of(model)
     if expected and (expected.crop, expected.size) != (data.image_size, data.store_size):
         log.info(
-            "%s expects %s; here it is %d of %d pixels, bilinear",
-            *(model["name"], expected, data.image_size, data.store_size),
+            "%s expects %s; here it is %s of %s pixels, bilinear",
+            *(model["name"], expected, show_size(data.image_size), show_size(data.store_size)),
         )
-    net, prepare, _ = pretrained_network(model, data.image_size, data.store_size, cfg.seed)
+    net, prepare, _ = pretrained_network(
+        *(model, data.image_size, data.store_size, cfg.seed, data.pixel_format.channels)
+    )
     return net.to(memory_format=torch.channels_last).to(device), prepare

@@ -1,6 +1,7 @@
 """Networks from configs: those of zfnet, torchvision and timm, or any class or function.
 
     build_net({"_target_": "timm.create_model", "model_name": "resnet18"}, 10, 224)    # a Module
+    build_net({"_target_": "zfnet.models.convnet", "architecture": "zfnet"}, 10, (224, 320), 4)
     pretrained_network(model, image_size=224, store_size=256, seed=0)    # with its preprocessing
     build(model_config)                                                  # a Classifier
 
@@ -23,6 +24,7 @@ from zfnet.errors import InputError, one_line
 from zfnet.models import convnet, timm_model, torchvision_model
 from zfnet.models.outputs import count_outputs
 from zfnet.models.pretrained import class_names, input_of
+from zfnet.sizes import as_size, sides
 from zfnet.training.classifier import Classifier
 
 ModelConfig = dict[str, Any]
@@ -31,10 +33,16 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "zfnet.models.timm_model": timm_model,
     "zfnet.models.torchvision_model": torchvision_model,
 }
+CHANNEL_KEYS = ("in_channels", "in_chans", "channels")  # arguments for the number of channels
 NOT_ARGUMENTS = ("_target_", "input_norm")  # keys of a model config that are not passed on
 
 
-def build_net(model: dict[str, Any], num_classes: int | None, image_size: int) -> nn.Module:
+def build_net(
+    model: dict[str, Any],
+    num_classes: int | None,
+    image_size: int | Sequence[int],
+    channels: int = 3,
+) -> nn.Module:
     """Calls the class or function that `_target_` names, with the other keys of the config.
 
     The config must come from the user or have passed `check_target`.
@@ -43,29 +51,42 @@ def build_net(model: dict[str, Any], num_classes: int | None, image_size: int) -
         model: the `model` section of a model config.
         num_classes: the number of classes, passed if the target accepts it. None keeps the default
             of the target.
-        image_size: the side of the images in pixels, passed if the target accepts it as
-            `image_size` or `img_size`.
+        image_size: of the images in pixels, a side or (height, width), passed if the target accepts
+            it as `image_size` or `img_size`.
+        channels: of the images; other numbers than 3 are passed as `in_channels`, `in_chans` or
+            `channels`, the first of them that the target accepts.
 
     Returns:
         The network.
 
     Raises:
-        InputError: if the target rejects the arguments or does not return a module.
+        InputError: if the target rejects the arguments, does not return a module, or takes another
+            number of channels.
     """
     name = model["_target_"]
     arguments = {key: value for key, value in model.items() if key not in NOT_ARGUMENTS}
     target = ARCHITECTURES.get(name) or _located(name)
     signature = inspect.signature(target)
     further = any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
+    size = as_size(image_size)
     for key, value in (
         ("num_classes", num_classes),
-        ("image_size", image_size),
-        ("img_size", image_size),
+        ("image_size", size),
+        ("img_size", size),
     ):
         if value is not None and (
             key in signature.parameters or (key == "num_classes" and further)
         ):
             arguments.setdefault(key, value)
+    if channels != 3:
+        if target is torchvision_model:
+            raise InputError(
+                f"torchvision's networks take 3 channels, data has {channels}: use model=timm "
+                "model.name=..., which takes any number"
+            )
+        taken = [key for key in CHANNEL_KEYS if key in signature.parameters]
+        for key in taken[:1]:
+            arguments.setdefault(key, channels)
     try:
         signature.bind(**arguments)
     except TypeError as error:
@@ -81,6 +102,27 @@ def build_net(model: dict[str, Any], num_classes: int | None, image_size: int) -
     if not isinstance(net, nn.Module):
         raise InputError(f"model._target_={name} gives {type(net).__name__}, not a torch Module")
     return net
+
+
+def channels_of(config: ModelConfig) -> int:
+    """Returns the number of channels of the images, from a model config."""
+    return config.get("channels", 3)
+
+
+def check_channels(taken: int, channels: int) -> None:
+    """Checks that images have as many channels as a network takes.
+
+    Args:
+        taken: the channels of the network.
+        channels: the channels of the data.
+
+    Raises:
+        InputError: if they differ.
+    """
+    if taken != channels:
+        raise InputError(
+            f"the net takes {taken} channels, data has {channels}: data.channels={taken}"
+        )
 
 
 def _located(name: str) -> Callable[..., Any]:
@@ -150,25 +192,34 @@ def build(config: ModelConfig, **learning: Any) -> Classifier:
         The classifier.
     """
     model = config["model"]
-    net = build_net(model, len(config["classes"]), config["image_size"])
+    count = channels_of(config)
+    net = build_net(model, len(config["classes"]), config["image_size"], count)
     expected = input_of(model)
     channels = (expected.mean, expected.std) if expected else None
-    sizes = config["store_size"], config["image_size"]
+    sizes = as_size(config["store_size"]), as_size(config["image_size"])
     return Classifier(
-        net, *sizes, config["classes"], input_norm_of(model), config, channels=channels, **learning
+        *(net, *sizes, config["classes"], input_norm_of(model), config),
+        **learning,
+        channels=channels,
+        image_channels=count,
     )
 
 
 def pretrained_network(
-    model: dict[str, Any], image_size: int, store_size: int, seed: int
+    model: dict[str, Any],
+    image_size: int | Sequence[int],
+    store_size: int | Sequence[int],
+    seed: int,
+    channels: int = 3,
 ) -> tuple[nn.Module, Preprocessing, list[str]]:
     """Builds a network that is not from a checkpoint of train.py, in eval mode.
 
     Args:
         model: the `model` section of a model config.
-        image_size: the side of the images that the network is given, in pixels.
-        store_size: the side of the stored images, in pixels.
+        image_size: of the images that the network is given, in pixels: a side, or (height, width).
+        store_size: of the stored images.
         seed: of the parameters that the weights do not contain.
+        channels: of the images.
 
     Returns:
         The network, its preprocessing, and the names of its outputs.
@@ -178,11 +229,18 @@ def pretrained_network(
     """
     torch.manual_seed(seed)
     known = class_names(model)
-    net = build_net(model, len(known) if known else None, image_size).eval()
-    classes = known or [f"class {i}" for i in range(count_outputs(net, image_size))]
+    net = build_net(model, len(known) if known else None, image_size, channels).eval()
+    image = torch.zeros(1, channels, *sides(image_size))
+    classes = known or [f"class {i}" for i in range(count_outputs(net, image))]
     expected = input_of(model)
-    channels = (expected.mean, expected.std) if expected else ()
-    return net, Preprocessing(store_size, image_size, input_norm_of(model), *channels), classes
+    prepare = Preprocessing(
+        as_size(store_size),
+        as_size(image_size),
+        input_norm_of(model),
+        channels=channels,
+        **({"channel_mean": expected.mean, "channel_std": expected.std} if expected else {}),
+    )
+    return net, prepare, classes
 
 
 def input_norm_of(model: dict[str, Any]) -> str:

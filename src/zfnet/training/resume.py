@@ -31,6 +31,7 @@ from zfnet.data import ImageData
 from zfnet.errors import InputError
 from zfnet.fingerprint import check_fingerprint, digest
 from zfnet.training.checkpoint import check_model_config, read_checkpoint
+from zfnet.training.data_config import without_defaults
 from zfnet.training.networks import ModelConfig
 from zfnet.training.trainer_options import trainer_fingerprint
 
@@ -68,7 +69,8 @@ def run_fingerprint(
         trainer: the trainer.
         callbacks: callbacks by their name in the config.
     """
-    words: dict[str, Any] = OmegaConf.to_container(cfg.data, resolve=True)  # type: ignore[assignment]
+    words = without_defaults(OmegaConf.to_container(cfg.data, resolve=True))  # type: ignore[arg-type]
+    skipped = {*PLACES, "channels_shown"}  # which changes no number
     source = words.get("source")
     if isinstance(source, dict):
         words["source"] = {key: value for key, value in source.items() if key not in PLACES}
@@ -83,7 +85,7 @@ def run_fingerprint(
     }
     return {
         "model": config["model"],
-        "data": {key: value for key, value in words.items() if key not in PLACES} | images,
+        "data": {key: value for key, value in words.items() if key not in skipped} | images,
         "optimizer": OmegaConf.to_container(cfg.optimizer, resolve=True),
         "scheduler": OmegaConf.to_container(cfg.scheduler, resolve=True),
         **({"ckpt": str(cfg.ckpt)} if cfg.ckpt is not None and cfg.transfer is None else {}),

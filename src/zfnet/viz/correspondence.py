@@ -22,7 +22,7 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Row:
-    """Images (N, 3, H, W) in [0, 1] with the same part masked, and two lines of text for each
+    """Images (N, C, H, W) in [0, 1] with the same part masked, and two lines of text for each
     layer."""
 
     name: str

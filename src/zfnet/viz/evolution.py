@@ -101,7 +101,7 @@ def _check_evolution(
     patches: Tensor,
     jumped: Tensor,
 ) -> None:
-    check_projections("evolution:", projections, patches, "(channels, epochs, 3, h, w)")
+    check_projections("evolution:", projections, patches, "(channels, epochs, C, h, w)")
     expected = (len(channels), len(epochs))
     if 0 in expected:
         raise InputError("an evolution sheet needs at least one channel and one epoch")
@@ -132,8 +132,8 @@ def evolution_sheet(
         title: of the sheet.
         epochs: E of them.
         channels: M of them.
-        projections: signed, (M, E, 3, h, w).
-        patches: the image patches, (M, E, 3, h, w) in [0, 1].
+        projections: signed, (M, E, C, h, w).
+        patches: the image patches, (M, E, C, h, w) in [0, 1].
         jumped: bool (M, E), whether another image won than at the epoch before: a red frame.
         width: of the sheet, in pixels, at most about; the height is 1.5 times as much at most.
 

@@ -57,10 +57,10 @@ class FeaturePanel:
 
     Attributes:
         channel: its index.
-        projections: signed, (k, 3, h, w).
-        patches: the image patches at the same places, (k, 3, h, w) in [0, 1].
+        projections: signed, (k, C, h, w).
+        patches: the image patches at the same places, (k, C, h, w) in [0, 1].
         values: the activations, (k,).
-        filter: the channel's filter (3, kh, kw), if it sees the image itself.
+        filter: the channel's filter (C, kh, kw), if it sees the image itself.
 
     Raises:
         InputError: shapes do not match, or a value is not finite.
@@ -74,19 +74,19 @@ class FeaturePanel:
 
     def __post_init__(self) -> None:
         name = f"map {self.channel}:"
-        check_projections(name, self.projections, self.patches, "(k, 3, h, w)")
+        check_projections(name, self.projections, self.patches, "(k, C, h, w)")
         if self.values.shape != self.projections.shape[:1]:
             raise InputError(
                 f"{name} {len(self.projections)} projections but values of shape "
                 f"{shape(self.values)}"
             )
         if self.filter is not None:
-            _check_filter(name, self.filter)
+            _check_filter(name, self.filter, self.projections.shape[1])
 
 
-def _check_filter(name: str, filter_: Tensor) -> None:
-    if filter_.dim() != 3 or filter_.shape[0] != 3 or 0 in filter_.shape:
-        raise InputError(f"{name} a filter is (3, kh, kw), not {shape(filter_)}")
+def _check_filter(name: str, filter_: Tensor, channels: int) -> None:
+    if filter_.dim() != 3 or filter_.shape[0] != channels or 0 in filter_.shape:
+        raise InputError(f"{name} a filter is ({channels}, kh, kw), not {shape(filter_)}")
     check_numbers(f"{name} a filter", filter_)
 
 
@@ -100,7 +100,7 @@ def _caption(panel: FeaturePanel) -> str:
 
 
 def _grid(images: Sequence[Tensor], cells: int, side: int) -> Tensor:
-    """Images (3, h, w) in [0, 1] in reading order in a grid of so many cells, those left over
+    """Images (C, h, w) in [0, 1] in reading order in a grid of so many cells, those left over
     white."""
     white = [torch.ones_like(images[0])] * (cells - len(images))
     return to_uint8(tile(fit(torch.stack([*images, *white]), side), GAP))

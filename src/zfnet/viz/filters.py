@@ -31,7 +31,7 @@ COLORS = ("tab:red", "tab:blue", "tab:green", "tab:purple", "tab:brown")
 
 @dataclass(frozen=True)
 class FirstLayer:
-    """Filters (N, 3, kh, kw), projections (M, 3, h, w) of layer 2, and the curves' numbers."""
+    """Filters (N, C, kh, kw), projections (M, C, h, w) of layer 2, and the curves' numbers."""
 
     name: str
     filters: Tensor

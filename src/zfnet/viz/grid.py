@@ -41,8 +41,20 @@ def stretch_contrast(image: Tensor) -> Tensor:
     return (image / (2 * strong) + 0.5).clamp(0, 1)
 
 
+def to_rgb(images: Tensor) -> Tensor:
+    """Images of any number of channels as red, green and blue, (..., C, H, W) → (..., 3, H, W).
+
+    One channel is gray. Of two, the second is green and blue. Of more than three, the first three
+    are shown."""
+    channels = images.shape[-3]
+    if channels == 3:
+        return images
+    chosen = [min(channel, channels - 1) for channel in range(3)]
+    return images[..., chosen, :, :]
+
+
 def tile(images: Tensor, gap: int = 1) -> Tensor:
-    """(N, 3, H, W) in [0, 1] → one nearly square (3, H', W'), white in gaps and empty cells."""
+    """(N, C, H, W) in [0, 1] → one nearly square (C, H', W'), white in gaps and empty cells."""
     count, channels, height, width = images.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -54,15 +66,17 @@ def tile(images: Tensor, gap: int = 1) -> Tensor:
 
 
 def to_uint8(image: Tensor) -> Tensor:
-    """(3, H, W) in [0, 1] → (H, W, 3) uint8."""
-    return image.mul(255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
+    """(C, H, W) in [0, 1] → (H, W, 3) uint8; see `to_rgb`."""
+    return (
+        to_rgb(image).mul(255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
+    )
 
 
 def fit(images: Tensor, side: int) -> Tensor:
     """Resizes images to a longer side of at most `side` pixels.
 
     Args:
-        images: (N, 3, H, W) in [0, 1].
+        images: (N, C, H, W) in [0, 1].
         side: in pixels.
 
     Returns:
@@ -144,7 +158,7 @@ def flow(boxes: Sequence[Tensor], width: int, gap: int) -> Tensor:
 
 
 def filter_sheet(filters: Tensor) -> Tensor:
-    """First-layer filters (N, 3, k, k) on one scale → (H, W, 3) uint8, enlarged without
+    """First-layer filters (N, C, kh, kw) on one scale → (H, W, 3) uint8, enlarged without
     smoothing."""
     sheet = tile(normalize_signed(filters.detach().float().cpu()))
     factor = max(1, SHEET_SIDE // sheet.shape[-1])

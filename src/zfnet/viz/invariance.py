@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from zfnet.viz.figures import save_figure, tick_label
+from zfnet.viz.grid import to_rgb
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Row:
     Attributes:
         label: of the axis.
         amounts: of the transformation.
-        examples: (shown, columns, 3, S, S) in [0, 1], the first images.
+        examples: (shown, columns, C, H, W) in [0, 1], the first images.
         ticks: one for each column of the examples.
         low, high: the distances of the two layers, (amounts, N).
         probabilities: of the class, (amounts, N).
@@ -74,18 +75,18 @@ def _curves(axes: Axes, row: Row, values: Tensor, label: str) -> None:
 
 def _examples(axes: Axes, row: Row, names: Sequence[str]) -> None:
     """A row for each image, a column for each tick."""
-    shown, columns, _, side, _ = row.examples.shape
-    gap = max(2, side // 28)
-    step = side + gap
-    sheet = torch.ones(shown * step - gap, columns * step - gap, 3)
-    for n, line in enumerate(row.examples):
+    shown, columns, _, height, width = row.examples.shape
+    gap = max(2, min(height, width) // 28)
+    down, right = height + gap, width + gap
+    sheet = torch.ones(shown * down - gap, columns * right - gap, 3)
+    for n, line in enumerate(to_rgb(row.examples)):
         for column, image in enumerate(line):
-            y, x = n * step, column * step
-            sheet[y : y + side, x : x + side] = image.permute(1, 2, 0)
+            y, x = n * down, column * right
+            sheet[y : y + height, x : x + width] = image.permute(1, 2, 0)
     axes.imshow(sheet.numpy())
-    axes.set_xticks([column * step + side / 2 for column in range(columns)], row.ticks)
+    axes.set_xticks([column * right + width / 2 for column in range(columns)], row.ticks)
     labels = [tick_label(name) for name in names[:shown]]
-    axes.set_yticks([n * step + side / 2 for n in range(shown)], labels, fontsize=9)
+    axes.set_yticks([n * down + height / 2 for n in range(shown)], labels, fontsize=9)
     for n, tick in enumerate(axes.get_yticklabels()):
         tick.set_color(f"C{n}")
     axes.tick_params(length=0)

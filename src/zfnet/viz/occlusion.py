@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from zfnet.viz.figures import save_figure
-from zfnet.viz.grid import stretch_contrast, tile
+from zfnet.viz.grid import stretch_contrast, tile, to_rgb
 
 TITLES = (
     "(a) input, and the occluder",
@@ -34,12 +34,12 @@ class Row:
     """One image.
 
     Attributes:
-        pixels: (3, H, W) in [0, 1], with the occluder in the corner.
+        pixels: (C, H, W) in [0, 1], with the occluder in the corner.
         size: of the occluder, in pixels.
         rows, columns: its centers, (ny,) and (nx,), in pixels.
         activity, probability, best: of the strongest channel, of the class, and the most probable
             class, (ny, nx).
-        projections: (k, 3, h, w), the image's own first; None without a deconvnet.
+        projections: (k, C, h, w), the image's own first; None without a deconvnet.
         channel: the strongest one.
         target: the name of the class.
         classes: the names of all classes.
@@ -71,7 +71,7 @@ def draw_occlusion(rows: Sequence[Row], path: str | Path) -> None:
         ]
         edges = [float(at[i]) for at in (row.columns, row.rows) for i in (0, -1)]
         extent = (edges[0] - step[0], edges[1] + step[0], edges[3] + step[1], edges[2] - step[1])
-        axes[0].imshow(row.pixels.permute(1, 2, 0).clamp(0, 1).numpy())
+        axes[0].imshow(to_rgb(row.pixels).permute(1, 2, 0).clamp(0, 1).numpy())
         axes[0].set_xlabel(row.target)
         for panel, values, top in ((axes[1], row.activity, None), (axes[3], row.probability, 1.0)):
             shown = panel.imshow(values.numpy(), extent=extent, cmap="jet", vmin=0, vmax=top)
@@ -81,7 +81,7 @@ def draw_occlusion(rows: Sequence[Row], path: str | Path) -> None:
             axes[2].text(0.5, 0.5, "no deconvnet", ha="center", va="center")
         else:
             projections = torch.stack([stretch_contrast(one) for one in row.projections])
-            axes[2].imshow(tile(projections, gap=2).permute(1, 2, 0).numpy())
+            axes[2].imshow(to_rgb(tile(projections, gap=2)).permute(1, 2, 0).numpy())
         _classes(axes[4], row, extent)
         for number, panel in enumerate(axes):
             panel.set_xticks([])

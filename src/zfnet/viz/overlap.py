@@ -19,7 +19,7 @@ WIDTH = 5 * (2 * SIDE + GAP + MARGIN)  # of a line of pairs
 
 @dataclass
 class AlikePair:
-    """Two images, uint8 (S, S, 3) each; `mirrored` says that the second one is a mirror image of
+    """Two images, uint8 (H, W, C) each; `mirrored` says that the second one is a mirror image of
     the first."""
 
     correlation: float
@@ -47,9 +47,9 @@ def _cell(pair: AlikePair) -> Tensor:
 
 
 def _sized(image: Tensor) -> Tensor:
-    """(S, S, 3) uint8 → (3, SIDE, SIDE) in [0, 1]; a small image is centered on white."""
+    """(H, W, C) uint8 → (C, SIDE, SIDE) in [0, 1]; a small image is centered on white."""
     tile = fit(image.permute(2, 0, 1)[None].float() / 255, SIDE)[0]
-    sized = torch.ones(3, SIDE, SIDE)
+    sized = torch.ones(len(tile), SIDE, SIDE)
     top, left = ((SIDE - side) // 2 for side in tile.shape[1:])
     sized[:, top : top + tile.shape[1], left : left + tile.shape[2]] = tile
     return sized

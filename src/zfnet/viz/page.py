@@ -31,11 +31,7 @@ def shape(tensor: Tensor) -> str:
 def check_projections(name: str, projections: Tensor, patches: Tensor, wanted: str) -> None:
     """Raises InputError unless projections and patches are finite and of the same shape,
     `wanted`."""
-    if (
-        projections.dim() != wanted.count(",") + 1
-        or projections.shape[-3] != 3
-        or 0 in projections.shape[-2:]
-    ):
+    if projections.dim() != wanted.count(",") + 1 or 0 in projections.shape[-3:]:
         raise InputError(f"{name} projections are {wanted}, not {shape(projections)}")
     if patches.shape != projections.shape:
         raise InputError(
@@ -57,7 +53,7 @@ def plain(images: Tensor) -> Tensor:
 
 
 def box(image: Tensor, side: int) -> Tensor:
-    """(3, h, w) in [0, 1] → its box, the longer side at most `side` pixels."""
+    """(C, h, w) in [0, 1] → its box, the longer side at most `side` pixels."""
     return to_uint8(fit(image[None], side)[0])
 
 

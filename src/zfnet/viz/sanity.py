@@ -83,7 +83,7 @@ def sanity_sheet(
 
 
 def _panel(projections: Tensor, side: int, as_projections: bool = False) -> Tensor:
-    """(k, 3, h, w) around 0.5 → their box, about `side` pixels wide; each projection is on its own
+    """(k, C, h, w) around 0.5 → their box, about `side` pixels wide; each projection is on its own
     scale."""
     across = math.ceil(math.sqrt(len(projections)))
     projections = fit(projections, side // across)

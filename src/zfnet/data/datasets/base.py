@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor
 
 from zfnet.data.decoding import UnreadableImage, decode
+from zfnet.data.pixel_format import RGB8, PixelFormat
 from zfnet.data.source import Source
+from zfnet.errors import InputError
 
 
 @dataclass
@@ -22,12 +25,13 @@ class Photos:
     classes: list[str]
     ids: list[str]
     labels: list[int]
+    pixel_format: PixelFormat = field(default=RGB8, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def read(self, index: int) -> Tensor:
-        return decode(self.root / self.ids[index])
+        return decode(self.root / self.ids[index], self.pixel_format)
 
 
 @dataclass
@@ -45,6 +49,34 @@ class Arrays:
 
     def read(self, index: int) -> Tensor:
         return torch.from_numpy(self.images[index]).permute(2, 0, 1)
+
+
+def in_format(source: Source, pixel_format: PixelFormat) -> Source:
+    """The same data set, whose images have this format.
+
+    Raises:
+        InputError: the source is not made of files, and its first image cannot be converted.
+    """
+    if isinstance(source, Photos) and type(source).read is Photos.read:
+        return replace(source, pixel_format=pixel_format)
+
+    def read(index: int) -> Tensor:
+        image = source.read(index)
+        try:
+            return pixel_format.convert(image)
+        except ValueError as error:
+            raise UnreadableImage(f"{source.name}, {source.ids[index]}: {error}") from error
+
+    if pixel_format != RGB8:
+        try:
+            pixel_format.convert(source.read(0))
+        except UnreadableImage:
+            pass  # reported when the store is built
+        except ValueError as error:
+            raise InputError(f"{source.name}: {error}") from error
+    result = copy(source)
+    vars(result)["read"] = read
+    return result
 
 
 def modification_stamp(source: Source) -> str:

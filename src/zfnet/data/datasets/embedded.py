@@ -17,6 +17,8 @@ from zfnet.data.preprocessing import stored_size
 from zfnet.data.source import Split
 from zfnet.data.splits import few_per_class
 from zfnet.data.subset import Selection
+from zfnet.errors import InputError
+from zfnet.sizes import as_size, show_size
 from zfnet.validation import Side
 
 ImageCount = Annotated[int, Field(ge=1, le=10**6)]  # each takes milliseconds
@@ -27,7 +29,7 @@ def creatures(
     split: Split,
     train: ImageCount,
     val: ImageCount,
-    image_size: Side,
+    image_size: Side | Sequence[Side],
     classes: Sequence[str] | None = None,
 ) -> Creatures:
     """Generated images of animals and things.
@@ -35,14 +37,14 @@ def creatures(
     Args:
         split: "train" or "val".
         train, val: the number of images of each split.
-        image_size: the crop that the net sees, in pixels.
+        image_size: the crop that the net sees, a square, in pixels.
         classes: some of the twelve; None is all.
 
     Raises:
-        InputError: an unknown class.
+        InputError: an unknown class, or images that are not square.
     """
     count = {"train": train, "val": val}[split]
-    return Creatures(count, split=split, size=stored_size(image_size), classes=classes)
+    return Creatures(count, split=split, size=_stored_side(image_size), classes=classes)
 
 
 def creatures_few(
@@ -51,18 +53,29 @@ def creatures_few(
     fold: int,
     test_per_class: int,
     classes: Sequence[str] | None,
-    image_size: Side,
+    image_size: Side | Sequence[Side],
 ) -> Selection:
     """One split of one fold of 110 images of each class.
 
     Args:
         split, images_per_class, fold, test_per_class: as of `zfnet.data.splits.few_per_class`.
         classes: some of the twelve; None is all.
-        image_size: the crop that the net sees, in pixels.
+        image_size: the crop that the net sees, a square, in pixels.
 
     Raises:
-        InputError: an unknown class, or as `few_per_class`.
+        InputError: an unknown class, images that are not square, or as `few_per_class`.
     """
     count = PER_CLASS * len(Creatures.classes if classes is None else classes)
-    whole = Creatures(max(count, 1), split="test", size=stored_size(image_size), classes=classes)
+    whole = Creatures(max(count, 1), split="test", size=_stored_side(image_size), classes=classes)
     return few_per_class(whole, split, images_per_class, fold, test_per_class)
+
+
+def _stored_side(image_size: int | Sequence[int]) -> int:
+    """The side at which images are drawn."""
+    size = stored_size(as_size(image_size))
+    if not isinstance(size, int):
+        raise InputError(
+            f"data.image_size={show_size(image_size)}: creatures are drawn on squares; give one "
+            "side"
+        )
+    return size
