@@ -16,6 +16,7 @@ Several threads may share a model: a hook only acts in the thread that set it.
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -60,9 +61,12 @@ def find_modules(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module
         name = model.units(plain) if isinstance(model, ConvNet) and plain in model.table else layer
         name = name if name in modules else plain_name(name)
         if not layer or name not in modules:
-            some = list(model.table) if isinstance(model, ConvNet) else _examples(model)
+            known = list(model.table) if isinstance(model, ConvNet) else list(modules)
+            near = get_close_matches(layer, known, n=3)
+            some = known if isinstance(model, ConvNet) else _examples(model)
+            hint = f" (did you mean {' or '.join(near)}?)" if near else ""
             raise InputError(
-                f"layer {layer!r} is not in {type(model).__name__}: it has {', '.join(some)}"
+                f"layer {layer!r} is not in {type(model).__name__}{hint}: it has {', '.join(some)}"
             )
         result[layer] = modules[name]
     return result

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from zfnet.analysis.occlusion.sweep import Sweep, occlusion_sweep
 from zfnet.deconv import Deconvnet, ImageBatch, random_subset, top_activations
+from zfnet.deconv.rules import describe_extended
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.sizes import sides
@@ -97,10 +98,16 @@ class Occlusion(Analysis):
                 }
             )
             log.info("%s", _line(numbers[-1]))
-        draw_occlusion(rows, folder / "occlusion.png")
+        rules = projector.deconv.extended_rules(layer, model.crop) if projector else {}
+        draw_occlusion(rows, folder / "occlusion.png", describe_extended(rules))
         settings = {"layer": layer, "size": size, "stride": stride, "fill": fill}
         class_is = "most probable" if target is None else "true"
-        result = {**settings, "class_is": class_is, "images": numbers}
+        result = {
+            **settings,
+            "class_is": class_is,
+            "extended_rules": rules,
+            "images": numbers,
+        }
         write_json(result, folder / "occlusion.json", indent=1)
 
 

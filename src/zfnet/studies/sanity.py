@@ -19,6 +19,7 @@ from torch import Tensor
 
 from zfnet.analysis.sanity import sanity_checks, similarity
 from zfnet.deconv import Deconvnet, Unit, top_activations
+from zfnet.deconv.rules import describe_extended
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.studies import Analysis
@@ -81,9 +82,16 @@ class Sanity(Analysis):
         for name, numbers in scores.get("methods", {}).items():
             shares = (100 * share for share in numbers.values())
             log.info("%s: points at the object %.0f %%, energy %.0f %%", name, *shares)
-        result = {"layer": layer, "similarity": similar, "localisation": scores}
+        rules = Deconvnet(model.net).extended_rules(layer, model.crop)
+        result = {
+            "layer": layer,
+            "extended_rules": rules,
+            "similarity": similar,
+            "localisation": scores,
+        }
         write_json(result, folder / "sanity.json", indent=1)
-        save_png(_sheet(layer, checked, similar, scores), folder / "sanity.png")
+        sheet = _sheet(layer, checked, similar, scores, describe_extended(rules))
+        save_png(sheet, folder / "sanity.png")
 
     def _check(self, model: ModelOnData, layer: str) -> Checked:
         """The k strongest units of each channel, and every check of them."""
@@ -134,7 +142,11 @@ def _similarities(projections: dict[str, Tensor]) -> dict[str, dict[str, float]]
 
 
 def _sheet(
-    layer: str, checked: Checked, similar: dict[str, dict[str, float]], scores: dict[str, Any]
+    layer: str,
+    checked: Checked,
+    similar: dict[str, dict[str, float]],
+    scores: dict[str, Any],
+    note: str,
 ) -> Tensor:
     """A column for each channel with a panel of its projections by check, and the numbers."""
     channels = [unit.channel for unit in checked.units]
@@ -162,7 +174,8 @@ def _sheet(
         f"{layer}: what stays of a projection when the network, the unit or the image is another"
     )
     patches = [checked.patches[own] for own in columns]
-    return sanity_sheet(title, [f"channel {channel}" for channel in shown], patches, rows, located)
+    heads = [f"channel {channel}" for channel in shown]
+    return sanity_sheet(title, heads, patches, rows, located, note)
 
 
 def labels(checks: Iterable[str]) -> dict[str, str]:

@@ -27,6 +27,7 @@ from zfnet.deconv import (
     random_subset,
     top_activations,
 )
+from zfnet.deconv.rules import describe_extended
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.progress import progress_bar
@@ -81,11 +82,15 @@ class TopActivationSearch(Analysis):
                     found.append(top_patches(model, deconv, layer, channel, top[layer]))
                     bar.update(task, advance=self.k)
                 title = self._title(model, deconv, layer, len(found))
+                rules = deconv.extended_rules(layer, model.crop)
                 save_png(
-                    feature_sheet(title, _panels(model, deconv, layer, found)),
+                    feature_sheet(
+                        title, _panels(model, deconv, layer, found), note=describe_extended(rules)
+                    ),
                     folder / f"{layer}.png",
                 )
-                results[layer] = {"maps": _entries(model, deconv, layer, top[layer])}
+                entries = _entries(model, deconv, layer, top[layer])
+                results[layer] = {"extended_rules": rules, "maps": entries}
                 if has_annotations(model):
                     results[layer] |= _energy_on_objects(model, deconv, layer, found)
         result = {"searched": top.seen, "k": self.k, "layers": results}

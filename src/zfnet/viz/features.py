@@ -123,13 +123,16 @@ def _block(panel: FeaturePanel, cells: int, side: int, with_filter: bool) -> Ten
     return vstack([draw_text(_caption(panel)), hstack(grids, GRID_GAP)], gap=GAP)
 
 
-def feature_sheet(title: str, panels: Sequence[FeaturePanel], width: int = WIDTH) -> Tensor:
+def feature_sheet(
+    title: str, panels: Sequence[FeaturePanel], width: int = WIDTH, note: str = ""
+) -> Tensor:
     """Figure 2: one block per channel, in reading order.
 
     Args:
         title: of the sheet.
         panels: the channels; projections of all have the same size.
         width: of the sheet, in pixels, at most about.
+        note: what else the legend says.
 
     Returns:
         (H, W, 3) uint8. Each grid has the cells of the panel with the most projections; missing
@@ -160,4 +163,5 @@ def feature_sheet(title: str, panels: Sequence[FeaturePanel], width: int = WIDTH
     places = "left: the filter; middle: projections" if with_filter else "left: projections"
     scale = "0 is gray, each on its own symmetric scale, its strongest 1 % saturated"
     legend = f"{places}, {scale}; right: image patches at the same place"
+    legend += f"; {note}" if note else ""
     return page(title, [gray_key(), *words(legend)], vstack(rows, BLOCK_GAP))

@@ -58,10 +58,11 @@ class Row:
     classes: Sequence[str]
 
 
-def draw_occlusion(rows: Sequence[Row], path: str | Path) -> None:
+def draw_occlusion(rows: Sequence[Row], path: str | Path, note: str = "") -> None:
     """Writes the figure. The maps are in pixels of the image; a value is at the center of the
     occluder."""
     figure = Figure(figsize=(17, 3.5 * len(rows)), layout="constrained")
+    figure.supxlabel(note, fontsize="medium")
     grid = figure.subplots(len(rows), 5, squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
         height, width = row.pixels.shape[1:]

@@ -60,6 +60,7 @@ def sanity_sheet(
     patches: Sequence[Tensor],
     rows: Sequence[Row],
     located: Located | None,
+    note: str = "",
 ) -> Tensor:
     """Patches in [0, 1] above their projections → (H, W, 3) uint8; the last row is chance."""
     side = PANEL if len(heads) >= FEW else 2 * PANEL
@@ -79,7 +80,8 @@ def sanity_sheet(
     if located is not None:
         _bars(axes[1], located)
     body = hstack([sheet, draw(figure)], 20)
-    return add_frame(vstack([draw_text(title, 20, bold=True), body], 12), 12).contiguous()
+    notes = [draw_text(note)] if note else []
+    return add_frame(vstack([draw_text(title, 20, bold=True), *notes, body], 12), 12).contiguous()
 
 
 def _panel(projections: Tensor, side: int, as_projections: bool = False) -> Tensor:
