@@ -42,6 +42,7 @@ from zfnet.deconv.windows import Chain, cut
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
 from zfnet.models.introspection import find_modules, input_channels, user_module
+from zfnet.models.layout import UnitAxes
 from zfnet.models.snapshot import snapshot
 from zfnet.sizes import sides
 from zfnet.versions.python_names import renamed
@@ -218,6 +219,15 @@ class Deconvnet:
             size: of the images, see `window`.
         """
         return self._plan(self._blank(size), layer).units
+
+    def axes(self, layer: str, size: Size | None = None) -> UnitAxes:
+        """Returns how the output of a layer holds its units.
+
+        Args:
+            layer: name of a layer.
+            size: of the images, see `window`.
+        """
+        return self._plan(self._blank(size), layer).axes
 
     def extended_rules(self, layer: str, size: Size | None = None) -> dict[str, int]:
         """Returns the extended rules between a layer and the pixels, with the number of their uses.
