@@ -143,7 +143,7 @@ class Layout(TorchDispatchMode):
             if CHANNELS in kinds[3] and not kinds[3] - {CHANNELS} and CHANNELS not in kinds[1]:
                 if kinds[1] <= {ROWS} and kinds[2] <= {COLUMNS}:
                     return UnitAxes("BHWC")
-            elif kinds[1] <= {CHANNELS} and kinds[2] <= {ROWS} and kinds[3] <= {COLUMNS}:
+            elif kinds[1] <= {CHANNELS} and _along(axes[2], ROWS) and _along(axes[3], COLUMNS):
                 return UnitAxes("BCHW")
         if output.dim() == 3 and axes is not None:
             for order, place in (("BTC", 1), ("BCT", 2)):
@@ -282,6 +282,11 @@ def _resize(candidates: list[Axis], size: int) -> Axis:
             return axis
     kinds = {kind for axis in candidates for kind, _ in axis}
     return _axis(kinds.pop() if len(kinds) == 1 else "", size)
+
+
+def _along(axis: Axis, kind: str) -> bool:
+    """Whether an axis holds rows or columns. Channels may lie between them, as in pixel shuffle."""
+    return not axis or (axis[0][0] == kind and {each for each, _ in axis} <= {kind, CHANNELS})
 
 
 def _permuted(axis: Axis) -> Axis:
