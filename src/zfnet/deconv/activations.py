@@ -45,7 +45,7 @@ OUT_OF_PLACE: dict[Any, Any] = {
     F.celu_: F.celu,
     torch.celu_: F.celu,
     F.hardtanh_: F.hardtanh,
-    F.threshold_: F.threshold,
+    F.threshold_: F.threshold,  # type: ignore[attr-defined]
     torch.threshold_: F.threshold,
     torch.clamp_: torch.clamp,
     Tensor.clamp_: torch.clamp,

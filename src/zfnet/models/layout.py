@@ -96,8 +96,9 @@ class Layout(TorchDispatchMode):
     def mark(self) -> None:
         """Stores grids on autograd's nodes, which exist only after an operation has returned."""
         for tensor in self._pending:
-            if tensor.grad_fn is not None:
-                tensor.grad_fn.metadata.setdefault("grid", self.grid(tensor))
+            node: Any = tensor.grad_fn
+            if node is not None:
+                node.metadata.setdefault("grid", self.grid(tensor))
         self._pending.clear()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -216,10 +217,10 @@ class Layout(TorchDispatchMode):
             for i, size in enumerate(out.shape)
         ]
         grids = [each and self._grid_of(each[place]) for each in parts]
-        images = [i for i, grid in enumerate(grids) if grid]
+        images = [(i, grid) for i, grid in enumerate(grids) if grid]
         if len(images) == 1 and len(parts) == len(args[0]) and out.dim() == 3:
-            grid, prefix = grids[images[0]]
-            before = sum(tensor.shape[place] for tensor in args[0][: images[0]])
+            ((first, (grid, prefix)),) = images
+            before = sum(tensor.shape[place] for tensor in args[0][:first])
             self._tokens[out.shape[place]] = grid, prefix + before
             result[place] = ((TOKENS, out.shape[place]),)
         return result
