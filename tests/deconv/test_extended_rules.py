@@ -699,13 +699,15 @@ def test_all_gradients_of_tokens_are_autograds(name: str) -> None:
 
 def is_gradient(net: nn.Module, images: Tensor, name: str, axes: UnitAxes, seed: str) -> None:
     words = {"relu": "gradient", "normalization": "gradient", "others": "gradient", "seed": seed}
-    unit = strongest(Walk(net, images, name, axes))[-1]
     kept: list[Tensor] = []
     handle = net.get_submodule(name).register_forward_hook(lambda *given: kept.append(given[2] * 1))
     pixels = images.clone().requires_grad_()
     net(pixels * 1)
     handle.remove()
-    value = axes.maps(kept[0])[unit.image, unit.channel, unit.y, unit.x]
+    maps = axes.maps(kept[0])
+    image, y, x = len(maps) - 1, maps.shape[2] - 1, maps.shape[3] - 1
+    unit = Unit(image, int(maps[image, :, y, x].argmax()), y, x)
+    value = maps[unit.image, unit.channel, unit.y, unit.x]
     assert value > 0 or seed == "forced"
     (expected,) = torch.autograd.grad(value, pixels)
     found = general(Deconvnet(net, **words), images, name, [unit])
@@ -816,6 +818,53 @@ def test_strict_refuses_them_by_name(name: str) -> None:
     build, last, word = STRICT[name]
     with pytest.raises(InputError, match=rf"{word}\b.* has no deconvnet"):
         Deconvnet(seeded(build), strict=True).project(noise(1, 9), last, [Unit(0, 0)])
+
+
+def pooled(x: Tensor) -> Tensor:
+    return x.mean((2, 3))
+
+
+REFUSED: dict[str, tuple[Call, str]] = {  # what looks like an extended rule, and is not
+    "a norm with a bias of the image": (
+        lambda x: F.group_norm(x, 2, bias=pooled(x)[0]),
+        "group_norm",
+    ),
+    "a norm with a weight of the image": (
+        lambda x: F.layer_norm(x.movedim(1, -1), (8,), pooled(x)[0]).movedim(-1, 1),
+        "layer_norm",
+    ),
+    "a slope of the image": (lambda x: F.prelu(x, pooled(x)[0].sigmoid()), "prelu"),
+    "a filter and a bias of the image": (
+        lambda x: F.conv2d(x, pooled(x).sigmoid().expand(8, 8)[:, :, None, None], pooled(x)[0]),
+        "conv2d",
+    ),
+    "a rounded quotient": (
+        lambda x: torch.div(x, 1 + x.sigmoid().mean(), rounding_mode="floor"),
+        "div",
+    ),
+    "an activation over its own multiple": (
+        lambda x: (0.5 * x).mul_(1 + torch.erf(x / math.sqrt(2))),
+        "mul_",
+    ),
+    "a gate that is no activation": (lambda x: x * pooled(x)[:, :, None, None], "mul"),
+    "a gate of a weighted sum": (
+        lambda x: x * (pooled(x).sigmoid() @ torch.ones(8, 8).to(x))[:, :, None, None],
+        "mul",
+    ),
+    "a rectified gate of all maps": (lambda x: x * F.relu(pooled(x))[:, :, None, None], "mul"),
+    "two alike": (lambda x: x.relu() * x.flip(1).relu(), "mul"),
+    "two gates without a value": (lambda x: x.tanh() * x.flip(1).sigmoid(), "mul"),
+    "a square": (lambda x: x * x, "mul"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_only_resembles_them_is_refused(name: str) -> None:
+    f, word = REFUSED[name]
+    net, image = seeded(lambda: Gated(lambda: Lambda(f))), noise(1, 8)
+    with pytest.raises(InputError, match=rf"\b{word}\b.* has no deconvnet"):
+        Deconvnet(net).project(image, "last", [Unit(0, 0)])
+    is_gradient(net, image, "last", MAPS, "forced")
 
 
 def test_walks_of_a_relu_net_are_the_papers() -> None:

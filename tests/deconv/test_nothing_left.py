@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -89,6 +90,28 @@ def residual() -> nn.Module:
     return net
 
 
+def transformer() -> nn.Module:
+    """LayerNorm, attention and GELU, with dropout, some of it in training."""
+    net = seeded(
+        lambda: timm.create_model(
+            "vit_tiny_patch16_224",
+            img_size=48,
+            depth=2,
+            embed_dim=12,
+            proj_drop_rate=0.5,
+            drop_path_rate=0.5,
+        )
+    )
+    net.train()
+    net.blocks[0].eval()
+    return net
+
+
+def gated() -> nn.Module:
+    """Gates, Hardswish and batch norms in training."""
+    return seeded(torchvision.models.mobilenet_v3_small).train()
+
+
 class Breaks(nn.Module):
     """Runs up to its second half and no further."""
 
@@ -100,9 +123,11 @@ class Breaks(nn.Module):
             nn.Conv2d(4, 4, 3),
         )
         self.norm, self.unused = nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3)
+        self.act = nn.SiLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norm(self.second(F.relu(self.first(x)))))
+        x = self.act(self.norm(self.second(F.gelu(self.first(x)))))
+        x = x * x.mean((2, 3), keepdim=True).sigmoid()
         if x.shape[2] < 8:
             raise ArithmeticError("no luck")
         return self.third(self.third(x))
@@ -113,6 +138,8 @@ NETS: dict[str, tuple[Callable[[], nn.Module], int, str]] = {
     "zfnet's head": (mixed, 79, "fc7"),
     "resnet18": (residual, 48, "layer2.0"),
     "googlenet": (googlenet, 48, "inception3a"),
+    "vit": (transformer, 48, "blocks.1"),
+    "mobilenet": (gated, 32, "features.4"),
 }
 
 
@@ -182,7 +209,7 @@ def test_a_chain_is_as_it_was_after_an_exception(unit: Unit) -> None:
     assert everything(net) == before
 
 
-@pytest.mark.parametrize("name", ["zfnet", "zfnet's head", "resnet18"])
+@pytest.mark.parametrize("name", ["zfnet", "zfnet's head", "resnet18", "vit", "mobilenet"])
 def test_training_mode_does_not_show(name: str) -> None:
     """Dropout and batch norm are as in evaluation."""
     build, size, layer = NETS[name]
@@ -193,14 +220,14 @@ def test_training_mode_does_not_show(name: str) -> None:
 
 
 @pytest.mark.parametrize("around", [torch.no_grad, torch.enable_grad, torch.inference_mode])
-@pytest.mark.parametrize("name", ["zfnet", "resnet18"])
+@pytest.mark.parametrize("name", ["zfnet", "resnet18", "vit", "mobilenet"])
 def test_the_callers_mode_does_not_matter(name: str, around: Callable[[], Any]) -> None:
     """Validation loops call under inference mode, with images made there."""
     build, size, layer = NETS[name]
     net = build().eval()
     images = noise(2, size)
-    units = lively(net, images, layer)[:2]
-    deconv = Deconvnet(net)
+    units = [Unit(0, 1), Unit(1, 2)] if name == "vit" else lively(net, images, layer)[:2]
+    deconv = Deconvnet(net, seed="forced")
     expected = deconv.project(images, layer, units)
     with around():
         mode = (torch.is_grad_enabled(), torch.is_inference_mode_enabled())

@@ -208,7 +208,7 @@ class DeconvMode(TorchFunctionMode):
     def _find_rectifier(self, func: Any, args: Any, kwargs: Any) -> Rectifier | None:
         """Recognizes a rectifier, also as x * (x > 0), where(x > 0, x, 0) or maximum(x, 0)."""
         found = find_rectifier(func, args, kwargs)
-        if found is not None:
+        if found is not None and not self._depends_on_others(found.x, args, kwargs):
             return found if found.is_relu or not self.rules.strict else None
         if func in MAXIMUM and len(args) == 2 and all(isinstance(each, Tensor) for each in args):
             for x, other in (args, args[::-1]):
@@ -249,7 +249,8 @@ class DeconvMode(TorchFunctionMode):
 
     def _extended(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Applies an extended rule, or returns None if the call has none."""
-        if (found := find_normalization(func, args, kwargs)) is not None:
+        found = find_normalization(func, args, kwargs)
+        if found is not None and not self._depends_on_others(found.x, args, kwargs):
             x, scale = found.x, found.scale
             op = _with_input(func, args, kwargs, x)
             linear = op if self.rules.normalization == "gradient" else lambda z: z * scale
@@ -280,7 +281,7 @@ class DeconvMode(TorchFunctionMode):
         """Applies the rule of a product of values that depend on the image, or returns None."""
         leaves, spec = tree_flatten((args, kwargs))
         places = [place for place, leaf in enumerate(leaves) if self._depends(leaf)]
-        if len(places) < 2:
+        if len(places) < 2 or kwargs.get("rounding_mode"):
             return None
         factors = [leaves[place] for place in places]
         in_place = func in IN_PLACE
@@ -289,7 +290,9 @@ class DeconvMode(TorchFunctionMode):
             pairs = [factors] if func in DIVIDE else [factors, factors[::-1]]
             for scaled, gate in pairs:
                 for x in _sources(scaled):
-                    if is_function_of(gate, x) and not (in_place and x is not leaves[0]):
+                    if is_function_of(gate, x):
+                        if in_place and x is not leaves[0]:
+                            return None  # another tensor than x is overwritten
                         return self._rectify(self._spelled(call, args, kwargs, x, in_place))
         if self.rules.others == "gradient":
             return None
@@ -365,6 +368,10 @@ class DeconvMode(TorchFunctionMode):
         _record(out, None, rule=rule)
         _note(out, pointwise=pointwise, local=rule is None)
         return out
+
+    def _depends_on_others(self, x: Tensor, args: Any, kwargs: Any) -> bool:
+        """Whether an argument other than x, such as a weight, depends on the pixels."""
+        return any(self._depends(each) for each in tree_leaves((args, kwargs)) if each is not x)
 
     def _depends(self, value: Any) -> bool:
         """Whether a value is a tensor that depends on the pixels by autograd."""
@@ -454,8 +461,8 @@ def _note_part(x: Tensor) -> None:
 def _remember_source(func: Any, args: Any, out: Any) -> None:
     """Stores x on the node of x * 0.5 or x / 2."""
     if (func in MULTIPLY or func in DIVIDE) and len(args) == 2 and isinstance(out, Tensor):
-        x, factor = args if isinstance(args[0], Tensor) else args[::-1]
-        if isinstance(factor, int | float) and factor > 0:
+        x, factor = args
+        if isinstance(x, Tensor) and isinstance(factor, int | float) and factor > 0:
             _note(out, source=(x, x._version))
 
 

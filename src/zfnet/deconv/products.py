@@ -167,3 +167,15 @@ def is_function_of(gate: Tensor, x: Tensor) -> bool:
         else:
             return False
     return reached and sigmoidal
+
+
+def is_rectifying(gate: Tensor, x: Tensor) -> bool:
+    """Whether x * gate suppresses negative values of x, judged by the values of this pass.
+
+    It does not for x * tanh(x) or x * (1 - sigmoid(x)).
+    """
+    with torch.no_grad():
+        positive, slack = x > 0, 1e-3 * gate.abs().max()
+        if not positive.any() or positive.all():
+            return bool(gate.min() >= -slack)
+        return bool(gate.min() >= -slack and gate[positive].mean() > gate[~positive].mean())

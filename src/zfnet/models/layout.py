@@ -89,8 +89,9 @@ class Layout(TorchDispatchMode):
         super().__init__()
         self._axes = WeakTensorKeyDictionary()
         self._axes[images] = _default_axes(images)
-        # The grid of tokens by the size of their axis, and the number of tokens before it.
-        self._tokens: dict[int, tuple[tuple[int, int], int]] = {}
+        # The grid of tokens by the size of their axis, and the number of tokens before it; None if
+        # there are two of this size.
+        self._tokens: dict[int, tuple[tuple[int, int], int] | None] = {}
         self._pending: list[Tensor] = []
 
     def mark(self) -> None:
@@ -146,7 +147,7 @@ class Layout(TorchDispatchMode):
             if CHANNELS in kinds[3] and not kinds[3] - {CHANNELS} and CHANNELS not in kinds[1]:
                 if kinds[1] <= {ROWS} and kinds[2] <= {COLUMNS}:
                     return UnitAxes("BHWC")
-            elif kinds[1] <= {CHANNELS} and kinds[2] <= {ROWS} and kinds[3] <= {COLUMNS}:
+            elif kinds[1] <= {CHANNELS} and _along(axes[2], ROWS) and _along(axes[3], COLUMNS):
                 return UnitAxes("BCHW")
         if output.dim() == 3 and axes is not None:
             for order, place in (("BTC", 1), ("BCT", 2)):
@@ -228,7 +229,8 @@ class Layout(TorchDispatchMode):
         if len(images) == 1 and len(parts) == len(args[0]) and out.dim() == 3:
             ((number, (grid, prefix)),) = images
             before = sum(tensor.shape[place] for tensor in args[0][:number])
-            self._tokens[out.shape[place]] = grid, prefix + before
+            count, found = out.shape[place], (grid, prefix + before)
+            self._tokens[count] = found if self._tokens.get(count, found) == found else None
             result[place] = ((TOKENS, out.shape[place]),)
         return result
 
@@ -301,6 +303,11 @@ def _resize(candidates: list[Axis], size: int) -> Axis:
             return axis
     kinds = {kind for axis in candidates for kind, _ in axis}
     return _axis(kinds.pop() if len(kinds) == 1 else "", size)
+
+
+def _along(axis: Axis, kind: str) -> bool:
+    """Whether an axis holds rows or columns. Channels may lie between them, as in pixel shuffle."""
+    return not axis or (axis[0][0] == kind and {each for each, _ in axis} <= {kind, CHANNELS})
 
 
 def _permuted(axis: Axis) -> Axis:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs, eval_mode, user_module
 from zfnet.models.layout import Layout, UnitAxes
+from zfnet.models.tracing import hookable
 
 SHOWN = 5  # layers of a network without stages
 
@@ -52,7 +53,7 @@ def layer_outputs(model: nn.Module, image: Tensor) -> list[LayerOutput]:
     """
     model = user_module(model)
     found: dict[str, LayerOutput | None] = {}
-    modules = {name: module for name, module in model.named_modules() if name}
+    modules = {name: module for name, module in hookable(model).items() if name}
     with torch.no_grad(), eval_mode(model):
         pixels = image.detach().clone()
         layout = Layout(pixels)
@@ -97,11 +98,13 @@ def stage_outputs(model: nn.Module, image: Tensor) -> list[str]:
     numbered = [each for each in blocks if each.name.rpartition(".")[2].isdecimal()]
     blocks = numbered or [each for each in blocks if each.name[-1].isdecimal()] or blocks
     grids = list(dict.fromkeys(each.grid for each in blocks))
-    whole = set(_outermost(blocks))  # a block may begin with layers of the stage below
     ends = []
     for grid in grids:
         names = _outermost([each for each in blocks if each.grid == grid])
-        ends.append(([name for name in names if name in whole] or names)[-1])
+        depth = min(
+            name.count(".") for name in names
+        )  # deeper ones begin a block of the next stage
+        ends.append([name for name in names if name.count(".") == depth][-1])
     if len(ends) == 1:
         names = _outermost(blocks)
         last, count = len(names) - 1, min(SHOWN, len(names))
