@@ -18,7 +18,13 @@ from omegaconf import DictConfig
 from torchvision.models import resnet18
 
 from tests.helpers.commands import ROOT, Commands
-from tests.helpers.made_data import paint, write_caltech, write_imagenet, write_voc
+from tests.helpers.made_data import (
+    paint,
+    write_bands,
+    write_caltech,
+    write_imagenet,
+    write_voc,
+)
 from zfnet.config import Training, check_config
 from zfnet.data import Creatures
 
@@ -49,6 +55,7 @@ ANALYSES = {
         "layers=[fc7]",
     ],
     "occlusion": ["stride=12"],
+    "layers": [],
     "overlap": ["data.image_size=48"],
     "report": [],
     "sanity": ["k=2", "images=4"],
@@ -127,6 +134,9 @@ def world(tmp_path_factory: pytest.TempPathFactory, commands: Commands) -> Path:
             for number in range(4):
                 paint(folder / "photos" / split / label / f"{number}.jpg", number, (80, 70))
     shutil.copytree(folder / "photos" / "train", folder / "flowers")
+    shutil.copytree(folder / "photos", folder / "streets")
+    write_bands(folder / "xrays", None)
+    write_bands(folder / "fields", 4)
     write_imagenet(folder / "imagenet")
     write_voc(write_caltech(folder))
     torch.manual_seed(0)

@@ -110,9 +110,10 @@ def test_zero_filters_are_mid_grey(tmp_path: Path) -> None:
         layer.weight.zero_()
         layer.weight[0, 0, 0, 0] = -2
         layer.weight[0, 1, 0, 0] = 1
-    trainer = SimpleNamespace(loggers=[], global_step=3)
+    trainer = SimpleNamespace(loggers=[], global_step=3, datamodule=None)
+    prepare = SimpleNamespace(channels=3)
     FilterImages(str(tmp_path)).on_train_epoch_end(
-        trainer, SimpleNamespace(net=nn.Sequential(layer))
+        trainer, SimpleNamespace(net=nn.Sequential(layer), prepare=prepare)
     )
     with Image.open(tmp_path / "filters.png") as picture:
         sheet = np.asarray(picture)
@@ -122,9 +123,10 @@ def test_zero_filters_are_mid_grey(tmp_path: Path) -> None:
     assert colours == {(128, 128, 128), (0, 191, 128), (255, 255, 255)}
 
 
-def test_nets_that_see_no_colour_have_no_filters_to_draw(tmp_path: Path) -> None:
-    trainer = SimpleNamespace(loggers=[], global_step=0)
-    FilterImages(str(tmp_path)).on_train_start(trainer, SimpleNamespace(net=nn.Conv2d(1, 2, 3)))
+def test_nets_that_do_not_see_the_channels_have_no_filters_to_draw(tmp_path: Path) -> None:
+    trainer = SimpleNamespace(loggers=[], global_step=0, datamodule=None)
+    model = SimpleNamespace(net=nn.Conv2d(1, 2, 3), prepare=SimpleNamespace(channels=3))
+    FilterImages(str(tmp_path)).on_train_start(trainer, model)
     assert not list(tmp_path.iterdir())
 
 

@@ -846,12 +846,7 @@ REFUSED: dict[str, tuple[Call, str]] = {  # what looks like an extended rule, an
         lambda x: (0.5 * x).mul_(1 + torch.erf(x / math.sqrt(2))),
         "mul_",
     ),
-    "a gate that is no activation": (lambda x: x * pooled(x)[:, :, None, None], "mul"),
-    "a gate of a weighted sum": (
-        lambda x: x * (pooled(x).sigmoid() @ torch.ones(8, 8).to(x))[:, :, None, None],
-        "mul",
-    ),
-    "a rectified gate of all maps": (lambda x: x * F.relu(pooled(x))[:, :, None, None], "mul"),
+    "a gate of the same shape": (lambda x: x * (x.flip(1) + 1), "mul"),
     "two alike": (lambda x: x.relu() * x.flip(1).relu(), "mul"),
     "two gates without a value": (lambda x: x.tanh() * x.flip(1).sigmoid(), "mul"),
     "a square": (lambda x: x * x, "mul"),

@@ -40,11 +40,10 @@ def matrix(h: Tensor) -> Tensor:
 
 
 PRODUCTS: dict[str, Call] = {
+    "pow": lambda _, h: (h - 0.1) ** 2,
+    "square": lambda _, h: (h + 1).square(),
     "mul": lambda _, h: h * h,
-    "mul by a gate": lambda n, h: h * n.gate(pooled(h))[:, :, None, None],
     "div of a constant": lambda _, h: 1 / (1 + h),
-    "pow": lambda _, h: h**2,
-    "square": lambda _, h: h.square(),
     "addcmul": lambda _, h: torch.addcmul(h, h, h),
     "lerp": lambda _, h: torch.lerp(h, h + 1, h),
     "@": lambda _, h: (matrix(h) @ matrix(h).transpose(1, 2)).flatten(1),
@@ -67,6 +66,9 @@ PRODUCTS: dict[str, Call] = {
     "batch_norm by the batch": lambda _, h: F.batch_norm(h, None, None, training=True),
 }
 EXTENDED: dict[str, Call] = {  # refused by the paper's rules alone
+    "mul by a gate": lambda n, h: h * n.gate(pooled(h))[:, :, None, None],
+    "pow": lambda _, h: h**2,
+    "square": lambda _, h: h.square(),
     "div": lambda _, h: h / (1 + h.mean()),
     "F.linear": lambda _, h: F.linear(pooled(h), matrix(h)[0].T),
     "conv2d, weight": lambda n, h: F.conv2d(h, n.b.weight * h.mean()),

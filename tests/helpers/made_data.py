@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import tifffile
 import torch
 from PIL import Image
 
@@ -74,3 +75,18 @@ def write_voc(root: Path, count: int = 60) -> Path:
                 f"<annotation>{objects}</annotation>"
             )
     return root
+
+
+def write_bands(root: Path, bands: int | None) -> None:
+    """Two classes of 16-bit gray images, or of TIFF files of 8-bit bands, for training and
+    validation."""
+    random = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for label in ("low", "high"):
+            for number in range(4):
+                path = root / split / label / f"{number}.tif"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shape = (80, 70) if bands is None else (80, 70, bands)
+                top, kind = (2**16, np.uint16) if bands is None else (2**8, np.uint8)
+                pixels = random.integers(0, top, shape).astype(kind)
+                tifffile.imwrite(path, pixels, photometric="minisblack", planarconfig="contig")

@@ -1,6 +1,7 @@
 """Layers are read by hooks of one thread, the last of their modules, that leave nothing behind."""
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -213,3 +214,9 @@ def test_nets_made_in_inference_mode(unpool: str) -> None:
         deconv.project(x, "1", [Unit(0, 0)]), 4 * Deconvnet(net()).project(x, "1", [Unit(0, 0)])
     )
     assert doctor(inside, ["4"])[0].channels == 6
+
+
+def test_an_unknown_layer_suggests_the_nearest_names() -> None:
+    net = nn.Sequential(OrderedDict(stem=nn.Conv2d(3, 4, 3), stages=nn.Conv2d(4, 4, 3)))
+    with pytest.raises(InputError, match=r"'stage' is not in .*; did you mean stages"):
+        find_modules(net, ["stage"])

@@ -126,7 +126,6 @@ UNKNOWN: dict[str, Callable[[Tensor], Tensor]] = {
     "the batch second": lambda h: tokens(h).transpose(0, 1),
     "scores": lambda h: tokens(h) @ tokens(h).mT,
     "mixed tokens": lambda h: nn.Linear(80, 80)(h.flatten(2)).transpose(1, 2),
-    "patches": lambda h: nn.functional.unfold(h, 2, stride=2).transpose(1, 2),
     "no channels": lambda h: h.mean(1),
     "videos": lambda h: h[:, :, None],
     "made of a vector": lambda h: nn.Unflatten(1, (4, 2, 2))(nn.Linear(4, 16)(h.mean((2, 3)))),
@@ -145,6 +144,19 @@ def test_channels_last(name: str) -> None:
     axes, output, _ = found(LAST[name])
     assert axes == UnitAxes("BHWC")
     assert torch.equal(axes.maps(output), output.permute(0, 3, 1, 2))
+
+
+def test_windows_that_unfold_cuts_out_are_tokens() -> None:
+    """Token t holds window (t // 5, t % 5)."""
+    x = torch.randn(2, 3, 8, 10)
+    with torch.no_grad(), Layout(x) as layout:
+        windows = nn.functional.unfold(x, 2, stride=2)
+        assert layout.find("it", windows) == UnitAxes("BCT", (4, 5))
+        tokens = windows.transpose(1, 2)
+        axes = layout.find("it", tokens)
+    assert axes == UnitAxes("BTC", (4, 5))
+    corner = x[:, :, 6:8, 2:4].flatten(1)
+    assert torch.equal(axes.maps(tokens)[:, :, 3, 1], corner)
 
 
 @pytest.mark.parametrize("name", TOKENS)

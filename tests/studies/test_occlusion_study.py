@@ -78,7 +78,8 @@ def test_the_numbers_by_hand(subject: ModelOnData, tmp_path: Path) -> None:
     """Every number of one picture, from pictures covered by slices and projections taken apart."""
     found = run(subject, tmp_path)
     (entry,) = found.pop("images")
-    assert found == {"layer": "conv5", "size": 16, "stride": 8, "fill": [0], "class_is": "true"}
+    settings = {"layer": "conv5", "size": 16, "stride": 8, "fill": [0]}
+    assert found == {**settings, "class_is": "true", "extended_rules": {}}
     image, label = subject.inputs([3]), int(subject.images.labels[3])
     logits, sums, places = covered(subject, image, 16, 8)
     with torch.no_grad():
@@ -190,12 +191,12 @@ def test_where_no_deconvnet_is(
     """The sweep needs none: the figure stands without projections, and one line says why."""
     whole = run(subject, tmp_path)["images"][0]
     net: Any = subject.net
-    net.conv2.relu = torch.nn.ReLU6()
+    net.conv2.relu = torch.nn.Hardtanh()
     found = run(subject, tmp_path)["images"][0]
     assert {*whole} - {*found} == {"drop_on_projection", "drop_on_another_maps_projection"}
     assert np.asarray(Image.open(tmp_path / "occlusion.png")).max() == 255
     (warning,) = (each for each in caplog.records if each.levelname == "WARNING")
-    assert "ReLU6" in warning.message
+    assert "Hardtanh" in warning.message
     assert "\n" not in warning.message
 
 

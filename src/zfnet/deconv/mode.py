@@ -44,6 +44,7 @@ from zfnet.deconv.products import (
     depends_on_pixels,
     find_value,
     is_function_of,
+    is_rectifying,
 )
 from zfnet.deconv.rules import Rules, WindowSpec
 from zfnet.deconv.steps import Step, argument, linear_step, pair, spatial_size
@@ -290,7 +291,7 @@ class DeconvMode(TorchFunctionMode):
             pairs = [factors] if func in DIVIDE else [factors, factors[::-1]]
             for scaled, gate in pairs:
                 for x in _sources(scaled):
-                    if is_function_of(gate, x):
+                    if is_function_of(gate, x) and self._rectifies(func, gate, x):
                         if in_place and x is not leaves[0]:
                             return None  # another tensor than x is overwritten
                         return self._rectify(self._spelled(call, args, kwargs, x, in_place))
@@ -315,6 +316,11 @@ class DeconvMode(TorchFunctionMode):
         if out.shape != x.shape:
             _note(out, pointwise=False)
         return out
+
+    def _rectifies(self, func: Any, gate: Tensor, x: Tensor) -> bool:
+        """Whether x * gate, or x / gate, suppresses negative values of x."""
+        with self.trusted(), torch.no_grad():
+            return is_rectifying(gate.reciprocal() if func in DIVIDE else gate, x)
 
     def _spelled(self, call: Any, args: Any, kwargs: Any, x: Tensor, in_place: bool) -> Rectifier:
         """Returns the rectifier x * g(x), whose slope is that of autograd."""

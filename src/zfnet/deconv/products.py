@@ -174,8 +174,7 @@ def is_rectifying(gate: Tensor, x: Tensor) -> bool:
 
     It does not for x * tanh(x) or x * (1 - sigmoid(x)).
     """
-    with torch.no_grad():
-        positive, slack = x > 0, 1e-3 * gate.abs().max()
-        if not positive.any() or positive.all():
-            return bool(gate.min() >= -slack)
-        return bool(gate.min() >= -slack and gate[positive].mean() > gate[~positive].mean())
+    positive, slack = x > 0, 1e-3 * gate.abs().max()
+    if not positive.any() or positive.all():
+        return bool(gate.min() >= -slack)
+    return bool(gate.min() >= -slack and gate[positive].mean() > gate[~positive].mean())

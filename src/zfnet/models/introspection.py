@@ -64,9 +64,9 @@ def find_modules(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module
             known = list(model.table) if isinstance(model, ConvNet) else list(modules)
             near = get_close_matches(layer, known, n=3)
             some = known if isinstance(model, ConvNet) else _examples(model)
-            hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise InputError(
-                f"layer {layer!r} is not in {type(model).__name__}{hint}: it has {', '.join(some)}"
+                f"layer {layer!r} is not in {type(model).__name__}: it has {', '.join(some)}{hint}"
             )
         result[layer] = modules[name]
     return result
