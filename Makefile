@@ -8,7 +8,7 @@ TWO := hydra/launcher=joblib hydra.launcher.n_jobs=2
 SIX := outputs/train/six/checkpoints/last.ckpt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train table3 transfer report test test-slow test-real lint docs gallery notebooks bench tensorboard clean
+.PHONY: help install demo train table3 transfer report test test-slow test-real lint docs gallery coverage notebooks bench tensorboard clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ docs: $(INSTALLED)  ## the documentation as HTML, in docs/_build; a warning is a
 
 gallery: $(INSTALLED)  ## every figure of docs/gallery, by the commands on its page (half an hour)
 	$(BIN)/python docs/gallery/make.py
+
+coverage: $(INSTALLED)  ## checks one model of each family of timm and torchvision, about two hours
+	$(BIN)/python -m tests.coverage docs/coverage.md
 
 notebooks: $(INSTALLED)  ## run the notebooks of docs/notebooks and store their outputs (minutes)
 	$(BIN)/python docs/notebooks/execute.py docs/notebooks/what_excites_this_unit.ipynb

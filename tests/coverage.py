@@ -76,10 +76,9 @@ def families() -> list[tuple[float, str, str, Callable[[], nn.Module]]]:
         found.append((cost, f"timm.{family}", name, partial(timm.create_model, name)))
     builders: dict[str, list[tuple[int, str]]] = {}
     for name in torchvision.models.list_models(module=torchvision.models):
-        with torch.device("meta"):
-            net = torchvision.models.get_model(name, **_options(name))
-        count = sum(each.numel() for each in net.parameters())
-        builders.setdefault(type(net).__module__.rpartition(".")[2], []).append((count, name))
+        weights = torchvision.models.get_model_weights(name).DEFAULT
+        count, family = weights.meta["num_params"], type(weights).__module__
+        builders.setdefault(family.rpartition(".")[2], []).append((count, name))
     for family, models in builders.items():
         cost, name = min(models)
         build = partial(torchvision.models.get_model, name, **_options(name))

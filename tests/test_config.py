@@ -63,7 +63,10 @@ def split(words: str) -> list[str]:
         ("+foo=1", "foo=1: there is no such key"),
         ("test=yes", "test=yes: true or false is needed"),
         ("data=folder", "data.root has no default: give data.root=..."),
-        ("data.image_size=null", "data.image_size=null: a whole number or a list [...] of whole numbers is needed"),
+        (
+            "data.image_size=null",
+            "data.image_size=null: a whole number or a list [...] of whole numbers is needed",
+        ),
         ("data.source=abc", "data.source=abc: a mapping {...} is needed"),
         ("data.source.train=abc", "data.source.train=abc: a whole number is needed"),
         ("data.classes=bear", "data.classes=bear: a list [...] of strings or null is needed"),

@@ -13,6 +13,7 @@
 - A channel that no image activates has no projection.
 - Contrast normalization is ignored in the backward pass.
 - Activations like GELU, gates and attention have extended rules, which the paper does not know.
+- Without switches a projection does not depend on the image.
 - Some operations have no deconvnet at all.
 """
 
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from zfnet.deconv.graph import trace_graph
 from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.nodes import kind
-from zfnet.deconv.rules import Rules, describe_extended
+from zfnet.deconv.rules import Rules, describe_path
 from zfnet.deconv.tracing import ForwardTrace
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
@@ -65,6 +66,7 @@ class Diagnosis:
         poolings: max poolings, from the layer down.
         normalizations: names of contrast normalizations.
         extended: extended rules by name, with the number of their uses.
+        switched: whether a pooling, gate or statistic of the image is a switch.
         unsupported: what has no deconvnet.
     """
 
@@ -75,6 +77,7 @@ class Diagnosis:
     poolings: list[Pooling]
     normalizations: list[str]
     extended: dict[str, int]
+    switched: bool
     unsupported: list[str]
 
     def __str__(self) -> str:
@@ -97,8 +100,8 @@ class Diagnosis:
                 "contrast normalization, ignored in the backward pass: "
                 f"{', '.join(self.normalizations)}"
             )
-        if self.extended:
-            lines.append(describe_extended(self.extended))
+        if text := describe_path(self.extended, self.switched):
+            lines.append(text)
         lines += [f"no deconvnet: {trouble}" for trouble in self.unsupported]
         return "\n    ".join(lines)
 
@@ -186,5 +189,6 @@ def _diagnosis(passed: ForwardTrace, layer: str) -> Diagnosis:
             if kind(node) == "_Normalization"
         ],
         path.extended,
+        path.switched,
         passed.troubles(layer),
     )

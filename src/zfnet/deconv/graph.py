@@ -88,12 +88,16 @@ class Path:
         chain: the steps from the pixels up, if the path is a chain of convolutions, ReLUs, poolings
             and normalizations; otherwise None.
         extended: the extended rules on the path, by name, with the number of their uses.
+        switched: whether anything on the path is a switch: a max pooling, a gate, attention or
+            statistics of the image. Otherwise the projection is the same for every image. True for
+            a layer below the second rectifier, whose projections are filters.
         local: whether the units see no more than their fields, not even by gates or statistics.
     """
 
     fields: tuple[Field, Field]
     chain: list[Step] | None
     extended: dict[str, int]
+    switched: bool
     local: bool
 
 
@@ -172,13 +176,20 @@ def trace_graph(nodes: list[tuple[Any, list[Any]]]) -> Path:
             chain = None
         elif chain is not None and step is not None:
             chain.append(step)
-    extended = Counter(rule for node, _ in nodes if (rule := node.metadata.get("rule")))
+    extended = Counter(rule for node, _ in nodes if (rule := _rule(node)))
     steps = chain[::-1] if chain is not None else None
     found = fields[nodes[-1][0]]
     local = not any(field.whole for field in found) and all(
         node.metadata.get("local", True) for node, _ in nodes
     )
-    return Path(found, steps, dict(extended), local)
+    kinds = [kind(node) for node, _ in nodes if kind(node) != "_Switched" or _rule(node)]
+    switched = "_MaxPool" in kinds or "_Switched" in kinds or kinds.count("_Rectifier") < 2
+    return Path(found, steps, dict(extended), switched, local)
+
+
+def _rule(node: Any) -> str | None:
+    """Returns the name of the extended rule of a node, if it has one."""
+    return node.metadata.get("rule")
 
 
 def find_trouble(node: Any, inputs: list[Any]) -> str | None:

@@ -35,7 +35,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from zfnet.deconv.crops import Crop, crop_of, cut_crops, move
 from zfnet.deconv.mode import DeconvMode
-from zfnet.deconv.rules import Pair, Rules
+from zfnet.deconv.rules import Pair, Rules, describe_path
 from zfnet.deconv.tracing import Plan, make_plan, traced_forward
 from zfnet.deconv.units import Unit, Window
 from zfnet.deconv.windows import Chain, cut
@@ -219,6 +219,16 @@ class Deconvnet:
             size: of the images, see `window`.
         """
         return self._plan(self._blank(size), layer).units
+
+    def describe(self, layer: str, size: Size | None = None) -> str:
+        """Says by which rules a layer is projected, for figures: "" by the paper's alone.
+
+        Args:
+            layer: name of a layer.
+            size: of the images, see `window`.
+        """
+        path = self._plan(self._blank(size), layer).path
+        return describe_path(path.extended, path.switched or self.rules.relu != "deconv")
 
     def axes(self, layer: str, size: Size | None = None) -> UnitAxes:
         """Returns how the output of a layer holds its units.

@@ -166,21 +166,26 @@ class Rules:
         return torch.where(last >= 0, flat.gather(2, last.clamp(min=0)), 0).view(shape)
 
 
-def describe_extended(counts: Mapping[str, int]) -> str:
-    """Names the extended rules of a projection, for figures and results.
+NO_SWITCHES = "no switches: a unit's projection is the same for every image, but for its scale"
+
+
+def describe_path(extended: Mapping[str, int], switched: bool) -> str:
+    """Says by which rules a projection was made, for figures and results.
 
     Args:
-        counts: the number of uses of each rule by its name.
+        extended: the number of uses of each extended rule by its name.
+        switched: whether anything between the layer and the pixels is a switch.
 
     Returns:
-        "" if there are none.
+        "" if there is nothing to say.
 
     Example:
-        >>> describe_extended({"LayerNorm": 23, "GELU": 18})
+        >>> describe_path({"LayerNorm": 23, "GELU": 18}, switched=True)
         'extended rules: GELU x 18, LayerNorm x 23'
     """
-    names = ", ".join(f"{name} x {count}" for name, count in sorted(counts.items()))
-    return f"extended rules: {names}" if names else ""
+    names = ", ".join(f"{name} x {count}" for name, count in sorted(extended.items()))
+    parts = [f"extended rules: {names}"] if names else []
+    return "; ".join(parts if switched else [*parts, NO_SWITCHES])
 
 
 def _centers(window: WindowSpec, axis: int, count: int, size: int) -> Tensor:

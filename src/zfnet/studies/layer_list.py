@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from zfnet.deconv import Deconvnet, Unit
-from zfnet.deconv.rules import describe_extended
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.stages import LayerOutput, layer_outputs
@@ -65,7 +64,8 @@ def _projection(deconv: Deconvnet, layer: str, model: ModelOnData) -> dict[str, 
     except InputError as error:
         return {"no_deconvnet": str(error)}
     field = window.bottom - window.top, window.right - window.left
-    return {"field": field, "extended_rules": deconv.extended_rules(layer, model.crop)}
+    rules = deconv.extended_rules(layer, model.crop)
+    return {"field": field, "extended_rules": rules, "note": deconv.describe(layer, model.crop)}
 
 
 def _line(entry: dict[str, Any]) -> str:
@@ -74,6 +74,6 @@ def _line(entry: dict[str, Any]) -> str:
     units = f"{entry['channels']} x {entry['rows']} x {entry['columns']}"
     line = f"{mark} {entry['name']:32} {entry['module']:20} {entry['axes']:5} {units:16}"
     if "field" in entry:
-        rules = describe_extended(entry["extended_rules"])
-        line += f" sees {entry['field'][0]} x {entry['field'][1]}" + (f"; {rules}" if rules else "")
+        note = f"; {entry['note']}" if entry["note"] else ""
+        line += f" sees {entry['field'][0]} x {entry['field'][1]}{note}"
     return (line + f" {entry.get('no_deconvnet', '')}").rstrip()

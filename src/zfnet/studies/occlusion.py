@@ -19,7 +19,6 @@ from torch.nn import functional as F
 
 from zfnet.analysis.occlusion.sweep import Sweep, occlusion_sweep
 from zfnet.deconv import Deconvnet, ImageBatch, random_subset, top_activations
-from zfnet.deconv.rules import describe_extended
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.sizes import sides
@@ -98,8 +97,11 @@ class Occlusion(Analysis):
                 }
             )
             log.info("%s", _line(numbers[-1]))
-        rules = projector.deconv.extended_rules(layer, model.crop) if projector else {}
-        draw_occlusion(rows, folder / "occlusion.png", describe_extended(rules))
+        rules, note = {}, ""
+        if projector:
+            rules = projector.deconv.extended_rules(layer, model.crop)
+            note = projector.deconv.describe(layer, model.crop)
+        draw_occlusion(rows, folder / "occlusion.png", note)
         settings = {"layer": layer, "size": size, "stride": stride, "fill": fill}
         class_is = "most probable" if target is None else "true"
         result = {

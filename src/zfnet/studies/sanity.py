@@ -19,7 +19,6 @@ from torch import Tensor
 
 from zfnet.analysis.sanity import sanity_checks, similarity
 from zfnet.deconv import Deconvnet, Unit, top_activations
-from zfnet.deconv.rules import describe_extended
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.studies import Analysis
@@ -82,7 +81,8 @@ class Sanity(Analysis):
         for name, numbers in scores.get("methods", {}).items():
             shares = (100 * share for share in numbers.values())
             log.info("%s: points at the object %.0f %%, energy %.0f %%", name, *shares)
-        rules = Deconvnet(model.net).extended_rules(layer, model.crop)
+        deconv = Deconvnet(model.net)
+        rules = deconv.extended_rules(layer, model.crop)
         result = {
             "layer": layer,
             "extended_rules": rules,
@@ -90,7 +90,7 @@ class Sanity(Analysis):
             "localisation": scores,
         }
         write_json(result, folder / "sanity.json", indent=1)
-        sheet = _sheet(layer, checked, similar, scores, describe_extended(rules))
+        sheet = _sheet(layer, checked, similar, scores, deconv.describe(layer, model.crop))
         save_png(sheet, folder / "sanity.png")
 
     def _check(self, model: ModelOnData, layer: str) -> Checked:

@@ -27,7 +27,6 @@ from zfnet.deconv import (
     random_subset,
     top_activations,
 )
-from zfnet.deconv.rules import describe_extended
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.progress import progress_bar
@@ -83,12 +82,9 @@ class TopActivationSearch(Analysis):
                     bar.update(task, advance=self.k)
                 title = self._title(model, deconv, layer, len(found))
                 rules = deconv.extended_rules(layer, model.crop)
-                save_png(
-                    feature_sheet(
-                        title, _panels(model, deconv, layer, found), note=describe_extended(rules)
-                    ),
-                    folder / f"{layer}.png",
-                )
+                note = deconv.describe(layer, model.crop)
+                sheet = feature_sheet(title, _panels(model, deconv, layer, found), note=note)
+                save_png(sheet, folder / f"{layer}.png")
                 entries = _entries(model, deconv, layer, top[layer])
                 results[layer] = {"extended_rules": rules, "maps": entries}
                 if has_annotations(model):
