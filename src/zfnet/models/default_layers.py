@@ -37,7 +37,7 @@ def convolutions(model: nn.Module, image: Tensor | None = None) -> list[str]:
         return []
     image = usual_image(model) if image is None else image
     names = activated_convolutions(model, image)
-    stages = stage_outputs(model, image)
+    stages = stage_outputs(model, image, anywhere=not names)
     if stages and not _reach(model, image, names, stages[-1]):
         return stages
     last, count = len(names) - 1, min(SHOWN, len(names))

@@ -79,12 +79,13 @@ def _describe(name: str, output: Tensor, layout: Layout) -> LayerOutput:
     return LayerOutput(name, shape, axes, (height, width), channels)
 
 
-def stage_outputs(model: nn.Module, image: Tensor) -> list[str]:
+def stage_outputs(model: nn.Module, image: Tensor, anywhere: bool = False) -> list[str]:
     """Returns the names of the blocks that end the stages of a network, in order.
 
     Args:
         model: any model.
         image: (1, C, H, W).
+        anywhere: whether other modules with weights count as blocks if there are none in lists.
 
     Returns:
         At most SHOWN names; none if the network has no blocks with feature maps.
@@ -96,7 +97,8 @@ def stage_outputs(model: nn.Module, image: Tensor) -> list[str]:
         if each.axes is not None and max(each.grid) > 1 and each.name in weighted
     ]
     numbered = [each for each in blocks if each.name.rpartition(".")[2].isdecimal()]
-    blocks = numbered or [each for each in blocks if each.name[-1].isdecimal()] or blocks
+    numbered = numbered or [each for each in blocks if each.name[-1].isdecimal()]
+    blocks = numbered or (blocks if anywhere else [])
     grids = list(dict.fromkeys(each.grid for each in blocks))
     ends = []
     for grid in grids:
