@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tests.deconv.common import narrow, noise
 from tests.reference.nets import seeded
-from zfnet.deconv import Deconvnet, Unit
+from zfnet.deconv import Deconvnet, Unit, doctor
 from zfnet.errors import InputError
 from zfnet.models import ConvNet
 
@@ -181,3 +181,11 @@ def test_only_the_layer_itself_must_give_one_tensor(call: str) -> None:
     net = seeded(Pair)
     CALLS[call](Deconvnet(net), noise(1, 9), "conv")
     refused(lambda: CALLS[call](Deconvnet(net), noise(1, 9), "split"), "split", "tuple")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_scripted_and_traced_modules_are_refused() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).double().eval()
+    for made in (torch.jit.script(net), torch.jit.trace(net, noise(1, 9))):
+        refused(lambda made=made: Deconvnet(made), "scripted or traced", "made from")
+        refused(lambda made=made: doctor(made, ["1"], noise(1, 9)), "scripted or traced")

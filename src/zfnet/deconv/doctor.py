@@ -31,7 +31,7 @@ from zfnet.deconv.rules import Rules, describe_path
 from zfnet.deconv.tracing import ForwardTrace
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
-from zfnet.models.introspection import input_channels, user_module
+from zfnet.models.introspection import check_not_scripted, input_channels, user_module
 from zfnet.sizes import sides
 from zfnet.versions.python_names import renamed
 
@@ -149,6 +149,7 @@ def doctor(
     Raises:
         InputError: a layer does not exist or is not finite, or the size of the images is unknown.
     """
+    check_not_scripted(model)
     model = user_module(model)
     if images is None:
         size = sides(model.image_size if isinstance(model, ConvNet) else SIDE)

@@ -41,7 +41,12 @@ from zfnet.deconv.units import Unit, Window
 from zfnet.deconv.windows import Chain, cut
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
-from zfnet.models.introspection import find_modules, input_channels, user_module
+from zfnet.models.introspection import (
+    check_not_scripted,
+    find_modules,
+    input_channels,
+    user_module,
+)
 from zfnet.models.layout import UnitAxes
 from zfnet.models.snapshot import snapshot
 from zfnet.sizes import sides
@@ -116,6 +121,7 @@ class Deconvnet:
         others: str = "refuse",
         strict: bool = False,
     ) -> None:
+        check_not_scripted(model)
         self.model = user_module(model)
         self.rules = Rules(relu, unpool, normalization, seed, others, strict)
         self._known: tuple[Any, Plan] | None = None  # the last plan, and its key

@@ -78,6 +78,19 @@ def user_module(model: nn.Module) -> nn.Module:
     return original if isinstance(original, nn.Module) else model
 
 
+def check_not_scripted(model: nn.Module) -> None:
+    """Checks that a model runs in Python, where its operations can be replaced.
+
+    Raises:
+        InputError: it was scripted or traced.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InputError(
+            "a scripted or traced module hides its operations from the deconvnet: give the module "
+            "that it was made from"
+        )
+
+
 def plain_name(name: str) -> str:
     """Returns a module's name without the parts that torch.compile adds."""
     return ".".join(part for part in name.split(".") if part != COMPILED)
