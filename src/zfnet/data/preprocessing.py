@@ -145,13 +145,13 @@ class Preprocessing(nn.Module):
             crops: (B, 3) int64 of (y, x, mirrored).
 
         Returns:
-            float32 (B, C, *crop), channels_last.
+            float32 (B, C, h, w) of the size of the crops, channels_last.
         """
         cut = self.crop_on_gpu if images.is_cuda else self.crop_on_cpu
         return cut(images, rows, crops).permute(0, 3, 1, 2)
 
     def denormalize(self, inputs: Tensor) -> Tensor:
-        """Inputs (B, C, *crop) at the center crop → pixels in [0, 1]."""
+        """Inputs (B, C, h, w) at the center crop → pixels in [0, 1]."""
         y, x, _ = center_crop(self.store_size, self.crop).tolist()
         height, width = sides(self.crop)
         mean = self.mean[:, y : y + height, x : x + width]

@@ -30,7 +30,7 @@ INITS = ("paper", "he")
 
 
 class ConvNet(nn.Sequential):
-    """A convnet: images (B, channels, *image_size) → logits (B, num_classes).
+    """A convnet: images (B, channels, H, W) → logits (B, num_classes).
 
     Args:
         table: the layers, such as `ZFNET` (see `zfnet.models.architectures`).

@@ -48,7 +48,7 @@ class Classifier(LightningModule):
     """A network with its preprocessing, optimizer and scheduler.
 
     Args:
-        net: maps images (B, image_channels, *image_size) to logits (B, classes).
+        net: maps images (B, image_channels, H, W) to logits (B, classes).
         store_size: of the stored images, in pixels: a side, or (height, width).
         image_size: of the crops that the network takes, in pixels.
         classes: the names of the classes.
