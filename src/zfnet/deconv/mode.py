@@ -85,12 +85,14 @@ class _Rectifier(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rectifier: Rectifier, rules: Rules) -> Tensor:
-        out = rectifier.op(x)
+        in_place = rectifier.in_place and rectifier.is_relu  # without a copy
+        out = torch.relu_(x) if in_place else rectifier.op(x)
         ctx.rules, ctx.slope = rules, rectifier.slope
         if ctx.slope is None:
             ctx.slope = rules.slope(rectifier.op, x, out)
         if rectifier.in_place:
             ctx.mark_dirty(x)
+        if rectifier.in_place and not in_place:
             return x.copy_(out)
         return out
 
