@@ -39,7 +39,15 @@ def matrix(h: Tensor) -> Tensor:
     return h.flatten(2)
 
 
+def sigmoid_of_a_part(_: Net, h: Tensor) -> Tensor:
+    h = h - 0.1
+    h[:, :2].sigmoid_()
+    return F.relu(h[:, 1:])
+
+
 PRODUCTS: dict[str, Call] = {
+    "a part, then a ReLU of another part": sigmoid_of_a_part,
+    "a power of a number": lambda _, h: torch.pow(2.0, h),
     "pow": lambda _, h: (h - 0.1) ** 2,
     "square": lambda _, h: (h + 1).square(),
     "mul": lambda _, h: h * h,

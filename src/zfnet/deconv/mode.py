@@ -204,9 +204,7 @@ class DeconvMode(TorchFunctionMode):
     def _apply(self, rule: type[torch.autograd.Function], *args: Any) -> Any:
         recorded = torch.is_grad_enabled() and args[0].requires_grad
         with self.trusted() if recorded else nullcontext():
-            out = rule.apply(*args)
-        _note_part(args[0])
-        return out
+            return rule.apply(*args)
 
     def _find_rectifier(self, func: Any, args: Any, kwargs: Any) -> Rectifier | None:
         """Recognizes a rectifier, also as x * (x > 0), where(x > 0, x, 0) or maximum(x, 0)."""
@@ -236,6 +234,8 @@ class DeconvMode(TorchFunctionMode):
 
     def _is_squared_relu(self, func: Any, args: Any) -> bool:
         """Whether the call squares the output of a ReLU."""
+        if not args or not isinstance(args[0], Tensor):
+            return False
         squares = func in (torch.square, Tensor.square) or args[1:] == (2,)
         node: Any = args[0].grad_fn
         step = node.metadata.get("step") if node is not None else None
@@ -243,6 +243,8 @@ class DeconvMode(TorchFunctionMode):
 
     def _rectify(self, rectifier: Rectifier) -> Tensor:
         out = self._apply(_Rectifier, rectifier.x, rectifier, self.rules)
+        if rectifier.in_place:
+            _note_part(rectifier.x)
         if rectifier.is_relu:
             return _record(out, Step("relu"))
         step = None if rectifier.name == SPELLED else Step("activation", op=rectifier.op)
@@ -373,6 +375,8 @@ class DeconvMode(TorchFunctionMode):
     ) -> Tensor:
         """Returns op(x), or linear(x) without `op`. On the way down, R passes through `linear`."""
         out = self._apply(_Switched, x, linear, op, in_place)
+        if in_place:
+            _note_part(x)
         _record(out, None, rule=rule)
         _note(out, pointwise=pointwise, local=rule is None)
         return out

@@ -11,7 +11,6 @@ from typing import Any
 
 BATCH_NORM = {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}  # linear in their first input
 ADDITIVE = {"Add", "Sub", "Rsub", "Neg", "Clone", "ToCopy", "Alias", "Lerp"}
-COPIES = {"Clone", "Alias", "ToCopy"}
 # Positions of two factors: linear if only one of them depends on the pixels.
 FACTORS = {
     **dict.fromkeys(("Mul", "Div", "Mm", "Bmm", "Mv", "Dot", "Linear", "MkldnnLinear"), (0, 1)),
