@@ -1,9 +1,13 @@
-"""The weights of attention, softmax(Q Kᵀ / √d), as torch computes them inside one function."""
+"""Attention in one function: its weights softmax(Q Kᵀ / √d) are switches."""
 
 import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from zfnet.deconv.functions import Switch
+from zfnet.deconv.nodes import depends
 
 
 def attention_weights(
@@ -42,3 +46,38 @@ def attention_weights(
     elif mask is not None:
         scores = scores + mask
     return scores.softmax(-1).nan_to_num(0)  # a query that sees no key
+
+
+def find_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Switch | None:
+    """Finds the rule of a call of `scaled_dot_product_attention`: R passes through `value`.
+
+    Args:
+        query: these and the others are the arguments of the call.
+
+    Returns:
+        The switch, or None if the call is random or its values do not depend on the pixels.
+    """
+    if dropout_p or not depends(value):
+        return None
+    with torch.no_grad():
+        weights = attention_weights(query, key, attn_mask, is_causal, scale)
+    repeats = query.shape[-3] // value.shape[-3] if enable_gqa else 1
+
+    def linear(z: Tensor) -> Tensor:
+        return weights @ (z.repeat_interleave(repeats, -3) if repeats > 1 else z)
+
+    def op(z: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(
+            query, key, z, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
+        )
+
+    return Switch(value, linear, op, "attention")

@@ -176,7 +176,7 @@ def _diagnosis(passed: ForwardTrace, layer: str) -> Diagnosis:
     poolings = [
         Pooling(passed.name(node) or "max pooling", *node.metadata["windows"])
         for node, _ in nodes
-        if kind(node) == "_MaxPool"
+        if kind(node) == "MaxPool"
     ]
     return Diagnosis(
         layer,
@@ -187,7 +187,7 @@ def _diagnosis(passed: ForwardTrace, layer: str) -> Diagnosis:
         [
             passed.name(node) or "contrast normalization"
             for node, _ in nodes
-            if kind(node) == "_Normalization"
+            if (step := node.metadata.get("step")) and step.kind == "norm"
         ],
         path.extended,
         path.switched,

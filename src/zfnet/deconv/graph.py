@@ -182,8 +182,8 @@ def trace_graph(nodes: list[tuple[Any, list[Any]]]) -> Path:
     local = not any(field.whole for field in found) and all(
         node.metadata.get("local", True) for node, _ in nodes
     )
-    kinds = [kind(node) for node, _ in nodes if kind(node) != "_Switched" or _rule(node)]
-    switched = "_MaxPool" in kinds or "_Switched" in kinds or kinds.count("_Rectifier") < 2
+    kinds = [kind(node) for node, _ in nodes if kind(node) != "ApplySwitch" or _rule(node)]
+    switched = "MaxPool" in kinds or "ApplySwitch" in kinds or kinds.count("Rectify") < 2
     return Path(found, steps, dict(extended), switched, local)
 
 
@@ -225,7 +225,7 @@ def _fields_below(
         )
         return vertical, horizontal
     of_channels = name in CHANNELWISE and getattr(node, "_saved_dim", 0) in (1, 2**64 - 3)
-    pointwise = step is not None or name == "_Rectifier" or node.metadata.get("pointwise")
+    pointwise = step is not None or name == "Rectify" or node.metadata.get("pointwise")
     stays = name in RESHAPING and node.metadata.get("grid") is not None
     stays = stays and all(each.metadata.get("grid") == node.metadata["grid"] for each in inputs)
     if pointwise or name in ADDITIVE or name in ELEMENTWISE or of_channels or stays:

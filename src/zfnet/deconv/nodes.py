@@ -7,8 +7,12 @@
 ('Mul', 'Sum')
 """
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from torch import Tensor
+
+Edge = tuple[Any, int]  # a node and the number of one of its outputs
 BATCH_NORM = {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}  # linear in their first input
 ADDITIVE = {"Add", "Sub", "Rsub", "Neg", "Clone", "ToCopy", "Alias", "Lerp"}
 # Positions of two factors: linear if only one of them depends on the pixels.
@@ -37,16 +41,50 @@ RESHAPING = {  # they keep each unit at its position if the grid of rows and col
     "Slice", "Split", "SplitWithSizes", "Select", "Unbind", "Cat", "Expand", "Narrow",
     "Mm", "Addmm", "Linear", "MkldnnLinear",
 }  # fmt: skip
-RULES = {"_Rectifier", "_MaxPool", "_Normalization", "_Switched"}
+RULES = {"Rectify", "MaxPool", "ApplySwitch"}
 CHANNELWISE = {"Cat", "Slice", "Split", "Select", "Unsqueeze", "SplitWithSizes", "Unbind"}
 SUPPORTED = BATCH_NORM | ADDITIVE | set(FACTORS) | MIXING | RULES
 
 
 def kind(node: Any) -> str:
-    """Returns the operation of a node: MulBackward0 → Mul, _RectifierBackward → _Rectifier."""
+    """Returns the operation of a node: MulBackward0 → Mul, RectifyBackward → Rectify."""
     return node.name().split("::")[-1].rstrip("0123456789").removesuffix("Backward")
 
 
 def call_name(node: Any) -> str:
     """Returns the name of the function that made a node, as the model called it."""
     return node.metadata.get("call") or kind(node).lower()
+
+
+def edges_below(start: Edge, enter: Callable[[Edge], bool]) -> Iterator[Edge]:
+    """Yields an edge of autograd's graph and those below it, each once.
+
+    Args:
+        start: the first edge.
+        enter: whether to go on below an edge. It is asked after the edge was yielded.
+    """
+    stack, seen = [start], set[Edge]()
+    while stack:
+        edge = stack.pop()
+        if edge[0] is None or edge in seen:
+            continue
+        seen.add(edge)
+        yield edge
+        if enter(edge):
+            stack += list(edge[0].next_functions)
+
+
+def mark_pixels(image: Tensor) -> None:
+    """Marks the leaf of autograd's graph that `image` was computed from as the pixels."""
+    node: Any = image.grad_fn
+    node.next_functions[0][0].metadata["pixels"] = True
+
+
+def depends(value: Any) -> bool:
+    """Whether a value is a tensor that depends on the pixels by autograd, see `mark_pixels`."""
+    return isinstance(value, Tensor) and depends_on_pixels(value.grad_fn)
+
+
+def depends_on_pixels(node: Any) -> bool:
+    """Whether a node of autograd's graph depends on the pixels, see `mark_pixels`."""
+    return any("pixels" in each.metadata for each, _ in edges_below((node, 0), lambda _: True))

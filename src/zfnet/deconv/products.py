@@ -9,7 +9,8 @@ A product x * g(x) with a function g of each element of x is itself an activatio
 SiLU spelled x * sigmoid(x).
 
     >>> import torch
-    >>> from zfnet.deconv.products import find_value, is_function_of, mark_pixels
+    >>> from zfnet.deconv.nodes import mark_pixels
+    >>> from zfnet.deconv.products import find_value, is_function_of
     >>> pixels = torch.ones(2, requires_grad=True)
     >>> x = pixels * 2
     >>> mark_pixels(x)
@@ -27,7 +28,7 @@ from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 from torch.nn import functional as F
 
-from zfnet.deconv.nodes import ADDITIVE, MIXING, kind
+from zfnet.deconv.nodes import ADDITIVE, MIXING, Edge, depends_on_pixels, edges_below, kind
 
 MULTIPLY = {torch.mul, torch.multiply, Tensor.mul, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__}
 MULTIPLY_IN_PLACE = {Tensor.mul_, Tensor.multiply_, Tensor.__imul__}
@@ -51,25 +52,19 @@ OUT_OF_PLACE: dict[Any, Any] = {
 # What made a value, from what is scaled to what scales: values that attention has summed, a linear
 # operation, a rectifier, one with an upper bound, and any other nonlinear operation.
 CONTEXT, LINEAR, RECTIFIED, BOUNDED, GATE = range(5)
-SHAPED = ADDITIVE | MIXING | {"Mul", "Div"} | {"_Switched"}
+SHAPED = ADDITIVE | MIXING | {"Mul", "Div"} | {"ApplySwitch"}
 WEIGHTED = {
     "Convolution", "ConvolutionOverrideable", "MkldnnConvolution", "Mm", "Bmm", "Mv", "Linear",
-    "MkldnnLinear", "Addmm", "Addbmm", "Baddbmm", "Addmv", "_MaxPool", "_Normalization",
+    "MkldnnLinear", "Addmm", "Addbmm", "Baddbmm", "Addmv", "MaxPool",
     "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm",
 }  # fmt: skip
-SIGMOIDAL = {"Sigmoid", "Hardsigmoid", "HardSigmoid", "Tanh", "Erf", "_Rectifier", "Hardtanh"}
+SIGMOIDAL = {"Sigmoid", "Hardsigmoid", "HardSigmoid", "Tanh", "Erf", "Rectify", "Hardtanh"}
 POINTWISE = {  # nodes that compute each element from the same element of their inputs
     "Mul", "Div", "Add", "Sub", "Rsub", "Neg", "Clone", "ToCopy", "Alias", "Sigmoid", "Hardsigmoid",
     "HardSigmoid", "Tanh", "Exp", "Softplus", "Erf", "Pow", "Sqrt", "Rsqrt", "Reciprocal", "Abs",
-    "Log1P", "Log", "Clamp", "ClampMin", "ClampMax", "Hardtanh", "_Rectifier", "Expm1", "Square",
+    "Log1P", "Log", "Clamp", "ClampMin", "ClampMax", "Hardtanh", "Rectify", "Expm1", "Square",
     "LogSigmoid", "Maximum", "Minimum",
 }  # fmt: skip
-
-
-def mark_pixels(image: Tensor) -> None:
-    """Marks the leaf of autograd's graph that `image` was computed from as the pixels."""
-    node: Any = image.grad_fn
-    node.next_functions[0][0].metadata["pixels"] = True
 
 
 def find_value(factors: Sequence[Tensor], elementwise: bool = True) -> int | None:
@@ -105,65 +100,45 @@ def _rank(node: Any, elementwise: bool, through: bool) -> int:
 
     With `through`, operations with weights do not count, as those that mix heads of attention.
     """
+
+    def enter(edge: Edge) -> bool:
+        return kind(edge[0]) in SHAPED or (through and kind(edge[0]) in WEIGHTED)
+
     ranks: list[int] = []
-    stack, seen = [node], set()
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        name = kind(node)
+    for edge in edges_below((node, 0), enter):
+        node, name = edge[0], kind(edge[0])
         if name == "AccumulateGrad":  # a weight, or the pixels
             if "pixels" in node.metadata:
                 return LINEAR
         elif node.metadata.get("rule") == "attention":
             return LINEAR if elementwise else CONTEXT
-        elif name in SHAPED or (through and name in WEIGHTED):
-            stack += [below for below, _ in node.next_functions]
+        elif enter(edge):
+            continue
         elif name in WEIGHTED:
             if depends_on_pixels(node):
                 return LINEAR
-        elif name == "_Rectifier":
+        elif name == "Rectify":
             ranks.append(BOUNDED if node.metadata.get("bounded") else RECTIFIED)
         elif depends_on_pixels(node):
             ranks.append(GATE)
     return min(ranks, default=LINEAR)
 
 
-def depends_on_pixels(node: Any) -> bool:
-    """Whether a node of autograd's graph depends on the pixels, see `mark_pixels`."""
-    stack, seen = [node], set()
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if "pixels" in node.metadata:
-            return True
-        stack += [below for below, _ in node.next_functions]
-    return False
-
-
 def is_function_of(gate: Tensor, x: Tensor) -> bool:
     """Whether each element of `gate` is a sigmoidal function of the same element of x."""
     if gate.shape != x.shape or x.grad_fn is None:
         return False
-    end = get_gradient_edge(x)
-    stack: list[Any] = [(get_gradient_edge(gate).node, get_gradient_edge(gate).output_nr)]
-    seen, reached, sigmoidal = set(), False, False
-    while stack:
-        edge = stack.pop()
-        if edge[0] is None or edge in seen:
-            continue
-        seen.add(edge)
-        if edge == (end.node, end.output_nr):
+    start, end = get_gradient_edge(gate), get_gradient_edge(x)
+    end_edge: Edge = (end.node, end.output_nr)
+    reached, sigmoidal = False, False
+    for edge in edges_below((start.node, start.output_nr), lambda each: each != end_edge):
+        if edge == end_edge:
             reached = True
         elif kind(edge[0]) == "AccumulateGrad":
             if "pixels" in edge[0].metadata:
                 return False
         elif kind(edge[0]) in POINTWISE or not depends_on_pixels(edge[0]):
             sigmoidal = sigmoidal or kind(edge[0]) in SIGMOIDAL
-            stack += list(edge[0].next_functions)
         else:
             return False
     return reached and sigmoidal

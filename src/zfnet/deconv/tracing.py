@@ -25,7 +25,7 @@ from zfnet.deconv.crops import gives_same_values
 from zfnet.deconv.dependence import Dependence
 from zfnet.deconv.graph import Path, find_trouble, nodes_on_path, trace_graph
 from zfnet.deconv.mode import DeconvMode
-from zfnet.deconv.products import mark_pixels
+from zfnet.deconv.nodes import mark_pixels
 from zfnet.deconv.rules import Pair, Rules
 from zfnet.deconv.units import Unit, Window
 from zfnet.errors import InputError, one_line
