@@ -1,8 +1,9 @@
 """The deconvnet: projects the activations of any convnet back to the pixels."""
 
 from zfnet.deconv.doctor import Diagnosis, doctor
+from zfnet.deconv.patches import Patches
 from zfnet.deconv.projectable import projectable_layers
-from zfnet.deconv.projection import Deconvnet, Patches
+from zfnet.deconv.projection import Deconvnet
 from zfnet.deconv.top_activations import ImageBatch, Top, TopActivations, top_activations
 from zfnet.deconv.units import Unit, Window
 from zfnet.models.default_layers import convolutions, default_layers

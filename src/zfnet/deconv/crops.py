@@ -64,6 +64,15 @@ def move(unit: Unit, path: Path, crop: Crop, image: int) -> Unit:
     return Unit(image, unit.channel, y, x)
 
 
+def group_by_size(crops: Sequence[Crop]) -> dict[Pair, list[int]]:
+    """Returns the indices of crops by their height and width."""
+    groups: dict[Pair, list[int]] = {}
+    for place, crop in enumerate(crops):
+        shape = (crop.bottom - crop.top, crop.right - crop.left)
+        groups.setdefault(shape, []).append(place)
+    return groups
+
+
 def gives_same_values(
     model: nn.Module, layer: str, image: Tensor, path: Path, axes: UnitAxes, maps: Tensor
 ) -> bool:

@@ -26,15 +26,16 @@ and none of them was replaced or reconfigured.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from zfnet.deconv.crops import Crop, crop_of, cut_crops, move
+from zfnet.deconv.crops import Crop, crop_of, cut_crops, group_by_size, move
 from zfnet.deconv.mode import DeconvMode
+from zfnet.deconv.patches import Patches, paste, starts_of
 from zfnet.deconv.rules import Pair, Rules, describe_path
 from zfnet.deconv.tracing import Plan, make_plan, traced_forward
 from zfnet.deconv.units import Unit, Window
@@ -55,40 +56,6 @@ from zfnet.versions.python_names import renamed
 AT_ONCE = 16  # projections that autograd computes together
 PIXELS = 2**18  # of the crops that it computes together
 Size = int | Pair | tuple[int, int, int]  # of images: a side, (H, W) or (C, H, W)
-
-
-@renamed(pictures="projections", of="crop")
-@dataclass(frozen=True)
-class Patches:
-    """Projections of N units and the images, cropped to the units' receptive fields.
-
-    A field that is larger than the image is cropped to the image.
-
-    Attributes:
-        projections: (N, C, h, w), signed; 0 beyond the border of the image.
-        images: (N, C, h, w), the images at the same places.
-        windows: the places.
-        values: (N,), the units' activations, at least 0.
-    """
-
-    projections: Tensor
-    images: Tensor
-    windows: list[Window]
-    values: Tensor
-
-    def crop(self, images: Tensor, units: Sequence[Unit], fill: float = 0.0) -> Tensor:
-        """Crops other versions of the images to the same places.
-
-        Args:
-            images: (B, C, H, W).
-            units: the N units.
-            fill: value beyond the border.
-
-        Returns:
-            (N, C, h, w).
-        """
-        which = torch.tensor([unit.image for unit in units], dtype=torch.long)
-        return cut(images, which, *_starts_and_shape(self.windows, self.projections.shape), fill)
 
 
 @renamed(normalisation="normalization", project_map="project_channel")
@@ -144,12 +111,12 @@ class Deconvnet:
         _check(units, len(images), plan)
         if chain := self._chain(plan):
             _, small = chain.project(images, units)
-            return _uncut(images, small, [plan.window(unit) for unit in units])
+            return paste(small, [plan.window(unit) for unit in units], plan.size)
         if not plan.croppable:
             return self._project_whole(images, plan, units)[0]
         projections = images.new_zeros(len(units), *images.shape[1:])
         for places, crops, _, small in self._project_crops(images, plan, units):
-            projections[places] = _uncut(images, small, crops)
+            projections[places] = paste(small, crops, plan.size)
         return projections
 
     def project_channel(self, images: Tensor, layer: str, channel: int) -> Tensor:
@@ -349,10 +316,9 @@ class Deconvnet:
         values = images.new_zeros(len(units))
         if not plan.croppable:
             whole, values = self._project_whole(images, plan, units)
-            return cut(whole, torch.arange(len(units)), *_starts_and_shape(windows, shape)), values
+            return cut(whole, torch.arange(len(units)), starts_of(windows), shape), values
         for places, crops, activations, small in self._project_crops(images, plan, units):
-            starts, _ = _starts_and_shape([windows[place] for place in places], shape)
-            starts = starts - torch.tensor([(crop.top, crop.left) for crop in crops])
+            starts = starts_of([windows[place] for place in places]) - starts_of(crops)
             projections[places] = cut(small, torch.arange(len(places)), starts, shape)
             values[places] = activations
         return projections, values
@@ -366,11 +332,7 @@ class Deconvnet:
             The places of units in `units`, their crops, activations, and projections of the crops.
         """
         crops = [crop_of(plan.path, plan.window(unit), plan.size) for unit in units]
-        groups: dict[Pair, list[int]] = {}
-        for place, crop in enumerate(crops):
-            shape = (crop.bottom - crop.top, crop.right - crop.left)
-            groups.setdefault(shape, []).append(place)
-        for shape, places in groups.items():
+        for shape, places in group_by_size(crops).items():
             count = max(AT_ONCE, PIXELS // math.prod(shape))
             for start in range(0, len(places), count):
                 part = places[start : start + count]
@@ -427,33 +389,12 @@ class Deconvnet:
         return torch.autograd.grad(edge, pixels, start)[0]
 
 
-def _starts_and_shape(windows: Sequence[Window], shape: Sequence[int]) -> tuple[Tensor, Pair]:
-    """Returns the starts (N, 2) of windows and their common size, the last two of `shape`."""
-    starts = torch.tensor([(window.top, window.left) for window in windows], dtype=torch.long).view(
-        -1, 2
-    )
-    return starts, (shape[-2], shape[-1])
-
-
 def _address(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
 def _parts(count: int, at_once: int = AT_ONCE) -> list[slice]:
     return [slice(start, start + at_once) for start in range(0, count, at_once)]
-
-
-def _uncut(images: Tensor, parts: Tensor, windows: Sequence[Window]) -> Tensor:
-    """Returns (N, C, H, W), 0 except for parts (N, C, h, w) at windows, which may reach beyond."""
-    whole = images.new_zeros(len(parts), *images.shape[1:])
-    for one, part, seen in zip(whole, parts, windows, strict=True):
-        top, left = max(seen.top, 0), max(seen.left, 0)
-        bottom, right = min(seen.bottom, images.shape[2]), min(seen.right, images.shape[3])
-        if top < bottom and left < right:  # a unit may see nothing but padding
-            rows = slice(top - seen.top, bottom - seen.top)
-            columns = slice(left - seen.left, right - seen.left)
-            one[:, top:bottom, left:right] = part[:, rows, columns]
-    return whole
 
 
 def _check(units: Sequence[Unit], images: int, plan: Plan) -> None:
