@@ -582,6 +582,18 @@ def test_an_encoder_layer(norm_first: bool, activation: str) -> None:
     equals_walk(net, images, "out", TOKENS)
 
 
+def test_a_token_has_its_own_position_in_the_image() -> None:
+    """It is that of its patch of pixels, although the token sees all of the image."""
+    deconv = Deconvnet(seeded(lambda: Transformer(BLOCKS["block"])))
+    for y, x in np.ndindex(3, 3):
+        unit = Unit(0, 0, y, x)
+        assert deconv.window("out", unit, 9) == (0, 0, 9, 9)
+        assert deconv.cell("out", unit, 9) == deconv.window("patch", unit, 9)
+        assert deconv.cell("patch", unit, 9) == deconv.window("patch", unit, 9)
+    vector = Deconvnet(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2)))
+    assert vector.cell("2", Unit(0, 0), 3) is None
+
+
 def timm_attention(fused: bool) -> nn.Module:
     attention = TimmAttention(8, num_heads=2, qkv_bias=True, qk_norm=True, norm_layer=nn.LayerNorm)
     attention.fused_attn = fused

@@ -17,8 +17,9 @@ from zfnet.viz import (
     normalize_signed,
     stretch_contrast,
 )
-from zfnet.viz.evolution import FRAME, FRAME_COLOR
+from zfnet.viz.evolution import FRAME
 from zfnet.viz.grid import (
+    MARK,
     center,
     draw_text,
     filter_sheet,
@@ -95,7 +96,7 @@ def is_marked(sheet: Tensor, at: Place, height: int, width: int) -> bool:
     around = sheet[y - FRAME : y + height + FRAME, x - FRAME : x + width + FRAME].clone()
     inside = torch.zeros(around.shape[:2], dtype=torch.bool)
     inside[FRAME:-FRAME, FRAME:-FRAME] = True
-    red = (around == torch.tensor(FRAME_COLOR, dtype=torch.uint8)).all(-1)[~inside]
+    red = (around == torch.tensor(MARK, dtype=torch.uint8)).all(-1)[~inside]
     white = around.eq(255).all(-1)[~inside]
     assert red.all() or white.all()
     return bool(red.all())
@@ -260,6 +261,27 @@ def test_patches_are_clipped() -> None:
     assert sheets[0].equal(sheets[1])
 
 
+def test_the_own_position_of_a_unit_is_framed_in_its_patch() -> None:
+    """A patch of 7 x 7 pixels is drawn twelve times as large; its middle row and column is framed.
+    In the corner of the second patch, the frame lies inside."""
+    one = panel(k=2)
+    parts = [(3 / 7, 3 / 7, 4 / 7, 4 / 7), (0.0, 0.0, 1 / 7, 1 / 7)]
+    plain, framed = (
+        feature_sheet(
+            "conv5", [FeaturePanel(0, one.projections, one.patches, one.values, parts=each)]
+        )
+        for each in ((), parts)
+    )
+    red = torch.tensor(MARK, dtype=torch.uint8)
+    for image, (first, last) in zip(one.patches, [(35, 48), (0, 12)], strict=True):
+        expected = enlarged(image, 12)
+        expected[[first, last], first : last + 1] = red
+        expected[first : last + 1, [first, last]] = red
+        assert place(framed, expected)[1] == place(plain, enlarged(image, 12))[1]
+    with pytest.raises(InputError, match="map 0: 1 parts for 2 patches"):
+        FeaturePanel(0, one.projections, one.patches, one.values, parts=parts[:1])
+
+
 def test_what_is_drawn_is_left_alone() -> None:
     """Gradients, half precision and views are welcome, and nothing is changed in place."""
     one = panel()
@@ -339,7 +361,7 @@ def test_only_the_cells_that_jumped_are_framed() -> None:
         "conv1", list(range(1, 6)), list(range(4)), pictures, patches, jumped & False
     )
     assert still.shape == sheet.shape
-    red = torch.tensor(FRAME_COLOR, dtype=torch.uint8)
+    red = torch.tensor(MARK, dtype=torch.uint8)
     ring = 2 * FRAME * (2 * 84 + GAP + 84 + 2 * FRAME)
     assert int((sheet == red).all(-1).sum()) - int((still == red).all(-1).sum()) == 4 * ring
     assert (still == red).all(-1).any(), "the legend explains the frame"

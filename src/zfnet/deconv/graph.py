@@ -78,6 +78,21 @@ class Field:
         first = self.start + index * self.jump
         return range(size) if self.whole else range(first, first + self.field)
 
+    def cell(self, index: int, count: int, size: int) -> tuple[int, int]:
+        """Returns the first and the last cell, exclusive, at the position of unit `index`.
+
+        These are the `jump` cells in the middle of what it sees. If the units see the whole map,
+        each of the `count` units has an equal part of it.
+
+        Example:
+            >>> Field(whole=True).cell(1, count=4, size=32), Field(8, -6, 20).cell(1, 4, 32)
+            ((8, 16), (8, 16))
+        """
+        if self.whole:
+            return index * size // count, (index + 1) * size // count
+        first = self.start + index * self.jump + (self.field - self.jump) // 2
+        return max(0, first), min(size, first + self.jump)
+
 
 @dataclass(frozen=True)
 class Path:

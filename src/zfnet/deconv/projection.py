@@ -238,6 +238,22 @@ class Deconvnet:
         _check([unit], unit.image + 1, plan)
         return plan.window(unit)
 
+    def cell(self, layer: str, unit: Unit, size: Size | None = None) -> Window | None:
+        """Returns the pixels at a unit's own position in the grid of its layer.
+
+        Args:
+            layer: name of a layer.
+            unit: a unit of the layer, such as a token that sees the whole image.
+            size: of the images, see `window`.
+
+        Returns:
+            Such as the patch of the image that became a token. None if the layer has one position
+            only.
+        """
+        plan = self._plan(self._blank(size), layer)
+        _check([unit], unit.image + 1, plan)
+        return plan.cell(unit)
+
     def _blank(self, size: Size | None) -> Tensor:
         """Returns a black image of `size`, to trace the model with."""
         known = self._shape

@@ -224,6 +224,19 @@ class Plan:
             window = window._replace(left=0, right=self.size[1])
         return window
 
+    def cell(self, unit: Unit) -> Window | None:
+        """Returns the pixels at a unit's own position, or None for units without a position."""
+        _, rows, columns = self.units
+        if rows == columns == 1:
+            return None
+        (top, bottom), (left, right) = (
+            field.cell(index, count, size)
+            for field, index, count, size in zip(
+                self.path.fields, (unit.y, unit.x), (rows, columns), self.size, strict=True
+            )
+        )
+        return Window(top, left, bottom, right)
+
 
 def make_plan(model: nn.Module, rules: Rules, image: Tensor, layer: str) -> Plan:
     """Plans the projection of a layer.

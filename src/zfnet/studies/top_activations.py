@@ -30,12 +30,14 @@ from zfnet.deconv import (
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.progress import progress_bar
+from zfnet.sizes import sides
 from zfnet.studies import Analysis
 from zfnet.studies.annotations import has_annotations, object_of
 from zfnet.studies.json_output import write_json
 from zfnet.studies.progress_file import ProgressFile
 from zfnet.validation import Count, Whole
 from zfnet.viz import FeaturePanel, feature_sheet, save_png
+from zfnet.viz.grid import Part
 
 log = logging.getLogger(__name__)
 
@@ -180,8 +182,23 @@ def _panels(
             model.shown(each.pixels),
             each.patches.values.cpu(),
             None if filters is None else model.shown(filters[each.channel]),
+            _own_positions(model, deconv, layer, each),
         )
         for each in found
+    ]
+
+
+def _own_positions(
+    model: ModelOnData, deconv: Deconvnet, layer: str, found: TopPatches
+) -> list[Part]:
+    """The place of each unit in its patch, if patches are whole images; otherwise []."""
+    height, width = sides(model.crop)
+    cells = [deconv.cell(layer, unit, model.crop) for unit in found.units]
+    whole = all(window == (0, 0, height, width) for window in found.patches.windows)
+    return [
+        (cell.top / height, cell.left / width, cell.bottom / height, cell.right / width)
+        for cell in cells
+        if cell is not None and whole
     ]
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from zfnet.errors import InputError
 from zfnet.viz.grid import (
+    MARK,
     WHITE,
     add_border,
     add_frame,
@@ -46,7 +47,7 @@ PAPER_EPOCHS = (1, 2, 5, 10, 20, 30, 40, 64)
 COLUMNS = 10  # of a figure, at most
 TALLEST = 1.5  # a sheet's height over its width, at most about
 HEADER = 130  # the height of title, legend and margins, about
-FRAME, FRAME_COLOR = 3, (214, 39, 40)
+FRAME = 3
 
 
 def figure_epochs(epochs: Sequence[int]) -> list[int]:
@@ -67,14 +68,14 @@ def figure_epochs(epochs: Sequence[int]) -> list[int]:
 def _jump_key() -> Tensor:
     """The frame in small before the first word that explains it."""
     word = draw_text("another")
-    frame = add_frame(torch.full((8, 8, 3), 255, dtype=torch.uint8), FRAME, FRAME_COLOR)
+    frame = add_frame(torch.full((8, 8, 3), 255, dtype=torch.uint8), FRAME, MARK)
     return hstack([center(frame, word.shape[0]), word], gap=4)
 
 
 def _cell(projection: Tensor, patch: Tensor, marked: bool, side: int) -> Tensor:
     """A projection above its patch, in a frame that is white unless marked."""
     pair = vstack([box(stretch_contrast(projection), side), box(patch.clamp(0, 1), side)], GAP)
-    return add_frame(pair, FRAME, FRAME_COLOR if marked else WHITE)
+    return add_frame(pair, FRAME, MARK if marked else WHITE)
 
 
 def _line(label: Tensor, boxes: Sequence[Tensor], label_width: int, column_width: int) -> Tensor:

@@ -21,14 +21,17 @@ from torch import Tensor
 
 from zfnet.errors import InputError
 from zfnet.viz.grid import (
+    Part,
     add_border,
     center,
+    draw_frame,
     draw_text,
     fit,
     hstack,
     normalize_signed,
     stretch_contrast,
     tile,
+    to_rgb,
     to_uint8,
     vstack,
 )
@@ -61,6 +64,8 @@ class FeaturePanel:
         patches: the image patches at the same places, (k, C, h, w) in [0, 1].
         values: the activations, (k,).
         filter: the channel's filter (C, kh, kw), if it sees the image itself.
+        parts: what to frame of each patch, such as the place of a token that sees the whole image;
+            () to frame nothing.
 
     Raises:
         InputError: shapes do not match, or a value is not finite.
@@ -71,6 +76,7 @@ class FeaturePanel:
     patches: Tensor
     values: Tensor
     filter: Tensor | None = None
+    parts: Sequence[Part] = ()
 
     def __post_init__(self) -> None:
         name = f"map {self.channel}:"
@@ -80,6 +86,8 @@ class FeaturePanel:
                 f"{name} {len(self.projections)} projections but values of shape "
                 f"{shape(self.values)}"
             )
+        if self.parts and len(self.parts) != len(self.values):
+            raise InputError(f"{name} {len(self.parts)} parts for {len(self.values)} patches")
         if self.filter is not None:
             _check_filter(name, self.filter, self.projections.shape[1])
 
@@ -99,11 +107,14 @@ def _caption(panel: FeaturePanel) -> str:
     )
 
 
-def _grid(images: Sequence[Tensor], cells: int, side: int) -> Tensor:
+def _grid(images: Sequence[Tensor], cells: int, side: int, parts: Sequence[Part] = ()) -> Tensor:
     """Images (C, h, w) in [0, 1] in reading order in a grid of so many cells, those left over
     white."""
     white = [torch.ones_like(images[0])] * (cells - len(images))
-    return to_uint8(tile(fit(torch.stack([*images, *white]), side), GAP))
+    tiles = to_rgb(fit(torch.stack([*images, *white]), side))
+    for i, part in enumerate(parts):
+        tiles[i] = draw_frame(tiles[i], part)
+    return to_uint8(tile(tiles, GAP))
 
 
 def _block(panel: FeaturePanel, cells: int, side: int, with_filter: bool) -> Tensor:
@@ -112,7 +123,7 @@ def _block(panel: FeaturePanel, cells: int, side: int, with_filter: bool) -> Ten
     else:
         projections = [stretch_contrast(projection) for projection in plain(panel.projections)]
         patches = list(plain(panel.patches).clamp(0, 1))
-    grids = [_grid(projections, cells, side), _grid(patches, cells, side)]
+    grids = [_grid(projections, cells, side), _grid(patches, cells, side, panel.parts)]
     if with_filter:
         height = grids[0].shape[0]
         room = min(2 * side, height)
@@ -163,5 +174,6 @@ def feature_sheet(
     places = "left: the filter; middle: projections" if with_filter else "left: projections"
     scale = "0 is gray, each on its own symmetric scale, its strongest 1 % saturated"
     legend = f"{places}, {scale}; right: image patches at the same place"
+    legend += ", frames: the unit's own position" if any(panel.parts for panel in panels) else ""
     legend += f"; {note}" if note else ""
     return page(title, [gray_key(), *words(legend)], vstack(rows, BLOCK_GAP))

@@ -23,6 +23,8 @@ from zfnet.io import save
 SHEET_SIDE = 600  # pixels, to which a sheet of filters is enlarged, about
 Color = tuple[int, int, int]  # red, green, blue, 0 to 255
 WHITE: Color = (255, 255, 255)
+MARK: Color = (214, 39, 40)
+Part = tuple[float, float, float, float]  # top, left, bottom and right edge, fractions of the sides
 
 
 def normalize_signed(images: Tensor) -> Tensor:
@@ -124,6 +126,27 @@ def add_border(
 def add_frame(box: Tensor, thickness: int, color: Color = WHITE) -> Tensor:
     """The box with the same border on all sides."""
     return add_border(box, thickness, thickness, thickness, thickness, color)
+
+
+def draw_frame(image: Tensor, part: Part, color: Color = MARK) -> Tensor:
+    """Draws a frame of one pixel around a part of an image.
+
+    Args:
+        image: (3, H, W) in [0, 1], which is left as it is.
+        part: top, left, bottom and right edge of the part, as fractions of the image's sides.
+        color: of the frame.
+
+    Returns:
+        The image with the frame. Where the part reaches the border, the frame lies inside it.
+    """
+    out, (height, width) = image.clone(), image.shape[1:]
+    top, left = max(0, round(part[0] * height) - 1), max(0, round(part[1] * width) - 1)
+    bottom = min(height - 1, round(part[2] * height))
+    right = min(width - 1, round(part[3] * width))
+    paint = torch.tensor(color)[:, None, None] / 255
+    out[:, [top, bottom], left : right + 1] = paint
+    out[:, top : bottom + 1, [left, right]] = paint
+    return out
 
 
 def center(box: Tensor, height: int = 0, width: int = 0) -> Tensor:
