@@ -1,5 +1,6 @@
 """The extended rules equal a slow deconvnet in numpy and a walk down autograd's own graph."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -295,6 +296,10 @@ NORMS: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], Layer]]] =
         lambda: timm.layers.LayerNorm2d(6),
         lambda norm: slow.Norm(*gamma_and_beta(norm), 1e-6, 0),
     ),
+    "normalize": (
+        lambda: Lambda(F.normalize),
+        lambda _: slow.Norm(np.full(6, 6**-0.5), np.zeros(6), 0.0, 0, centered=False),
+    ),
     "RMSNorm": (
         RMSNorm,
         lambda each: slow.Norm(array(each.norm.weight), np.zeros(6), 1e-3, 0, centered=False),
@@ -404,6 +409,122 @@ def spread(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", OTHER_GATES)
 def test_other_gates(name: str) -> None:
     equals_walk(seeded(lambda: Gated(lambda: Lambda(OTHER_GATES[name]))), noise(2, 8), "last")
+
+
+MAXIMA: dict[str, tuple[Call, tuple[int, ...]]] = {  # the axes without that of the images
+    "amax": (lambda x: x.amax((2, 3), keepdim=True), (1, 2)),
+    "amax of a channel": (lambda x: x.amax((-1, -2))[:, :, None, None], (1, 2)),
+    "adaptive": (nn.AdaptiveMaxPool2d(1), (1, 2)),
+    "adaptive, with indices": (lambda x: F.adaptive_max_pool2d(x, 1, True)[0], (1, 2)),
+    "columns": (lambda x: x.max(dim=3, keepdim=True)[0], (2,)),
+    "rows": (lambda x: torch.max(x, 2, True).values, (1,)),
+    "rows, dropped": (lambda x: x.max(2).values[:, :, None], (1,)),
+    "adaptive rows": (lambda x: F.adaptive_max_pool2d(x, (1, 6)), (1,)),
+}
+
+
+@pytest.mark.parametrize("name", MAXIMA)
+def test_the_place_of_a_maximum_is_a_switch(name: str) -> None:
+    f, axes = MAXIMA[name]
+    net = seeded(lambda: nn.Sequential(nn.Conv2d(3, 6, 3), Lambda(f), nn.Conv2d(6, 3, 1)))
+    layers = [layer(net[0]), slow.Largest(axes), layer(net[2])]
+    equals_slow(net, layers, noise(2, 8), "2")
+
+
+LIKE_THE_PAPERS: dict[str, tuple[Call, Call]] = {  # a max pooling of maps, and another function
+    "adaptive": (nn.MaxPool2d(2), nn.AdaptiveMaxPool2d(3)),
+    "of rows": (
+        nn.MaxPool2d((1, 2)),
+        lambda x: F.max_pool1d(x.flatten(1, 2), 2).unflatten(1, (6, 6)),
+    ),
+    "of volumes": (nn.MaxPool2d(2), lambda x: F.max_pool3d(x, (1, 2, 2))),
+}
+
+
+@pytest.mark.parametrize("name", LIKE_THE_PAPERS)
+def test_other_poolings_are_like_those_of_maps(name: str) -> None:
+    images, found = noise(2, 8), []
+    for f in LIKE_THE_PAPERS[name]:
+        net = seeded(lambda f=f: nn.Sequential(nn.Conv2d(3, 6, 3), Lambda(f), nn.Conv2d(6, 3, 1)))
+        deconv = Deconvnet(net, seed="forced")
+        found.append(general(deconv, images, "2", [Unit(1, 1, 1, 2), Unit(0, 2)]))
+    same(found[1], found[0])
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.AdaptiveMaxPool2d(3)).double()
+    with pytest.raises(InputError, match="adaptive_max_pool2d has no deconvnet"):
+        Deconvnet(net, unpool="center").project(images, "1", [Unit(0, 0)])
+
+
+Hold = Callable[[Tensor], Tensor]
+
+
+def pooled(x: Tensor) -> Tensor:
+    return x.mean((2, 3))
+
+
+def gate(x: Tensor) -> Tensor:
+    return pooled(x).sigmoid()[:, :, None, None]
+
+
+def sampled(x: Tensor, hold: Hold) -> Tensor:
+    theta = torch.eye(2, 3).to(x) + 0.3 * pooled(x)[:, :6].view(-1, 2, 3).tanh()
+    return F.grid_sample(x, hold(F.affine_grid(theta, x.shape, False)), align_corners=False)
+
+
+def query_again(x: Tensor, hold: Hold) -> Tensor:
+    """Linear attention, and its queries times a linear function of its values, as in CoaT."""
+    queries, keys = hold(x.flatten(2) * 2), hold(x.flip(1).flatten(2).softmax(2))
+    values = x.flip(3).flatten(2)
+    attended = (queries.mT @ (keys @ values.mT)).mT
+    return (attended + queries * values.flip(2)).view_as(x)
+
+
+HELD: dict[str, Callable[[Tensor, Hold], Tensor]] = {  # `hold` marks what is a switch
+    "addcmul": lambda x, hold: torch.addcmul(x, x.flip(1), hold(gate(x)), value=0.5),
+    "addcmul as a method": lambda x, hold: x.addcmul(hold(gate(x)), x.flip(1)),
+    "lerp": lambda x, hold: torch.lerp(x, x.flip(1), hold(gate(x))),
+    "sampling grid": sampled,
+    "a query again": query_again,
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_switches_are_constant(name: str) -> None:
+    """A net in which they are constants of this image has the same projection, and is linear."""
+    images, kept = noise(1, 8), list[Tensor]()
+
+    def record(switch: Tensor) -> Tensor:
+        kept.append(switch.detach())
+        return switch
+
+    net, constant = (
+        seeded(lambda hold=hold: Gated(lambda: Lambda(lambda x: HELD[name](x, hold))))
+        for hold in (record, lambda given: kept[next(numbers)].expand_as(given))
+    )
+    net(images)
+    numbers = itertools.cycle(range(len(kept)))
+    units = lively(net, images, "last")
+    expected = general(Deconvnet(constant, strict=True), images, "last", units)
+    same(general(Deconvnet(net), images, "last", units), expected)
+
+
+def test_the_larger_of_two_values() -> None:
+    """R goes to the larger one, as through a maximum over both."""
+    nets = [
+        seeded(lambda f=f: Gated(lambda: Lambda(f), out=4))
+        for f in (
+            lambda x: torch.maximum(*x.chunk(2, 1)),
+            lambda x: torch.max(*x.chunk(2, 1)),
+            lambda x: torch.stack(x.chunk(2, 1)).amax(0),
+        )
+    ]
+    images = noise(2, 8)
+    units = lively(nets[0], images, "last")
+    first, second, third = (general(Deconvnet(net), images, "last", units) for net in nets)
+    same(first, third)
+    same(second, third)
+    seen = Deconvnet(nets[0]).window("last", Unit(0, 0), 8)
+    assert seen == (0, 0, 4, 4)
+    assert Deconvnet(nets[0]).extended_rules("last", 8) == {"max": 1}
 
 
 # Tokens: attention
@@ -830,10 +951,6 @@ def test_strict_refuses_them_by_name(name: str) -> None:
     build, last, word = STRICT[name]
     with pytest.raises(InputError, match=rf"{word}\b.* has no deconvnet"):
         Deconvnet(seeded(build), strict=True).project(noise(1, 9), last, [Unit(0, 0)])
-
-
-def pooled(x: Tensor) -> Tensor:
-    return x.mean((2, 3))
 
 
 REFUSED: dict[str, tuple[Call, str]] = {  # what looks like an extended rule, and is not

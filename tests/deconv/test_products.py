@@ -58,6 +58,9 @@ PRODUCTS: dict[str, Call] = {
     "bmm": lambda _, h: torch.bmm(matrix(h), matrix(h).mT).flatten(1),
     "mm": lambda _, h: torch.mm(matrix(h)[0], matrix(h)[0].T).flatten()[None],
     "mv": lambda _, h: torch.mv(matrix(h)[0], matrix(h)[0, 0])[None],
+    "sampled by itself": lambda _, h: F.grid_sample(
+        torch.ones(1, 4, 8, 8).to(h), h[:, :2].movedim(1, -1), align_corners=False
+    ),
     "dot": lambda _, h: torch.dot(h.flatten(), h.flatten())[None, None],
     "outer": lambda _, h: torch.outer(pooled(h)[0], pooled(h)[0]).flatten()[None],
     "tensordot": lambda _, h: torch.tensordot(h, h, ((0, 2, 3), (0, 2, 3))).flatten()[None],
@@ -94,6 +97,11 @@ EXTENDED: dict[str, Call] = {  # refused by the paper's rules alone
         "bij,bcj->bci", (matrix(h).mT @ matrix(h)).softmax(2), matrix(h)
     ).flatten(1),
     "layer_norm": lambda _, h: F.layer_norm(h, h.shape[1:]),
+    "normalize": lambda _, h: F.normalize(pooled(h)),
+    "max": lambda _, h: h.amax((2, 3)),
+    "maximum": lambda n, h: torch.maximum(n.b(h), h[:, :, 1:-1, 1:-1]),
+    "addcmul": lambda _, h: torch.addcmul(h, h, pooled(h).sigmoid()[:, :, None, None]),
+    "grid_sample": lambda _, h: F.grid_sample(h, h[:, :2].movedim(1, -1), align_corners=False),
 }
 
 
@@ -175,7 +183,6 @@ HIDDEN: dict[str, Call] = {
     "index_select": lambda _, h: h.index_select(1, pooled(h)[0].argsort()),
     "gather": lambda _, h: h.gather(1, h.argsort(1)),
     "sort": lambda _, h: h.sort(1).values,
-    "max": lambda _, h: h.amax((2, 3)),
     "masked by zeros": into_zeros,
     "scattered mask": scattered,
     "item": lambda _, h: h * h.mean().item(),
@@ -252,6 +259,21 @@ def test_what_autograd_does_not_see(name: str) -> None:
     assert "\n" not in message
 
 
+def overwritten(n: Net, h: Tensor) -> Tensor:
+    h, parts = h * 1, n.b(h)
+    h[:, :2, 1:-1, 1:-1] = parts[:, 2:]
+    h[:, 1:3] *= 0.5
+    h[:, 3] += h[:, 0]
+    return h
+
+
+def into_parts(_: Net, h: Tensor) -> Tensor:
+    out = torch.zeros_like(h)
+    out[:, ::2], out[:, 1::2] = h[:, :2], h[:, 2:]
+    return out
+
+
+ORDER = torch.tensor([[2, 0, 2, 1]])
 LINEAR: dict[str, Call] = {
     "scaled": lambda _, h: h * 3 / 2,
     "by a weight": lambda n, h: h * n.gate.weight[0][:, None, None],
@@ -263,6 +285,10 @@ LINEAR: dict[str, Call] = {
     "concatenated": lambda _, h: torch.cat([h, h.flip(1)], 1),
     "zeros": lambda _, h: h * torch.ones_like(h),
     "index": lambda _, h: h[:, [2, 0]],
+    "parts are overwritten": overwritten,
+    "parts of zeros": into_parts,
+    "scatter_add": lambda _, h: torch.zeros(1, 4).to(h).scatter_add(1, ORDER, pooled(h)),
+    "index_put": lambda _, h: pooled(h).index_put((torch.tensor([0]),), pooled(h)[:1] * 2),
     "no dropout": lambda _, h: F.dropout(h, training=False),
     "nothing is made of it": lambda _, h: (h.detach().sigmoid(), h + 1)[1],
     "a norm that is not used": lambda n, h: (

@@ -31,6 +31,26 @@ def refused(call: Callable[[], object], *words: str) -> None:
         assert re.search(rf"(?<!\w){re.escape(word)}(?!\w)", message), message
 
 
+class Overwriting(nn.Module):
+    """Its second convolution reads a value of which a part is then overwritten."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, padding=1)
+        self.out = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x) * 1
+        x[:, :2] += self.second(x)[:, :2]
+        return self.out(x)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_values_that_are_overwritten(call: str) -> None:
+    deconv = Deconvnet(seeded(Overwriting))
+    refused(lambda: CALLS[call](deconv, noise(1, 8), "out"), "Overwriting", "out", "overwrites")
+
+
 @pytest.fixture(scope="module")
 def net() -> ConvNet:
     return narrow()

@@ -36,6 +36,10 @@ def after(h: Tensor, count: int) -> Tensor:
     return torch.cat([torch.zeros(len(h), count, h.shape[1]), tokens(h)], 1)
 
 
+def scores(h: Tensor) -> Tensor:
+    return tokens(h) @ h.flatten(2)
+
+
 FIRST: dict[str, Callable[[Tensor], Tensor]] = {
     "itself": lambda h: h,
     "there and back": lambda h: h.permute(0, 2, 3, 1).relu().permute(0, 3, 1, 2),
@@ -56,6 +60,11 @@ FIRST: dict[str, Callable[[Tensor], Tensor]] = {
     "turned upside down": lambda h: h.flip(2),
     "rolled": lambda h: h.roll((3, 2), (2, 3)),
     "one channel": lambda h: h.mean(1, keepdim=True),
+    "the mean of a stack": lambda h: torch.stack([h, h * 2]).mean(0),
+    "attention of channels first": lambda h: (h.flatten(2) @ scores(h).softmax(2).mT).reshape(
+        h.shape
+    ),
+    "attention with queries last": lambda h: (h.flatten(2) @ scores(h).softmax(1)).view_as(h),
     "neighbors as channels": lambda h: torch.cat([h[..., ::2], h[..., 1::2]], 1),
 }
 LAST: dict[str, Callable[[Tensor], Tensor]] = {
@@ -124,7 +133,7 @@ UNKNOWN: dict[str, Callable[[Tensor], Tensor]] = {
     "a token of the image left out": lambda h: after(h, 1)[:, 2:],
     "the class token alone": lambda h: after(h, 1)[:, :1],
     "the batch second": lambda h: tokens(h).transpose(0, 1),
-    "scores": lambda h: tokens(h) @ tokens(h).mT,
+    "scores": scores,
     "mixed tokens": lambda h: nn.Linear(80, 80)(h.flatten(2)).transpose(1, 2),
     "no channels": lambda h: h.mean(1),
     "videos": lambda h: h[:, :, None],

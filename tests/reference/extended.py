@@ -150,6 +150,27 @@ class SqueezeExcitation(Layer):
 
 
 @dataclass
+class Largest(Layer):
+    """The largest cell along some axes, which keep the size 1. R goes to this cell."""
+
+    axes: tuple[int, ...]
+
+    def up(self, x: Array) -> Array:
+        self.places = np.zeros(x.shape, bool)
+        out = np.zeros([1 if axis in self.axes else size for axis, size in enumerate(x.shape)])
+        for index in np.ndindex(out.shape):
+            group = tuple(
+                slice(None) if a in self.axes else slice(i, i + 1) for a, i in enumerate(index)
+            )
+            out[index] = x[group].max()
+            self.places[group] = x[group] == out[index]
+        return out
+
+    def down(self, R: Array, variant: Variant) -> Array:
+        return R * self.places
+
+
+@dataclass
 class GatedLinearUnit(Layer):
     """One half of the channels times a function of the other; `first`: the first half is gated."""
 

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from zfnet.deconv.functions import Switch
 from zfnet.deconv.nodes import depends
+from zfnet.deconv.notes import note_query
 
 
 def attention_weights(
@@ -68,6 +69,9 @@ def find_attention(
     """
     if dropout_p or not depends(value):
         return None
+    for each in (query, key):
+        if depends(each) and each is not value:
+            note_query(each)
     with torch.no_grad():
         weights = attention_weights(query, key, attn_mask, is_causal, scale)
     repeats = query.shape[-3] // value.shape[-3] if enable_gqa else 1

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from zfnet.deconv.activations import Rectifier
+from zfnet.deconv.maxima import MAXIMUM
 from zfnet.deconv.nodes import depends
 from zfnet.deconv.products import MULTIPLY, MULTIPLY_IN_PLACE
 
-MAXIMUM = {torch.maximum, Tensor.maximum, torch.max, Tensor.max}
 POSITIVE = {torch.gt, Tensor.gt, Tensor.__gt__, torch.ge, Tensor.ge, Tensor.__ge__}
 SQUARE = {torch.square, Tensor.square, torch.pow, Tensor.pow, Tensor.__pow__}
 WHERE = {torch.where, Tensor.where}

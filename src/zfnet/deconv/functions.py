@@ -36,6 +36,8 @@ class Switch:
         in_place: whether the operation overwrites x.
         pointwise: whether each element of the result is computed from the same element of x.
         local: whether the switches at a position depend on that position only.
+        returns: makes what the call returns of the result, such as a pair with indices; None if it
+            returns the result.
     """
 
     x: Tensor
@@ -45,6 +47,7 @@ class Switch:
     in_place: bool = False
     pointwise: bool = False
     local: bool = False
+    returns: Callable[[Tensor], Any] | None = None
 
 
 class Rectify(torch.autograd.Function):

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from zfnet.deconv.activations import Rectifier
 from zfnet.deconv.functions import Switch
 from zfnet.deconv.nodes import depends
-from zfnet.deconv.notes import sources
+from zfnet.deconv.notes import note_query, sources
 from zfnet.deconv.products import (
     DIVIDE,
     ELEMENTWISE,
@@ -32,6 +32,7 @@ from zfnet.deconv.products import (
     MATRIX,
     OUT_OF_PLACE,
     PRODUCTS,
+    SAMPLING,
     find_value,
     is_function_of,
     is_rectifying,
@@ -56,7 +57,7 @@ def find_product(func: Any, args: Any, kwargs: Any, rules: Rules) -> Rectifier |
     """
     if func is F.glu and rules.others != "gradient":
         return _gated_linear_unit(args, kwargs)
-    if func not in PRODUCTS and func not in FILTERS:
+    if func not in PRODUCTS | FILTERS | SAMPLING:
         return None
     leaves, spec = tree_flatten((args, kwargs))
     places = [place for place, leaf in enumerate(leaves) if depends(leaf)]
@@ -75,7 +76,7 @@ def find_product(func: Any, args: Any, kwargs: Any, rules: Rules) -> Rectifier |
                     return _spelled(call(*args, **kwargs), x, in_place, rules)
     if rules.others == "gradient":
         return None
-    if func in FILTERS or func in DIVIDE:
+    if func in FILTERS | SAMPLING | DIVIDE:
         value = 0 if places == [0, 1] else None
     else:
         value = find_value(factors, func in ELEMENTWISE)
@@ -88,9 +89,18 @@ def find_product(func: Any, args: Any, kwargs: Any, rules: Rules) -> Rectifier |
         given, words = tree_unflatten(fixed, spec)
         return call(*given, **words)
 
-    rule = "dynamic filter" if func in FILTERS else "attention" if func in MATRIX else "gate"
     x = factors[value]
-    return Switch(x, linear, None, rule, in_place, pointwise=func in ELEMENTWISE)
+    if func in MATRIX:
+        for factor in factors[:value] + factors[value + 1 :]:
+            note_query(factor)
+    return Switch(x, linear, None, _name(func), in_place, pointwise=func in ELEMENTWISE)
+
+
+def _name(func: Any) -> str:
+    """Returns the name of the rule of a product."""
+    if func in SAMPLING:
+        return "sampling grid"
+    return "dynamic filter" if func in FILTERS else "attention" if func in MATRIX else "gate"
 
 
 def _rectifies(func: Any, gate: Tensor, x: Tensor) -> bool:

@@ -197,14 +197,19 @@ def trace_graph(nodes: list[tuple[Any, list[Any]]]) -> Path:
     local = not any(field.whole for field in found) and all(
         node.metadata.get("local", True) for node, _ in nodes
     )
-    kinds = [kind(node) for node, _ in nodes if kind(node) != "ApplySwitch" or _rule(node)]
-    switched = "MaxPool" in kinds or "ApplySwitch" in kinds or kinds.count("Rectify") < 2
+    rectifiers = sum(kind(node) == "Rectify" for node, _ in nodes)
+    switched = rectifiers < 2 or any(_is_switch(node) for node, _ in nodes)
     return Path(found, steps, dict(extended), switched, local)
 
 
 def _rule(node: Any) -> str | None:
     """Returns the name of the extended rule of a node, if it has one."""
     return node.metadata.get("rule")
+
+
+def _is_switch(node: Any) -> bool:
+    """Whether what a node does with R depends on the image."""
+    return kind(node) == "MaxPool" or (kind(node) != "Rectify" and _rule(node) is not None)
 
 
 def find_trouble(node: Any, inputs: list[Any]) -> str | None:
@@ -221,7 +226,8 @@ def find_trouble(node: Any, inputs: list[Any]) -> str | None:
     if name in BATCH_NORM and inputs and getattr(node, "_saved_training", False):
         return "batch normalization by the statistics of the batch"
     together = name in FACTORS and all(place in places for place in FACTORS[name])
-    if together or (name == "Div" and 1 in places) or (name in BATCH_NORM and 1 in places):
+    second = name in BATCH_NORM or name in ("Div", "GridSampler2D")  # nonlinear in their second
+    if together or (second and 1 in places):
         return f"{call_name(node)} of two values that both depend on the pixels"
     if name in SUPPORTED or not inputs or (name == "CopySlices" and node.metadata.get("known")):
         return None

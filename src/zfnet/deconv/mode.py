@@ -16,7 +16,6 @@ graph to decide whether a deconvnet exists.
     (tensor([3., 0.]),)
 """
 
-import types
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -33,10 +32,13 @@ from zfnet.deconv.comparisons import Comparisons, find_squared_relu
 from zfnet.deconv.dependence import Dependence
 from zfnet.deconv.functions import ApplySwitch, MaxPool, Rectify, Switch
 from zfnet.deconv.gates import SPELLED, find_product
+from zfnet.deconv.maxima import MAXIMUM, RULE, find_maximum
 from zfnet.deconv.nodes import depends
 from zfnet.deconv.normalizations import find_normalization
 from zfnet.deconv.notes import note, note_part, record, remember_source
+from zfnet.deconv.products import IN_PLACE
 from zfnet.deconv.rules import Rules, WindowSpec
+from zfnet.deconv.spelling import find_spelled
 from zfnet.deconv.steps import Step, argument, linear_step, pair, spatial_size
 from zfnet.models.layers import contrast_normalization
 
@@ -77,9 +79,12 @@ class DeconvMode(TorchFunctionMode):
         if func in NORMALIZATION:
             return self._normalize(func, args, kwargs)
         if not self.rules.strict:
-            if func is F.multi_head_attention_forward and self.rules.others == "refuse":
-                with self:
-                    return _ATTENTION_BODY(*args, **kwargs)
+            if self.rules.others == "refuse":
+                if (spelled := find_spelled(func, args, kwargs)) is not None:
+                    with self:
+                        return spelled(*args, **kwargs)
+                if func in MAXIMUM and len(args) == 2 and all(depends(each) for each in args):
+                    return self._maximum(*args)
             with self.trusted():
                 found = self._find_extended(func, args, kwargs)
             if found is not None:
@@ -91,8 +96,10 @@ class DeconvMode(TorchFunctionMode):
         remember_source(func, args, out)
         if isinstance(out, Tensor) and out.grad_fn is not None:
             record(out, linear_step(func, args, kwargs), getattr(func, "__name__", ""))
-        if func in LINEAR_IN_PLACE:
+        if func in LINEAR_IN_PLACE or (func in IN_PLACE and not depends(args[1])):
             note_part(args[0])
+        if func is Tensor.__setitem__:
+            note(args[0], known=True)
         return out
 
     def trusted(self) -> AbstractContextManager[None]:
@@ -120,8 +127,10 @@ class DeconvMode(TorchFunctionMode):
         if func is F.pad and argument(args, kwargs, 2, "mode") == "circular":
             x = argument(args, kwargs, 0, "input")
             return Switch(x, _with_input(func, args, kwargs, x), local=True)
-        if func is F.scaled_dot_product_attention and self.rules.others == "refuse":
+        if self.rules.others == "refuse" and func is F.scaled_dot_product_attention:
             return find_attention(*args, **kwargs)
+        if self.rules.others == "refuse" and self.rules.unpool == "sum":
+            return find_maximum(func, args, kwargs) or find_product(func, args, kwargs, self.rules)
         return find_product(func, args, kwargs, self.rules)
 
     def _rectify(self, rectifier: Rectifier) -> Tensor:
@@ -135,12 +144,20 @@ class DeconvMode(TorchFunctionMode):
         note(out, bounded=rectifier.bounded)
         return out
 
-    def _switch(self, switch: Switch) -> Tensor:
+    def _switch(self, switch: Switch) -> Any:
         out = self._apply(ApplySwitch, switch.x, switch)
         if switch.in_place:
             note_part(switch.x)
         record(out, None, rule=switch.rule)
         note(out, pointwise=switch.pointwise and out.shape == switch.x.shape, local=switch.local)
+        return out if switch.returns is None else switch.returns(out)
+
+    def _maximum(self, a: Tensor, b: Tensor) -> Tensor:
+        """The larger of two values that depend on the image. Which one it is, is a switch."""
+        with self.trusted():
+            out = torch.where(a.detach() >= b.detach(), a, b)
+        record(out, None, rule=RULE)
+        note(out, pointwise=True)
         return out
 
     def _normalize(self, func: Any, args: Any, kwargs: Any) -> Tensor:
@@ -210,15 +227,6 @@ def _with_input(func: Any, args: Any, kwargs: Any, x: Tensor) -> Callable[[Tenso
         return func(*given, **{key: z if each is x else each for key, each in kwargs.items()})
 
     return call
-
-
-# The function itself calls `has_torch_function`, and would return to the mode for ever.
-_ATTENTION_BODY = types.FunctionType(
-    F.multi_head_attention_forward.__code__,
-    {**vars(F), "has_torch_function": lambda *_: False},
-    "multi_head_attention_forward",
-    F.multi_head_attention_forward.__defaults__,
-)
 
 
 def _lists_in(index: Any) -> list[Any]:

@@ -35,6 +35,12 @@ MIXING = {  # they move or mix positions, in the same way for every image
     "Tril", "Triu", "Rot90", "MaskedFill", "Where", "SplitWithSizesCopy", "UnsafeSplit",
     "UnsafeSplitWithSizes", "FftR2C", "FftC2C", "FftC2R", "ViewAsReal", "ViewAsComplex", "Real",
     "AdaptiveAvgPool1D", "AvgPool1D", "UpsampleLinear1D", "AvgPool3D", "Movedim", "Trace",
+    "IndexPut", "IndexCopy", "IndexAdd", "Scatter", "ScatterAdd", "SliceScatter", "SelectScatter",
+    "MaskedScatter",
+}  # fmt: skip
+VIEWS = {  # they show all of a value
+    "View", "UnsafeView", "ReshapeAlias", "Permute", "Transpose", "T", "Squeeze", "Unsqueeze",
+    "Expand", "Clone", "Alias",
 }  # fmt: skip
 RESHAPING = {  # they keep each unit at its position if the grid of rows and columns is the same
     "View", "UnsafeView", "ReshapeAlias", "Permute", "Transpose", "T", "Squeeze", "Unsqueeze",

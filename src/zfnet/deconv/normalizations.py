@@ -1,7 +1,7 @@
-"""Normalization by statistics of the image: layer, group, instance and root-mean-square norm.
+"""Normalization by statistics of the image: layer, group, instance, RMS and L2 norm.
 
-The mean and the deviation depend on the image. They are switches: on the way down they are
-constant, and R is multiplied by γ/σ.
+The mean and the deviation, or the norm, depend on the image. They are switches: on the way down
+they are constant, and R is multiplied by γ/σ.
 
     >>> import torch
     >>> from torch.nn import functional as F
@@ -95,6 +95,15 @@ def _instance_norm(*args: Any, **kwargs: Any) -> Normalization | None:
     return Normalization("InstanceNorm", x, _times(scale, _on_axis_1(given["weight"], x)))
 
 
+def _normalize(*args: Any, **kwargs: Any) -> Normalization | None:
+    given = _given(args, kwargs, "input p dim eps out", p=2.0, dim=1, eps=1e-12, out=None)
+    if given["out"] is not None:
+        return None
+    x = given["input"]
+    norm = x.norm(given["p"], given["dim"], keepdim=True).clamp_min(given["eps"])
+    return Normalization("normalize", x, norm.reciprocal())
+
+
 FUNCTIONS: dict[Any, Callable[..., Normalization | None]] = {
     F.layer_norm: _layer_norm,
     torch.layer_norm: _layer_norm,
@@ -104,6 +113,7 @@ FUNCTIONS: dict[Any, Callable[..., Normalization | None]] = {
     torch.group_norm: _group_norm,
     F.instance_norm: _instance_norm,
     torch.instance_norm: _instance_norm,
+    F.normalize: _normalize,
 }
 
 

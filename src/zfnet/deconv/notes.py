@@ -9,6 +9,7 @@ Notes are stored in the metadata of a node, where graph.py and products.py read 
     pointwise   whether each element is computed from the same element of the input
     local       whether a switch at a position depends on that position only
     bounded     whether a rectifier has an upper bound
+    queries     the numbers of the outputs that were queries or weights of attention
     known       whether the last change to a part of a tensor was linear or has a rule
 
 >>> import torch
@@ -21,7 +22,9 @@ Notes are stored in the metadata of a node, where graph.py and products.py read 
 from typing import Any
 
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
+from zfnet.deconv.nodes import VIEWS, edges_below, kind
 from zfnet.deconv.products import DIVIDE, MULTIPLY
 from zfnet.deconv.steps import Step
 
@@ -55,6 +58,14 @@ def note_part(x: Tensor) -> None:
     """Notes that the last change to a part of a tensor, if x is one, was a rule or linear."""
     if x._is_view() and x._base is not None:
         note(x._base, known=True)
+
+
+def note_query(x: Tensor) -> None:
+    """Notes that a value, and what it is a view of, was a query or a weight of attention."""
+    start = get_gradient_edge(x)
+    views = edges_below((start.node, start.output_nr), lambda edge: kind(edge[0]) in VIEWS)
+    for node, output in views:
+        node.metadata.setdefault("queries", set()).add(output)
 
 
 def remember_source(func: Any, args: Any, out: Any) -> None:

@@ -41,6 +41,7 @@ MATRIX = {
     *(torch.mv, Tensor.mv, torch.einsum),
 }
 FILTERS = {F.linear, torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose2d}
+SAMPLING = {F.grid_sample, torch.grid_sampler}  # of a map, at places that may depend on the image
 ELEMENTWISE = MULTIPLY | MULTIPLY_IN_PLACE | DIVIDE
 PRODUCTS = ELEMENTWISE | MATRIX
 IN_PLACE = MULTIPLY_IN_PLACE | DIVIDE_IN_PLACE
@@ -80,8 +81,9 @@ def find_value(factors: Sequence[Tensor], elementwise: bool = True) -> int | Non
         Its index. None if the others are not all gates: no factor is the output of a nonlinear
         function, or two are alike.
     """
+    edges = [(edge.node, edge.output_nr) for edge in map(get_gradient_edge, factors)]
     for through in (False, not elementwise):
-        ranks = [_rank(factor.grad_fn, elementwise, through) for factor in factors]
+        ranks = [_rank(edge, elementwise, through) for edge in edges]
         if elementwise and len({factor.shape for factor in factors}) > 1:
             largest = max(factor.numel() for factor in factors)
             ranks = [
@@ -95,33 +97,42 @@ def find_value(factors: Sequence[Tensor], elementwise: bool = True) -> int | Non
     return None
 
 
-def _rank(node: Any, elementwise: bool, through: bool) -> int:
-    """Returns what made the value that a node computed, one of the ranks above.
+def _rank(start: Edge, elementwise: bool, through: bool) -> int:
+    """Returns what made the value of an edge: the lowest of the ranks above.
 
     With `through`, operations with weights do not count, as those that mix heads of attention.
     """
+    lowest = LINEAR if elementwise else CONTEXT
 
     def enter(edge: Edge) -> bool:
+        if edge[0].metadata.get("rule") == "attention" or _is_query(edge):
+            return False
         return kind(edge[0]) in SHAPED or (through and kind(edge[0]) in WEIGHTED)
 
     ranks: list[int] = []
-    for edge in edges_below((node, 0), enter):
-        node, name = edge[0], kind(edge[0])
-        if name == "AccumulateGrad":  # a weight, or the pixels
-            if "pixels" in node.metadata:
-                return LINEAR
-        elif node.metadata.get("rule") == "attention":
-            return LINEAR if elementwise else CONTEXT
-        elif enter(edge):
-            continue
-        elif name in WEIGHTED:
-            if depends_on_pixels(node):
-                return LINEAR
-        elif name == "Rectify":
-            ranks.append(BOUNDED if node.metadata.get("bounded") else RECTIFIED)
-        elif depends_on_pixels(node):
-            ranks.append(GATE)
+    for edge in edges_below(start, enter):
+        own = None if enter(edge) else GATE if _is_query(edge) else _own_rank(edge[0], lowest)
+        if own == lowest:
+            return own
+        if own is not None:
+            ranks.append(own)
     return min(ranks, default=LINEAR)
+
+
+def _is_query(edge: Edge) -> bool:
+    """Whether a value was used as a query or a weight of attention before, and is a gate again."""
+    return edge[1] in edge[0].metadata.get("queries", ())
+
+
+def _own_rank(node: Any, attention: int) -> int | None:
+    """Returns the rank of an operation itself, or None if it does not depend on the pixels."""
+    if kind(node) == "Rectify":
+        return BOUNDED if node.metadata.get("bounded") else RECTIFIED
+    if node.metadata.get("rule") == "attention":
+        return attention
+    if not depends_on_pixels(node):
+        return None
+    return LINEAR if kind(node) in WEIGHTED or kind(node) == "AccumulateGrad" else GATE
 
 
 def is_function_of(gate: Tensor, x: Tensor) -> bool:

@@ -402,7 +402,15 @@ class Deconvnet:
         ):
             self.model(inputs)
         ((edge, start),) = reached
-        return torch.autograd.grad(edge, pixels, start)[0]
+        try:
+            return torch.autograd.grad(edge, pixels, start)[0]
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error):
+                raise
+            raise InputError(
+                f"{type(self.model).__name__} overwrites a value below {layer!r} that is needed on "
+                "the way down: let it change a copy"
+            ) from error
 
 
 def _address(tensor: Tensor) -> int:

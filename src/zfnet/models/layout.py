@@ -33,6 +33,7 @@ from zfnet.errors import InputError
 Axis = tuple[tuple[str, int], ...]
 BATCH, CHANNELS, ROWS, COLUMNS, TOKENS = "batch", "channels", "rows", "columns", "tokens"
 SPACE = (ROWS, COLUMNS)
+KEYS = {kind: f"{kind} of keys" for kind in (ROWS, COLUMNS, TOKENS)}
 ORDERS = ("BCHW", "BHWC", "BTC", "BCT", "BC")
 
 CHANNELS_FIRST = {  # operations whose results have their channels on axis 1
@@ -185,6 +186,9 @@ class Layout(TorchDispatchMode):
         if name in ("unsqueeze", "unsqueeze_"):
             place = args[1] % (len(axes) + 1)
             return [*axes[:place], (), *axes[place:]]
+        if name == "stack":
+            place = (args[1] if len(args) > 1 else 0) % out.dim()
+            return [*axes[:place], _axis("", out.shape[place]), *axes[place:]]
         if name.startswith("squeeze"):
             return _regroup(axes, out.shape)
         if name == "cat":
@@ -269,10 +273,20 @@ class Layout(TorchDispatchMode):
                 if other is not None and name != "linear"
                 else _axis(CHANNELS, out.shape[-1])
             )
-            return [*axes[:-1], last]
+            return _with_keys([*axes[:-1], last])
         if axes is None and other is not None and len(other) == out.dim() > 1:
             return [*other[:-2], _axis(CHANNELS, out.shape[-2]), other[-1]]
         return None
+
+
+def _with_keys(axes: list[Axis]) -> list[Axis]:
+    """Names the positions on the last axis of a product keys, if the rows are positions as well.
+
+    So they are in the weights of attention. Otherwise they are the positions.
+    """
+    rows = {kind for axis in axes[1:-1] for kind, _ in axis}
+    names = KEYS if rows & KEYS.keys() else {key: kind for kind, key in KEYS.items()}
+    return [*axes[:-1], tuple((names.get(kind, kind), size) for kind, size in axes[-1])]
 
 
 def _axis(kind: str, size: int) -> Axis:
