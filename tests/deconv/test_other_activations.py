@@ -146,6 +146,7 @@ def test_a_relu_in_disguise_is_not_missed(clamp: Callable[[Tensor], Tensor], str
         lambda x: x.clamp(min=torch.zeros(1).to(x)),
         lambda x: torch.maximum(x, torch.tensor(0.0).to(x)),
         lambda x: torch.maximum(x, 0.1 * x),
+        lambda x: torch.max(x / 2, x.exp()),
         lambda x: torch.where(x > 0, x, 0.1 * x),
         lambda x: x.clamp(-1, 1),
         lambda x: x.clamp(max=1),

@@ -36,7 +36,7 @@ from zfnet.deconv.maxima import MAXIMUM, RULE, find_maximum
 from zfnet.deconv.nodes import depends
 from zfnet.deconv.normalizations import find_normalization
 from zfnet.deconv.notes import note, note_part, record, remember_source
-from zfnet.deconv.products import IN_PLACE
+from zfnet.deconv.products import IN_PLACE, are_functions_of_one
 from zfnet.deconv.rules import Rules, WindowSpec
 from zfnet.deconv.spelling import find_spelled
 from zfnet.deconv.steps import Step, argument, linear_step, pair, spatial_size
@@ -83,7 +83,8 @@ class DeconvMode(TorchFunctionMode):
                 if (spelled := find_spelled(func, args, kwargs)) is not None:
                     with self:
                         return spelled(*args, **kwargs)
-                if func in MAXIMUM and len(args) == 2 and all(depends(each) for each in args):
+                two = func in MAXIMUM and len(args) == 2 and all(depends(each) for each in args)
+                if two and not are_functions_of_one(*args):
                     return self._maximum(*args)
             with self.trusted():
                 found = self._find_extended(func, args, kwargs)

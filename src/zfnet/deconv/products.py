@@ -155,6 +155,26 @@ def is_function_of(gate: Tensor, x: Tensor) -> bool:
     return reached and sigmoidal
 
 
+def are_functions_of_one(a: Tensor, b: Tensor) -> bool:
+    """Whether elements of a and b are functions of the same element of one value, as x and x / 2.
+
+    The larger one of them is an activation function.
+    """
+    first, second = (
+        {
+            edge
+            for edge in edges_below((start.node, start.output_nr), _is_pointwise)
+            if not _is_pointwise(edge) and depends_on_pixels(edge[0])
+        }
+        for start in map(get_gradient_edge, (a, b))
+    )
+    return not first.isdisjoint(second)
+
+
+def _is_pointwise(edge: Edge) -> bool:
+    return kind(edge[0]) in POINTWISE
+
+
 def is_rectifying(gate: Tensor, x: Tensor) -> bool:
     """Whether x * gate suppresses negative values of x, judged by the values of this pass.
 
