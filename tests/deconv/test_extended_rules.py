@@ -181,6 +181,11 @@ def test_a_quick_gelu() -> None:
     equals_walk(chain_of(lambda x: x * torch.sigmoid(1.702 * x)), noise(2, 9), "2")
 
 
+def test_a_squared_relu() -> None:
+    equals_walk(chain_of(lambda x: F.relu(x) ** 2), noise(2, 9), "2")
+    equals_walk(chain_of(lambda x: F.relu(x).square()), noise(2, 9), "2")
+
+
 IN_PLACE: dict[str, list[Call]] = {
     "leaky_relu": [F.leaky_relu, nn.LeakyReLU(), nn.LeakyReLU(inplace=True), F.leaky_relu_],
     "elu": [F.elu, nn.ELU(), nn.ELU(inplace=True), F.elu_, lambda x: F.elu(x, 1.0, True)],

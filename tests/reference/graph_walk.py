@@ -4,7 +4,7 @@ The model runs naturally, in float64 and without any mode of the deconvnet. Then
 node of the layer's output and goes down in topological order. Each node passes R on by its own
 backward function, with these exceptions:
 
-    rectifiers                  max(R, 0); "guided" masks it by the output; "gradient" is natural
+    rectifiers, squared ReLU    max(R, 0); "guided" masks it by the output; "gradient" is natural
     normalizations              R·γ/σ, with the σ that the node has saved
     sigmoid, tanh, softmax, ... nothing: their output is a gate, which is constant
     x·g(x)                      a rectifier of x
@@ -102,6 +102,8 @@ def rectified(node: Any) -> Tensor | None:
         return node._saved_self > 0 if getattr(node, BOUNDED[name]) is not None else None
     if name in THRESHOLDS and getattr(node, THRESHOLDS[name]) >= 0:
         return node._saved_self > getattr(node, THRESHOLDS[name])
+    if name == "PowBackward" and name_of(below(node)[0][0]) == "ReluBackward":  # squared ReLU
+        return node._saved_self > 0 if node._saved_exponent == 2 else None
     return None
 
 
