@@ -5,8 +5,8 @@ plain autograd: one forward and one backward pass for each unit. The peers take 
 
 A unit of ResNet-18's layer1 sees 43 of 224 pixels, and is projected from a crop of 48 to 52: 5 % of
 the work. In layer2 the crop has 29 %, and in layer3 all of the pixels for most units. Units of the
-vision transformer see everything. There, 16 units are computed as one batch, and the blocks above
-the layer do not run."""
+vision transformer see everything. There, units of one image share its forward pass, and the blocks
+above the layer do not run."""
 
 import warnings
 from collections.abc import Callable

@@ -25,7 +25,7 @@ and none of them was replaced or reconfigured.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +37,7 @@ from zfnet.deconv.crops import Crop, crop_of, cut_crops, group_by_size, move
 from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.patches import Patches, paste, starts_of
 from zfnet.deconv.rules import Pair, Rules, describe_path
+from zfnet.deconv.sharing import share_passes
 from zfnet.deconv.tracing import Plan, make_plan, traced_forward
 from zfnet.deconv.units import Unit, Window
 from zfnet.deconv.windows import Chain, cut
@@ -53,7 +54,8 @@ from zfnet.models.snapshot import snapshot
 from zfnet.sizes import sides
 from zfnet.versions.python_names import renamed
 
-AT_ONCE = 16  # projections that autograd computes together
+AT_ONCE = 16  # projections that autograd computes together, at most
+AT_LEAST = 4  # and at least, on a CPU, where larger batches are hardly faster
 PIXELS = 2**18  # of the crops that it computes together
 Size = int | Pair | tuple[int, int, int]  # of images: a side, (H, W) or (C, H, W)
 
@@ -133,14 +135,15 @@ class Deconvnet:
         plan = self._plan(images, layer)
         _check([Unit(0, channel)], len(images), plan)
 
-        def seed(values: Tensor, _: slice) -> Tensor:
-            kept, maps = torch.zeros_like(values), plan.axes.maps(values)
-            plan.axes.maps(kept)[:, channel] = self.rules.initial_signal(maps[:, channel])
-            return kept
-
-        return torch.cat(
-            [self._back(images[part], layer, seed, part) for part in _parts(len(images))]
-        )
+        projections = []
+        for part in images.split(AT_ONCE):
+            pixels, edge, values = self._forward(part, layer)
+            with torch.inference_mode(False):
+                start, maps = torch.zeros_like(values), plan.axes.maps(values)
+                signal = self.rules.initial_signal(maps[:, channel])
+                plan.axes.maps(start)[:, channel] = signal
+            projections.append(self._down(layer, pixels, edge, start))
+        return torch.cat(projections)
 
     def patches(self, images: Tensor, layer: str, units: Sequence[Unit]) -> Patches:
         """Projects units, and crops the projections and the images to what the units see.
@@ -349,6 +352,10 @@ class Deconvnet:
         """
         crops = [crop_of(plan.path, plan.window(unit), plan.size) for unit in units]
         for shape, places in group_by_size(crops).items():
+            if shape == plan.size:  # units of one image share its forward pass
+                whole, activations = self._project_whole(images, plan, [units[i] for i in places])
+                yield places, [crops[place] for place in places], activations, whole
+                continue
             count = max(AT_ONCE, PIXELS // math.prod(shape))
             for start in range(0, len(places), count):
                 part = places[start : start + count]
@@ -365,35 +372,34 @@ class Deconvnet:
         self, images: Tensor, plan: Plan, units: Sequence[Unit], count: int = AT_ONCE
     ) -> tuple[Tensor, Tensor]:
         """Projects units by autograd, `count` at once: (N, C, H, W), and their activations (N,)."""
-        places = torch.tensor([(u.image, u.channel, u.y, u.x) for u in units], dtype=torch.long)
-        image, channel, y, x = places.view(-1, 4).unbind(1)
-        activations = []
+        projections = images.new_zeros(len(units), *images.shape[1:])
+        order, activations = list[int](), list[Tensor]()
+        least = min(count, AT_LEAST) if images.device.type == "cpu" else count
+        for turns in share_passes([unit.image for unit in units], least, count):
+            rows = torch.tensor([units[place].image for place in turns[0]])
+            pixels, edge, values = self._forward(images[rows], plan.layer)
+            for turn in turns:
+                chosen = [(units[place].channel, units[place].y, units[place].x) for place in turn]
+                where = (torch.arange(len(turn)), *torch.tensor(chosen).unbind(1))
+                with torch.inference_mode(False):
+                    activation = plan.axes.maps(values)[where]
+                    start = torch.zeros_like(values)
+                    plan.axes.maps(start)[where] = self.rules.initial_signal(activation)
+                left = turn is not turns[-1]
+                projections[list(turn)] = self._down(plan.layer, pixels, edge, start, left)
+                order += turn
+                activations.append(activation)
+        if not units:
+            return projections, images.new_zeros(0)
+        return projections, torch.cat(activations)[torch.tensor(order).argsort()]
 
-        def seed(values: Tensor, part: slice) -> Tensor:
-            where = (torch.arange(len(values)), channel[part], y[part], x[part])
-            activation = plan.axes.maps(values)[where]
-            activations.append(activation)
-            kept = torch.zeros_like(values)
-            plan.axes.maps(kept)[where] = self.rules.initial_signal(activation)
-            return kept
-
-        projections = [
-            self._back(images[image[part]], plan.layer, seed, part)
-            for part in _parts(len(units), count)
-        ]
-        if not projections:
-            return images.new_zeros(0, *images.shape[1:]), images.new_zeros(0)
-        return torch.cat(projections), torch.cat(activations)
-
-    def _back(
-        self, images: Tensor, layer: str, seed: Callable[[Tensor, slice], Tensor], part: slice
-    ) -> Tensor:
-        """Runs the model up to the layer, and back from `seed(values, part)`."""
+    def _forward(self, images: Tensor, layer: str) -> tuple[Tensor, GradientEdge, Tensor]:
+        """Runs the model up to the layer: the pixels, and the edge and values of its output."""
         modules = find_modules(self.model, [layer])
         reached: list[tuple[GradientEdge, Tensor]] = []
 
         def read(_: str, output: Tensor) -> bool:
-            reached.append((get_gradient_edge(output), seed(output.detach(), part)))
+            reached.append((get_gradient_edge(output), output.detach()))
             return True
 
         with traced_forward(self.model, DeconvMode(self.rules), images, modules, read) as (
@@ -401,9 +407,15 @@ class Deconvnet:
             inputs,
         ):
             self.model(inputs)
-        ((edge, start),) = reached
+        ((edge, values),) = reached
+        return pixels, edge, values
+
+    def _down(
+        self, layer: str, pixels: Tensor, edge: GradientEdge, start: Tensor, again: bool = False
+    ) -> Tensor:
+        """Passes the signal `start` at the edge of a layer down to the pixels."""
         try:
-            return torch.autograd.grad(edge, pixels, start)[0]
+            return torch.autograd.grad(edge, pixels, start, retain_graph=again)[0]
         except RuntimeError as error:
             if "modified by an inplace operation" not in str(error):
                 raise
@@ -415,10 +427,6 @@ class Deconvnet:
 
 def _address(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
-
-
-def _parts(count: int, at_once: int = AT_ONCE) -> list[slice]:
-    return [slice(start, start + at_once) for start in range(0, count, at_once)]
 
 
 def _check(units: Sequence[Unit], images: int, plan: Plan) -> None:
