@@ -95,7 +95,10 @@ def test_one_kind_is_not_taken_for_the_other_later() -> None:
         (Ends(lambda x: x.argmax(1, keepdim=True), body()), "gives whole numbers"),
         (Ends(lambda x: x.argmax(1), body()), r"gives no \(B, classes\), but \(1,\)"),
         (Ends(lambda x: x[:, :, None], body()), r"gives no \(B, classes\), but \(1, 5, 1\)"),
-        (Ends(lambda x: {"logits": x}, body()), r"gives no \(B, classes\), but dict"),
+        (
+            Ends(lambda x: {"a": x, "b": x}, body()),
+            r"more than one \(B, classes\): {'a': \(1, 5\), 'b': \(1, 5\)}",
+        ),
         (Ends(lambda x: x * torch.nan, body()), "Ends is not finite from layer '' on"),
         (Ends(lambda x: x / 0, body()), "is not finite from layer '' on"),
     ],

@@ -142,8 +142,35 @@ def test_missing_files_and_names(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         torchvision_model("resnet17")
     one_line(error, "resnet17", "resnet18")
-    with pytest.raises(InputError):  # torchvision knows it, but it is no classifier
-        torchvision_model("fcn_resnet50")
+    with pytest.raises(InputError):  # torchvision knows it, but it takes videos
+        torchvision_model("r3d_18")
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "side", "mean"),
+    [
+        ("lraspp_mobilenet_v3_large", 21, 520, 0.485),
+        ("ssdlite320_mobilenet_v3_large", 91, 320, 0.0),
+    ],
+)
+def test_segmentation_and_detection(name: str, classes: int, side: int, mean: float) -> None:
+    """Inputs of a detector are not normalized: it does so itself."""
+    model = {"_target_": "zfnet.models.torchvision_model", "name": name}
+    assert isinstance(torchvision_model(name), torch.nn.Module)
+    known = class_names(model)
+    assert known is not None
+    assert (len(known), known[0]) == (classes, "__background__")
+    expected = input_of({**model, "input_norm": "pretrained"})
+    assert expected is not None
+    assert (expected.crop, expected.mean[0]) == (side, mean)
+
+
+def test_weights_of_a_segmenter(tmp_path: Path) -> None:
+    made = torchvision_model("lraspp_mobilenet_v3_large", num_classes=3)
+    torch.save(made.state_dict(), tmp_path / "net.pth")
+    again = torchvision_model("lraspp_mobilenet_v3_large", str(tmp_path / "net.pth"), num_classes=3)
+    for key, value in made.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value)
 
 
 def test_googlenet_gives_plain_logits_in_training() -> None:

@@ -79,7 +79,7 @@ def test_the_numbers_by_hand(subject: ModelOnData, tmp_path: Path) -> None:
     found = run(subject, tmp_path)
     (entry,) = found.pop("images")
     settings = {"layer": "conv5", "size": 16, "stride": 8, "fill": [0]}
-    assert found == {**settings, "class_is": "true", "extended_rules": {}}
+    assert found == {**settings, "class_is": "true", "extended_rules": {}, "score": None}
     image, label = subject.inputs([3]), int(subject.images.labels[3])
     logits, sums, places = covered(subject, image, 16, 8)
     with torch.no_grad():

@@ -34,6 +34,7 @@ from torch.nn import functional as F
 from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules
 from zfnet.models.outputs import ClassOutputs, class_outputs
+from zfnet.models.scores import Score, as_score
 from zfnet.versions.python_names import renamed
 
 KINDS = ("translation", "scale", "rotation")
@@ -41,7 +42,7 @@ IDENTITY = {"translation": 0.0, "scale": 1.0, "rotation": 0.0}
 AT_ONCE = 40  # images in a forward pass, including the original
 
 
-@renamed(normalised="normalized")
+@renamed(normalised="normalized", probabilities="scores")
 @dataclass(frozen=True)
 class Response:
     """The response of a model to one kind of transformation.
@@ -50,14 +51,14 @@ class Response:
         amounts: pixels downwards, factors, or degrees counterclockwise.
         distances: (layers, amounts, images).
         norms: (layers, images), of the features of the original images.
-        probabilities: (amounts, images), of the target classes.
+        scores: (amounts, images), P(target), or the score if it is one number for an image.
         dead: bool (layers,): the features are 0, or do not change under any transformation.
     """
 
     amounts: list[float]
     distances: Tensor
     norms: Tensor
-    probabilities: Tensor
+    scores: Tensor
     dead: Tensor
 
     @property
@@ -74,23 +75,26 @@ def invariance(
     model: nn.Module,
     images: Tensor,
     layers: Sequence[str],
-    targets: Tensor,
+    targets: Tensor | None,
     shifts: Sequence[float],
     scales: Sequence[float],
     angles: Sequence[float],
     fill: float = 0.0,
+    score: Score | Tensor | str | int | None = None,
 ) -> dict[str, Response]:
     """Measures the response to translation, scaling and rotation.
 
     Args:
-        model: a classifier.
+        model: a classifier, or any network with a `score`.
         images: (N, C, H, W), on the model's device.
         layers: names of layers.
-        targets: int64 (N,), the class of each image.
+        targets: int64 (N,), the class of each image. None for a score that is one number or names
+            a class.
         shifts: translations downwards, in pixels.
         scales: factors.
         angles: rotations counterclockwise, in degrees.
         fill: value beyond the border.
+        score: what is measured of the outputs, see `occlusion_sweep`.
 
     Returns:
         "translation", "scale" and "rotation" → `Response`, on the CPU.
@@ -98,20 +102,25 @@ def invariance(
     Raises:
         InputError: an argument is out of range, or a layer is unknown or not finite.
     """
+    read, named = as_score(score, (images.shape[2], images.shape[3]))
+    if targets is None and named is not None:
+        targets = torch.full((len(images),), named)
     _check(images, layers, targets, [*shifts, *scales, *angles])
     if any(scale <= 0 for scale in scales):
         raise InputError(f"scales must be above 0, not {min(scales)}")
     modules = find_modules(model, layers)
     with eval_mode(model):
         check_called_once(model, modules, images[:1])
-        outputs = class_outputs(model, images)
+        outputs = class_outputs(model, images, score=read)
+        if targets is None and not outputs.scalar:
+            raise InputError(f"{len(images)} images need as many targets, int64")
         answers = {
             kind: _response(
                 model,
                 outputs,
                 modules,
                 images,
-                targets.cpu(),
+                None if outputs.scalar or targets is None else targets.tolist(),
                 kind,
                 list(map(float, amounts)),
                 fill,
@@ -169,14 +178,14 @@ def _response(
     known: ClassOutputs,
     modules: dict[str, nn.Module],
     images: Tensor,
-    targets: Tensor,
+    targets: list[int] | None,
     kind: str,
     amounts: list[float],
     fill: float,
 ) -> Response:
     order = {layer: row for row, layer in enumerate(modules)}
     distances = torch.zeros(len(order), len(amounts), len(images))
-    norms, probabilities = (
+    norms, scores = (
         torch.zeros(len(order), len(images)),
         torch.zeros(len(amounts), len(images)),
     )
@@ -200,13 +209,16 @@ def _response(
             )
             with capture_outputs(modules, read):  # while they pass: what follows may work in place
                 outputs = known.logits(model(torch.cat([image[None], moved])), 1 + len(moved))
-            if not 0 <= targets[n] < outputs.shape[1]:
-                raise InputError(
-                    f"target {targets[n]}: the model has classes 0 to {outputs.shape[1] - 1}"
-                )
-            of_target = F.softmax(outputs.float(), dim=1)[:, targets[n]].cpu()
-            probabilities[same, n], probabilities[steps, n] = of_target[0], of_target[1:]
-    return Response(amounts, distances, norms, probabilities, (norms == 0).all(1))
+            found = outputs[:, 0] if targets is None else _probability(outputs, targets[n])
+            scores[same, n], scores[steps, n] = found[0].cpu(), found[1:].cpu()
+    return Response(amounts, distances, norms, scores, (norms == 0).all(1))
+
+
+def _probability(logits: Tensor, target: int) -> Tensor:
+    """Returns P(target), (B,), of logits (B, classes)."""
+    if not 0 <= target < logits.shape[1]:
+        raise InputError(f"target {target}: the model has classes 0 to {logits.shape[1] - 1}")
+    return F.softmax(logits.float(), dim=1)[:, target]
 
 
 def _is_identity(kind: str, amount: float) -> bool:
@@ -214,13 +226,13 @@ def _is_identity(kind: str, amount: float) -> bool:
 
 
 def _check(
-    images: Tensor, layers: Sequence[str], targets: Tensor, amounts: Sequence[float]
+    images: Tensor, layers: Sequence[str], targets: Tensor | None, amounts: Sequence[float]
 ) -> None:
     if images.dim() != 4 or not len(images):
         raise InputError(f"images are (N, C, H, W), at least one, not {tuple(images.shape)}")
     if not images.isfinite().all():
         raise InputError("the images hold NaN or infinite numbers: nothing can be measured on them")
-    if targets.shape != images.shape[:1] or targets.dtype != torch.int64:
+    if targets is not None and (targets.shape != images.shape[:1] or targets.dtype != torch.int64):
         raise InputError(
             f"{len(images)} images need as many targets, int64, not {targets.dtype} "
             f"{tuple(targets.shape)}"

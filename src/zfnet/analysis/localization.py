@@ -26,6 +26,7 @@ from zfnet.analysis.occlusion.sweep import occlusion_sweep
 from zfnet.analysis.sanity import force_activation, magnitude
 from zfnet.deconv import Unit
 from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules
+from zfnet.models.outputs import is_classifier
 
 Saliency = Callable[[nn.Module, Tensor, str, Sequence[Unit]], Tensor]
 COVERED = 50 / 224  # of the image's side: the paper's square, which moves by half of its own
@@ -42,7 +43,13 @@ def occlusion_map(model: nn.Module, images: Tensor, layer: str, units: Sequence[
     """What each unit, or its channel, loses where a square covers its image; 0 where it gains: (N,
     H, W)."""
     size = max(1, round(COVERED * min(images.shape[2:])))
-    sweep = occlusion_sweep(model, images, size=size, stride=max(1, size // 2), layer=layer)
+    sweep = occlusion_sweep(
+        *(model, images),
+        size=size,
+        stride=max(1, size // 2),
+        layer=layer,
+        activity_only=not is_classifier(model, images),
+    )
     assert sweep.activity is not None
     assert sweep.clean_activity is not None
     which, channels = [unit.image for unit in units], [unit.channel for unit in units]

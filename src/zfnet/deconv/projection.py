@@ -237,9 +237,19 @@ class Deconvnet:
                 after images have been projected. C defaults to that of these images, or of the
                 first convolution.
         """
+        return self.windows(layer, [unit], size)[0]
+
+    def windows(self, layer: str, units: Sequence[Unit], size: Size | None = None) -> list[Window]:
+        """Returns the pixels that each of N units sees.
+
+        Args:
+            layer: name of a layer.
+            units: N units of the layer.
+            size: of the images, see `window`.
+        """
         plan = self._plan(self._blank(size), layer)
-        _check([unit], unit.image + 1, plan)
-        return plan.window(unit)
+        _check(units, max((unit.image for unit in units), default=0) + 1, plan)
+        return [plan.window(unit) for unit in units]
 
     def cell(self, layer: str, unit: Unit, size: Size | None = None) -> Window | None:
         """Returns the pixels at a unit's own position in the grid of its layer.

@@ -7,6 +7,7 @@ The parsers are Hydra's own.
 """
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ from zfnet.errors import InputError
 from zfnet.launch.project import config_folder
 from zfnet.versions.config_names import rename_word
 
+PIXEL_SCORE = r"score=[^'\"]+@ *\d+ *, *\d+ *"
 # Config groups whose keys are arguments of an object. Any key may be set; it is checked later.
 OPEN = ("callbacks.", "logger.", "model.", "optimizer.", "scheduler.", "trainer.")
 
@@ -50,7 +52,8 @@ def normalize_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
     Keys of earlier versions are renamed. `+experiment=demo` becomes `experiment=demo`, because the
     group is already in the defaults list. `model.edit.conv3=null` becomes
-    `++model.edit.conv3=null`, because any key may be set in the groups of `OPEN`.
+    `++model.edit.conv3=null`, because any key may be set in the groups of `OPEN`. `score=3@40,60`
+    is quoted, because its comma would make it a list of two jobs.
 
     Args:
         words: the arguments, including options.
@@ -67,6 +70,8 @@ def normalize_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
             word = word.lstrip("+")
         elif key.startswith(OPEN) and "=" in word:
             word = f"++{word.lstrip('+')}"
+        elif re.fullmatch(PIXEL_SCORE, word):
+            word = f"score={quoted(word.partition('=')[2])}"
         result.append(word)
     return result, notes
 

@@ -3,11 +3,15 @@
     outputs = class_outputs(model, images)      # decides once, from images (B, C, H, W)
     outputs.logits(model(images))               # (B, classes); their softmax is P(class)
 
+The logits may be inside a tuple, dict or data class. A score (scores.py) measures something else,
+such as one pixel of class maps.
+
 Outputs are probabilities if all rows are nonnegative and sum to 1. They are converted to logits
 with a logarithm, so that the softmax of the result is always P(class). Log-probabilities are
 already logits. The decision is made once, and all later outputs must be of the same kind.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +20,7 @@ from torch import Tensor, nn
 
 from zfnet.errors import InputError, one_line
 from zfnet.models.introspection import capture_outputs, eval_mode, user_module
+from zfnet.models.scores import Region, Score, as_columns, find_tensor
 from zfnet.models.tracing import WEIGHTED, hookable, trace
 
 ROUNDING = 1e-4  # tolerance of a sum of probabilities in float32
@@ -25,43 +30,59 @@ SIGMOIDS = {"sigmoid", "hardsigmoid"}
 
 @dataclass(frozen=True)
 class ClassOutputs:
-    """How to interpret the outputs of the network `name`."""
+    """How to interpret the outputs of the network `name`.
+
+    Attributes:
+        name: of the network.
+        probabilities: whether the outputs are probabilities.
+        score: what is measured of the outputs; None for the classes of a classifier.
+        scalar: whether the score is one number for an image, without classes.
+    """
 
     name: str
     probabilities: bool
+    score: Score | None = None
+    scalar: bool = False
 
     def logits(self, outputs: Any, count: int | None = None) -> Tensor:
         """Converts outputs to logits.
 
         Args:
-            outputs: the outputs of the network, (B, classes).
+            outputs: the outputs of the network for B images.
             count: the number of images, if it is to be checked.
 
         Returns:
-            The logits, (B, classes), in float32 or float64.
+            The logits, (B, classes), in float32 or float64. (B, 1) if the score is a scalar.
 
         Raises:
             InputError: as in `check_classes`, or if these outputs are not probabilities although
                 earlier ones were.
         """
-        outputs = check_classes(self.name, outputs, count)
+        values = read_classes(self.name, outputs, self.score, count)
+        if (values.shape[1] == 1) != self.scalar:
+            raise InputError(
+                f"{self.name}: the score gives classes for some images, not for others"
+            )
         if not self.probabilities:
-            return outputs
-        if not is_probabilities(outputs):
+            return values
+        if not is_probabilities(values):
             raise InputError(
                 f"{self.name} gives probabilities for some images and not for others: P(class) "
                 "cannot be told"
             )
-        return outputs.log()
+        return values.log()
 
 
-def class_outputs(model: nn.Module, images: Tensor, outputs: Any = None) -> ClassOutputs:
-    """Determines how to interpret the outputs of a classifier.
+def class_outputs(
+    model: nn.Module, images: Tensor, outputs: Any = None, score: Score | None = None
+) -> ClassOutputs:
+    """Determines how to interpret the outputs of a network.
 
     Args:
-        model: the classifier.
+        model: the network.
         images: preprocessed images, (B, C, H, W), at least one.
         outputs: the outputs for `images`, if they are already known.
+        score: what to measure of the outputs; None for the classes of a classifier.
 
     Raises:
         InputError: as in `check_classes`, or if the outputs come from a sigmoid or from a softmax
@@ -73,27 +94,72 @@ def class_outputs(model: nn.Module, images: Tensor, outputs: Any = None) -> Clas
         raise InputError(
             f"{name} is not finite from layer {first_not_finite(model, images[:1])!r} on: {NOTHING}"
         )
-    given = check_classes(
+    given = read_classes(
         name,
         passed.output if outputs is None else outputs,
+        score,
         None if outputs is None else len(images),
     )
-    last = passed.value(passed.output)
-    op = None if last is None else last.op
+    if given.shape[1] == 1:
+        return ClassOutputs(name, probabilities=False, score=score, scalar=True)
+    op = None
+    if score is None or isinstance(score, Region):
+        last = passed.value(find_tensor(name, passed.output, 2 if score is None else 4))
+        op = None if last is None else last.op
     # The output of a linear layer looks like probabilities only by chance.
     probabilities = is_probabilities(given) and op not in WEIGHTED
     if op in SIGMOIDS:
         raise InputError(
             f"{name} ends in a sigmoid, a yes or no for each class: there is no P(class) among "
-            "others; give the net "
-            "without it"
+            "others; give the net without it, or score=3 to measure output 3"
         )
     if op == "softmax" and not probabilities:
         raise InputError(
             f"{name} ends in a softmax, but its rows do not sum to 1: it must be over the classes, "
             "dim=1"
         )
-    return ClassOutputs(name, probabilities)
+    return ClassOutputs(name, probabilities, score)
+
+
+def is_classifier(model: nn.Module, images: Tensor) -> bool:
+    """Whether the outputs of a network are those of a classifier, see `class_outputs`.
+
+    Args:
+        model: the network.
+        images: preprocessed images, (B, C, H, W), at least one.
+    """
+    try:
+        class_outputs(model, images[:1])
+    except InputError:
+        return False
+    return True
+
+
+def read_classes(
+    name: str, outputs: Any, score: Score | None = None, count: int | None = None
+) -> Tensor:
+    """Reads logits, probabilities or a score from the outputs of a network.
+
+    Args:
+        name: the name of the network, for error messages.
+        outputs: its outputs.
+        score: what to measure; None for the classes of a classifier.
+        count: the number of images B, if it is to be checked.
+
+    Returns:
+        (B, classes), finite. (B, 1) for a score that is one number.
+
+    Raises:
+        InputError: as in `check_classes`.
+    """
+    if score is None:
+        return check_classes(name, find_tensor(name, outputs, 2), count)
+    values = as_columns(score(outputs))
+    if count is not None and len(values) != count:
+        raise InputError(f"score: {len(values)} numbers for {count} images")
+    if not values.is_floating_point():
+        raise InputError(f"score: numbers are needed, not {values.dtype}")
+    return check_finite(name, values)
 
 
 def check_logits(model: nn.Module, images: Tensor, classes: int) -> None:
@@ -108,7 +174,7 @@ def check_logits(model: nn.Module, images: Tensor, classes: int) -> None:
         InputError: as in `class_outputs`, or if the outputs are probabilities or not (B, classes).
     """
     with torch.no_grad(), eval_mode(model):
-        outputs = model(images)
+        outputs = check_classes(type(model).__name__, model(images))
     if class_outputs(model, images, outputs).probabilities:
         raise InputError(
             f"{type(model).__name__} ends in a softmax, and training applies it to the logits "
@@ -128,8 +194,11 @@ def count_outputs(model: nn.Module, image: Tensor) -> int:
         model: the network.
         image: (1, C, H, W).
 
+    Returns:
+        The number of logits or of class maps; 0 if the outputs have neither.
+
     Raises:
-        InputError: if the network does not accept the image, or as in `check_classes`.
+        InputError: if the network does not accept the image.
     """
     try:
         with torch.no_grad(), eval_mode(model):
@@ -140,7 +209,10 @@ def count_outputs(model: nn.Module, image: Tensor) -> int:
             f"{type(model).__name__} does not take images of {height} x {width} pixels in "
             f"{channels} channels ({one_line(error)[:200]})"
         ) from error
-    return check_classes(type(model).__name__, outputs).shape[1]
+    for dims in (2, 4):
+        with suppress(InputError):
+            return find_tensor("", outputs, dims).shape[1]
+    return 0
 
 
 def first_not_finite(model: nn.Module, image: Tensor) -> str:
@@ -189,9 +261,17 @@ def check_classes(name: str, outputs: Any, count: int | None = None) -> Tensor:
     if outputs.shape[1] < 2:
         raise InputError(
             f"{name} gives one number for an image: there are no classes; a classifier of two or "
-            "more "
-            "is needed"
+            "more is needed, or score=0 to measure the number itself"
         )
+    return check_finite(name, outputs)
+
+
+def check_finite(name: str, outputs: Tensor) -> Tensor:
+    """Checks that outputs (B, classes) are finite, and returns them.
+
+    Raises:
+        InputError: if they are not.
+    """
     if not (finite := outputs.isfinite().all(1)).all():
         raise InputError(
             f"{name} gives outputs that are not finite for {int((~finite).sum())} of "

@@ -1,8 +1,9 @@
-"""Classifiers of torchvision and timm, with random, downloaded or local weights.
+"""Networks of torchvision and timm, with random, downloaded or local weights.
 
     torchvision_model("alexnet", weights="DEFAULT")                  # downloads weights
     torchvision_model("alexnet", weights="alexnet_features.pth")     # a local file
     torchvision_model("resnet18", num_classes=12)                    # random weights, 12 classes
+    torchvision_model("fcn_resnet50")                                # segmentation, or detection
     timm_model("convnext_tiny", weights="convnext_tiny.safetensors")
 
 Weights also define how images are resized, cropped and normalized. For some models they define
@@ -33,24 +34,31 @@ TORCHVISION, TIMM = "zfnet.models.torchvision_model", "zfnet.models.timm_model"
 # Auxiliary heads, which are only used in training from scratch. Without them, forward returns only
 # the logits.
 AUXILIARY_HEADS = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
+DETECTION_SIDE = 320  # of the images of detectors, which resize them again
 NONE = "none"  # for `transforms`: does not use the transforms of any weights
 
 
 def torchvision_model(
-    name: str, weights: str | None = None, num_classes: int = 1000, transforms: str | None = None
+    name: str,
+    weights: str | None = None,
+    num_classes: int | None = None,
+    transforms: str | None = None,
 ) -> nn.Module:
-    """Builds a classifier of torchvision, without auxiliary heads.
+    """Builds a network of torchvision for classification, segmentation or detection.
+
+    Classifiers are built without auxiliary heads.
 
     Args:
         name: the name in torchvision, such as "resnet18".
         weights: None for random weights, the name of torchvision's weights, or the path of a state
             dict.
-        num_classes: the number of classes. A head with a different number keeps random weights.
+        num_classes: the number of classes; None for that of torchvision's weights. A head with a
+            different number keeps random weights.
         transforms: the name of the weights whose preprocessing the network expects, or "none". None
             means that of `weights`.
 
     Returns:
-        The network. It maps images (B, 3, H, W) to logits (B, num_classes).
+        The network. A classifier maps images (B, 3, H, W) to logits (B, num_classes).
 
     Raises:
         InputError: if the name is unknown, or the weights are not available or do not fit.
@@ -58,10 +66,16 @@ def torchvision_model(
     _check_name(name)
     expected = _weights(name, weights, transforms) if weights or transforms else None
     implied = _implied(name, expected) if expected is not None else {}
-    fresh = {"init_weights": True} if name in AUXILIARY_HEADS else {}
-    net = models.get_model(name, weights=None, num_classes=num_classes, **fresh, **implied)
-    if weights is not None:
-        load_weights(net, _state_dict(name, weights), num_classes, source=weights)
+    fresh: dict[str, Any] = {"init_weights": True} if name in AUXILIARY_HEADS else {}
+    state = None if weights is None else _state_dict(name, weights)
+    if not _is_classifier(name):
+        fresh = {"weights_backbone": None}
+        if state is not None and any(key.startswith("aux_classifier.") for key in state):
+            fresh["aux_loss"] = True
+    count = num_classes or len(models.get_model_weights(name).DEFAULT.meta["categories"])
+    net = models.get_model(name, weights=None, num_classes=count, **fresh, **implied)
+    if state is not None:
+        load_weights(net, state, count, source=str(weights))
     for head in AUXILIARY_HEADS.get(name, ()):
         net.aux_logits = False
         setattr(net, head, None)
@@ -79,7 +93,9 @@ def expected_input(
     expected = _weights(name, weights, None if transforms == NONE else transforms)
     assert expected is not None
     how = expected.transforms()
-    (size,), (crop,) = how.resize_size, how.crop_size
+    if not hasattr(how, "mean"):  # a detector normalizes its input itself
+        return ExpectedInput(DETECTION_SIDE, DETECTION_SIDE, "bilinear", (0.0,) * 3, (1.0,) * 3)
+    (size,), (crop,) = how.resize_size, getattr(how, "crop_size", how.resize_size)
     return ExpectedInput(size, crop, how.interpolation.value, tuple(how.mean), tuple(how.std))
 
 
@@ -209,11 +225,19 @@ def class_names(model: Mapping[str, Any]) -> list[str] | None:
 
 
 def _check_name(name: str) -> None:
-    if name not in models.list_models(module=models):
+    others = (models.segmentation, models.detection)
+    if not _is_classifier(name) and not any(
+        name in models.list_models(module=task) for task in others
+    ):
         raise InputError(
-            f"model.name={name!r} is no torchvision classifier; some that are: "
-            "alexnet, vgg16, squeezenet1_1, resnet18, googlenet"
+            f"model.name={name!r} is no classifier of torchvision, and no network for segmentation "
+            "or detection; some that are: alexnet, vgg16, squeezenet1_1, resnet18, googlenet, "
+            "fcn_resnet50"
         )
+
+
+def _is_classifier(name: str) -> bool:
+    return name in models.list_models(module=models)
 
 
 def _weights(name: str, weights: str | None, transforms: str | None) -> Any:

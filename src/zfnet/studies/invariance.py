@@ -26,7 +26,8 @@ from zfnet.sizes import sides
 from zfnet.studies import Analysis
 from zfnet.studies.json_output import write_json
 from zfnet.studies.layers import first_and_top
-from zfnet.validation import Count, Number, Positive, Seed
+from zfnet.studies.score_option import ScoreOption, names_of_outputs, parse_score
+from zfnet.validation import Count, Number, Positive, Seed, Whole
 from zfnet.viz.invariance import Row, draw_invariance
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ SIDE = 224  # the paper's images, whose pixels the shifts count
 SHIFTS = range(-60, 61, 4)  # Figure 5: pixels downwards
 SCALES = [1 + i / 20 for i in range(17)]  # 1 to 1.8
 ANGLES = range(0, 351, 10)  # degrees
+KEYS = {"probability": "probabilities", "score": "scores"}  # in the result
 SHOWN = 5  # images in the figure, as in the paper
 UNIT = {"translation": " px", "scale": "", "rotation": "°"}
 AXIS = {
@@ -57,6 +59,7 @@ class Invariance(Analysis):
     scales: Annotated[Sequence[Positive], Field(min_length=1)] | None
     angles: Annotated[Sequence[Number], Field(min_length=1)] | None
     seed: Seed
+    score: Whole | str | None = None
     takes = "model"
 
     def run(self, model: ModelOnData, folder: Path) -> None:
@@ -66,7 +69,8 @@ class Invariance(Analysis):
         chosen = order[: self.images].tolist()
         inputs = model.inputs(chosen)
         layers = list(self.layers or first_and_top(model.net, inputs[:1]))
-        targets, names, known = target_classes(model, chosen, inputs)
+        option = parse_score(self.score, model)
+        of = targets_of(model, chosen, inputs, option)
         amounts = {
             "translation": list(self.shifts or SHIFTS),
             "scale": list(self.scales or SCALES),
@@ -74,14 +78,17 @@ class Invariance(Analysis):
         }
         pixels = [shift * sides(model.crop)[0] / SIDE for shift in amounts["translation"]]
         scales, angles = amounts["scale"], amounts["rotation"]
-        responses = invariance(model.net, inputs, layers, targets, pixels, scales, angles)
+        responses = invariance(
+            *(model.net, inputs, layers, of.classes, pixels, scales, angles),
+            score=option.score if option else None,
+        )
         is_dead = responses["translation"].dead.tolist()
         dead = [layer for layer, none in zip(layers, is_dead, strict=True) if none]
-        summary = summarize(responses, amounts, layers)
+        summary = summarize(responses, amounts, layers, of.key)
         for line in summary:
             log.info("%s", _line(line))
         rows = [
-            _row(model, inputs[:SHOWN], kind, amounts[kind], each)
+            _row(model, inputs[:SHOWN], kind, amounts[kind], each, of.key)
             for kind, each in responses.items()
         ]
         titles = [f"{len(inputs[:SHOWN])} of {len(inputs)} images"]
@@ -89,12 +96,13 @@ class Invariance(Analysis):
             f"layer {layer}{' (dead)' if layer in dead else ''}"
             for layer in (layers[0], layers[-1])
         ]
-        titles.append("P(true class)" if known else "P(class of the untransformed image)")
-        draw_invariance(rows, names, titles, folder / "invariance.png")
+        titles.append(of.title)
+        draw_invariance(rows, of.names, titles, folder / "invariance.png")
         result = {
             "images": [model.images.ids[i] for i in chosen],
-            "classes": names,
-            "classes_are_true": known,
+            "classes": of.names,
+            "classes_are_true": of.are_true,
+            "score": option.text if option else None,
             "layers": layers,
             "dead": dead,
             "side": model.crop,
@@ -106,36 +114,69 @@ class Invariance(Analysis):
                 "amounts": amounts[kind],
                 "distances": dict(zip(layers, each.distances.tolist(), strict=True)),
                 "normalised": dict(zip(layers, each.normalized.tolist(), strict=True)),
-                "probabilities": each.probabilities.tolist(),
+                KEYS[of.key]: each.scores.tolist(),
             }
         write_json(result, folder / "invariance.json")
 
 
-def target_classes(
-    model: ModelOnData, chosen: Sequence[int], inputs: Tensor
-) -> tuple[Tensor, list[str], bool]:
-    """The class of each image whose probability is measured.
+@dataclass(frozen=True)
+class Targets:
+    """What the third curve of the figure shows.
+
+    Attributes:
+        classes: (N,), the class of each image; None for a score without classes.
+        names: of these classes, or of the images.
+        are_true: whether they are the true ones.
+        key: "probability" or "score".
+        title: of the column.
+    """
+
+    classes: Tensor | None
+    names: list[str]
+    are_true: bool
+    key: str
+    title: str
+
+
+def targets_of(
+    model: ModelOnData, chosen: Sequence[int], inputs: Tensor, option: ScoreOption | None
+) -> Targets:
+    """The class of each image whose probability is measured, or the score.
 
     Args:
         model: The network and its images.
         chosen: The indices of N images.
         inputs: The same images, (N, C, H, W).
-
-    Returns:
-        The classes (N,), their names, and whether they are the true ones.
+        option: See `parse_score`.
     """
+    score, logits = option.score if option else None, list[Tensor]()
+    known = class_outputs(model.net, inputs, score=score)
     with torch.inference_mode():
-        outputs = torch.cat([model.net(part) for part in inputs.split(model.batch_size)])
-    logits = class_outputs(model.net, inputs, outputs).logits(outputs)
-    count = logits.shape[1]
-    labels = model.true_classes(chosen, count)
-    targets = logits.argmax(1).cpu() if labels is None else labels
-    classes = model.classes if count == len(model.classes) else [f"class {i}" for i in range(count)]
-    return targets, [classes[target] for target in targets.tolist()], labels is not None
+        for part in inputs.split(model.batch_size):
+            logits.append(known.logits(model.net(part.clone()), len(part)))
+    if option and known.scalar:
+        ids = [model.images.ids[index] for index in chosen]
+        return Targets(None, ids, False, "score", option.text)
+    of_images = torch.cat(logits)
+    count = of_images.shape[1]
+    named = None if option is None else option.target
+    if named is not None:
+        labels: Tensor | None = torch.full((len(chosen),), named)
+    else:
+        labels = None if option else model.true_classes(chosen, count)
+    targets = of_images.argmax(1).cpu() if labels is None else labels
+    classes, are_true = names_of_outputs(model, count), labels is not None and option is None
+    title = "P(true class)" if are_true else "P(class of the untransformed image)"
+    title = title if named is None or option is None else f"P({option.text})"
+    names = [classes[target] for target in targets.tolist()]
+    return Targets(targets, names, are_true, "probability", title)
 
 
 def summarize(
-    responses: dict[str, Response], amounts: dict[str, list[float]], layers: list[str]
+    responses: dict[str, Response],
+    amounts: dict[str, list[float]],
+    layers: list[str],
+    key: str = "probability",
 ) -> list[dict[str, Any]]:
     """Means over the images at some amounts, in either direction, and over all amounts but the
     identity."""
@@ -152,7 +193,7 @@ def summarize(
                     "kind": kind,
                     "amount": amount,
                     "normalised_distance": dict(zip(layers, distances, strict=True)),
-                    "probability": each.probabilities[at].mean().item(),
+                    key: each.scores[at].mean().item(),
                 }
                 lines.append(line)
     return lines
@@ -164,12 +205,18 @@ def _line(line: dict[str, Any]) -> str:
         f"{layer} {'dead' if math.isnan(distance) else f'{distance:.2f}'}"
         for layer, distance in line["normalised_distance"].items()
     )
-    probability = f"P(class) {line['probability']:.2f}"
-    return f"{line['kind']:11} {amount:>6}: normalized distance {distances}; {probability}"
+    key = "probability" if "probability" in line else "score"
+    score = f"{'P(class)' if key == 'probability' else key} {line[key]:.2f}"
+    return f"{line['kind']:11} {amount:>6}: normalized distance {distances}; {score}"
 
 
 def _row(
-    model: ModelOnData, inputs: Tensor, kind: str, amounts: list[float], response: Response
+    model: ModelOnData,
+    inputs: Tensor,
+    kind: str,
+    amounts: list[float],
+    response: Response,
+    key: str,
 ) -> Row:
     """A row of the figure: the inputs at three amounts, and the curves of all images."""
     at = [round(part * (len(amounts) - 1)) for part in EXAMPLES[kind]]
@@ -178,4 +225,5 @@ def _row(
     examples = torch.stack([model.shown(denormalize(each.cpu())).clamp(0, 1) for each in moved], 1)
     ticks = [f"{amounts[i]:g}{UNIT[kind]}" for i in at]
     low, high = response.distances[0], response.distances[-1]
-    return Row(AXIS[kind], amounts, examples, ticks, low, high, response.probabilities)
+    is_probability = key == "probability"
+    return Row(AXIS[kind], amounts, examples, ticks, low, high, response.scores, is_probability)

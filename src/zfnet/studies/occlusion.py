@@ -24,6 +24,7 @@ from zfnet.model_on_data import ModelOnData
 from zfnet.sizes import sides
 from zfnet.studies import Analysis
 from zfnet.studies.json_output import write_json
+from zfnet.studies.score_option import names_of_outputs, parse_score
 from zfnet.studies.top_activations import choose
 from zfnet.validation import Count, Number, Whole
 from zfnet.viz.occlusion import Row, draw_occlusion
@@ -44,25 +45,34 @@ class Occlusion(Analysis):
     size: Count | None
     stride: Count | None
     fill: Number | Sequence[Number]
+    score: Whole | str | None = None
     takes = "model"
 
     def run(self, model: ModelOnData, folder: Path) -> None:
         layer = self.layer or model.default_layers()[-1]
         indices = choose(self.images, len(model.images), "images", "the split")
-        inputs, target = model.inputs(indices), model.true_classes(indices)
+        inputs, option = model.inputs(indices), parse_score(self.score, model)
+        target = option.target if option else model.true_classes(indices)
         size, stride = (
             max(1, round(of_paper * min(sides(model.crop)) / PAPER_SIDE)) if own is None else own
             for own, of_paper in ((self.size, PAPER_SIZE), (self.stride, PAPER_STRIDE))
         )
         fill = list(self.fill) if isinstance(self.fill, Sequence) else [float(self.fill)]
-        sweep = occlusion_sweep(model.net, inputs, target, size, stride, fill, layer, progress=True)
+        sweep = occlusion_sweep(
+            *(model.net, inputs, target, size, stride, fill, layer),
+            progress=True,
+            score=option.score if option else None,
+        )
+        classes = names_of_outputs(model, sweep.logits.shape[-1])
         with_square = inputs.clone()
         with_square[:, :, :size, :size] = inputs.new_tensor(fill).view(1, -1, 1, 1)
         pixels = model.shown(model.prepare.denormalize(with_square.cpu()))
         projector = Projector.of(model, layer)
         rows, numbers = [], []
         for i, index in enumerate(indices):
-            channel, name = int(sweep.strongest[i]), model.classes[int(sweep.target[i])]
+            channel, name = int(sweep.strongest[i]), option.text if option else ""
+            if sweep.target is not None and (not option or option.target is None):
+                name = classes[int(sweep.target[i])]
             assert sweep.activity is not None
             assert sweep.clean_activity is not None
             activity, clean = sweep.activity[i, :, :, channel], sweep.clean_activity[i]
@@ -78,20 +88,22 @@ class Occlusion(Analysis):
                 projections = torch.cat([own, *projector.further(channel, index)])
                 agreement["drop_on_projection"] = _weighted(sweep, drop, own)
                 agreement["drop_on_another_maps_projection"] = _weighted(sweep, drop, other)
-            probability, best = sweep.probability[i].cpu(), sweep.best[i].cpu()
+            score, best = (
+                sweep.score[i].cpu(),
+                None if sweep.target is None else sweep.best[i].cpu(),
+            )
             rows.append(
                 Row(
-                    *(pixels[i], size, *sweep.centers, activity.cpu(), probability, best),
+                    *(pixels[i], size, *sweep.centers, activity.cpu(), score, best),
                     *(None if projections is None else model.shown(projections), channel),
-                    *(name, model.classes),
+                    *(name, classes),
                 )
             )
             numbers.append(
                 {
                     "image": model.images.ids[index],
                     "class": name,
-                    "probability": sweep.clean_logits[i].softmax(0)[sweep.target[i]].item(),
-                    "least_probability": probability.min().item(),
+                    **_scores(sweep, sweep.clean_score[i].item(), score.min().item()),
                     "map": channel if active else None,
                     **agreement,
                 }
@@ -103,10 +115,11 @@ class Occlusion(Analysis):
             note = projector.deconv.describe(layer, model.crop)
         draw_occlusion(rows, folder / "occlusion.png", note)
         settings = {"layer": layer, "size": size, "stride": stride, "fill": fill}
-        class_is = "most probable" if target is None else "true"
+        class_is = "most probable" if target is None else "given" if option else "true"
         result = {
             **settings,
-            "class_is": class_is,
+            "score": option.text if option else None,
+            "class_is": class_is if sweep.target is not None else None,
             "extended_rules": rules,
             "images": numbers,
         }
@@ -145,6 +158,12 @@ class Projector:
         return [self.project(self.model.inputs([each]), channel) for each in found[:OTHERS]]
 
 
+def _scores(sweep: Sweep, clean: float, least: float) -> dict[str, float]:
+    """The score of an image, and its least one under the square, by the keys of the result."""
+    key = "score" if sweep.target is None else "probability"
+    return {key: clean, f"least_{key}": least}
+
+
 def _weighted(sweep: Sweep, drop: Tensor, projection: Tensor) -> float:
     """The mean drop (ny, nx), weighted by the energy of a projection (1, C, H, W) under the
     square."""
@@ -156,10 +175,10 @@ def _weighted(sweep: Sweep, drop: Tensor, projection: Tensor) -> float:
 
 def _line(numbers: dict[str, Any]) -> str:
     """The numbers of one image for the log."""
+    key = "probability" if "probability" in numbers else "score"
     line = (
-        f"{numbers['image']} ({numbers['class']}): probability {numbers['probability']:.2f}, at "
-        "least "
-        f"{numbers['least_probability']:.2f}; "
+        f"{numbers['image']} ({numbers['class']}): {key} {numbers[key]:.2f}, at least "
+        f"{numbers[f'least_{key}']:.2f}; "
     )
     if numbers["map"] is None:
         return f"{line}the layer is dead: no channel is active"

@@ -21,9 +21,11 @@ from zfnet.analysis.sanity import sanity_checks, similarity
 from zfnet.deconv import Deconvnet, Unit, top_activations
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
+from zfnet.models.scores import LAYER
 from zfnet.studies import Analysis
 from zfnet.studies.annotations import localization_scores, object_masks
 from zfnet.studies.json_output import write_json
+from zfnet.studies.score_option import parse_score, project_score
 from zfnet.studies.top_activations import choose
 from zfnet.validation import Count, Seed, Whole
 from zfnet.viz import save_png
@@ -60,9 +62,13 @@ class Sanity(Analysis):
     located: str | None
     boxes: str | None
     seed: Seed
+    score: Whole | str | None = None
     takes = "model"
 
     def run(self, model: ModelOnData, folder: Path) -> None:
+        if option := parse_score(self.score, model):
+            model, channels = project_score(model, option)
+            self.layer, self.channels = LAYER, channels or self.channels
         layer = self.layer or model.default_layers()[-1]
         masks = object_masks(model, self.boxes, self.images)
         checked = self._check(model, layer)
@@ -85,6 +91,7 @@ class Sanity(Analysis):
         rules = deconv.extended_rules(layer, model.crop)
         result = {
             "layer": layer,
+            "score": option.text if option else None,
             "extended_rules": rules,
             "similarity": similar,
             "localisation": scores,

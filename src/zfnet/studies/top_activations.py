@@ -24,17 +24,20 @@ from zfnet.deconv import (
     Top,
     TopActivations,
     Unit,
+    Window,
     random_subset,
     top_activations,
 )
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
+from zfnet.models.scores import LAYER
 from zfnet.progress import progress_bar
 from zfnet.sizes import sides
 from zfnet.studies import Analysis
 from zfnet.studies.annotations import has_annotations, object_of
 from zfnet.studies.json_output import write_json
 from zfnet.studies.progress_file import ProgressFile
+from zfnet.studies.score_option import parse_score, project_score
 from zfnet.validation import Count, Whole
 from zfnet.viz import FeaturePanel, feature_sheet, save_png
 from zfnet.viz.grid import Part
@@ -62,9 +65,13 @@ class TopActivationSearch(Analysis):
     layers: Sequence[str] | None
     channels: Count | Sequence[Whole]
     k: Count
+    score: Whole | str | None = None
     takes = "model"
 
     def run(self, model: ModelOnData, folder: Path) -> None:
+        if option := parse_score(self.score, model):
+            model, channels = project_score(model, option)
+            self.layers, self.channels = [LAYER], channels or self.channels
         layers = list(self.layers or model.default_layers())
         file = ProgressFile(
             folder / "search.pt", {**model.fingerprint(), "layers": layers, "k": self.k}
@@ -91,7 +98,8 @@ class TopActivationSearch(Analysis):
                 results[layer] = {"extended_rules": rules, "maps": entries}
                 if has_annotations(model):
                     results[layer] |= _energy_on_objects(model, deconv, layer, found)
-        result = {"searched": top.seen, "k": self.k, "layers": results}
+        score = option.text if option else None
+        result = {"searched": top.seen, "k": self.k, "score": score, "layers": results}
         write_json(result, folder / "top_activations.json")
         file.delete()
 
@@ -208,15 +216,24 @@ def _entries(
     """For each channel its strongest images: id, place, activation, and the pixels that the unit
     sees."""
 
-    def entry(channel: int, image: int, y: int, x: int, value: float) -> dict[str, Any]:
-        window = deconv.window(layer, Unit(0, channel, y, x), model.crop)
+    windows = windows_of_places(deconv, layer, model)
+
+    def entry(image: int, y: int, x: int, value: float) -> dict[str, Any]:
+        window = windows[y, x]
         return {"image": model.images.ids[image], "y": y, "x": x, "value": value, "window": window}
 
     lists = zip(*(part.tolist() for part in (top.images, top.y, top.x, top.values)), strict=True)
-    return [
-        [entry(channel, *each) for each in zip(*parts, strict=True) if each[0] >= 0]
-        for channel, parts in enumerate(lists)
-    ]
+    return [[entry(*each) for each in zip(*parts, strict=True) if each[0] >= 0] for parts in lists]
+
+
+def windows_of_places(
+    deconv: Deconvnet, layer: str, model: ModelOnData
+) -> dict[tuple[int, int], Window]:
+    """The pixels that the unit at each place (y, x) of a layer sees."""
+    _, rows, columns = deconv.units(layer, model.crop)
+    places = [(y, x) for y in range(rows) for x in range(columns)]
+    units = [Unit(0, 0, y, x) for y, x in places]
+    return dict(zip(places, deconv.windows(layer, units, model.crop), strict=True))
 
 
 def _energy_on_objects(
@@ -228,15 +245,9 @@ def _energy_on_objects(
     masks = torch.stack([object_of(model, unit.image).mask for unit in units])
     projections = torch.cat([each.patches.projections for each in found]).cpu()
     starts = torch.tensor([window[:2] for each in found for window in each.patches.windows])
-    _, rows, columns = deconv.units(layer, model.crop)
-    corners = torch.tensor(
-        [
-            deconv.window(layer, Unit(0, 0, y, x), model.crop)[:2]
-            for y in range(rows)
-            for x in range(columns)
-        ]
-    )
-    own = corners[[unit.y * columns + unit.x for unit in units]]
+    windows = windows_of_places(deconv, layer, model)
+    corners = torch.tensor([window[:2] for window in windows.values()])
+    own = torch.tensor([windows[unit.y, unit.x][:2] for unit in units])
     size = (RANDOM_PLACES, len(units))
     sample = torch.randint(len(corners), size, generator=torch.Generator().manual_seed(0))
     moved = corners[sample] - own + starts  # (RANDOM_PLACES, N, 2)

@@ -156,7 +156,7 @@ NAMES: dict[str, dict[str, str]] = {  # by current module: old names and current
         "member": "load_member",
     },
     "zfnet.studies.filters": {"Examined": "FilterReport", "examined": "examine"},
-    "zfnet.studies.invariance": {"summarised": "summarize", "true_classes": "target_classes"},
+    "zfnet.studies.invariance": {"summarised": "summarize"},
     "zfnet.studies.layers": {
         "ends": "first_and_top",
         "middle_and_top": "last_convolution_and_top",

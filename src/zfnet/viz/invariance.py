@@ -27,7 +27,8 @@ class Row:
         examples: (shown, columns, C, H, W) in [0, 1], the first images.
         ticks: one for each column of the examples.
         low, high: the distances of the two layers, (amounts, N).
-        probabilities: of the class, (amounts, N).
+        scores: the probability of the class, or another score, (amounts, N).
+        are_probabilities: whether the scores are probabilities.
     """
 
     label: str
@@ -36,7 +37,8 @@ class Row:
     ticks: Sequence[str]
     low: Tensor
     high: Tensor
-    probabilities: Tensor
+    scores: Tensor
+    are_probabilities: bool = True
 
 
 def draw_invariance(
@@ -49,11 +51,10 @@ def draw_invariance(
     for panels, row in zip(grid, rows, strict=True):
         _examples(panels[0], row, names)
         curves = ((row.low, "Euclidean distance"), (row.high, "Euclidean distance"))
-        for axes, (values, label) in zip(
-            panels[1:], (*curves, (row.probabilities, "probability")), strict=True
-        ):
+        scores = (row.scores, "probability" if row.are_probabilities else "score")
+        for axes, (values, label) in zip(panels[1:], (*curves, scores), strict=True):
             _curves(axes, row, values, label)
-        panels[3].set_ylim(-0.02, 1.02)
+        panels[3].set_ylim((-0.02, 1.02) if row.are_probabilities else (None, None), auto=True)
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title)
     save_figure(figure, path, dpi=110)

@@ -37,11 +37,12 @@ class Row:
         pixels: (C, H, W) in [0, 1], with the occluder in the corner.
         size: of the occluder, in pixels.
         rows, columns: its centers, (ny,) and (nx,), in pixels.
-        activity, probability, best: of the strongest channel, of the class, and the most probable
-            class, (ny, nx).
+        activity: of the strongest channel, (ny, nx).
+        score: the probability of the class, or another score, (ny, nx).
+        best: the most probable class, (ny, nx); None for a score without classes.
         projections: (k, C, h, w), the image's own first; None without a deconvnet.
         channel: the strongest one.
-        target: the name of the class.
+        target: the name of the class or score.
         classes: the names of all classes.
     """
 
@@ -50,8 +51,8 @@ class Row:
     rows: Tensor
     columns: Tensor
     activity: Tensor
-    probability: Tensor
-    best: Tensor
+    score: Tensor
+    best: Tensor | None
     projections: Tensor | None
     channel: int
     target: str
@@ -74,8 +75,12 @@ def draw_occlusion(rows: Sequence[Row], path: str | Path, note: str = "") -> Non
         extent = (edges[0] - step[0], edges[1] + step[0], edges[3] + step[1], edges[2] - step[1])
         axes[0].imshow(to_rgb(row.pixels).permute(1, 2, 0).clamp(0, 1).numpy())
         axes[0].set_xlabel(row.target)
-        for panel, values, top in ((axes[1], row.activity, None), (axes[3], row.probability, 1.0)):
-            shown = panel.imshow(values.numpy(), extent=extent, cmap="jet", vmin=0, vmax=top)
+        limits = (None, None) if row.best is None else (0, 1)
+        for panel, values, (low, high) in (
+            (axes[1], row.activity, (0, None)),
+            (axes[3], row.score, limits),
+        ):
+            shown = panel.imshow(values.numpy(), extent=extent, cmap="jet", vmin=low, vmax=high)
             figure.colorbar(shown, ax=panel, fraction=0.045)
         axes[1].set_xlabel(f"map {row.channel}")
         if row.projections is None:
@@ -83,24 +88,30 @@ def draw_occlusion(rows: Sequence[Row], path: str | Path, note: str = "") -> Non
         else:
             projections = torch.stack([stretch_contrast(one) for one in row.projections])
             axes[2].imshow(to_rgb(tile(projections, gap=2)).permute(1, 2, 0).numpy())
-        _classes(axes[4], row, extent)
+        if row.best is None:
+            axes[4].axis("off")
+        else:
+            _classes(axes[4], row, row.best, extent)
         for number, panel in enumerate(axes):
             panel.set_xticks([])
             panel.set_yticks([])
             if number in (1, 3, 4):
                 panel.set(xlim=(0, width), ylim=(height, 0))
-    for panel, title in zip(grid[0], TITLES, strict=True):
+    titles = TITLES if rows[0].best is not None else [*TITLES[:3], "(d) score", ""]
+    for panel, title in zip(grid[0], titles, strict=True):
         panel.set_title(title, fontsize=10)
     save_figure(figure, path, dpi=100)
 
 
-def _classes(panel: Axes, row: Row, extent: tuple[float, float, float, float]) -> None:
+def _classes(
+    panel: Axes, row: Row, best: Tensor, extent: tuple[float, float, float, float]
+) -> None:
     """The most probable class by color; the legend names the most frequent ones."""
-    found, places, counts = np.unique(row.best.numpy(), return_inverse=True, return_counts=True)
+    found, places, counts = np.unique(best.numpy(), return_inverse=True, return_counts=True)
     order = counts.argsort()[::-1]
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    shown = np.minimum(rank[places.reshape(row.best.shape)], NAMED)  # all others share a color
+    shown = np.minimum(rank[places.reshape(best.shape)], NAMED)  # all others share a color
     colors = [colormaps["tab10"](i) for i in range(NAMED)] + [(0.8, 0.8, 0.8, 1.0)]
     panel.imshow(
         shown,

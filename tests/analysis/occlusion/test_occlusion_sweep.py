@@ -341,7 +341,7 @@ def test_errors(words: dict[str, Any], says: str, exhaustive: bool) -> None:
 
 class Pair(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return x.mean((2, 3)), x
+        return x.mean((2, 3)), x.amax((2, 3))
 
 
 @pytest.mark.parametrize("exhaustive", [False, True])
@@ -349,7 +349,7 @@ class Pair(nn.Module):
     "net", [nn.Conv2d(3, 4, 3), nn.Sequential(nn.Flatten(0), nn.Identity()), Pair()]
 )
 def test_a_model_without_classes(net: nn.Module, exhaustive: bool) -> None:
-    """Maps, one number for all, or two tensors are no (B, classes)."""
+    """Maps, one number for all, or two tensors of numbers by class are no (B, classes)."""
     with pytest.raises(InputError, match=r"\(B, classes\)"):
         occlusion_sweep(net.double(), noise(1, 12), 0, 5, 4, exhaustive=exhaustive)
 

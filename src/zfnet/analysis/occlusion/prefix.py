@@ -14,8 +14,9 @@ itself, whose first calls are skipped; the last of them returns the features.
     torch.Size([2, 10])
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ from zfnet.deconv.rules import Rules
 from zfnet.deconv.steps import Step
 from zfnet.deconv.tracing import traced_forward
 from zfnet.models.introspection import find_modules
-from zfnet.models.outputs import check_classes
+from zfnet.models.outputs import read_classes
 
 
 class _Injection(TorchFunctionMode):
@@ -69,15 +70,17 @@ class Prefix:
 
     Attributes:
         model: the whole model.
+        read: reads logits (N, classes) from its outputs.
         steps: of the chain, from the pixels up.
         after: layer → the number of steps after which it stands, for layers in the chain.
     """
 
     model: nn.Module
+    read: Callable[[Any], Tensor]
     steps: list[Step]
     after: dict[str, int]
 
-    def head(self, features: Tensor) -> Tensor:
+    def head(self, features: Tensor) -> Any:
         """Runs the rest of the model, in eval mode, on features (N, C, h, w) of the prefix."""
         blank = features.new_zeros(1).expand(len(features), 3, 1, 1)
         with _Injection(len(self.steps), blank, features):
@@ -89,33 +92,44 @@ class Prefix:
         It does not if the model uses its input in other ways than through the chain.
         """
         try:
-            found = self.head(features.clone())
+            found = self.read(self.head(features.clone()))
         except (RuntimeError, ValueError, TypeError, AssertionError):
             return False
         return found.shape == logits.shape and torch.allclose(found, logits, rtol=1e-3, atol=1e-4)
 
 
-def find_prefix(model: nn.Module, image: Tensor, layers: Sequence[str] = ()) -> Prefix:
+def find_prefix(
+    model: nn.Module,
+    image: Tensor,
+    layers: Sequence[str] = (),
+    read: Callable[[Any], Tensor] | None = None,
+) -> Prefix:
     """Finds the chain at the start of a model.
 
     Args:
-        model: a classifier.
+        model: any model.
         image: (1, C, H, W).
         layers: names of layers to locate in the chain.
+        read: reads logits (1, classes) from the outputs; None if these are the outputs.
 
     Returns:
         The prefix, which may be empty.
     """
     ends: dict[str, Any] = {}
+    logits_of = read or partial(read_classes, type(model).__name__)
 
-    def read(layer: str, output: Tensor) -> None:
+    def record(layer: str, output: Tensor) -> None:
         ends[layer] = get_gradient_edge(output).node if output.requires_grad else None
 
     mode = DeconvMode(Rules(others="gradient"))
-    with traced_forward(model, mode, image, find_modules(model, layers), read) as (pixels, inputs):
-        out = model(inputs)
-    check_classes(type(model).__name__, out, len(image))
+    with traced_forward(model, mode, image, find_modules(model, layers), record) as (
+        pixels,
+        inputs,
+    ):
+        out = logits_of(model(inputs))
     assert mode.dependence is not None
+    if out.grad_fn is None:  # the score has no gradient
+        return Prefix(model, logits_of, [], {})
     nodes = nodes_on_path(out.grad_fn, pixels, mode.dependence.depends)
     readers: dict[Any, int] = {}
     for _, below in nodes:
@@ -135,5 +149,5 @@ def find_prefix(model: nn.Module, image: Tensor, layers: Sequence[str] = ()) -> 
         previous = node
     after = {layer: places[node] for layer, node in ends.items() if node in places}
     if not all(after.values()):  # a layer before the first step
-        return Prefix(model, [], {})
-    return Prefix(model, steps, after)
+        return Prefix(model, logits_of, [], {})
+    return Prefix(model, logits_of, steps, after)

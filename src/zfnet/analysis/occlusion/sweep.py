@@ -32,6 +32,7 @@ from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules
 from zfnet.models.layout import UnitAxes
 from zfnet.models.outputs import ClassOutputs, class_outputs
+from zfnet.models.scores import Score, as_score
 from zfnet.progress import progress_bar
 from zfnet.versions.python_names import renamed
 
@@ -46,8 +47,10 @@ class Sweep:
 
     Attributes:
         logits: (B, ny, nx, classes); for a model that returns probabilities, their logarithms.
-        clean_logits: (B, classes), without a square.
-        target: int64 (B,), the class of each image.
+            (B, ny, nx, 1) for a score that is one number; (B, ny, nx, 0) if only the activity was
+            recorded.
+        clean_logits: (B, classes), (B, 1) or (B, 0), without a square.
+        target: int64 (B,), the class of each image; None for a score that is one number.
         activity: (B, ny, nx, channels), the layer's feature maps summed over positions; None
             without a layer.
         clean_activity: (B, channels), without a square.
@@ -59,7 +62,7 @@ class Sweep:
 
     logits: Tensor
     clean_logits: Tensor
-    target: Tensor
+    target: Tensor | None
     activity: Tensor | None
     clean_activity: Tensor | None
     tops: Tensor
@@ -68,15 +71,46 @@ class Sweep:
     image_size: tuple[int, int]
 
     @property
+    def score(self) -> Tensor:
+        """What the square changes, (B, ny, nx): P(target), or the score if it is one number."""
+        return self._score(self.logits)
+
+    @property
+    def clean_score(self) -> Tensor:
+        """The same without a square, (B,)."""
+        return self._score(self.clean_logits)
+
+    @property
     def probability(self) -> Tensor:
-        """P(target), (B, ny, nx)."""
-        which = self.target.view(-1, 1, 1, 1).expand(*self.logits.shape[:3], 1)
-        return self.logits.softmax(3).gather(3, which)[..., 0]
+        """P(target), (B, ny, nx).
+
+        Raises:
+            InputError: the score is one number.
+        """
+        return self._score(self._logits_of_classes())
 
     @property
     def best(self) -> Tensor:
-        """The most probable class, (B, ny, nx)."""
-        return self.logits.argmax(3)
+        """The most probable class, (B, ny, nx).
+
+        Raises:
+            InputError: the score is one number.
+        """
+        return self._logits_of_classes().argmax(3)
+
+    def _logits_of_classes(self) -> Tensor:
+        if self.target is None:
+            raise InputError("the score is one number for an image: there are no classes")
+        return self.logits
+
+    def _score(self, logits: Tensor) -> Tensor:
+        """Reads the score from logits (B, ..., classes): (B, ...)."""
+        if not logits.shape[-1]:
+            raise InputError("only the activity was recorded: use activity_only=False")
+        if self.target is None:
+            return logits[..., 0]
+        target = self.target.view(-1, *[1] * (logits.dim() - 1))
+        return logits.softmax(-1).gather(-1, target.expand(*logits.shape[:-1], 1))[..., 0]
 
     @property
     def strongest(self) -> Tensor:
@@ -120,14 +154,16 @@ def occlusion_sweep(
     layer: str | None = None,
     exhaustive: bool | None = None,
     progress: bool = False,
+    score: Score | Tensor | str | int | None = None,
+    activity_only: bool = False,
 ) -> Sweep:
     """Slides a square over images and records what the model makes of the rest.
 
     Args:
-        model: a classifier.
+        model: a classifier, or any network with a `score`.
         images: (B, C, H, W).
-        target: class of all images, or of each; None for the most probable class of each clean
-            image.
+        target: class of all images, or of each; None for the class that `score` names, or the most
+            probable class of each clean image.
         size: of the square, in pixels.
         stride: distance between positions, in pixels. The last squares are cut off at the border.
         fill: value of the square, one or one for each channel. 0 is mean gray in prepared inputs.
@@ -135,11 +171,18 @@ def occlusion_sweep(
         exhaustive: True runs every occluded image through the whole network; False computes only
             what the square changes, if the model allows it; None chooses the faster way.
         progress: whether to show a progress bar.
+        score: what is measured of the outputs of a network that is not a classifier: a function of
+            them that returns (B,) numbers or (B, classes) logits, the number of an output, a mask
+            of pixels whose class maps are averaged, or a class at a pixel, "3@40,60".
+        activity_only: whether to record only the activity of `layer`, which any network has.
 
     Raises:
-        InputError: an argument is out of range, or the model is not a classifier or not finite.
+        InputError: an argument is out of range, the model is not a classifier and `score` is
+            missing, or a value is not finite.
     """
     _check(images, size, stride)
+    read, named = as_score(score, (images.shape[2], images.shape[3]))
+    target = named if target is None else target
     modules = find_modules(model, [layer] if layer else [])
     color = torch.as_tensor(fill, dtype=images.dtype, device=images.device)
     if color.numel() not in (1, images.shape[1]):
@@ -152,8 +195,10 @@ def occlusion_sweep(
     )
     with eval_mode(model), torch.no_grad():
         axes = check_called_once(model, modules, images[:1].clone(), maps=True)
-        outputs = class_outputs(model, images)
-        prefix = None if exhaustive else find_prefix(model, images[:1], list(modules))
+        outputs = None if activity_only else class_outputs(model, images, score=read)
+        prefix = None
+        if outputs and not exhaustive:
+            prefix = find_prefix(model, images[:1], list(modules), outputs.logits)
         if prefix is not None and not _sweepable(
             prefix, images[:1], tops.tolist(), lefts.tolist(), exhaustive
         ):
@@ -173,7 +218,7 @@ def occlusion_sweep(
     return Sweep(
         torch.stack(columns[2]).unflatten(1, grid),
         clean_logits,
-        _targets(target, clean_logits),
+        None if outputs is None or outputs.scalar else _targets(target, clean_logits),
         torch.stack(columns[3]).unflatten(1, grid) if layer else None,
         torch.cat(columns[1]) if layer else None,
         tops,
@@ -195,7 +240,7 @@ def _sweepable(
     one = Incremental(prefix.steps, image, {})
     if exhaustive is None and not one.is_faster(tops, lefts):
         return False
-    return prefix.reproduces(one.features, prefix.model(image.clone()))
+    return prefix.reproduces(one.features, prefix.read(prefix.model(image.clone())))
 
 
 class _Reader:
@@ -204,7 +249,7 @@ class _Reader:
     def __init__(
         self,
         model: nn.Module,
-        outputs: ClassOutputs,
+        outputs: ClassOutputs | None,
         modules: dict[str, nn.Module],
         axes: dict[str, UnitAxes],
         prefix: Prefix | None,
@@ -226,6 +271,8 @@ class _Reader:
         """Returns the logits (N, classes) of images (N, C, H, W)."""
         with capture_outputs(self.modules, self._read):
             outputs = self.model(images.clone())  # it may work in place
+        if self.outputs is None:
+            return images.new_zeros(len(images), 0)
         return self.outputs.logits(outputs, len(images))
 
     def sweep(
@@ -240,10 +287,12 @@ class _Reader:
         )
         self._sums += sums.values()
         above = {layer: module for layer, module in self.modules.items() if layer not in sums}
+        assert self.outputs is not None
+        at_once = HEADS if self.outputs.score is None else AT_ONCE  # class maps are large
         with capture_outputs(above, self._read):
             parts = [
                 self.outputs.logits(self.prefix.head(part), len(part))
-                for part in features.split(HEADS)
+                for part in features.split(at_once)
             ]
         return torch.cat(parts)
 
