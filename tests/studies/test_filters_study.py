@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from omegaconf import DictConfig
 from PIL import Image
@@ -14,6 +15,7 @@ from torch import nn
 
 from zfnet.data import Creatures
 from zfnet.errors import InputError
+from zfnet.models.default_layers import default_layers
 from zfnet.studies import filters
 from zfnet.studies.inputs import load_model, load_models
 from zfnet.studies.layers import first_two_convolutions
@@ -92,7 +94,7 @@ def test_dead_maps_are_found_and_not_projected(config: Compose, checkpoints: lis
 
 
 def test_where_two_layers_are() -> None:
-    from torchvision.models import alexnet, vgg11
+    from torchvision.models import alexnet, resnet18, vgg11
 
     image = torch.zeros(1, 3, 64, 64)
     assert first_two_convolutions(alexnet(weights=None), image) == (
@@ -105,6 +107,11 @@ def test_where_two_layers_are() -> None:
         "features.4",
         "features.2",
     )
+    residual = resnet18(weights=None)  # its ReLU modules run several times each
+    assert first_two_convolutions(residual, image) == ("relu", "layer1.0", "maxpool")
+    stem = timm.create_model("test_convnext")  # its first convolution has no activation
+    first, second, _ = first_two_convolutions(stem, image)
+    assert (first, second) == ("stem.0", default_layers(stem, image)[0])
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
     assert first_two_convolutions(plain, image) == ("0", "1", "0")
     with pytest.raises(InputError, match="no two convolutional layers"):

@@ -6,10 +6,12 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from torch import Tensor
 
 from zfnet.errors import InputError, printable
 from zfnet.viz.figures import draw, save_figure, tick_label
 from zfnet.viz.grid import draw_text
+from zfnet.viz.sanity import Row, sanity_sheet
 
 
 @pytest.mark.parametrize("name", ["caf\udce9.jpg", "$\\frac{<b>$", "a$b$c", "two\nlines"])
@@ -36,3 +38,18 @@ def test_what_does_not_print_is_escaped_and_the_rest_is_not() -> None:
     assert printable("caf\udce9\n\x1b[31m\u2028") == r"caf\udce9\n\x1b[31m\u2028"
     assert str(InputError("a\nb: caf\udce9")) == r"a\nb: caf\udce9"
     printable("\ud800\udfff\x00").encode()
+
+
+def test_a_long_cascade_of_sanity_checks_stays_one_page() -> None:
+    """Nine of its rows are shown, the first and the last among them."""
+
+    def row(name: str, in_cascade: bool = True) -> Row:
+        return Row(name, [torch.zeros(1, 3, 8, 8)], (0.5, 0.5), in_cascade)
+
+    def sheet(count: int) -> Tensor:
+        rows = [row(str(i)) for i in range(count)]
+        patches = [torch.zeros(1, 3, 8, 8)]
+        return sanity_sheet("title", ["head"], patches, [*rows, row("both", False)], None)
+
+    assert sheet(60).shape == sheet(9).shape
+    assert sheet(8).shape[0] < sheet(9).shape[0]

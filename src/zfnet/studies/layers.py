@@ -46,14 +46,22 @@ def last_convolution_and_top(net: nn.Module, image: Tensor) -> list[str]:
 
 def first_two_convolutions(net: nn.Module, image: Tensor) -> tuple[str, str, str]:
     """The first two convolutional layers, and the last pooling between them (the first where there
-    is none)."""
+    is none).
+
+    In a network whose first convolution has no activation, such as ConvNeXt's, the first layer is
+    this convolution, and the second one the first default layer."""
     modules = dict(net.named_modules())
     if isinstance(net, ConvNet):
         first, second = [*convolutions(net), "", ""][:2]
         between = f"{first}.pool"
     else:
         passed = trace(net, image)
+        weighted = {ran.name: ran.weighted for ran in reversed(passed.ran)}  # at their first run
         first, second = [*passed.activated(), "", ""][:2]
+        if weighted.get(first) != 1:
+            alone = (name for name, count in weighted.items() if count == 1)
+            first = next((name for name in alone if isinstance(modules[name], nn.Conv2d)), "")
+            second = default_layers(net, image)[0] if first else ""
         order = [ran.name for ran in passed.ran]
         inside = order[order.index(first) : order.index(second)] if second else []
         between = next(

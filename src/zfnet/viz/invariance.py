@@ -54,7 +54,10 @@ def draw_invariance(
         scores = (row.scores, "probability" if row.are_probabilities else "score")
         for axes, (values, label) in zip(panels[1:], (*curves, scores), strict=True):
             _curves(axes, row, values, label)
-        panels[3].set_ylim((-0.02, 1.02) if row.are_probabilities else (None, None), auto=True)
+        if row.are_probabilities:
+            panels[3].set_ylim(-0.02, 1.02)
+        else:
+            panels[3].autoscale(axis="y")
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title)
     save_figure(figure, path, dpi=110)
