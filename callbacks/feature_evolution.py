@@ -43,7 +43,7 @@ class FeatureEvolution(FeatureSearch):
 
         evolution/<layer>            a strip of some channels: projection above image patch
         evolution_changed/<layer>    the share of all channels that jumped
-        evolution_jumps/<layer>      which of the drawn ones did: "map 12: n0123.JPEG → n0456.JPEG"
+        evolution_jumps/<layer>      which of the drawn ones did: "channel 12: n01.JPEG → n02.JPEG"
         evolution_seconds            what the evaluation cost
 
     and writes `evolution/<layer>.png`, the figure, and `evolution.json` at the end. Each evaluation
@@ -168,7 +168,7 @@ class FeatureEvolution(FeatureSearch):
             writer.add_scalar(f"evolution_changed/{layer}", jumps.double().mean().item(), step)
             drawn = [channel for channel in now.channels.tolist() if jumps[channel]]
             if drawn:
-                lines = [printable(f"map {c}: {before.ids[c]} → {now.ids[c]}") for c in drawn]
+                lines = [printable(f"channel {c}: {before.ids[c]} → {now.ids[c]}") for c in drawn]
                 writer.add_text(f"evolution_jumps/{layer}", "  \n".join(lines), step)
 
     def _draw(self, layer: str, winners: dict[int, Winners]) -> None:

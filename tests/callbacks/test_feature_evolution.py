@@ -137,7 +137,7 @@ def test_what_is_logged(run: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         changed[step] = sum(a != b for a, b in pairs) / 16
         frames.append([pairs[m][0] != pairs[m][1] for m in now["channels"].tolist()])
         jumps = [
-            f"map {m}: {a} → {b}"
+            f"channel {m}: {a} → {b}"
             for m, (a, b) in enumerate(pairs)
             if a != b and m in now["channels"]
         ]

@@ -56,8 +56,9 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> ModelOnData:
 
 
 def test_the_drop_falls_on_the_object(subject: ModelOnData) -> None:
-    """Figure 7: covering the creature takes away the true class and the strongest map; covering the
-    rest hardly."""
+    """Figure 7: covering the creature takes away the true class and the strongest channel.
+
+    Covering the rest hardly does."""
     indices = list(range(64))
     labels = subject.images.labels[indices]
     sweep = occlusion_sweep(

@@ -190,7 +190,7 @@ def test_missing_pictures_are_white() -> None:
         assert sheet[y : y + side - GAP, right : right + side - GAP].eq(255).all()
     assert place(sheet, enlarged(stretch_contrast(full.projections[0]), 12))[0] == at[0][0]
     y, x = place(sheet, enlarged(stretch_contrast(full.projections[0]), 12))
-    caption = place(sheet, draw_text("map 3 · none"))
+    caption = place(sheet, draw_text("channel 3 · none"))
     assert caption[1] == x
     assert sheet[caption[0] + 20 :, :].eq(255).all()
     assert feature_sheet("nothing", [none]).shape[1] > 400
@@ -199,9 +199,9 @@ def test_missing_pictures_are_white() -> None:
 def test_captions_name_the_map_and_its_largest_activation() -> None:
     base = panel(12, 3)
     for values, text in (
-        ([3.0, 34.14, 2.0], "map 12 · max 34.1"),
-        ([0.25, 0.1, 0.1], "map 12 · max 0.25"),
-        ([12345.6, 1.0, 1.0], "map 12 · max 12346"),
+        ([3.0, 34.14, 2.0], "channel 12 · max 34.1"),
+        ([0.25, 0.1, 0.1], "channel 12 · max 0.25"),
+        ([12345.6, 1.0, 1.0], "channel 12 · max 12346"),
     ):
         one = FeaturePanel(12, base.projections, base.patches, torch.tensor(values))
         sheet = feature_sheet("conv2", [one])
@@ -224,7 +224,7 @@ def test_filters_stand_left_of_the_grids_enlarged_exactly() -> None:
     )
     assert x + 24 * 7 + GRID_GAP == first[1]
     assert y + 12 * 7 == first[0] + (3 * 12 * 7 + 2 * GAP) // 2
-    caption = place(sheet, draw_text("map 1 · max 9"))
+    caption = place(sheet, draw_text("channel 1 · max 9"))
     assert second[1] - caption[1] == first[1] - x
     assert sheet[second[0] :, caption[1] : second[1]].eq(255).all()
 
@@ -325,7 +325,7 @@ def test_rows_are_maps_and_columns_are_epochs(m: int, e: int, factor: int) -> No
     assert [at[i, 0][0] for i in range(m)] == sorted(at[i, 0][0] for i in range(m))
     assert [at[0, j][1] for j in range(e)] == sorted(at[0, j][1] for j in range(e))
     for i, number in enumerate(maps):
-        label = draw_text(f"map {number}")
+        label = draw_text(f"channel {number}")
         y, x = place(sheet, label)
         assert abs(y + label.shape[0] / 2 - (at[i, 0][0] + side + GAP / 2)) <= 1
         assert x + label.shape[1] < at[i, 0][1]
@@ -347,7 +347,7 @@ def test_a_single_epoch_is_a_strip() -> None:
         i == 5 for i in range(8)
     ]
     assert place(sheet, draw_text("epoch 64"))[1] < at[0][1]
-    assert place(sheet, draw_text("map 7"))[0] < at[7][0]
+    assert place(sheet, draw_text("channel 7"))[0] < at[7][0]
 
 
 def test_only_the_cells_that_jumped_are_framed() -> None:
@@ -404,9 +404,15 @@ def test_evolution_scales_each_picture_and_clips_patches() -> None:
             (9, 0, 7, 7),
             9,
             None,
-            r"map 3: projections are \(k, C, h, w\), not \(9, 0, 7, 7\)",
+            r"channel 3: projections are \(k, C, h, w\), not \(9, 0, 7, 7\)",
         ),
-        ((3, 7, 7), (3, 7, 7), 3, None, r"map 3: projections are \(k, C, h, w\), not \(3, 7, 7\)"),
+        (
+            (3, 7, 7),
+            (3, 7, 7),
+            3,
+            None,
+            r"channel 3: projections are \(k, C, h, w\), not \(3, 7, 7\)",
+        ),
         ((9, 3, 0, 7), (9, 3, 0, 7), 9, None, r"not \(9, 3, 0, 7\)"),
         (
             (9, 3, 7, 7),
@@ -415,7 +421,13 @@ def test_evolution_scales_each_picture_and_clips_patches() -> None:
             None,
             r"patches \(8, 3, 7, 7\) do not match the projections \(9, 3, 7, 7\)",
         ),
-        ((9, 3, 7, 7), (9, 3, 7, 7), 8, None, r"map 3: 9 projections but values of shape \(8,\)"),
+        (
+            (9, 3, 7, 7),
+            (9, 3, 7, 7),
+            8,
+            None,
+            r"3: 9 projections but values of shape \(8,\)",
+        ),
         (
             (9, 3, 7, 7),
             (9, 3, 7, 7),
@@ -453,10 +465,10 @@ def test_numbers_that_no_picture_can_show_are_refused() -> None:
         (fine, fine.to(torch.uint8), "patches"),
     ):
         with pytest.raises(
-            InputError, match=f"map 0: {kind} must be finite floating-point numbers"
+            InputError, match=f"channel 0: {kind} must be finite floating-point numbers"
         ):
             FeaturePanel(0, pictures, patches, values)
-    with pytest.raises(InputError, match="map 0: a filter must be finite"):
+    with pytest.raises(InputError, match="channel 0: a filter must be finite"):
         FeaturePanel(0, fine, fine, values, torch.full((3, 7, 7), math.nan))
 
 

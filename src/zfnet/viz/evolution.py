@@ -147,7 +147,7 @@ def evolution_sheet(
     _check_evolution(epochs, channels, projections, patches, jumped)
     projections, patches = plain(projections), plain(patches)
     names, headings = (
-        [f"map {channel}" for channel in channels],
+        [f"channel {channel}" for channel in channels],
         [f"epoch {epoch}" for epoch in epochs],
     )
     if len(epochs) == 1:

@@ -79,7 +79,7 @@ class FeaturePanel:
     parts: Sequence[Part] = ()
 
     def __post_init__(self) -> None:
-        name = f"map {self.channel}:"
+        name = f"channel {self.channel}:"
         check_projections(name, self.projections, self.patches, "(k, C, h, w)")
         if self.values.shape != self.projections.shape[:1]:
             raise InputError(
@@ -100,9 +100,9 @@ def _check_filter(name: str, filter_: Tensor, channels: int) -> None:
 
 def _caption(panel: FeaturePanel) -> str:
     if not len(panel.values):
-        return f"map {panel.channel} · none"
+        return f"channel {panel.channel} · none"
     largest = float(panel.values.max())
-    return f"map {panel.channel} · max " + (
+    return f"channel {panel.channel} · max " + (
         f"{largest:.0f}" if abs(largest) >= 1000 else f"{largest:.3g}"
     )
 

@@ -72,7 +72,7 @@ def _row(net: FirstLayer) -> Tensor:
             torch.stack([normalize_signed(each) for each in net.filters]),
         ),
         _panel(
-            f"layer 2, the {len(net.projections)} strongest maps projected",
+            f"layer 2, the {len(net.projections)} strongest channels projected",
             torch.stack([stretch_contrast(each) for each in net.projections]),
         ),
     ]

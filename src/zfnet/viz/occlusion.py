@@ -21,7 +21,7 @@ from zfnet.viz.grid import stretch_contrast, tile, to_rgb
 
 TITLES = (
     "(a) input, and the occluder",
-    "(b) strongest map: summed activity",
+    "(b) strongest channel: summed activity",
     "(c) its projections; first: this image",
     "(d) probability of the class",
     "(e) most probable class",
@@ -82,7 +82,7 @@ def draw_occlusion(rows: Sequence[Row], path: str | Path, note: str = "") -> Non
         ):
             shown = panel.imshow(values.numpy(), extent=extent, cmap="jet", vmin=low, vmax=high)
             figure.colorbar(shown, ax=panel, fraction=0.045)
-        axes[1].set_xlabel(f"map {row.channel}")
+        axes[1].set_xlabel(f"channel {row.channel}")
         if row.projections is None:
             axes[2].text(0.5, 0.5, "no deconvnet", ha="center", va="center")
         else:

@@ -1,6 +1,6 @@
 """Sanity checks: projections after each change, and their similarity to the original.
 
-sheet = sanity_sheet("conv5: what stays", ["map 3", "map 7"], patches, rows, located)
+sheet = sanity_sheet("conv5: what stays", ["channel 3", "channel 7"], patches, rows, located)
 save_png(sheet, "sanity.png")
 """
 
