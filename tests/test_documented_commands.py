@@ -27,6 +27,7 @@ from tests.helpers.made_data import (
 )
 from zfnet.config import Training, check_config
 from zfnet.data import Creatures
+from zfnet.launch.command_line import normalize_words
 
 COMMAND = re.compile(r"python (train|analyze)\.py((?: +(?!#)[^\s`;]+)*)")
 ON_CLUSTERS = re.compile(r"(?:torchrun .*|python -u) +train\.py((?: +[^\s`;]+)*)")
@@ -78,7 +79,7 @@ def commands() -> list[tuple[str, str]]:
 
 
 def first_of_each_sweep(words: list[str]) -> list[str]:
-    parsed = OverridesParser.create().parse_overrides(words)
+    parsed = OverridesParser.create().parse_overrides(normalize_words(words)[0])
     return [
         f"{word.partition('=')[0]}={next(iter(each.sweep_string_iterator()))}"
         if each.is_sweep_override()

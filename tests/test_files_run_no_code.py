@@ -22,6 +22,7 @@ SOURCES = sorted(
 )
 LOCATES = {  # what the user's own config names, or trusts
     "src/zfnet/studies/run.py",
+    "src/zfnet/studies/score_option.py",
     "src/zfnet/training/networks.py",
 }
 RUNS = {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib", "cloudpickle"}

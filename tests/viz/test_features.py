@@ -278,7 +278,7 @@ def test_the_own_position_of_a_unit_is_framed_in_its_patch() -> None:
         expected[[first, last], first : last + 1] = red
         expected[first : last + 1, [first, last]] = red
         assert place(framed, expected)[1] == place(plain, enlarged(image, 12))[1]
-    with pytest.raises(InputError, match="map 0: 1 parts for 2 patches"):
+    with pytest.raises(InputError, match="channel 0: 1 parts for 2 patches"):
         FeaturePanel(0, one.projections, one.patches, one.values, parts=parts[:1])
 
 

@@ -74,28 +74,35 @@ def group_by_size(crops: Sequence[Crop]) -> dict[Pair, list[int]]:
 
 
 def gives_same_values(
-    model: nn.Module, layer: str, image: Tensor, path: Path, axes: UnitAxes, maps: Tensor
+    model: nn.Module, layer: str, image: Tensor, path: Path, axes: UnitAxes
 ) -> bool:
     """Whether a network computes the same activations from crops of an image.
 
     It does not if it adds something to each position, or only takes images of one size. Three units
-    are compared: at two corners, and in the middle.
+    of an image of noise are compared: at two corners, and in the middle.
 
     Args:
         model: any model.
         layer: name of the layer.
-        image: (1, C, H, W).
+        image: (1, C, H, W), any image of this size.
         path: from the layer to the pixels.
         axes: of the layer's units.
-        maps: (1, channels, h, w), the layer's units for the image.
     """
     size, found = (image.shape[2], image.shape[3]), list[Tensor]()
+    # Other images may look the same at different positions.
+    image = torch.randn(image.shape, generator=torch.Generator().manual_seed(0)).to(image)
 
     def read(_: str, output: Tensor) -> bool:
         found.append(axes.maps(output))
         return True
 
+    def units(images: Tensor) -> Tensor:
+        with torch.no_grad(), eval_mode(model), capture_outputs(modules, read):
+            model(images)
+        return found.pop()
+
     modules = find_modules(model, [layer])
+    maps = units(image.clone())
     height, width = maps.shape[2:]
     for y, x in ((0, 0), (height // 2, width // 2), (height - 1, width - 1)):
         unit = Unit(0, 0, y, x)
@@ -107,11 +114,9 @@ def gives_same_values(
         crop = crop_of(path, window, size)
         moved = move(unit, path, crop, 0)
         try:
-            with torch.no_grad(), eval_mode(model), capture_outputs(modules, read):
-                model(cut_crops(image, [0], [crop]))
-        except (RuntimeError, AssertionError, ValueError, TypeError):
+            other = units(cut_crops(image, [0], [crop]))
+        except (RuntimeError, AssertionError, ValueError, TypeError, IndexError):
             return False
-        other = found.pop()
         if not (moved.y < other.shape[2] and moved.x < other.shape[3]):
             return False
         same = other[0, :, moved.y, moved.x], maps[0, :, y, x]

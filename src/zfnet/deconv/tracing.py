@@ -260,11 +260,11 @@ def make_plan(model: nn.Module, rules: Rules, image: Tensor, layer: str) -> Plan
     channels, rows, columns = passed.values[layer].shape[1:]
     size = (image.shape[2], image.shape[3])
     path = trace_graph(passed.nodes[layer])
-    axes, maps = passed.axes[layer], passed.values[layer]
+    axes = passed.axes[layer]
     croppable = (
         path.chain is None
         and path.local
         and any(field.field < side for field, side in zip(path.fields, size, strict=True))
-        and gives_same_values(model, layer, image, path, axes, maps)
+        and gives_same_values(model, layer, image, path, axes)
     )
     return Plan(layer, size, path, (channels, rows, columns), axes, croppable)
