@@ -60,12 +60,12 @@ def _describe(output: LayerOutput) -> dict[str, Any]:
 def _projection(deconv: Deconvnet, layer: str, model: ModelOnData) -> dict[str, Any]:
     """Returns what a unit of a layer sees, and by which rules it is projected."""
     try:
-        window = deconv.window(layer, Unit(0, 0), model.crop)
+        window = deconv.window(layer, Unit(0, 0), model.shape)
     except InputError as error:
         return {"no_deconvnet": str(error)}
     field = window.bottom - window.top, window.right - window.left
-    rules = deconv.extended_rules(layer, model.crop)
-    return {"field": field, "extended_rules": rules, "note": deconv.describe(layer, model.crop)}
+    rules = deconv.extended_rules(layer, model.shape)
+    return {"field": field, "extended_rules": rules, "note": deconv.describe(layer, model.shape)}
 
 
 def _line(entry: dict[str, Any]) -> str:
