@@ -151,6 +151,17 @@ def branch(_: Net, h: Tensor) -> Tensor:
     return h * 2 if h.mean() > 0.3 else h * 3
 
 
+def change_part(change: Callable[[Tensor, Tensor], object]) -> Call:
+    """Changes a part of a copy of h by h."""
+
+    def call(_: Net, h: Tensor) -> Tensor:
+        part = h * 1
+        change(part, h)
+        return part
+
+    return call
+
+
 class Doubled(torch.autograd.Function):
     @staticmethod
     def forward(_: object, x: Tensor) -> Tensor:
@@ -195,6 +206,17 @@ HIDDEN: dict[str, Call] = {
     "norm's weight": lambda _, h: F.batch_norm(h, pooled(h.detach())[0], torch.ones(4).to(h)),
     "conv weight": lambda n, h: F.conv2d(h, n.b.weight * h.detach().mean()),
     "conv bias": lambda n, h: F.conv2d(h, n.b.weight, pooled(h.detach())[0]),
+    "a part by a detached gate": change_part(lambda p, h: p[:, :2].mul_(h.detach().mean())),
+    "a part of another": change_part(lambda p, h: p[:, :2].copy_(h.detach()[:, 2:])),
+    "a part that is set": change_part(lambda p, h: p.__setitem__(0, h.detach()[0])),
+    "a part with noise": change_part(lambda p, _: p[:, :2].add_(torch.rand(1).to(p))),
+    "a random part": change_part(lambda p, _: p.__setitem__(0, torch.rand(1).to(p))),
+    "a part at an argmax": change_part(
+        lambda p, h: p.__setitem__((0, h.mean((0, 2, 3)).argmax()), 0)
+    ),
+    "a part at an integer": change_part(
+        lambda p, h: p.__setitem__((0, int(h.mean((0, 2, 3)).argmax())), 0)
+    ),
     "behind autograd": clamped_behind_autograd,
     "in place, no gradient": clamped_without_gradient,
     "custom function": lambda _, h: Doubled.apply(h),

@@ -72,6 +72,11 @@ class Dependence(TorchDispatchMode):
             return ""
         return known[1] or ("" if tensor.requires_grad else HIDDEN)
 
+    def sees(self, values: Any) -> bool:
+        """Whether autograd knows how tensors in nested `values` depend on the pixels."""
+        tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+        return not self._control and not any(self.hidden(each) for each in tensors)
+
     def read_by_python(self, what: str) -> None:
         """Notes that the function `what` has made values of the image available to Python."""
         self._control = self._control or f"{what}: a value of the image that Python has read"

@@ -4,7 +4,10 @@ The place of a maximum is a switch, as in max pooling.
 
     >>> import torch
     >>> from zfnet.deconv.maxima import find_maximum
-    >>> x = torch.tensor([[1.0, 3.0], [4.0, 2.0]])
+    >>> from zfnet.deconv.nodes import mark_pixels
+    >>> pixels = torch.tensor([[1.0, 3.0], [4.0, 2.0]], requires_grad=True)
+    >>> x = pixels * 1
+    >>> mark_pixels(x)
     >>> switch = find_maximum(torch.amax, (x, 1), {})
     >>> switch.linear(torch.tensor([[5.0, 6.0], [7.0, 8.0]]))
     tensor([6., 7.])
@@ -18,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zfnet.deconv.functions import Switch
+from zfnet.deconv.nodes import depends
 from zfnet.deconv.steps import argument
 
 RULE = "max"
@@ -46,8 +50,10 @@ def find_maximum(func: Any, args: Any, kwargs: Any) -> Switch | None:
         kwargs: its keyword arguments.
 
     Returns:
-        The switch, or None if the call is something else.
+        The switch, or None if the call is something else, or does not depend on the pixels.
     """
+    if not depends(argument(args, kwargs, 0, "input")):
+        return None
     if func in POOLS:
         return _pool(func, args, kwargs)
     dims = argument(args, kwargs, 1, "dim")

@@ -97,10 +97,10 @@ class DeconvMode(TorchFunctionMode):
         remember_source(func, args, out)
         if isinstance(out, Tensor) and out.grad_fn is not None:
             record(out, linear_step(func, args, kwargs), getattr(func, "__name__", ""))
-        if func in LINEAR_IN_PLACE or (func in IN_PLACE and not depends(args[1])):
+        if self._is_linear_in_place(func, args, kwargs):
             note_part(args[0])
-        if func is Tensor.__setitem__:
-            note(args[0], known=True)
+            if func is Tensor.__setitem__:
+                note(args[0], known=True)
         return out
 
     def trusted(self) -> AbstractContextManager[None]:
@@ -186,6 +186,11 @@ class DeconvMode(TorchFunctionMode):
         out, switches = self._apply(MaxPool, input, window, self.rules)
         record(out, Step("pool", window, size=spatial_size(input)))
         return (out, switches) if return_indices or func is F.max_pool2d_with_indices else out
+
+    def _is_linear_in_place(self, func: Any, args: Any, kwargs: Any) -> bool:
+        """Whether a call changes a tensor in place, and only autograd's values are used for it."""
+        linear = func in LINEAR_IN_PLACE or (func in IN_PLACE and not depends(args[1]))
+        return linear and (self.dependence is None or self.dependence.sees([args[1:], kwargs]))
 
     def _apply(self, rule: type[torch.autograd.Function], *args: Any) -> Any:
         recorded = torch.is_grad_enabled() and args[0].requires_grad
