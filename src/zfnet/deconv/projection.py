@@ -25,14 +25,17 @@ and none of them was replaced or reconfigured.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from zfnet.deconv.contrast import Contrast, subtract_shared
 from zfnet.deconv.crops import Crop, crop_of, cut_crops, group_by_size, move
 from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.patches import Patches, paste, starts_of
@@ -72,8 +75,11 @@ class Deconvnet:
         seed: value of a unit at the start: its "activation", "one" or "forced".
         others: what to do with other nonlinear operations: "refuse" or "gradient".
         strict: whether to refuse operations that the paper's nets do not have, such as GELU.
+        contrast: K, to subtract what a projection shares with those of K random channels at the
+            same position; 0 or None for plain projections. See `zfnet.deconv.contrast`.
+        contrast_seed: of the random channels.
 
-    The options are described in `zfnet.deconv.rules`. The defaults are the paper's deconvnet.
+    The other options are described in `zfnet.deconv.rules`. The defaults are the paper's deconvnet.
 
     Raises:
         InputError: an option is unknown. The methods raise it for a layer that the model does not
@@ -89,10 +95,13 @@ class Deconvnet:
         seed: str = "activation",
         others: str = "refuse",
         strict: bool = False,
+        contrast: int | None = 0,
+        contrast_seed: int = 0,
     ) -> None:
         check_not_scripted(model)
         self.model = user_module(model)
         self.rules = Rules(relu, unpool, normalization, seed, others, strict)
+        self.contrast = Contrast(0 if contrast is None else contrast, contrast_seed)
         self._known: tuple[Any, Plan] | None = None  # the last plan, and its key
         self._shape: tuple[int, int, int] | None = None  # (C, H, W) of the last images
         if isinstance(self.model, ConvNet):
@@ -111,6 +120,9 @@ class Deconvnet:
         """
         plan = self._plan(images, layer)
         _check(units, len(images), plan)
+        if self.contrast.count:
+            small, _ = self._project_windows(images, plan, units)
+            return paste(small, [plan.patch(unit) for unit in units], plan.size)
         if chain := self._chain(plan):
             _, small = chain.project(images, units)
             return paste(small, [plan.window(unit) for unit in units], plan.size)
@@ -124,6 +136,9 @@ class Deconvnet:
     def project_channel(self, images: Tensor, layer: str, channel: int) -> Tensor:
         """Projects all units of one channel together.
 
+        A contrastive projection compares them with other channels that start with the same values
+        at the same positions.
+
         Args:
             images: (B, C, H, W).
             layer: name of a layer.
@@ -135,15 +150,20 @@ class Deconvnet:
         plan = self._plan(images, layer)
         _check([Unit(0, channel)], len(images), plan)
 
-        projections = []
+        channels, result = [channel, *self.contrast.others(channel, plan.units[0])], list[Tensor]()
         for part in images.split(AT_ONCE):
             pixels, edge, values = self._forward(part, layer)
-            with torch.inference_mode(False):
-                start, maps = torch.zeros_like(values), plan.axes.maps(values)
-                signal = self.rules.initial_signal(maps[:, channel])
-                plan.axes.maps(start)[:, channel] = signal
-            projections.append(self._down(layer, pixels, edge, start))
-        return torch.cat(projections)
+            each = []
+            for other in channels:
+                with torch.inference_mode(False):
+                    start, maps = torch.zeros_like(values), plan.axes.maps(values)
+                    signal = self.rules.initial_signal(maps[:, channel])
+                    plan.axes.maps(start)[:, other] = signal
+                left = other != channels[-1]
+                each.append(self._down(layer, pixels, edge, start, left))
+            for projection, *others in zip(*each, strict=True):
+                result.append(subtract_shared(projection, others))
+        return torch.stack(result)
 
     def patches(self, images: Tensor, layer: str, units: Sequence[Unit]) -> Patches:
         """Projects units, and crops the projections and the images to what the units see.
@@ -155,11 +175,8 @@ class Deconvnet:
         """
         plan = self._plan(images, layer)
         _check(units, len(images), plan)
+        projections, values = self._project_windows(images, plan, units)
         windows = [plan.patch(unit) for unit in units]
-        if chain := self._chain(plan):
-            values, projections = chain.project(images, units)
-        else:
-            projections, values = self._cut_projections(images, plan, units, windows)
         patches = Patches(projections, images, windows, values.clamp(min=0))
         return replace(patches, images=patches.crop(images.detach(), units))
 
@@ -203,8 +220,10 @@ class Deconvnet:
             layer: name of a layer.
             size: of the images, see `window`.
         """
-        path = self._plan(self._blank(size), layer).path
-        return describe_path(path.extended, path.switched or self.rules.relu != "deconv")
+        plan = self._plan(self._blank(size), layer)
+        switched = plan.path.switched or self.rules.relu != "deconv"
+        notes = (self.contrast.describe(plan.units[0]), describe_path(plan.path.extended, switched))
+        return "; ".join(note for note in notes if note)
 
     def axes(self, layer: str, size: Size | None = None) -> UnitAxes:
         """Returns how the output of a layer holds its units.
@@ -333,12 +352,37 @@ class Deconvnet:
         Returns:
             The projections (N, C, H, W) and the activations (N,).
         """
-        return self._project_whole(images, self._plan(images, layer), units)
+        plan = self._plan(images, layer)
+        if self.contrast.count:
+            return self._contrasted(Deconvnet._project_whole, images, plan, units)
+        return self._project_whole(images, plan, units)
+
+    def _project_windows(
+        self, images: Tensor, plan: Plan, units: Sequence[Unit]
+    ) -> tuple[Tensor, Tensor]:
+        """Returns projections cut to the windows of the units, and activations."""
+        if self.contrast.count:
+            return self._contrasted(Deconvnet._project_windows, images, plan, units)
+        if chain := self._chain(plan):
+            values, projections = chain.project(images, units)
+            return projections, values
+        return self._cut_projections(images, plan, units)
+
+    def _contrasted(
+        self, method: Callable[..., Any], images: Tensor, plan: Plan, units: Sequence[Unit]
+    ) -> tuple[Tensor, Tensor]:
+        """Returns contrastive projections by a method that returns plain ones, and activations."""
+        forced = copy(self)
+        forced.rules, forced.contrast = replace(self.rules, seed="forced"), Contrast(0)
+        project = partial(method, forced, images, plan)
+        signal, channels = self.rules.initial_signal, plan.units[0]
+        return self.contrast.project(project, units, channels, signal, images[0].numel())
 
     def _cut_projections(
-        self, images: Tensor, plan: Plan, units: Sequence[Unit], windows: list[Window]
+        self, images: Tensor, plan: Plan, units: Sequence[Unit]
     ) -> tuple[Tensor, Tensor]:
         """Returns projections by autograd, cut to the windows of the units, and activations."""
+        windows = [plan.patch(unit) for unit in units]
         first = plan.patch(Unit(0, 0))
         shape = (first.bottom - first.top, first.right - first.left)
         projections = images.new_zeros(len(units), images.shape[1], *shape)
