@@ -137,6 +137,7 @@ def test_what_train_refuses(composed: Compose, words: str, says: str) -> None:
         ("analysis=overlap threshold=0", "threshold=0: must be above 0"),
         ("analysis=report runs=[]", "runs=[]: must not be empty"),
         ("analysis=top_activations k=0", "k=0: must be at least 1"),
+        ("analysis=top_activations contrast=-1", "contrast=-1: must be at least 0"),
         (
             "analysis=top_activations layers=conv1",
             "layers=conv1: a list [...] of strings or null is needed",

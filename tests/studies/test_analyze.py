@@ -20,6 +20,7 @@ from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.studies import doctor, progress_file, top_activations
 from zfnet.studies.inputs import load_model
+from zfnet.studies.run import build_analysis
 
 SIDE = 48
 Compose = Callable[..., DictConfig]
@@ -79,6 +80,31 @@ def test_the_numbers_are_those_of_the_net(config: Compose, tmp_path: Path) -> No
         assert sheet.ndim == 3
         assert sheet.min() < 100
         assert sheet.max() == 255
+
+
+def test_contrastive_projections(
+    config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sheet shows them and says so; the JSON has K, which is at most all others, and the
+    seed."""
+    shown: list[Any] = []
+    draw = top_activations.feature_sheet
+    monkeypatch.setattr(
+        top_activations, "feature_sheet", lambda *a, **k: shown.append((a, k)) or draw(*a, **k)
+    )
+    words = ("analysis=top_activations", "layers=[conv2]", "channels=[3]", "k=2", "contrast=16")
+    subject = load_model(config(*words, "seed=5"))
+    build_analysis(config(*words, "seed=5")).run(subject, tmp_path)
+    found = numbers(tmp_path)["layers"]["conv2"]
+    assert found["contrast"] == {"channels": 7, "seed": 5}
+    (_, (panel,)), options = shown[0]
+    assert options["note"] == "contrastive projections, K = 7: ours, not the paper's"
+    best = found["maps"][3][0]
+    image = subject.inputs([subject.images.ids.index(best["image"])])
+    deconv = Deconvnet(subject.net, contrast=16, contrast_seed=5)
+    patches = deconv.patches(image, "conv2", [Unit(0, 3, best["y"], best["x"])])
+    expected = subject.shown(patches.projections)
+    torch.testing.assert_close(panel.projections[:1], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_a_search_goes_on_where_it_stopped(

@@ -4,7 +4,8 @@
 
 `<layer>.png` shows some channels of a layer. `top_activations.json` has the image ids, places and
 values of all channels of all layers and, where the data set knows the objects' masks, how much of
-the projections' energy falls on them. Safe to interrupt: resume=true continues the search."""
+the projections' energy falls on them. `contrast=16` shows what each projection does not share with
+those of 16 other channels. Safe to interrupt: resume=true continues the search."""
 
 import logging
 import time
@@ -38,7 +39,7 @@ from zfnet.studies.annotations import has_annotations, object_of
 from zfnet.studies.json_output import write_json
 from zfnet.studies.progress_file import ProgressFile
 from zfnet.studies.score_option import parse_score, project_score
-from zfnet.validation import Count, Whole
+from zfnet.validation import Count, Seed, Whole
 from zfnet.viz import FeaturePanel, feature_sheet, save_png
 from zfnet.viz.grid import Part
 
@@ -66,6 +67,8 @@ class TopActivationSearch(Analysis):
     channels: Count | Sequence[Whole]
     k: Count
     score: Whole | str | None = None
+    contrast: Whole = 0
+    seed: Seed = 0
     takes = "model"
 
     def run(self, model: ModelOnData, folder: Path) -> None:
@@ -81,7 +84,8 @@ class TopActivationSearch(Analysis):
             layer: choose(self.channels, len(top[layer].values), "channels", layer)
             for layer in layers
         }
-        deconv, results = Deconvnet(model.net), dict[str, dict[str, Any]]()
+        deconv = Deconvnet(model.net, contrast=self.contrast, contrast_seed=self.seed)
+        results: dict[str, dict[str, Any]] = {}
         with progress_bar() as bar:
             task = bar.add_task("", total=self.k * sum(map(len, chosen.values())))
             for layer in layers:
@@ -95,7 +99,8 @@ class TopActivationSearch(Analysis):
                 sheet = feature_sheet(title, _panels(model, deconv, layer, found), note=note)
                 save_png(sheet, folder / f"{layer}.png")
                 entries = _entries(model, deconv, layer, top[layer])
-                results[layer] = {"extended_rules": rules, "maps": entries}
+                contrast = deconv.contrast.settings(len(top[layer].values))
+                results[layer] = {"extended_rules": rules, "contrast": contrast, "maps": entries}
                 if has_annotations(model):
                     results[layer] |= _energy_on_objects(model, deconv, layer, found)
         score = option.text if option else None
