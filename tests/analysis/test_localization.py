@@ -28,6 +28,8 @@ def test_methods_are_maps(net: ConvNet, images: torch.Tensor) -> None:
     units = [Unit(i, i) for i in range(3)]
     maps = {name: method(net, images, "fc8", units) for name, method in METHODS.items()}
     assert all(each.shape == (3, SIDE, SIDE) and (each >= 0).all() for each in maps.values())
+    contrast = Deconvnet(net, seed="forced", contrast=4).project(images, "fc8", units)
+    torch.testing.assert_close(maps["contrastive"], contrast.norm(dim=1))
     pixels = images.clone().requires_grad_()
     gradient = torch.autograd.grad(net(pixels)[range(3), range(3)].sum(), pixels)[0]
     no_norm = Deconvnet(net, relu="gradient", normalization="gradient", seed="forced")

@@ -70,11 +70,16 @@ def test_layers_above_are_not_in_the_projection(net: ConvNet, images: torch.Tens
 def test_every_check_has_a_projection(net: ConvNet, images: torch.Tensor) -> None:
     projections = sanity.sanity_checks(net, images, images.flip(0), LAYER, UNITS, [3, 1, 4])
     assert list(projections) == [
-        "original", "conv3.conv", "conv2.conv", "conv1.conv", "other map", "other image", "both",
-    ]  # fmt: skip
+        *("original", "conv3.conv", "conv2.conv", "conv1.conv", "other map"),
+        *("contrastive", "contrastive other map", "other image", "both"),
+    ]
     plain = sanity.force_activation(net, images)
     expected = plain.patches(images.flip(0), LAYER, [Unit(0, 3, 1, 1)]).projections[0]
     torch.testing.assert_close(projections["both"][0], expected)
+    own = Deconvnet(net, seed="forced", contrast=7)  # all others
+    for name, channel in (("contrastive", 1), ("contrastive other map", 3)):
+        expected = own.patches(images, LAYER, [Unit(0, channel, 1, 1)]).projections[0]
+        torch.testing.assert_close(projections[name][0], expected)
     for name, each in projections.items():
         cosine, rank = sanity.similarity(projections["original"], each)
         assert bool((cosine > 1 - 1e-6).all()) == (name == "original")

@@ -230,7 +230,8 @@ def test_sanity_checks_of_a_score() -> None:
     net, images = Segmenter().eval(), noise(2, 3, 16, 16)
     scored = with_score(net, lambda out: out["out"].mean((2, 3)))
     found = sanity_checks(scored, images[:1], images[1:], "score", [Unit(0, 0)], [1])
-    assert list(found) == ["original", "head", "body.0", "other map", "other image", "both"]
+    others = ["other map", "contrastive", "contrastive other map", "other image", "both"]
+    assert list(found) == ["original", "head", "body.0", *others]
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,12 @@ def study(subject: ModelOnData, tmp_path: Path) -> Callable[..., dict[str, Any]]
 def test_the_checks_and_where_the_methods_point(study: Callable[..., Any], tmp_path: Path) -> None:
     found = study()
     assert found["layer"] == "conv5"
-    assert list(found["similarity"]) == ["original", *CASCADE, "other map", "other image", "both"]
+    contrastive = ["contrastive", "contrastive other map"]
+    others = ["other map", *contrastive, "other image", "both"]
+    assert list(found["similarity"]) == ["original", *CASCADE, *others]
+    assert found["contrast"] == {"channels": 7, "seed": 0}
+    ways = (found["similarity"][name]["cosine"] for name in ("contrastive other map", "other map"))
+    assert next(ways) < next(ways)
     assert found["similarity"]["original"] == pytest.approx({"cosine": 1, "rank": 1})
     assert all(
         each["cosine"] < 1 for name, each in found["similarity"].items() if name != "original"
@@ -64,6 +69,7 @@ def test_the_checks_and_where_the_methods_point(study: Callable[..., Any], tmp_p
     assert (where["unit"], where["images"]) == ("the true class of fc8", 6)
     assert list(where["methods"]) == [
         "deconvnet",
+        "contrastive",
         "guided",
         "gradient",
         "occlusion",

@@ -5,6 +5,7 @@ object, within a tolerance. The energy of an image is the sum of its squares; `e
 fraction of it inside a mask. METHODS holds the methods that are compared:
 
     deconvnet, guided, gradient    |R| of the unit's projection, which starts with 1
+    contrastive                    |R| of the contrastive projection, of CONTRAST random channels
     occlusion                      how much a logit falls under a gray square there (Figure 7);
                                    of other layers, the sum of the unit's channel: a sweep keeps
                                    no single units
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zfnet.analysis.occlusion.sweep import occlusion_sweep
-from zfnet.analysis.sanity import force_activation, magnitude
+from zfnet.analysis.sanity import CONTRAST, force_activation, magnitude
 from zfnet.deconv import Unit
 from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules
 from zfnet.models.outputs import is_classifier
@@ -33,10 +34,16 @@ COVERED = 50 / 224  # of the image's side: the paper's square, which moves by ha
 
 
 def saliency(
-    model: nn.Module, images: Tensor, layer: str, units: Sequence[Unit], relu: str
+    model: nn.Module,
+    images: Tensor,
+    layer: str,
+    units: Sequence[Unit],
+    relu: str,
+    contrast: int = 0,
 ) -> Tensor:
     """|R| (N, H, W) of projections that start with 1."""
-    return magnitude(force_activation(model, images, relu).project(images, layer, units))
+    deconv = force_activation(model, images, relu, contrast)
+    return magnitude(deconv.project(images, layer, units))
 
 
 def occlusion_map(model: nn.Module, images: Tensor, layer: str, units: Sequence[Unit]) -> Tensor:
@@ -66,6 +73,7 @@ def centre(_: nn.Module, images: Tensor, __: str, units: Sequence[Unit]) -> Tens
 
 METHODS: dict[str, Saliency] = {
     "deconvnet": partial(saliency, relu="deconv"),
+    "contrastive": partial(saliency, relu="deconv", contrast=CONTRAST),
     "guided": partial(saliency, relu="guided"),
     "gradient": partial(saliency, relu="gradient"),
     "occlusion": occlusion_map,

@@ -13,6 +13,11 @@ compared with four others:
                   (filters)
     both          another channel in another image: chance, only place and method are common
 
+Contrastive projections (zfnet.deconv.contrast) leave out what channels at one place share:
+
+    contrastive            the unit's contrastive projection, with CONTRAST random channels
+    contrastive other map  that of the other channel at the same place, to be compared with it
+
 The scale of a projection is that of the activation, and a shuffled network need not activate the
 unit. All projections therefore start with R = 1 at the unit (seed="forced") and are compared by
 measures that ignore scale: the cosine of the signed projections, about 0 by chance; and Spearman's
@@ -35,21 +40,27 @@ from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs, eval_mode, find_modules
 from zfnet.versions.python_names import renamed
 
+CONTRAST = 16  # channels that contrastive projections are compared with
 
-def force_activation(model: nn.Module, images: Tensor, relu: str = "deconv") -> Deconvnet:
+
+def force_activation(
+    model: nn.Module, images: Tensor, relu: str = "deconv", contrast: int = 0, seed: int = 0
+) -> Deconvnet:
     """Returns a deconvnet that starts with 1 at each unit, whatever its activation.
 
     Args:
         model: any convnet.
         images: (B, C, H, W), the images to be projected.
         relu: backward rule of the ReLU, see `Rules`.
+        contrast: as for `Deconvnet`.
+        seed: of the contrast.
 
     Raises:
         InputError: an image is not finite, which would not show in the projections.
     """
     if bad := (~images.isfinite()).flatten(1).any(1).nonzero().flatten().tolist():
         raise InputError(f"image {bad[0]} of {len(images)} holds a value that is no finite number")
-    return Deconvnet(model, relu=relu, seed="forced")
+    return Deconvnet(model, relu=relu, seed="forced", contrast=contrast, contrast_seed=seed)
 
 
 @renamed(maps="channels")
@@ -71,11 +82,12 @@ def sanity_checks(
         layer: name of a layer.
         units: N units of the layer.
         channels: the other channel for each unit.
-        seed: of the shuffling.
+        seed: of the shuffling, and of the channels of contrastive projections.
 
     Returns:
         Projections (N, C, h, w) cropped to what the units see: "original", one for each shuffled
-        layer by its name, "other map", "other image" and "both".
+        layer by its name, "other map", "contrastive", "contrastive other map", "other image" and
+        "both".
 
     Raises:
         InputError: an image or a projection is not finite.
@@ -88,6 +100,10 @@ def sanity_checks(
     for name, shuffled in cascade(model, layer, images, seed):
         result[name] = force_activation(shuffled, images).patches(images, layer, units).projections
     result["other map"] = deconv.patches(images, layer, elsewhere).projections
+    contrast = force_activation(model, images, contrast=CONTRAST, seed=seed)
+    contrastive = contrast.patches(images, layer, [*units, *elsewhere]).projections
+    result["contrastive"] = contrastive[: len(units)]
+    result["contrastive other map"] = contrastive[len(units) :]
     deconv = force_activation(model, others)
     result["other image"] = deconv.patches(others, layer, units).projections
     result["both"] = deconv.patches(others, layer, elsewhere).projections

@@ -4,9 +4,11 @@
 
 Projects the strongest images of some channels again: with the layers below shuffled one after
 another, from another channel, and with another image's switches. `sanity.png` shows the projections
-above one another, with how similar they stay. Where the data set knows masks, or `boxes=` names a
-csv, the methods of zfnet.analysis.localization are compared: deconvnet, guided backpropagation,
-gradient and occlusion, beside the image's center and chance. `sanity.json` has the numbers."""
+above one another, with how similar they stay. Two rows show contrastive projections of the channel
+and of the other one, which are compared with each other. Where the data set knows masks, or
+`boxes=` names a csv, the methods of zfnet.analysis.localization are compared: deconvnet, also
+contrastive, guided backpropagation, gradient and occlusion, beside the image's center and chance.
+`sanity.json` has the numbers."""
 
 import logging
 import math
@@ -17,7 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
-from zfnet.analysis.sanity import sanity_checks, similarity
+from zfnet.analysis.sanity import CONTRAST, sanity_checks, similarity
 from zfnet.deconv import Deconvnet, Unit, top_activations
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
@@ -36,6 +38,8 @@ log = logging.getLogger(__name__)
 SHOWN = 8  # channels in the figure
 OTHERS = {
     "other map": "other channel",
+    "contrastive": "contrastive",
+    "contrastive other map": "other channel, both contrastive",
     "other image": "other image",
     "both": "other channel and image",
 }
@@ -74,25 +78,25 @@ class Sanity(Analysis):
         checked = self._check(model, layer)
         similar = _similarities(checked.projections)
         for name, label in labels(similar).items():
-            numbers = similar[name]
+            numbers, reference = similar[name], _compared_with(name)
             if math.isnan(numbers["cosine"]):
-                log.info("%s: cannot be compared with the original, its projections are 0", label)
+                log.info("%s: cannot be compared with the %s, projections are 0", label, reference)
             else:
                 log.info(
-                    "%s: cosine %.2f, rank correlation %.2f with the original",
-                    label,
-                    *numbers.values(),
+                    "%s: cosine %.2f, rank correlation %.2f with the %s",
+                    *(label, *numbers.values(), reference),
                 )
         scores = localization_scores(model, self.located, layer, masks) if masks else {}
         for name, numbers in scores.get("methods", {}).items():
             shares = (100 * share for share in numbers.values())
             log.info("%s: points at the object %.0f %%, energy %.0f %%", name, *shares)
-        deconv = Deconvnet(model.net)
+        deconv = Deconvnet(model.net, contrast=CONTRAST, contrast_seed=self.seed)
         rules = deconv.extended_rules(layer, model.crop)
         result = {
             "layer": layer,
             "score": option.text if option else None,
             "extended_rules": rules,
+            "contrast": deconv.contrast.settings(deconv.units(layer, model.crop)[0]),
             "similarity": similar,
             "localisation": scores,
         }
@@ -139,11 +143,18 @@ def _another(indices: list[int], i: int, count: int) -> int:
     return next((index for index in following if index != indices[i]), (indices[i] + 1) % count)
 
 
+def _compared_with(check: str) -> str:
+    return "contrastive" if check == "contrastive other map" else "original"
+
+
 def _similarities(projections: dict[str, Tensor]) -> dict[str, dict[str, float]]:
-    """Mean similarities with the original, by check; those of "both" are chance's."""
+    """Mean similarities with the original, by check; those of "both" are chance's.
+
+    Contrastive projections of other channels are compared with contrastive ones.
+    """
     result = {}
     for name, each in projections.items():
-        cosines, ranks = similarity(projections["original"], each)
+        cosines, ranks = similarity(projections[_compared_with(name)], each)
         result[name] = {"cosine": cosines.nanmean().item(), "rank": ranks.nanmean().item()}
     return result
 
