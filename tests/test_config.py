@@ -139,6 +139,10 @@ def test_what_train_refuses(composed: Compose, words: str, says: str) -> None:
         ("analysis=top_activations k=0", "k=0: must be at least 1"),
         ("analysis=top_activations contrast=-1", "contrast=-1: must be at least 0"),
         (
+            "analysis=top_activations relu=guide",
+            "relu=guide: one of deconv, guided, gradient is needed",
+        ),
+        (
             "analysis=top_activations layers=conv1",
             "layers=conv1: a list [...] of strings or null is needed",
         ),

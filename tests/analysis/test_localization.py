@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from zfnet.analysis.localization import METHODS, dilate, pointing, strongest_units
+from zfnet.analysis.localization import (
+    METHODS,
+    PROJECTIONS,
+    dilate,
+    pointing,
+    strongest_units,
+)
 from zfnet.analysis.occlusion.sweep import occlusion_sweep
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.errors import InputError
@@ -32,8 +38,8 @@ def test_methods_are_maps(net: ConvNet, images: torch.Tensor) -> None:
     torch.testing.assert_close(maps["contrastive"], contrast.norm(dim=1))
     pixels = images.clone().requires_grad_()
     gradient = torch.autograd.grad(net(pixels)[range(3), range(3)].sum(), pixels)[0]
-    no_norm = Deconvnet(net, relu="gradient", normalization="gradient", seed="forced")
-    torch.testing.assert_close(no_norm.project(images, "fc8", units), gradient)
+    torch.testing.assert_close(PROJECTIONS["gradient"](net, images, "fc8", units), gradient)
+    torch.testing.assert_close(maps["gradient x input"], (gradient * images).norm(dim=1))
 
 
 def test_pointing_by_hand() -> None:

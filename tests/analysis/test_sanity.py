@@ -86,6 +86,16 @@ def test_every_check_has_a_projection(net: ConvNet, images: torch.Tensor) -> Non
         assert (rank <= 1 + 1e-9).all()
 
 
+def test_the_checks_by_another_rule(net: ConvNet, images: torch.Tensor) -> None:
+    found = sanity.sanity_checks(
+        net, images, images.flip(0), LAYER, UNITS, [3, 1, 4], relu="guided"
+    )
+    guided = Deconvnet(net, relu="guided", seed="forced")
+    for name, shown in (("original", images), ("other image", images.flip(0))):
+        expected = guided.patches(shown, LAYER, UNITS).projections
+        torch.testing.assert_close(found[name], expected)
+
+
 def test_similarity_by_hand() -> None:
     projection = torch.randn(1, 3, 9, 9, generator=torch.Generator().manual_seed(0))
     for factor, cosine in ((1.0, 1.0), (5.0, 1.0), (-2.0, -1.0)):

@@ -19,6 +19,7 @@ from zfnet.deconv import Deconvnet, TopActivations, Unit
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.studies import doctor, progress_file, top_activations
+from zfnet.studies.annotations import object_of
 from zfnet.studies.inputs import load_model
 from zfnet.studies.run import build_analysis
 
@@ -105,6 +106,25 @@ def test_contrastive_projections(
     patches = deconv.patches(image, "conv2", [Unit(0, 3, best["y"], best["x"])])
     expected = subject.shown(patches.projections)
     torch.testing.assert_close(panel.projections[:1], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_rule_of_the_projections(config: Compose, tmp_path: Path) -> None:
+    """The energy on the objects is that of projections of whole images by the rule of `relu`."""
+    words = ("analysis=top_activations", "layers=[conv2]", "channels=8", "k=2", "relu=guided")
+    subject = load_model(config(*words))
+    build_analysis(config(*words)).run(subject, tmp_path)
+    found = numbers(tmp_path)
+    assert found["relu"] == "guided"
+    shares = []
+    for number, entries in enumerate(found["layers"]["conv2"]["maps"]):
+        for entry in entries:
+            index = subject.images.ids.index(entry["image"])
+            unit = Unit(0, number, entry["y"], entry["x"])
+            deconv = Deconvnet(subject.net, relu="guided", seed="one")
+            energy = deconv.project(subject.inputs([index]), "conv2", [unit])[0].square().sum(0)
+            shares.append((energy * object_of(subject, index).mask).sum() / energy.sum())
+    expected = torch.stack(shares).nanmean().item()
+    assert found["layers"]["conv2"]["energy_on_object"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_search_goes_on_where_it_stopped(

@@ -74,19 +74,21 @@ def _conv5(subject: ModelOnData, image: Tensor) -> Tensor:
     return net.conv5.conv(net[:4](image)).clamp(min=0).sum((2, 3))[0]
 
 
-def test_the_numbers_by_hand(subject: ModelOnData, tmp_path: Path) -> None:
+@pytest.mark.parametrize("relu", ["deconv", "guided"])
+def test_the_numbers_by_hand(subject: ModelOnData, tmp_path: Path, relu: str) -> None:
     """Every number of one picture, from pictures covered by slices and projections taken apart."""
-    found = run(subject, tmp_path)
+    found = run(subject, tmp_path, relu=relu)
     (entry,) = found.pop("images")
     settings = {"layer": "conv5", "size": 16, "stride": 8, "fill": [0]}
-    assert found == {**settings, "class_is": "true", "extended_rules": {}, "score": None}
+    deconv = Deconvnet(subject.net, relu=relu)
+    rules = {"relu": relu, "extended_rules": {}, "caution": deconv.caution("conv5")}
+    assert found == {**settings, "class_is": "true", "score": None, **rules}
     image, label = subject.inputs([3]), int(subject.images.labels[3])
     logits, sums, places = covered(subject, image, 16, 8)
     with torch.no_grad():
         clean, clean_sums = subject.net(image)[0].softmax(0), _conv5(subject, image)
     strongest, second = clean_sums.topk(2).indices.tolist()
     drop = 1 - sums[:, :, strongest] / clean_sums[strongest]
-    deconv = Deconvnet(subject.net)
 
     def weighted(map: int) -> float:
         energy = deconv.project_channel(image, "conv5", map)[0].square().sum(0)

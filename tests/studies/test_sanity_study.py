@@ -72,6 +72,7 @@ def test_the_checks_and_where_the_methods_point(study: Callable[..., Any], tmp_p
         "contrastive",
         "guided",
         "gradient",
+        "gradient x input",
         "occlusion",
         "centre",
         "chance",
@@ -84,10 +85,11 @@ def test_the_checks_and_where_the_methods_point(study: Callable[..., Any], tmp_p
     assert study() == found
 
 
-def test_one_map_of_another_layer(study: Callable[..., Any]) -> None:
-    found = study(layer="conv2", channels=1, k=1, located="conv3")
+def test_one_map_of_another_layer_by_another_rule(study: Callable[..., Any]) -> None:
+    found = study(layer="conv2", channels=1, k=1, located="conv3", relu="guided")
     assert list(found["similarity"])[1:3] == ["conv2.conv", "conv1.conv"]
     assert found["localisation"]["unit"] == "the strongest unit of conv3"
+    assert (found["relu"], found["extended_rules"], found["caution"]) == ("guided", {}, "")
 
 
 def test_boxes_of_a_csv(study: Callable[..., Any], subject: ModelOnData, tmp_path: Path) -> None:

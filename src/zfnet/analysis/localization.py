@@ -4,12 +4,15 @@ The pointing game (Zhang et al. 2016) asks whether the largest value of a smooth
 object, within a tolerance. The energy of an image is the sum of its squares; `energy_inside` is the
 fraction of it inside a mask. METHODS holds the methods that are compared:
 
-    deconvnet, guided, gradient    |R| of the unit's projection, which starts with 1
-    contrastive                    |R| of the contrastive projection, of CONTRAST random channels
-    occlusion                      how much a logit falls under a gray square there (Figure 7);
-                                   of other layers, the sum of the unit's channel: a sweep keeps
-                                   no single units
-    centre                         a baseline: the object is often in the middle of a photograph
+    deconvnet, guided    |R| of the unit's projection, which starts with 1
+    contrastive          |R| of the contrastive projection, of CONTRAST random channels
+    gradient             |R| of the unit's gradient
+    gradient x input     |R| of its product with the image, which is 0 at the network's mean
+    occlusion            how much a logit falls under a gray square there (Figure 7); of other
+                         layers, the sum of the unit's channel: a sweep keeps no single units
+    centre               a baseline: the object is often in the middle of a photograph
+
+PROJECTIONS holds the signed R of all but the last two.
 
     units = [Unit(0, 7), Unit(1, 3)]
     maps = METHODS["guided"](model, images, "fc8", units)  # (N, H, W), a map for each unit
@@ -33,7 +36,7 @@ Saliency = Callable[[nn.Module, Tensor, str, Sequence[Unit]], Tensor]
 COVERED = 50 / 224  # of the image's side: the paper's square, which moves by half of its own
 
 
-def saliency(
+def project(
     model: nn.Module,
     images: Tensor,
     layer: str,
@@ -41,9 +44,23 @@ def saliency(
     relu: str,
     contrast: int = 0,
 ) -> Tensor:
-    """|R| (N, H, W) of projections that start with 1."""
-    deconv = force_activation(model, images, relu, contrast)
-    return magnitude(deconv.project(images, layer, units))
+    """Projections (N, C, H, W) that start with 1, by a rule of `make_deconvnet`."""
+    return force_activation(model, images, relu, contrast).project(images, layer, units)
+
+
+def gradient_times_input(
+    model: nn.Module, images: Tensor, layer: str, units: Sequence[Unit]
+) -> Tensor:
+    """Each unit's gradient times its image, (N, C, H, W)."""
+    which = torch.tensor([unit.image for unit in units], dtype=torch.long)
+    return project(model, images, layer, units, "gradient") * images[which]
+
+
+def saliency(
+    model: nn.Module, images: Tensor, layer: str, units: Sequence[Unit], method: str
+) -> Tensor:
+    """|R| (N, H, W) of a method of PROJECTIONS."""
+    return magnitude(PROJECTIONS[method](model, images, layer, units))
 
 
 def occlusion_map(model: nn.Module, images: Tensor, layer: str, units: Sequence[Unit]) -> Tensor:
@@ -71,11 +88,15 @@ def centre(_: nn.Module, images: Tensor, __: str, units: Sequence[Unit]) -> Tens
     return torch.exp(-(y[:, None] + x) / 2).expand(len(units), -1, -1)
 
 
+PROJECTIONS: dict[str, Saliency] = {
+    "deconvnet": partial(project, relu="deconv"),
+    "contrastive": partial(project, relu="deconv", contrast=CONTRAST),
+    "guided": partial(project, relu="guided"),
+    "gradient": partial(project, relu="gradient"),
+    "gradient x input": gradient_times_input,
+}
 METHODS: dict[str, Saliency] = {
-    "deconvnet": partial(saliency, relu="deconv"),
-    "contrastive": partial(saliency, relu="deconv", contrast=CONTRAST),
-    "guided": partial(saliency, relu="guided"),
-    "gradient": partial(saliency, relu="gradient"),
+    **{name: partial(saliency, method=name) for name in PROJECTIONS},
     "occlusion": occlusion_map,
     "centre": centre,
 }

@@ -35,7 +35,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from zfnet.deconv import Deconvnet, Unit
+from zfnet.deconv import Deconvnet, Unit, make_deconvnet
 from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs, eval_mode, find_modules
 from zfnet.versions.python_names import renamed
@@ -51,7 +51,7 @@ def force_activation(
     Args:
         model: any convnet.
         images: (B, C, H, W), the images to be projected.
-        relu: backward rule of the ReLU, see `Rules`.
+        relu: backward rule of the ReLU, as of `make_deconvnet`.
         contrast: as for `Deconvnet`.
         seed: of the contrast.
 
@@ -60,7 +60,7 @@ def force_activation(
     """
     if bad := (~images.isfinite()).flatten(1).any(1).nonzero().flatten().tolist():
         raise InputError(f"image {bad[0]} of {len(images)} holds a value that is no finite number")
-    return Deconvnet(model, relu=relu, seed="forced", contrast=contrast, contrast_seed=seed)
+    return make_deconvnet(model, relu, seed="forced", contrast=contrast, contrast_seed=seed)
 
 
 @renamed(maps="channels")
@@ -72,6 +72,7 @@ def sanity_checks(
     units: Sequence[Unit],
     channels: Sequence[int],
     seed: int = 0,
+    relu: str = "deconv",
 ) -> dict[str, Tensor]:
     """Projects units in the original network and image, and with each of the changes above.
 
@@ -83,6 +84,7 @@ def sanity_checks(
         units: N units of the layer.
         channels: the other channel for each unit.
         seed: of the shuffling, and of the channels of contrastive projections.
+        relu: backward rule of the ReLU, as of `make_deconvnet`.
 
     Returns:
         Projections (N, C, h, w) cropped to what the units see: "original", one for each shuffled
@@ -92,19 +94,20 @@ def sanity_checks(
     Raises:
         InputError: an image or a projection is not finite.
     """
-    deconv = force_activation(model, images)
+    deconv = force_activation(model, images, relu)
     elsewhere = [
         replace(unit, channel=channel) for unit, channel in zip(units, channels, strict=True)
     ]
     result = {"original": deconv.patches(images, layer, units).projections}
     for name, shuffled in cascade(model, layer, images, seed):
-        result[name] = force_activation(shuffled, images).patches(images, layer, units).projections
+        deconv_shuffled = force_activation(shuffled, images, relu)
+        result[name] = deconv_shuffled.patches(images, layer, units).projections
     result["other map"] = deconv.patches(images, layer, elsewhere).projections
-    contrast = force_activation(model, images, contrast=CONTRAST, seed=seed)
+    contrast = force_activation(model, images, relu, contrast=CONTRAST, seed=seed)
     contrastive = contrast.patches(images, layer, [*units, *elsewhere]).projections
     result["contrastive"] = contrastive[: len(units)]
     result["contrastive other map"] = contrastive[len(units) :]
-    deconv = force_activation(model, others)
+    deconv = force_activation(model, others, relu)
     result["other image"] = deconv.patches(others, layer, units).projections
     result["both"] = deconv.patches(others, layer, elsewhere).projections
     for name, projections in result.items():

@@ -14,6 +14,7 @@
 - Contrast normalization is ignored in the backward pass.
 - Activations like GELU, gates and attention have extended rules, which the paper does not know.
 - Without switches a projection does not depend on the image.
+- The projections of some families of networks were measured and failed.
 - Some operations have no deconvnet at all.
 """
 
@@ -27,8 +28,9 @@ from torch import Tensor, nn
 from zfnet.deconv.graph import trace_graph
 from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.nodes import kind
-from zfnet.deconv.rules import Rules, describe_path
+from zfnet.deconv.rules import Pair, Rules
 from zfnet.deconv.tracing import ForwardTrace
+from zfnet.deconv.trust import caution, describe_path
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
 from zfnet.models.introspection import check_not_scripted, input_channels, user_module
@@ -67,6 +69,7 @@ class Diagnosis:
         normalizations: names of contrast normalizations.
         extended: extended rules by name, with the number of their uses.
         switched: whether a pooling, gate or statistic of the image is a switch.
+        caution: why not to trust projections, "" if there is no reason; see zfnet.deconv.trust.
         unsupported: what has no deconvnet.
     """
 
@@ -78,6 +81,7 @@ class Diagnosis:
     normalizations: list[str]
     extended: dict[str, int]
     switched: bool
+    caution: str
     unsupported: list[str]
 
     def __str__(self) -> str:
@@ -100,7 +104,7 @@ class Diagnosis:
                 "contrast normalization, ignored in the backward pass: "
                 f"{', '.join(self.normalizations)}"
             )
-        if text := describe_path(self.extended, self.switched):
+        if text := describe_path(self.extended, self.caution):
             lines.append(text)
         lines += [f"no deconvnet: {trouble}" for trouble in self.unsupported]
         return "\n    ".join(lines)
@@ -163,10 +167,11 @@ def doctor(
         generator = torch.Generator().manual_seed(0)
         images = torch.randn(NOISE, channels, *size, generator=generator).to(weight)
     passed = ForwardTrace(model, _PoolingStatistics(Rules()), images, list(layers))
-    return [_diagnosis(passed, layer) for layer in layers]
+    size = (images.shape[2], images.shape[3])
+    return [_diagnosis(passed, layer, size) for layer in layers]
 
 
-def _diagnosis(passed: ForwardTrace, layer: str) -> Diagnosis:
+def _diagnosis(passed: ForwardTrace, layer: str, size: Pair) -> Diagnosis:
     nodes, values = passed.nodes[layer], passed.values[layer]
     if not values.isfinite().all():
         raise InputError(f"layer {layer!r} is not finite: its channels cannot be examined")
@@ -191,5 +196,6 @@ def _diagnosis(passed: ForwardTrace, layer: str) -> Diagnosis:
         ],
         path.extended,
         path.switched,
+        caution(path, size),
         passed.troubles(layer),
     )

@@ -37,11 +37,13 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from zfnet.deconv.contrast import Contrast, subtract_shared
 from zfnet.deconv.crops import Crop, crop_of, cut_crops, group_by_size, move
+from zfnet.deconv.graph import Path
 from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.patches import Patches, paste, starts_of
-from zfnet.deconv.rules import Pair, Rules, describe_path
+from zfnet.deconv.rules import Pair, Rules
 from zfnet.deconv.sharing import share_passes
 from zfnet.deconv.tracing import Plan, make_plan, traced_forward
+from zfnet.deconv.trust import caution, describe_path
 from zfnet.deconv.units import Unit, Window
 from zfnet.deconv.windows import Chain, cut
 from zfnet.errors import InputError
@@ -214,16 +216,41 @@ class Deconvnet:
         return self._plan(self._blank(size), layer).units
 
     def describe(self, layer: str, size: Size | None = None) -> str:
-        """Says by which rules a layer is projected, for figures: "" by the paper's alone.
+        """Says by which rules a layer is projected, and why not to trust it, for figures.
+
+        Args:
+            layer: name of a layer.
+            size: of the images, see `window`.
+
+        Returns:
+            "" if the rules are the paper's, and there is nothing to say.
+        """
+        channels, _, _ = self.units(layer, size)
+        rules = self.extended_rules(layer, size)
+        path = describe_path(rules, self.caution(layer, size), self.rules.relu)
+        return "; ".join(note for note in (self.contrast.describe(channels), path) if note)
+
+    def caution(self, layer: str, size: Size | None = None) -> str:
+        """Says why not to trust the projections of a layer, by what docs/trust.md measured.
+
+        Args:
+            layer: name of a layer.
+            size: of the images, see `window`.
+
+        Returns:
+            "" if there is no reason.
+        """
+        plan = self._plan(self._blank(size), layer)
+        return caution(plan.path, plan.size, self.rules.relu)
+
+    def path(self, layer: str, size: Size | None = None) -> Path:
+        """Returns what lies between a layer and the pixels.
 
         Args:
             layer: name of a layer.
             size: of the images, see `window`.
         """
-        plan = self._plan(self._blank(size), layer)
-        switched = plan.path.switched or self.rules.relu != "deconv"
-        notes = (self.contrast.describe(plan.units[0]), describe_path(plan.path.extended, switched))
-        return "; ".join(note for note in notes if note)
+        return self._plan(self._blank(size), layer).path
 
     def axes(self, layer: str, size: Size | None = None) -> UnitAxes:
         """Returns how the output of a layer holds its units.
@@ -242,9 +269,11 @@ class Deconvnet:
             size: of the images, see `window`.
 
         Returns:
-            Such as {"GELU": 18, "LayerNorm": 23}; {} if the paper's rules suffice.
+            Such as {"GELU": 18, "LayerNorm": 23}; {} if the paper's rules suffice, or if none is
+            used because all is the gradient.
         """
-        return self._plan(self._blank(size), layer).path.extended
+        path = self._plan(self._blank(size), layer).path
+        return {} if self.rules.plain_gradient else path.extended
 
     def window(self, layer: str, unit: Unit, size: Size | None = None) -> Window:
         """Returns the pixels that a unit sees.

@@ -30,16 +30,18 @@ tensor([0., 0.])
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from zfnet.errors import InputError
 
+Relu = Literal["deconv", "guided", "gradient"]
 CHOICES = {
-    "relu": ("deconv", "guided", "gradient"),
+    "relu": get_args(Relu),
     "unpool": ("sum", "overwrite", "center"),
     "normalization": ("identity", "gradient"),
     "seed": ("activation", "one", "forced"),
@@ -90,6 +92,11 @@ class Rules:
                 raise InputError(
                     f"{name}={choice!r} is no rule of the deconvnet: choose one of {known}"
                 )
+
+    @property
+    def plain_gradient(self) -> bool:
+        """Whether the result is the gradient, without any rule of the deconvnet."""
+        return self.relu == self.normalization == self.others == "gradient"
 
     def initial_signal(self, activation: Tensor) -> Tensor:
         """Returns the signal R at units with these activations."""
@@ -164,28 +171,6 @@ class Rules:
         # The last window of each cell.
         last = last.scatter_reduce(2, switches.flatten(2), order, "amax")
         return torch.where(last >= 0, flat.gather(2, last.clamp(min=0)), 0).view(shape)
-
-
-NO_SWITCHES = "no switches: a unit's projection is the same for every image, but for its scale"
-
-
-def describe_path(extended: Mapping[str, int], switched: bool) -> str:
-    """Says by which rules a projection was made, for figures and results.
-
-    Args:
-        extended: the number of uses of each extended rule by its name.
-        switched: whether anything between the layer and the pixels is a switch.
-
-    Returns:
-        "" if there is nothing to say.
-
-    Example:
-        >>> describe_path({"LayerNorm": 23, "GELU": 18}, switched=True)
-        'extended rules: GELU x 18, LayerNorm x 23'
-    """
-    names = ", ".join(f"{name} x {count}" for name, count in sorted(extended.items()))
-    parts = [f"extended rules: {names}"] if names else []
-    return "; ".join(parts if switched else [*parts, NO_SWITCHES])
 
 
 def _centers(window: WindowSpec, axis: int, count: int, size: int) -> Tensor:

@@ -65,7 +65,8 @@ def _projection(deconv: Deconvnet, layer: str, model: ModelOnData) -> dict[str, 
         return {"no_deconvnet": str(error)}
     field = window.bottom - window.top, window.right - window.left
     rules = deconv.extended_rules(layer, model.shape)
-    return {"field": field, "extended_rules": rules, "note": deconv.describe(layer, model.shape)}
+    note, caution = deconv.describe(layer, model.shape), deconv.caution(layer, model.shape)
+    return {"field": field, "extended_rules": rules, "caution": caution, "note": note}
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -18,7 +18,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zfnet.analysis.occlusion.sweep import Sweep, occlusion_sweep
-from zfnet.deconv import Deconvnet, ImageBatch, random_subset, top_activations
+from zfnet.deconv import (
+    Deconvnet,
+    ImageBatch,
+    make_deconvnet,
+    random_subset,
+    top_activations,
+)
+from zfnet.deconv.rules import Relu
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.sizes import sides
@@ -46,6 +53,7 @@ class Occlusion(Analysis):
     stride: Count | None
     fill: Number | Sequence[Number]
     score: Whole | str | None = None
+    relu: Relu = "deconv"
     takes = "model"
 
     def run(self, model: ModelOnData, folder: Path) -> None:
@@ -67,7 +75,7 @@ class Occlusion(Analysis):
         with_square = inputs.clone()
         with_square[:, :, :size, :size] = inputs.new_tensor(fill).view(1, -1, 1, 1)
         pixels = model.shown(model.prepare.denormalize(with_square.cpu()))
-        projector = Projector.of(model, layer)
+        projector = Projector.of(model, layer, self.relu)
         rows, numbers = [], []
         for i, index in enumerate(indices):
             channel, name = int(sweep.strongest[i]), option.text if option else ""
@@ -109,9 +117,10 @@ class Occlusion(Analysis):
                 }
             )
             log.info("%s", _line(numbers[-1]))
-        rules, note = {}, ""
+        rules, caution, note = {}, "", ""
         if projector:
             rules = projector.deconv.extended_rules(layer, model.crop)
+            caution = projector.deconv.caution(layer, model.crop)
             note = projector.deconv.describe(layer, model.crop)
         draw_occlusion(rows, folder / "occlusion.png", note)
         settings = {"layer": layer, "size": size, "stride": stride, "fill": fill}
@@ -120,7 +129,9 @@ class Occlusion(Analysis):
             **settings,
             "score": option.text if option else None,
             "class_is": class_is if sweep.target is not None else None,
+            "relu": self.relu,
             "extended_rules": rules,
+            "caution": caution,
             "images": numbers,
         }
         write_json(result, folder / "occlusion.json", indent=1)
@@ -138,9 +149,9 @@ class Projector:
         self.top = top_activations(model.net, batches, [layer], OTHERS + 1, progress=False)[layer]
 
     @classmethod
-    def of(cls, model: ModelOnData, layer: str) -> "Projector | None":
+    def of(cls, model: ModelOnData, layer: str, relu: str) -> "Projector | None":
         """None, and a warning, where the layer has no deconvnet."""
-        deconv = Deconvnet(model.net)
+        deconv = make_deconvnet(model.net, relu)
         try:
             deconv.units(layer, model.crop)
         except InputError as error:

@@ -20,7 +20,8 @@ from typing import Any
 from torch import Tensor
 
 from zfnet.analysis.sanity import CONTRAST, sanity_checks, similarity
-from zfnet.deconv import Deconvnet, Unit, top_activations
+from zfnet.deconv import Deconvnet, Unit, make_deconvnet, top_activations
+from zfnet.deconv.rules import Relu
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.scores import LAYER
@@ -67,6 +68,7 @@ class Sanity(Analysis):
     boxes: str | None
     seed: Seed
     score: Whole | str | None = None
+    relu: Relu = "deconv"
     takes = "model"
 
     def run(self, model: ModelOnData, folder: Path) -> None:
@@ -90,12 +92,14 @@ class Sanity(Analysis):
         for name, numbers in scores.get("methods", {}).items():
             shares = (100 * share for share in numbers.values())
             log.info("%s: points at the object %.0f %%, energy %.0f %%", name, *shares)
-        deconv = Deconvnet(model.net, contrast=CONTRAST, contrast_seed=self.seed)
+        deconv = make_deconvnet(model.net, self.relu, contrast=CONTRAST, contrast_seed=self.seed)
         rules = deconv.extended_rules(layer, model.crop)
         result = {
             "layer": layer,
             "score": option.text if option else None,
+            "relu": self.relu,
             "extended_rules": rules,
+            "caution": deconv.caution(layer, model.crop),
             "contrast": deconv.contrast.settings(deconv.units(layer, model.crop)[0]),
             "similarity": similar,
             "localisation": scores,
@@ -130,7 +134,9 @@ class Sanity(Analysis):
         images = model.inputs(indices)
         elsewhere = model.inputs([_another(indices, i, count) for i in range(len(indices))])
         channels = [others[unit.channel] for unit in units]
-        projections = sanity_checks(model.net, images, elsewhere, layer, units, channels, self.seed)
+        projections = sanity_checks(
+            model.net, images, elsewhere, layer, units, channels, self.seed, self.relu
+        )
         patches = Deconvnet(model.net).patches(images, layer, units)
         seen = patches.crop(model.pixels(indices), units, fill=0.5)
         shown = {name: model.shown(each) for name, each in projections.items()}

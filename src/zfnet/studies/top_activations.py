@@ -4,8 +4,9 @@
 
 `<layer>.png` shows some channels of a layer. `top_activations.json` has the image ids, places and
 values of all channels of all layers and, where the data set knows the objects' masks, how much of
-the projections' energy falls on them. `contrast=16` shows what each projection does not share with
-those of 16 other channels. Safe to interrupt: resume=true continues the search."""
+the projections' energy falls on them. `relu=` chooses the rule of the projections. `contrast=16`
+shows what each projection does not share with those of 16 other channels. Safe to interrupt:
+resume=true continues the search."""
 
 import logging
 import time
@@ -26,9 +27,11 @@ from zfnet.deconv import (
     TopActivations,
     Unit,
     Window,
+    make_deconvnet,
     random_subset,
     top_activations,
 )
+from zfnet.deconv.rules import Relu
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.scores import LAYER
@@ -69,6 +72,7 @@ class TopActivationSearch(Analysis):
     score: Whole | str | None = None
     contrast: Whole = 0
     seed: Seed = 0
+    relu: Relu = "deconv"
     takes = "model"
 
     def run(self, model: ModelOnData, folder: Path) -> None:
@@ -84,7 +88,9 @@ class TopActivationSearch(Analysis):
             layer: choose(self.channels, len(top[layer].values), "channels", layer)
             for layer in layers
         }
-        deconv = Deconvnet(model.net, contrast=self.contrast, contrast_seed=self.seed)
+        deconv = make_deconvnet(
+            model.net, self.relu, contrast=self.contrast, contrast_seed=self.seed
+        )
         results: dict[str, dict[str, Any]] = {}
         with progress_bar() as bar:
             task = bar.add_task("", total=self.k * sum(map(len, chosen.values())))
@@ -99,12 +105,16 @@ class TopActivationSearch(Analysis):
                 sheet = feature_sheet(title, _panels(model, deconv, layer, found), note=note)
                 save_png(sheet, folder / f"{layer}.png")
                 entries = _entries(model, deconv, layer, top[layer])
-                contrast = deconv.contrast.settings(len(top[layer].values))
-                results[layer] = {"extended_rules": rules, "contrast": contrast, "maps": entries}
+                results[layer] = {
+                    "extended_rules": rules,
+                    "caution": deconv.caution(layer, model.crop),
+                    "contrast": deconv.contrast.settings(len(top[layer].values)),
+                    "maps": entries,
+                }
                 if has_annotations(model):
                     results[layer] |= _energy_on_objects(model, deconv, layer, found)
-        score = option.text if option else None
-        result = {"searched": top.seen, "k": self.k, "score": score, "layers": results}
+        settings = {"score": option.text if option else None, "relu": self.relu}
+        result = {"searched": top.seen, "k": self.k, **settings, "layers": results}
         write_json(result, folder / "top_activations.json")
         file.delete()
 

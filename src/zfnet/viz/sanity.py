@@ -20,12 +20,14 @@ from zfnet.viz.grid import (
     center,
     draw_text,
     fit,
+    flow,
     hstack,
     stretch_contrast,
     tile,
     to_uint8,
     vstack,
 )
+from zfnet.viz.page import words
 
 PANEL = 228  # a panel's side; of few columns twice that
 FEW = 4
@@ -85,7 +87,7 @@ def sanity_sheet(
     if located is not None:
         _bars(axes[1], located)
     body = hstack([sheet, draw(figure)], 20)
-    notes = [draw_text(note)] if note else []
+    notes = [flow(words(note), body.shape[1], gap=4)] if note else []
     return add_frame(vstack([draw_text(title, 20, bold=True), *notes, body], 12), 12).contiguous()
 
 
@@ -122,9 +124,9 @@ def _similarities(axes: Axes, rows: Sequence[Row], named: Sequence[int]) -> None
     width = sum(rows[i].in_cascade for i in named) - 1  # a long cascade takes the room of its ticks
     others = range(width + 1, width + 1 + len(rows) - cascade)
     places = [i * width / max(cascade - 1, 1) for i in range(cascade)] + list(others)
-    for measure, (color, words) in enumerate(MEASURES):
+    for measure, (color, label) in enumerate(MEASURES):
         values = [row.similarity[measure] for row in rows]
-        axes.plot(places[:cascade], values[:cascade], "-o", color=color, label=words)
+        axes.plot(places[:cascade], values[:cascade], "-o", color=color, label=label)
         axes.plot(places[cascade:], values[cascade:], "o", color=color)
         axes.axhline(values[-1], color=color, linestyle="--", linewidth=1)
     axes.plot([], [], "--", color="gray", label=f"chance: {rows[-1].name}")
@@ -138,9 +140,9 @@ def _similarities(axes: Axes, rows: Sequence[Row], named: Sequence[int]) -> None
 
 def _bars(axes: Axes, located: Located) -> None:
     every = ((located.pointing, "points at the object"), (located.energy, "energy on the object"))
-    for offset, (values, words) in enumerate(every):
+    for offset, (values, label) in enumerate(every):
         bars = axes.bar(
-            [i + 0.4 * offset - 0.2 for i in range(len(values))], values, 0.38, label=words
+            [i + 0.4 * offset - 0.2 for i in range(len(values))], values, 0.38, label=label
         )
         axes.bar_label(bars, fmt="%.0f", fontsize=8)
     axes.set_xticks(range(len(located.names)), located.names)

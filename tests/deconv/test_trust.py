@@ -1,0 +1,67 @@
+"""What figures say about projections."""
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from zfnet.deconv import Deconvnet, Unit, doctor, make_deconvnet
+
+
+class Gated(nn.Module):
+    """A convolution that a gate of all of the image scales."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return x * x.mean((2, 3), keepdim=True).sigmoid()
+
+
+def strided(last: nn.Module) -> nn.Sequential:
+    """Two convolutions with a stride and `last`: switches come from `last` only."""
+    torch.manual_seed(0)
+    convolutions = [nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Conv2d(4, 4, 3, 2), nn.ReLU()]
+    return nn.Sequential(*convolutions, last)
+
+
+def test_a_network_without_switches_is_told_to_use_guided() -> None:
+    net = strided(nn.Identity())
+    (diagnosis,) = doctor(net, ["3"], torch.randn(2, 3, 32, 32))
+    said = Deconvnet(net).caution("3", 32)
+    assert diagnosis.caution == said
+    assert said in str(diagnosis)
+    assert Deconvnet(net).describe("3", 32) == said
+    assert "use relu=guided" in said
+    assert Deconvnet(net, relu="guided").caution("3", 32) == ""
+    assert "relu=guided" in Deconvnet(net, relu="guided").describe("3", 32)
+    assert Deconvnet(strided(nn.MaxPool2d(2))).describe("4", 32) == ""
+
+
+def test_units_that_see_all_of_the_image() -> None:
+    """The numbers are those of the family, which the extended rules on the path tell."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3))
+    assert Deconvnet(net).caution("3", 11) == ""  # a unit sees 10 pixels
+    assert "(zfnet in docs/trust.md)" in Deconvnet(net).caution("3", 10)
+    (diagnosis,) = doctor(net, ["3"], torch.randn(2, 3, 10, 10))
+    assert diagnosis.caution == Deconvnet(net).caution("3", 10)
+    assert "the same for every unit" in Deconvnet(net, relu="guided").caution("3", 10)
+    assert make_deconvnet(net, "gradient").caution("3", 10) == ""
+    vit = Deconvnet(timm.create_model("test_vit").eval())
+    assert "(vit in docs/trust.md)" in vit.caution("blocks.1", 160)
+    assert vit.caution("blocks.1", 160) in vit.describe("blocks.1", 160)
+
+
+@pytest.mark.parametrize("net", [strided(Gated()), strided(nn.GroupNorm(2, 4))])
+def test_the_gradient_is_that_of_autograd(net: nn.Module) -> None:
+    """Also through gates and statistics, which are constant by the deconvnet's rules."""
+    pixels = torch.randn(1, 3, 32, 32, requires_grad=True)
+    value = net(pixels)[0].amax((1, 2))[1]
+    place = (net(pixels)[0, 1] == value).nonzero()[0].tolist()
+    gradient = torch.autograd.grad(value, pixels)[0]
+    deconv = make_deconvnet(net, "gradient", seed="forced")
+    found = deconv.project(pixels.detach(), "4", [Unit(0, 1, *place)])
+    torch.testing.assert_close(found, gradient)
+    assert deconv.extended_rules("4") == {}
