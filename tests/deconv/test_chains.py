@@ -162,3 +162,20 @@ def test_a_shared_relu_of_a_chain() -> None:
     images = noise(2, 12)
     units = lively(plain, images, "4")
     same(both(Deconvnet(shared), images, "3", units), both(Deconvnet(plain), images, "4", units))
+
+
+@pytest.mark.parametrize("options", [{}, {"relu": "guided", "normalization": "gradient"}])
+def test_units_at_one_position(options: dict[str, str]) -> None:
+    """They share what is computed below the last convolution: also padding, scales and switches."""
+
+    def build() -> nn.Module:
+        first, second = (nn.Conv2d(c, 4, 3, padding=1) for c in (3, 4))
+        below = nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3, 2, 1), ContrastNormalization()
+        return nn.Sequential(first, *below, second, nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2))
+
+    net, images = seeded(build), noise(2, 25)
+    deconv = Deconvnet(net, seed="forced", **options)
+    places = [(1, 0, 0), (0, 5, 5), (0, 2, 3), (1, 0, 0)]
+    units = [Unit(image, c, y, x) for c in (2, 0, 3) for image, y, x in places]
+    both(deconv, images, "8", units)
+    same(deconv.project(images, "8", units[1:2]), deconv.project(images, "8", units)[1:2])

@@ -4,7 +4,7 @@ The window of a unit in every lower layer follows from arithmetic. All units of 
 of the same size, so that many units are computed as one batch. Cells of a window beyond the border
 of a map do not exist: they are 0 for a convolution (its zero padding), -∞ for a pooling, and 0 in
 the backward pass. The last convolution, and what follows it, is computed for the unit's own channel
-only.
+only. What comes before it is computed once for all units at a position.
 
     chain = Chain(steps, rules)                              # steps from the pixels up to the layer
     activations, projections = chain.project(images, units)  # (N,), (N, C, h, w)
@@ -144,10 +144,15 @@ class Chain:
     def _project(
         self, images: Tensor, units: Sequence[Unit], shapes: list[Pair]
     ) -> tuple[Tensor, Tensor]:
-        starts, channels = self._starts(units), torch.tensor([unit.channel for unit in units])
-        values = cut(images, torch.tensor([unit.image for unit in units]), starts[0], shapes[0])
+        channels, rows = torch.tensor([unit.channel for unit in units]), dict[Unit, int]()
+        positions = [replace(unit, channel=0) for unit in units]
+        row = torch.tensor([rows.setdefault(each, len(rows)) for each in positions])
+        starts = self._starts(list(rows))
+        values = cut(images, torch.tensor([each.image for each in rows]), starts[0], shapes[0])
         kept: list[Any] = []
         for i, step in enumerate(self.steps):
+            if i == self.last and len(rows) < len(units):
+                values, starts = values[row], [each[row] for each in starts]
             missing = (
                 None
                 if step.window is None
@@ -176,8 +181,9 @@ class Chain:
                 inputs, values = values, op(values)
                 kept.append(self.rules.slope(op, inputs, values))
             elif step.kind == "scale":
-                kept.append(_per_channel(step.weight, i > self.last, channels))
-                values = values * kept[-1] + _per_channel(step.bias, i > self.last, channels)
+                scale = _per_channel(step.weight, i > self.last, channels)
+                kept.append(scale.expand(len(values), -1, -1, -1))
+                values = values * scale + _per_channel(step.bias, i > self.last, channels)
             else:
                 assert step.op is not None
                 kept.append(values)
@@ -185,6 +191,8 @@ class Chain:
         activations = values.flatten()
         r = self.rules.initial_signal(activations).view(-1, 1, 1, 1)
         for i in reversed(range(len(self.steps))):
+            if i < self.last and len(rows) < len(units):
+                kept[i] = _repeat(kept[i], row)
             r = self._backward(i, r, kept[i], channels)
         return activations, r
 
@@ -214,6 +222,15 @@ class Chain:
             window, weight = step.filters
             r = transpose_convolution(r, weight, window, step.groups)
         return r if missing is None else r.masked_fill_(missing, 0)
+
+
+def _repeat(kept: Any, row: Tensor) -> Any:
+    """Returns what a step kept of each position, for each unit, whose position is `row` (N,)."""
+    if isinstance(kept, torch.Size):
+        return torch.Size((len(row), *kept[1:]))
+    if isinstance(kept, tuple):
+        return tuple(_repeat(each, row) for each in kept)
+    return None if kept is None else kept[row.to(kept.device)]
 
 
 def _per_channel(numbers: Tensor | None, own: bool, channels: Tensor) -> Tensor:
