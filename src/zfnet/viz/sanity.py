@@ -145,7 +145,7 @@ def _bars(axes: Axes, located: Located) -> None:
             [i + 0.4 * offset - 0.2 for i in range(len(values))], values, 0.38, label=label
         )
         axes.bar_label(bars, fmt="%.0f", fontsize=8)
-    axes.set_xticks(range(len(located.names)), located.names)
+    axes.set_xticks(range(len(located.names)), located.names, rotation=35, ha="right")
     axes.set(title=located.title, ylabel="%", ylim=(0, 119))
     axes.legend(loc="upper center", ncols=2)
     axes.grid(alpha=0.3, axis="y")
