@@ -7,7 +7,8 @@ unpool          sum        the exact transpose: windows that share a maximum add
                 overwrite  the last of these windows wins, as in `max_unpool2d`
                 center     the middle of the window, whatever the switch
 normalization   identity   contrast normalization is ignored; the mean and the deviation of layer,
-                           group, instance and root-mean-square norm are constant
+                           group, instance and root-mean-square norm, and the norm of
+                           `F.normalize`, are constant
                 gradient   its gradient
 seed            activation the unit's activation, if it is positive, otherwise 0
                 one        1 if the unit is active, otherwise 0
@@ -16,7 +17,8 @@ others          refuse     gates and attention weights are constant; an operatio
                            an error
                 gradient   the gradient of all these
 strict          False      the rules also cover activations like GELU, normalization by statistics
-                           of the image, gates and attention, which the paper's nets do not have
+                           of the image, maxima over axes (with unpool="sum"), gates and attention,
+                           which the paper's nets do not have
                 True       only the paper's rules
 
 The extended rules follow one principle: what multiplies and depends on the image is a switch. It is
