@@ -8,7 +8,7 @@ TWO := hydra/launcher=joblib hydra.launcher.n_jobs=2
 SIX := outputs/train/six/checkpoints/last.ckpt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train table3 transfer report test test-slow test-real lint docs gallery coverage notebooks bench tensorboard clean
+.PHONY: help install demo train table3 transfer report test test-slow test-real lint docs gallery coverage trust notebooks bench tensorboard clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ gallery: $(INSTALLED)  ## every figure of docs/gallery, by the commands on its p
 
 coverage: $(INSTALLED)  ## checks one model of each family of timm and torchvision, about two hours
 	$(BIN)/python -m tests.coverage docs/coverage.md
+
+trust: $(INSTALLED)  ## trains and measures one small network of each family for docs/trust.md (an hour)
+	$(BIN)/python -m tests.trust docs/trust.md
 
 notebooks: $(INSTALLED)  ## run the notebooks of docs/notebooks and store their outputs (minutes)
 	$(BIN)/python docs/notebooks/execute.py docs/notebooks/what_excites_this_unit.ipynb

@@ -1,11 +1,16 @@
-"""What figures say about projections."""
+"""What figures say about projections, and that docs/trust.md says the same."""
+
+import re
 
 import pytest
 import timm
 import torch
 from torch import Tensor, nn
 
+from tests.helpers.commands import ROOT
 from zfnet.deconv import Deconvnet, Unit, doctor, make_deconvnet
+from zfnet.deconv.graph import Field, Path
+from zfnet.deconv.trust import MEASURED, caution
 
 
 class Gated(nn.Module):
@@ -65,3 +70,30 @@ def test_the_gradient_is_that_of_autograd(net: nn.Module) -> None:
     found = deconv.project(pixels.detach(), "4", [Unit(0, 1, *place)])
     torch.testing.assert_close(found, gradient)
     assert deconv.extended_rules("4") == {}
+
+
+def test_the_page_and_the_labels_agree() -> None:
+    """A layer of docs/trust.md that fails is labelled, with the numbers of the page."""
+    page = (ROOT / "docs" / "trust.md").read_text()
+    parts = re.split(r"^### ", page, flags=re.MULTILINE)
+    energy, path = (
+        next(_rows(part) for part in parts if part.startswith(title))
+        for title in ("Energy", "On the path")
+    )
+    assert len(energy) == len(path) >= 10
+    for measured, found in zip(energy, path, strict=True):
+        rules = dict.fromkeys(re.findall(r"(\w[\w ]*) x ", found["extended rules"]), 1)
+        field = Field(whole=found["sees all of the image"] == "yes")
+        on_path = Path((field, field), None, rules, found["switches"] == "yes", local=False)
+        assert caution(on_path, (64, 64)) or not measured["fails"], measured
+    last = {each["network"]: each for each in energy}
+    for family in MEASURED.values():
+        columns = ("deconvnet", "gradient", "random weights")
+        shown = [last[family.network][name].partition(" /")[0] for name in columns]
+        assert shown == [str(each) for each in family[1:]]
+
+
+def _rows(text: str) -> list[dict[str, str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
