@@ -73,7 +73,10 @@ def test_the_gradient_is_that_of_autograd(net: nn.Module) -> None:
 
 
 def test_the_page_and_the_labels_agree() -> None:
-    """A layer of docs/trust.md that fails is labelled, with the numbers of the page."""
+    """A layer of docs/trust.md that fails is labelled, with the numbers of the page.
+
+    Networks with ImageNet's weights, which have no error there, were not trained on these images.
+    """
     page = (ROOT / "docs" / "trust.md").read_text()
     parts = re.split(r"^### ", page, flags=re.MULTILINE)
     energy, path = (
@@ -85,7 +88,8 @@ def test_the_page_and_the_labels_agree() -> None:
         rules = dict.fromkeys(re.findall(r"(\w[\w ]*) x ", found["extended rules"]), 1)
         field = Field(whole=found["sees all of the image"] == "yes")
         on_path = Path((field, field), None, rules, found["switches"] == "yes", local=False)
-        assert caution(on_path, (64, 64)) or not measured["fails"], measured
+        if measured["error"]:
+            assert caution(on_path, (64, 64)) or not measured["fails"], measured
     last = {each["network"]: each for each in energy}
     for family in MEASURED.values():
         columns = ("deconvnet", "gradient", "random weights")

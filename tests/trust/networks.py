@@ -88,7 +88,7 @@ NETWORKS = {
         ),
         _timm("mobilenetv2", "depthwise, ReLU6", 14, 3e-3, "model_name=mobilenetv2_050"),
         _timm(
-            *("tinynet", "EfficientNet: squeeze-and-excitation, SiLU", 5, 3e-3),
+            *("tinynet", "EfficientNet: squeeze-and-excitation, SiLU", 16, 3e-3),
             "model_name=tinynet_e",
         ),
         Network(
@@ -103,7 +103,7 @@ NETWORKS = {
             *("img_size=64", "patch_size=8", "depth=4", "embed_dim=96", "num_heads=3"),
         ),
         _timm(
-            *("swin", "Swin", 9, 1e-3, "model_name=swin_tiny_patch4_window7_224", "img_size=64"),
+            *("swin", "Swin", 30, 1e-3, "model_name=swin_tiny_patch4_window7_224", "img_size=64"),
             *("window_size=4", "embed_dim=48", "depths=[2,2,4]", "num_heads=[2,4,8]"),
         ),
         _timm(

@@ -71,12 +71,15 @@ def caution(path: Path, size: Pair, relu: str = "deconv") -> str:
     if relu == "gradient" or not sees_all(path, size):
         return ""
     if relu == "guided":
-        return "units see all of the image: nearly the same for every unit, see docs/trust.md"
+        return (
+            "caution: units see all of the image; nearly the same for every unit, see docs/trust.md"
+        )
     measured = next(each for rule, each in MEASURED.items() if not rule or rule in path.extended)
     return (
-        f"units see all of the image: of such projections {measured.projection} % of the energy "
-        f"lay on the object, of the gradient {measured.gradient} %, with random weights "
-        f"{measured.random} % ({measured.network} in docs/trust.md)"
+        f"caution: units see all of the image; in a network that was measured "
+        f"({measured.network} in docs/trust.md) {measured.projection} % of the energy of such "
+        f"projections lay on the object, {measured.gradient} % of the gradient's, and "
+        f"{measured.random} % with random weights"
     )
 
 
