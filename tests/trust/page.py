@@ -24,6 +24,7 @@ METHODS = {
     "gradient x input": "gradient x input",
     "occlusion": "occlusion",
 }
+NONE = "–"  # a projection is 0 everywhere
 CHANGES = ("shuffled weights", "other unit", "other image")
 
 
@@ -56,8 +57,10 @@ def above_gradient(numbers: dict[str, Any]) -> tuple[float, float]:
 
 
 def _paired(a: torch.Tensor, b: torch.Tensor) -> tuple[float, float]:
-    """The mean difference, and two standard errors."""
+    """The mean difference, and two standard errors; NaN if all values of one are NaN."""
     difference = (a - b)[(a - b).isfinite()]
+    if not len(difference):
+        return math.nan, math.nan
     return difference.mean().item(), 2 * difference.std().item() / math.sqrt(len(difference))
 
 
@@ -76,10 +79,16 @@ def verdict(numbers: dict[str, Any]) -> list[str]:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.0f}"
+    return f"{100 * value:.0f}" if math.isfinite(value) else NONE
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−") if math.isfinite(value) else NONE
 
 
 def _signed(difference: tuple[float, float]) -> str:
+    if not math.isfinite(difference[0]):
+        return NONE
     return f"{100 * difference[0]:+.0f} ± {100 * difference[1]:.0f}".replace("-", "−")
 
 
@@ -124,8 +133,8 @@ def similarity_table(rows: Sequence[dict[str, Any]], change: str) -> list[str]:
     for row in rows:
         for numbers in row["layers"]:
             found = [numbers["similarity"][name][change] for name in methods]
-            cells = [f"{mean(each['cosine']):.2f} / {mean(each['rank']):.2f}" for each in found]
-            cells = [cell.replace("-", "−") for cell in cells]
+            pairs = [(mean(each["cosine"]), mean(each["rank"])) for each in found]
+            cells = [f"{_number(cosine)} / {_number(rank)}" for cosine, rank in pairs]
             lines.append(_row([row["name"], f"`{numbers['layer']}`", *cells]))
     return lines
 

@@ -38,7 +38,7 @@ class Measured(NamedTuple):
 # By an extended rule that is on the path; the first one counts, and "" is on every path.
 MEASURED = {
     "attention": Measured("vit", 50, 50, 55),
-    "gate": Measured("tinynet", 42, 67, 45),
+    "gate": Measured("tinynet", 45, 68, 45),
     "LayerNorm": Measured("convnext", 44, 53, 33),
     "": Measured("zfnet", 66, 72, 67),
 }

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from zfnet.analysis.sanity import CONTRAST, sanity_checks, similarity
 from zfnet.deconv import Deconvnet, Unit, make_deconvnet, top_activations
+from zfnet.deconv.contrast import Contrast
 from zfnet.deconv.rules import Relu
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
@@ -92,7 +93,9 @@ class Sanity(Analysis):
         for name, numbers in scores.get("methods", {}).items():
             shares = (100 * share for share in numbers.values())
             log.info("%s: points at the object %.0f %%, energy %.0f %%", name, *shares)
-        deconv = make_deconvnet(model.net, self.relu, contrast=CONTRAST, contrast_seed=self.seed)
+        deconv = make_deconvnet(model.net, self.relu)
+        contrast = Contrast(CONTRAST, self.seed)
+        count = deconv.units(layer, model.crop)[0]
         rules = deconv.extended_rules(layer, model.crop)
         result = {
             "layer": layer,
@@ -100,12 +103,14 @@ class Sanity(Analysis):
             "relu": self.relu,
             "extended_rules": rules,
             "caution": deconv.caution(layer, model.crop),
-            "contrast": deconv.contrast.settings(deconv.units(layer, model.crop)[0]),
+            "contrast": contrast.settings(count),
             "similarity": similar,
             "localisation": scores,
         }
         write_json(result, folder / "sanity.json", indent=1)
-        sheet = _sheet(layer, checked, similar, scores, deconv.describe(layer, model.crop))
+        notes = (deconv.describe(layer, model.crop), contrast.describe(count))
+        note = "; ".join(note for note in notes if note)
+        sheet = _sheet(layer, checked, similar, scores, note)
         save_png(sheet, folder / "sanity.png")
 
     def _check(self, model: ModelOnData, layer: str) -> Checked:
