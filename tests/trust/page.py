@@ -102,27 +102,34 @@ def _head(cells: Sequence[str]) -> list[str]:
 
 def localization_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Energy and pointing game, a line for each layer of each network."""
-    lines = _head(
-        [
-            *("family", "network", "error", "layer", *METHODS.values()),
-            *("random weights", "area", "− random", "− gradient", "fails"),
-        ]
-    )
+    lines = _head(["network", "layer", *METHODS.values(), "random weights", "area"])
     for row in rows:
-        wrong = "" if row["error"] is None else _percent(row["error"])
         for numbers in row["layers"]:
             pairs = [(numbers["energy"][name], numbers["pointing"][name]) for name in METHODS]
             pairs.append((random_weights(numbers), random_weights(numbers, "pointing")))
-            lines.append(
-                _row(
-                    [
-                        *(row["family"], row["name"], wrong, f"`{numbers['layer']}`"),
-                        *(f"{_percent(mean(e))} / {_percent(mean(p))}" for e, p in pairs),
-                        *(_percent(mean(numbers["area"])), _signed(above_random(numbers))),
-                        *(_signed(above_gradient(numbers)), ", ".join(verdict(numbers))),
-                    ]
-                )
-            )
+            cells = [f"{_percent(mean(e))} / {_percent(mean(p))}" for e, p in pairs]
+            names = row["name"], f"`{numbers['layer']}`"
+            lines.append(_row([*names, *cells, _percent(mean(numbers["area"]))]))
+    return lines
+
+
+def verdict_table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Why projections fail, a line for each layer of each network."""
+    lines = _head(["network", "layer", "− random weights", "− gradient", "fails"])
+    for row in rows:
+        for numbers in row["layers"]:
+            more = _signed(above_random(numbers)), _signed(above_gradient(numbers))
+            names = row["name"], f"`{numbers['layer']}`"
+            lines.append(_row([*names, *more, ", ".join(verdict(numbers))]))
+    return lines
+
+
+def network_table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The networks and their validation errors."""
+    lines = _head(["network", "family", "error"])
+    for row in rows:
+        wrong = "" if row["error"] is None else _percent(row["error"])
+        lines.append(_row([row["name"], row["family"], wrong]))
     return lines
 
 
@@ -159,7 +166,9 @@ def write_tables(page: Path, rows: Sequence[dict[str, Any]]) -> None:
     """
     before, _, rest = page.read_text().partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
-    parts = ["### Energy on the object / pointing game, in %", "", *localization_table(rows), ""]
+    parts = ["### Networks", "", *network_table(rows), ""]
+    parts += ["### Energy on the object / pointing game, in %", "", *localization_table(rows), ""]
+    parts += ["### Energy of the projection beyond its rivals', in %", "", *verdict_table(rows), ""]
     for change in CHANGES:
         title = f"### Cosine / rank correlation with the original: {change}"
         parts += [title, "", *similarity_table(rows, change), ""]
