@@ -24,6 +24,8 @@ from zfnet.analysis.localization import (
 )
 from zfnet.analysis.sanity import cascade, similarity
 from zfnet.deconv import Deconvnet, Unit, Window
+from zfnet.deconv.rules import Rules
+from zfnet.deconv.tracing import make_plan
 from zfnet.deconv.trust import sees_all
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.introspection import capture_outputs, find_modules
@@ -74,7 +76,7 @@ def measure(
         maps[name] = METHODS["deconvnet"](net, images, layer, own).cpu()
     side, corner = min(sides(model.crop)), torch.zeros(len(truth), 2, dtype=torch.long)
     sigma, tolerance = SIGMA * side, round(TOLERANCE * side)
-    path = Deconvnet(model.net).path(layer, model.crop)
+    path = make_plan(model.net, Rules(), images[:1], layer).path
     return {
         "layer": layer,
         "rules": path.extended,

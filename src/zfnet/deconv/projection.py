@@ -37,7 +37,6 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from zfnet.deconv.contrast import Contrast, subtract_shared
 from zfnet.deconv.crops import Crop, crop_of, cut_crops, group_by_size, move
-from zfnet.deconv.graph import Path
 from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.patches import Patches, paste, starts_of
 from zfnet.deconv.rules import Pair, Rules
@@ -225,10 +224,11 @@ class Deconvnet:
         Returns:
             "" if the rules are the paper's, and there is nothing to say.
         """
-        channels, _, _ = self.units(layer, size)
-        rules = self.extended_rules(layer, size)
-        path = describe_path(rules, self.caution(layer, size), self.rules.relu)
-        return "; ".join(note for note in (self.contrast.describe(channels), path) if note)
+        plan = self._plan(self._blank(size), layer)
+        extended = {} if self.rules.plain_gradient else plan.path.extended
+        why = caution(plan.path, plan.size, self.rules.relu)
+        path = describe_path(extended, why, self.rules.relu)
+        return "; ".join(note for note in (self.contrast.describe(plan.units[0]), path) if note)
 
     def caution(self, layer: str, size: Size | None = None) -> str:
         """Says why not to trust the projections of a layer, by what docs/trust.md measured.
@@ -242,15 +242,6 @@ class Deconvnet:
         """
         plan = self._plan(self._blank(size), layer)
         return caution(plan.path, plan.size, self.rules.relu)
-
-    def path(self, layer: str, size: Size | None = None) -> Path:
-        """Returns what lies between a layer and the pixels.
-
-        Args:
-            layer: name of a layer.
-            size: of the images, see `window`.
-        """
-        return self._plan(self._blank(size), layer).path
 
     def axes(self, layer: str, size: Size | None = None) -> UnitAxes:
         """Returns how the output of a layer holds its units.

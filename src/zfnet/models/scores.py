@@ -149,10 +149,10 @@ def as_score(
         raise InputError(f"score={score!r}: give {EXAMPLES}")
     if not at:
         return Output(int(index)), None
-    return Region(pixel_mask(int(row), int(column), image_size)), int(index)
+    return Region(_pixel_mask(int(row), int(column), image_size)), int(index)
 
 
-def pixel_mask(row: int, column: int, image_size: tuple[int, int]) -> Tensor:
+def _pixel_mask(row: int, column: int, image_size: tuple[int, int]) -> Tensor:
     """Returns a mask, bool (H, W), of one pixel.
 
     Args:

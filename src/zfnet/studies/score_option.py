@@ -7,7 +7,7 @@ score=cat@mask.png         P(cat), from the class maps' mean over the mask
 score=mypackage.my_score   a function of the outputs that returns (B,) or (B, classes)
 """
 
-import pydoc
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from torch import Tensor
 
 from zfnet.errors import InputError, one_line
 from zfnet.model_on_data import ModelOnData
-from zfnet.models.scores import Region, Score, as_score, pixel_mask, with_score
+from zfnet.models.scores import Region, Score, as_score, with_score
 from zfnet.sizes import sides
+from zfnet.training.networks import locate
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,12 @@ def parse_score(text: str | int | None, model: ModelOnData) -> ScoreOption | Non
         return ScoreOption(text, score, None)
     if (index := _class_index(name, model)) is None:
         raise InputError(f"score={text}: {name!r} is no class; some are {_examples(model)}")
-    row, comma, column = place.partition(",")
-    if comma and row.strip().isdecimal() and column.strip().isdecimal():
-        mask = pixel_mask(int(row), int(column), size)
+    if re.fullmatch(r" *\d+ *, *\d+ *", place):
+        score, _ = as_score(f"{index}@{place}", size)
     else:
-        mask = _read_mask(text, Path(place).expanduser(), size)
-    return ScoreOption(text, Region(mask), index)
+        score = Region(_read_mask(text, Path(place).expanduser(), size))
+    assert score is not None
+    return ScoreOption(text, score, index)
 
 
 def project_score(model: ModelOnData, option: ScoreOption) -> tuple[ModelOnData, list[int] | None]:
@@ -106,15 +107,12 @@ def _examples(model: ModelOnData) -> str:
 
 def _function(name: str) -> Score:
     try:
-        found = pydoc.locate(name)
-    except pydoc.ErrorDuringImport as error:
-        raise InputError(f"score={name}: cannot be imported ({one_line(error)})") from error
-    if not callable(found):
+        return locate("score", name, "a score")
+    except InputError as error:
         raise InputError(
-            f"score={name}: neither a class of the network, nor CLASS@ROW,COLUMN, CLASS@MASK, nor "
-            "the name of a function, package.function"
-        )
-    return found
+            "neither a class of the network, nor CLASS@ROW,COLUMN, nor CLASS@MASK, nor a function: "
+            f"{error}"
+        ) from error
 
 
 def _read_mask(text: str, path: Path, size: tuple[int, int]) -> Tensor:

@@ -65,7 +65,7 @@ def build_net(
     """
     name = model["_target_"]
     arguments = {key: value for key, value in model.items() if key not in NOT_ARGUMENTS}
-    target = ARCHITECTURES.get(name) or _located(name)
+    target = ARCHITECTURES.get(name) or locate("model._target_", name, "a net")
     signature = inspect.signature(target)
     further = any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
     size = as_size(image_size)
@@ -125,19 +125,26 @@ def check_channels(taken: int, channels: int) -> None:
         )
 
 
-def _located(name: str) -> Callable[..., Any]:
-    """Imports the class or function of a dotted name. Rejects those of the standard library."""
+def locate(key: str, name: str, makes: str) -> Callable[..., Any]:
+    """Imports the class or function of a dotted name.
+
+    Args:
+        key: that names it, for error messages.
+        name: the dotted name.
+        makes: what it makes, for error messages.
+
+    Raises:
+        InputError: if there is none, or it is of the standard library.
+    """
     try:
         found = pydoc.locate(name)
     except pydoc.ErrorDuringImport as error:
-        raise InputError(
-            f"model._target_={name}: cannot be imported ({one_line(error)})"
-        ) from error
+        raise InputError(f"{key}={name}: cannot be imported ({one_line(error)})") from error
     package = str(getattr(found, "__module__", None)).partition(".")[0]
     builtin = inspect.isbuiltin(found) or package in sys.stdlib_module_names
     if not callable(found) or builtin:
         raise InputError(
-            f"model._target_={name}: there is no class or function of this name that makes a net"
+            f"{key}={name}: there is no class or function of this name that makes {makes}"
         )
     return found
 
