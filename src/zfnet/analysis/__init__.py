@@ -1,5 +1,7 @@
 """The paper's measurements as plain functions, one module for each figure or table."""
 
+from zfnet.analysis.activation_statistics import ActivationStatistics, class_auc
+from zfnet.analysis.connections import connections
 from zfnet.analysis.correspondence import SignChange, correspondence, random_places
 from zfnet.analysis.filters import aliasing, dead_channels, dominance, frequency_content, rms
 from zfnet.analysis.invariance import Response, invariance
@@ -10,11 +12,14 @@ from zfnet.analysis.sanity import cascade, sanity_checks, similarity
 
 __all__ = [
     "METHODS",
+    "ActivationStatistics",
     "Response",
     "SignChange",
     "Sweep",
     "aliasing",
     "cascade",
+    "class_auc",
+    "connections",
     "correspondence",
     "dead_channels",
     "dominance",
