@@ -30,7 +30,7 @@ const statusWords = () => el("dl", { class: "words" }, Object.entries(STATUS).ma
 function countsTable({ pairs }) {
   const kinds = Object.keys(STATUS);
   return sideways("Table of the matched channels", el("table", { class: "counts" },
-    el("thead", {}, el("tr", {}, ["1", "2", ...kinds, "", "CKA", "by chance"].map((name) => (name ? el("th", { scope: "col", title: STATUS[name] }, name) : el("td"))))),
+    el("thead", {}, el("tr", {}, ["1", "2", ...kinds, "", "CKA", "by chance"].map((name) => (name ? el("th", { scope: "col", title: STATUS[name], class: name === "2" ? "text" : null }, name) : el("td"))))),
     el("tbody", {}, pairs.map((pair) => {
       const [one, two] = layersOf(pair);
       const total = sum(kinds.map((kind) => pair.counts[kind] ?? 0)) || 1;
@@ -95,10 +95,7 @@ async function comparedLayerPage(layer, query, { signal }) {
         el("label", { class: "check" }, el("input", { type: "checkbox", checked: state.reversed, onchange: (event) => change("reversed", event.target.checked) }), "least similar first")),
       status, meaning, grid.element,
     ],
-    shown: () => {
-      grid.update();
-      return false;
-    },
+    laidOut: () => grid.update(),
     key: (event) => {
       if (event.key !== "ArrowRight" && event.key !== "ArrowLeft") return false;
       if (grid.items.length) grid.focus(grid.current);

@@ -86,12 +86,8 @@ async function layerPage(layer, query, { signal, from }) {
           explain("projection", "patch", ...sorts.map(([, sort]) => sort.word).filter(Boolean)))),
       controls, status, grid.element, none,
     ],
-    shown: () => {
-      grid.update();
-      const place = grid.items.indexOf(from);
-      if (place >= 0) grid.focus(place);
-      return place >= 0;
-    },
+    laidOut: () => grid.update(),
+    focus: () => grid.focusItem(from),
     key: (event) => {
       if (event.key !== "ArrowRight" && event.key !== "ArrowLeft") return false;
       if (grid.items.length) grid.focus(grid.current);
@@ -148,6 +144,8 @@ function crumbs(net, ...links) {
 }
 
 function neighbors(before, after, of) {
-  const link = (to, arrow, rel) => (to ? el("a", { href: to[0], rel }, rel === "prev" ? `${arrow} ${to[1]}` : `${to[1]} ${arrow}`) : el("span", { "aria-hidden": "true" }));
-  return el("nav", { class: "neighbors", "aria-label": `Neighboring ${of}` }, link(before, "←", "prev"), link(after, "→", "next"));
+  if (!before && !after) return null;
+  return el("nav", { class: "neighbors", "aria-label": `Neighboring ${of}` },
+    before && el("a", { href: before[0], rel: "prev" }, `← ${before[1]}`),
+    after && el("a", { href: after[0], rel: "next" }, `${after[1]} →`));
 }

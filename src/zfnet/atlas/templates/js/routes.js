@@ -88,9 +88,9 @@ async function show() {
   main.removeAttribute("aria-busy");
   document.title = page.title === nets[0].title ? page.title : `${page.title} – ${nets.map((net) => net.title).join(" and ")}`;
   showNav(context.layer);
+  page.laidOut?.();
   window.scrollTo(0, known ?? (samePlace ? kept : 0));
-  const focused = page.shown?.();
-  if (!focused && !first) main.querySelector("h1").focus({ preventScroll: true });
+  if (!page.focus?.() && !first) main.querySelector("h1").focus({ preventScroll: true });
   performance.mark("atlas-shown");
 }
 

@@ -97,6 +97,13 @@ class TileGrid {
     if (jumps || (place >= 0 && place <= last)) this.focus(clamp(place, 0, last));
   }
 
+  // Whether the item is there.
+  focusItem(item) {
+    const place = this.items.indexOf(item);
+    if (place >= 0) this.focus(place);
+    return place >= 0;
+  }
+
   focus(place) {
     this.put(place);
     const link = this.link(place);
