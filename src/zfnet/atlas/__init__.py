@@ -1,1 +1,1 @@
-"""The atlas: a static site of everything that a network has learned."""
+"""The atlas: a static site to browse all that a network has learned."""

@@ -8,20 +8,19 @@
 resume=true continues, and starts anew if the network or the images have changed.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zfnet.atlas.build import make_atlas
+from zfnet.atlas.comparison import compare_networks
 from zfnet.atlas.overview import Origin, Settings
+from zfnet.atlas.pages import write_pages
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.studies import Analysis
 from zfnet.validation import Count, Seed, Whole
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -49,7 +48,9 @@ class AtlasStudy(Analysis):
                 zip(models, self._origins(), strict=True), start=1
             )
         ]
-        log.info("%d networks", len(overviews))
+        if len(overviews) == 2:
+            compare_networks(folder, overviews, self.seed)
+        write_pages(folder, overviews, compare=len(overviews) == 2)
 
     def _origins(self) -> list[Origin]:
         """What the networks are called: their runs' names, with the file's if the run is the
