@@ -57,7 +57,6 @@ KNOWS = {
     "models": set(),
     "data": set(),
     "viz": set(),
-    "atlas": set(),
     "deconv": {"models"},
     "analysis": {"models", "deconv"},
     "model_on_data": {"models", "data", "deconv"},

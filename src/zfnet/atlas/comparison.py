@@ -45,17 +45,17 @@ def compare_networks(folder: Path, overviews: Sequence[Mapping[str, Any]], seed:
                 f"{other['data'][key]}): both need the same data="
             )
     count = min(one["data"]["sampled"], other["data"]["sampled"])
-    layers = [
+    a, b = (
         _activations(folder / f"net_{number}", overview, count)
         for number, overview in enumerate(overviews, start=1)
-    ]
-    table = cka_table(*layers)
+    )
+    table = cka_table(a, b)
     result = {
         "images": count,
         "cka": table.tolist(),
         "pairs": [
-            _pair(*layers, table, row, column, seed)
-            for row, column in enumerate(_partners(*map(list, layers), table))
+            _pair(a, b, table, row, column, seed)
+            for row, column in enumerate(_partners(list(a), list(b), table))
         ],
     }
     write_json(folder / "compare.json", result)
