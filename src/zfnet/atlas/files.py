@@ -11,6 +11,8 @@ from typing import Any
 from zfnet.io import save
 from zfnet.json_output import plain
 
+FORMAT = 1  # version of the files
+
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a value as JSON on one line, its numbers with six significant digits."""
