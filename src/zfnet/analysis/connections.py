@@ -25,6 +25,7 @@ from zfnet.deconv import Unit
 from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.rules import Rules
 from zfnet.deconv.tracing import traced_forward
+from zfnet.errors import InputError
 from zfnet.models.introspection import check_called_once, eval_mode, find_modules, user_module
 from zfnet.models.layout import UnitAxes
 
@@ -47,7 +48,8 @@ def connections(
         They are 0 for a unit that does not depend on the layer below.
 
     Raises:
-        InputError: a layer does not run exactly once, or its axes are unknown.
+        InputError: a layer does not run exactly once, its axes are unknown, or it runs before the
+            layer that is named before it.
     """
     modules, model = find_modules(model, layers), user_module(model)
     below = dict(zip(layers[1:], layers, strict=False))
@@ -60,6 +62,8 @@ def connections(
         reached[layer] = get_gradient_edge(output), output, output.detach().clone()
         if units.get(layer):
             lower = below[layer]
+            if lower not in reached:
+                raise InputError(f"layer {lower!r} runs after {layer!r}: give layers in order")
             edge, _, values = reached.pop(lower)
             found[layer] = _contributions(
                 axes[layer].maps(output), edge, values, axes[lower], units[layer]

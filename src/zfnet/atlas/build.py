@@ -11,8 +11,9 @@ or the settings have changed, the atlas starts anew.
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from zfnet.errors import InputError
 from zfnet.fingerprint import digest
 from zfnet.io import npy, read_json, read_torch, save, save_torch
 from zfnet.json_output import plain
-from zfnet.model_on_data import ModelOnData
+from zfnet.model_on_data import ModelOnData, has_annotations, object_of
 from zfnet.models.introspection import capture_outputs, eval_mode, find_modules, user_module
 from zfnet.progress import progress_bar
 from zfnet.progress_file import ProgressFile
@@ -45,6 +46,7 @@ BLOCK = 128  # channels whose units are projected together, and written before t
 UNITS_FILE, TILES_FILE, TILES_ACROSS = 32, 64, 8  # channels in a file of the pages, and in a row
 AT_ONCE = 8  # images whose connections are computed together
 DIAGNOSED = 16  # images, for the doctor
+MASKS = 2048  # of objects that are kept in memory
 REMEDY = "delete it to make it again"
 
 
@@ -131,7 +133,7 @@ class _Atlas:
         tops = search(model, file, self.layers, self.settings.k, statistics)
         links = self._connections(tops)
         diagnoses = doctor(model.net, self.layers, model.inputs(_spread(len(model.images))))
-        winners = evolution(self.origin.run)
+        winners, mask = evolution(self.origin.run), self._masks()
         overviews, class_channels = [], []
         shown = set[int]()
         with progress_bar(what="channels") as bar:
@@ -139,7 +141,7 @@ class _Atlas:
             for number, name in enumerate(self.layers):
                 examples = statistics.quantiles(name, EXAMPLES)
                 contrast = Contrast(self.settings.contrast, self.settings.seed)
-                tiles = UnitTiles(model, name, tops[name], examples, contrast)
+                tiles = UnitTiles(model, name, tops[name], examples, contrast, mask)
                 folder = self.folder / f"layer_{number}"
                 folder.mkdir(exist_ok=True)
                 energies = []
@@ -181,6 +183,12 @@ class _Atlas:
         )
         write_json(self.folder / "overview.json", overview)
         return overview
+
+    def _masks(self) -> Callable[[int], Tensor] | None:
+        """Returns a function that gives the mask of an image's object, if the data set knows it."""
+        if not has_annotations(self.model):
+            return None
+        return lru_cache(MASKS)(lambda index: object_of(self.model, index).mask)
 
     def _connections(self, tops: TopActivations) -> dict[str, Tensor]:
         """What each channel of the layer below contributes to the strongest unit of each channel.

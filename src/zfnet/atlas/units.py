@@ -9,7 +9,7 @@ image the controls, which are other projections of the same place.
     guided, gradient  by guided backpropagation and by the gradient
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +21,7 @@ from zfnet.atlas.tiles import blank, patch_tiles, projection_tiles
 from zfnet.deconv import Deconvnet, Patches, Top, Unit, make_deconvnet
 from zfnet.deconv.contrast import Contrast
 from zfnet.deconv.patches import starts_of
-from zfnet.model_on_data import ModelOnData, has_annotations, object_of
+from zfnet.model_on_data import ModelOnData
 
 EXAMPLES = (0.99, 0.9, 0.75, 0.5, 0.25)  # quantiles of the images' activations
 CONTROLS = ("contrastive", "random_channel", "random_weights", "guided", "gradient")
@@ -54,13 +54,20 @@ class UnitTiles:
         top: the k strongest images of each channel.
         examples: an image of each channel at each of EXAMPLES.
         contrast: which channels contrastive projections are compared with.
+        mask: the mask (H, W) of an image's object by the image's index; None if masks are unknown.
     """
 
     def __init__(
-        self, model: ModelOnData, layer: str, top: Top, examples: Top, contrast: Contrast
+        self,
+        model: ModelOnData,
+        layer: str,
+        top: Top,
+        examples: Top,
+        contrast: Contrast,
+        mask: Callable[[int], Tensor] | None,
     ) -> None:
         self.model, self.layer, self.top, self.examples = model, layer, top, examples
-        self.contrast = contrast
+        self.contrast, self.mask = contrast, mask
         self.columns = max(top.values.shape[1], len(EXAMPLES), len(CONTROLS))
         self._deconv = Deconvnet(model.net)
         self._controls = {
@@ -93,14 +100,13 @@ class UnitTiles:
         tiles = blank(self._size, len(channels), len(ROWS), self.columns)
         on_object = torch.full((len(channels), self.top.values.shape[1]), torch.nan)
         by_chance = torch.full((len(channels),), torch.nan)
-        has_masks = has_annotations(self.model)
         for of, row in ((self.top, 0), (self.examples, 3)):
             units, cells = _units(of, channels)
             for places, patches, pixels in self._project(self._deconv, units):
                 number, rank = cells[places].unbind(1)
                 tiles[number, row, rank] = self._tiles(patches)
                 tiles[number, row + 1, rank] = patch_tiles(self.model.shown(pixels))
-                if row == 0 and has_masks:
+                if row == 0 and self.mask:
                     on_object[number, rank] = self._energy(patches, [units[i] for i in places])
         units, cells = _units(self.top.best(1), channels)
         for column, name in enumerate(CONTROLS):
@@ -110,7 +116,7 @@ class UnitTiles:
             for places, patches, _ in self._project(self._controls[name], chosen):
                 number = cells[places, 0]
                 tiles[number, 2, column] = self._tiles(patches)
-                if name == "random_channel" and has_masks:
+                if name == "random_channel" and self.mask:
                     by_chance[number] = self._energy_by_chance(patches, [chosen[i] for i in places])
         return Shown(tiles, on_object.nanmean(1), by_chance)
 
@@ -141,7 +147,8 @@ class UnitTiles:
         return energy_by_chance(*self._energies(patches, units), own, corners)
 
     def _energies(self, patches: Patches, units: Sequence[Unit]) -> tuple[Tensor, Tensor, Tensor]:
-        masks = torch.stack([object_of(self.model, unit.image).mask for unit in units])
+        assert self.mask
+        masks = torch.stack([self.mask(unit.image) for unit in units])
         return patches.projections.cpu(), starts_of(patches.windows), masks
 
     def _shuffled(self) -> nn.Module:
