@@ -11,11 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import zfnet.atlas
 from tests.helpers.made_atlas import NASTY, ROWS, MadeLayer, write_atlas
+from zfnet.atlas.tiles import image_tiles, patch_tiles, projection_tiles
+from zfnet.deconv import Deconvnet, Unit
 from zfnet.errors import InputError
+from zfnet.model_on_data import ModelOnData
+from zfnet.models.introspection import capture_outputs, find_modules
 
 LAYERS = (
     MadeLayer("conv1", 6, dead=(2,)),
@@ -245,3 +250,23 @@ def test_files_of_another_atlas(own: Path) -> None:
         layer.activations  # noqa: B018
     with pytest.raises(InputError, match="has 12 x 12 pixels, and 60 x 108 are expected"):
         layer[0].patches  # noqa: B018
+
+
+def test_a_real_atlas(small_atlas: Path, small_model: ModelOnData) -> None:
+    """What is read is what the network has seen: activations, their images, their projections."""
+    layer = zfnet.atlas.load(small_atlas)["conv1"]
+    modules = find_modules(small_model.net, ["conv1"])
+    outputs: dict[str, torch.Tensor] = {}
+    with torch.no_grad(), capture_outputs(modules, outputs.__setitem__):
+        small_model.net.eval()(small_model.inputs(range(14)))
+    largest = outputs["conv1"].amax((2, 3))
+    assert layer.activations == pytest.approx(largest.numpy(), rel=1e-5, abs=1e-6)
+    assert layer.columns["mean"] == pytest.approx(largest.mean(0).numpy(), rel=1e-4)
+    unit = layer[2]
+    assert [each["image"] for each in unit.top] == largest[:, 2].topk(3).indices.tolist()
+    places = [Unit(each["image"], 2, each["y"], each["x"]) for each in unit.top]
+    patches, pixels = small_model.project(Deconvnet(small_model.net), "conv1", places)
+    assert np.array_equal(unit.projections, projection_tiles(patches.projections))
+    assert np.array_equal(unit.patches, patch_tiles(pixels))
+    shown = image_tiles(small_model.pixels([unit.top[1]["image"]]))[0].numpy().astype(int)
+    assert abs(unit.image(1) - shown).mean() < 8  # WebP loses a little
