@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from zfnet.analysis.localization import strongest_units
 from zfnet.deconv import Deconvnet, Unit, doctor, top_activations
 from zfnet.errors import InputError
-from zfnet.models.layout import Layout, UnitAxes
+from zfnet.models.layout import Layout
+from zfnet.models.unit_axes import UnitAxes
 
 CONV = nn.Conv2d(3, 4, 3)
 MAPS = UnitAxes("BCHW")
@@ -88,7 +89,7 @@ TOKENS: dict[str, tuple[Callable[[Tensor], Tensor], UnitAxes]] = {  # the maps i
     ),
     "a token behind": (
         lambda h: torch.cat([tokens(h), torch.zeros(2, 1, 4)], 1),
-        UnitAxes("BTC", (8, 10)),
+        UnitAxes("BTC", (8, 10), suffix=1),
     ),
     "the class token left out": (lambda h: after(h, 1)[:, 1:], UnitAxes("BTC", (8, 10))),
     "one of five left out": (lambda h: after(h, 5)[:, 1:], UnitAxes("BTC", (8, 10), 4)),

@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zfnet.deconv.graph import trace_graph
 from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.nodes import kind
 from zfnet.deconv.rules import Pair, Rules
@@ -175,7 +174,7 @@ def _diagnosis(passed: ForwardTrace, layer: str, size: Pair) -> Diagnosis:
     nodes, values = passed.nodes[layer], passed.values[layer]
     if not values.isfinite().all():
         raise InputError(f"layer {layer!r} is not finite: its channels cannot be examined")
-    path = trace_graph(nodes)
+    path = passed.path(layer)
     vertical, horizontal = path.fields
     strongest = values.amax((0, 2, 3))
     poolings = [

@@ -41,7 +41,7 @@ from zfnet.models.introspection import (
     find_modules,
     user_module,
 )
-from zfnet.models.layout import UnitAxes
+from zfnet.models.unit_axes import UnitAxes
 from zfnet.progress import progress_bar
 from zfnet.versions.python_names import renamed
 

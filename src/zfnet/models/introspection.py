@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
 from zfnet.models.eager import force_eager
-from zfnet.models.layout import Layout, UnitAxes
+from zfnet.models.layout import Layout
+from zfnet.models.unit_axes import UnitAxes
 
 COMPILED = "_orig_mod"  # torch.compile adds it to the names of modules
 
@@ -260,7 +261,7 @@ def check_called_once(
         def read(layer: str, output: Tensor) -> None:
             calls[layer] += 1
             if maps:
-                axes[layer] = layout.find(layer, output)
+                axes[layer] = layout.find(layer, output, modules[layer])
 
         try:
             with capture_outputs(modules, read), layout if maps else nullcontext():
