@@ -67,7 +67,6 @@ class Diagnosis:
         poolings: max poolings, from the layer down.
         normalizations: names of contrast normalizations.
         extended: extended rules by name, with the number of their uses.
-        switched: whether a pooling, gate or statistic of the image is a switch.
         caution: why not to trust projections, "" if there is no reason; see zfnet.deconv.trust.
         unsupported: what has no deconvnet.
     """
@@ -79,7 +78,6 @@ class Diagnosis:
     poolings: list[Pooling]
     normalizations: list[str]
     extended: dict[str, int]
-    switched: bool
     caution: str
     unsupported: list[str]
 
@@ -194,7 +192,6 @@ def _diagnosis(passed: ForwardTrace, layer: str, size: Pair) -> Diagnosis:
             if (step := node.metadata.get("step")) and step.kind == "norm"
         ],
         path.extended,
-        path.switched,
         caution(path, size),
         passed.troubles(layer),
     )
