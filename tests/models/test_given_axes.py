@@ -13,14 +13,14 @@ from torch.nn import functional as F
 
 from tests.deconv.common import gradients, narrow, noise, same
 from tests.reference.nets import seeded
-from zfnet.analysis import occlusion_sweep, sanity_checks
+from zfnet.analysis import invariance, occlusion_sweep, sanity_checks
 from zfnet.analysis.localization import strongest_units
 from zfnet.deconv import Deconvnet, Unit, doctor, top_activations
 from zfnet.errors import InputError
 from zfnet.models import set_axes
 from zfnet.models.default_layers import default_layers
 from zfnet.models.snapshot import snapshot
-from zfnet.models.stages import stage_outputs
+from zfnet.models.stages import layer_outputs, stage_outputs
 from zfnet.models.unit_axes import UnitAxes, parse_axes
 
 ROWS, COLUMNS = 4, 6
@@ -75,7 +75,8 @@ UNITS = [Unit(image, 4 - image, y, x) for image, y, x in ((0, 0, 3), (1, 5, 0), 
 
 
 def test_without_them_the_error_says_how_to_give_them(images: Tensor) -> None:
-    with pytest.raises(InputError, match=r"axes=\{act:BTC@ROWSxCOLUMNS\} or BCT@.*set_axes"):
+    said = r"axes=\{act:BTC@ROWSxCOLUMNS\}, or BCT or TBC instead of BTC; .*set_axes"
+    with pytest.raises(InputError, match=said):
         Deconvnet(seeded(Columns)).project(images, "act", UNITS)
 
 
@@ -100,6 +101,37 @@ def test_projections(columns: nn.Module, maps: nn.Module, images: Tensor, relu: 
 def test_the_gradient(columns: nn.Module, maps: nn.Module, images: Tensor) -> None:
     found = Deconvnet(columns, relu="gradient").project(images, "act", UNITS)
     same(found, gradients(maps, images, "act", [turned(unit) for unit in UNITS]))
+
+
+class Sequence(Columns):
+    """The tokens before the axis of the images, as `nn.TransformerEncoder` has them by default."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.pool(self.conv(x).relu()).transpose(2, 3).flatten(2).permute(2, 0, 1)
+        h = self.act(self.mix(torch.cat([torch.zeros_like(h[:1]), h])))
+        return self.out(h[1:].mean(0))
+
+
+def test_tokens_before_the_images(columns: nn.Module, images: Tensor) -> None:
+    model = seeded(Sequence)
+    set_axes(model, "act", f"T{GIVEN.replace('T', '', 1)}")
+    found, expected = (Deconvnet(each).project(images, "act", UNITS) for each in (model, columns))
+    same(found, expected)
+    found, expected = (
+        top_activations(each, [images], ["act"], k=2, progress=False)["act"].values
+        for each in (model, columns)
+    )
+    same(found, expected)
+    found, expected = (
+        occlusion_sweep(each, images, size=3, stride=3, layer="act").activity
+        for each in (model, columns)
+    )
+    same(found, expected)
+    assert strongest_units(model, images, "act") == strongest_units(columns, images, "act")
+    assert str(doctor(model, ["act"], images)[0]) == str(doctor(columns, ["act"], images)[0])
+    assert {each.name: each.channels for each in layer_outputs(model, images[:1])}["act"] == 5
+    with pytest.raises(InputError, match=r"\(25, 1, 5\) for one image: name a layer whose first"):
+        invariance(model, images, ["act"], torch.tensor([0, 1, 2]), [0, 2], [1], [0])
 
 
 def test_contrastive_projections(columns: nn.Module, maps: nn.Module, images: Tensor) -> None:
@@ -309,7 +341,9 @@ def test_an_unknown_layer(columns: nn.Module) -> None:
 COUNTS = st.integers(0, 300)
 
 
-@given(st.sampled_from(["BTC", "BCT"]), COUNTS, st.tuples(*[st.integers(1, 300)] * 2), COUNTS)
+@given(
+    st.sampled_from(["BTC", "BCT", "TBC"]), COUNTS, st.tuples(*[st.integers(1, 300)] * 2), COUNTS
+)
 def test_the_text_of_axes(order: str, prefix: int, grid: tuple[int, int], suffix: int) -> None:
     axes = UnitAxes(order, grid, prefix, suffix)
     assert parse_axes(str(axes)) == axes

@@ -403,7 +403,7 @@ def test_layers_of_maps_are_searched(build: Callable[[], nn.Module], layers: lis
 def test_a_layer_that_gives_rows_for_other_than_images() -> None:
     """Tokens laid into the batch are no images."""
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(2), Rows()).eval()
-    with pytest.raises(InputError, match=r"for the 1 images|for 1 images"):
+    with pytest.raises(InputError, match="for one image"):
         top_activations(model, [torch.randn(1, 3, 8, 8)], ["2"], progress=False)
     with pytest.raises(InputError, match="for 1 images"):
         Deconvnet(model).project(torch.randn(1, 3, 8, 8), "2", [Unit(0, 0)])

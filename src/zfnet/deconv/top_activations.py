@@ -330,17 +330,18 @@ def _search(
 ) -> None:
     left = set(modules)
 
-    def read(layer: str, maps: Tensor) -> bool:
+    def read(layer: str, output: Tensor) -> bool:
         if layer not in left:
             raise InputError(
                 f"layer {layer!r} runs more than once in {batch}: name a module that runs once"
             )
+        maps = axes[layer].maps(output)
         if len(maps) != len(images):
             raise InputError(
-                f"layer {layer!r} gives values of shape {tuple(maps.shape)} for the {len(images)} "
-                f"images of {batch}"
+                f"layer {layer!r} gives values of shape {tuple(output.shape)} for the "
+                f"{len(images)} images of {batch}"
             )
-        top.update(layer, axes[layer].maps(maps), ids)
+        top.update(layer, maps, ids)
         left.discard(layer)
         return not left
 

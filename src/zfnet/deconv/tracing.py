@@ -125,7 +125,8 @@ class ForwardTrace:
                 layout[0].mark()
                 self.axes[layer] = layout[0].find(layer, output, self.modules[name])
                 self._recognized[layer] = self.axes[layer] == layout[0].recognize(output)
-                if len(output) != len(images):
+                self.values[layer] = self.axes[layer].maps(output.detach().clone())
+                if len(self.values[layer]) != len(images):
                     raise InputError(
                         f"layer {layer!r} gives values of shape {tuple(output.shape)} for "
                         f"{len(images)} images: "
@@ -134,7 +135,6 @@ class ForwardTrace:
                 edges[layer].append(
                     get_gradient_edge(output).node if output.requires_grad else None
                 )
-                self.values[layer] = self.axes[layer].maps(output.detach().clone())
 
         with traced_forward(model, mode, images, self.modules, read, set(targets.values())) as (
             pixels,

@@ -29,9 +29,9 @@ def set_axes(model: nn.Module, layer: str, axes: str) -> None:
     Args:
         model: any model. The layer's module is marked; its output stays the same.
         layer: name of a layer.
-        axes: "BCHW", "BHWC", "BC" for vectors, or "BTC" or "BCT" for tokens, with their grid:
-            "BTC@14x14" are 14 rows of 14 tokens. "BTC@1+14x14" has one more token before the grid,
-            "BTC@14x14+2" has two after it.
+        axes: "BCHW" or "BHWC" for maps, "BC" for vectors, "BTC", "BCT" or "TBC" for tokens. Tokens
+            have a grid: "BTC@14x14" are 14 rows of 14 tokens. "BTC@1+14x14" has one more token
+            before the grid, "BTC@14x14+2" has two after it.
 
     Raises:
         InputError: the layer is unknown, or the axes cannot be read. Whatever reads the layer later

@@ -262,14 +262,17 @@ class Layout(TorchDispatchMode):
 
 def _remedy(layer: str, output: Tensor) -> str:
     """Says how to give the axes of a layer, or which layers to name instead."""
-    choices = {4: ("BHWC", "BCHW"), 3: ("BTC@ROWSxCOLUMNS", "BCT@ROWSxCOLUMNS")}
+    choices = {4: ("BHWC", "", "BCHW"), 3: ("BTC", "@ROWSxCOLUMNS", "BCT or TBC")}
     if output.dim() not in choices:
         return (
             "name a layer that gives (B, C, H, W), (B, H, W, C), tokens (B, T, C) of the image or "
             "vectors (B, C)"
         )
-    first, second = choices[output.dim()]
-    return f"give them, axes={{{layer}:{first}}} or {second} (in Python: zfnet.models.set_axes)"
+    order, grid, others = choices[output.dim()]
+    return (
+        f"give them as axes={{{layer}:{order}{grid}}}, or {others} instead of {order}; in Python "
+        "with zfnet.models.set_axes"
+    )
 
 
 def _with_keys(axes: list[Axis]) -> list[Axis]:

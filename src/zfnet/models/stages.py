@@ -62,11 +62,10 @@ def layer_outputs(model: nn.Module, image: Tensor) -> list[LayerOutput]:
         layout = Layout(pixels)
 
         def read(name: str, output: Tensor) -> None:
-            if name in found or len(output) != len(image):
-                found[name] = None
-                return
             axes = given_axes(name, modules[name], output) or layout.recognize(output)
-            found[name] = _describe(name, output, axes)
+            units = output if axes is None else axes.maps(output)
+            alone = name not in found and units.shape[:1] == image.shape[:1]
+            found[name] = _describe(name, output, axes) if alone else None
 
         with capture_outputs(modules, read, needed=()), layout:
             model(pixels)

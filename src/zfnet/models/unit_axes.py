@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from zfnet.errors import InputError
 
-ORDERS = ("BCHW", "BHWC", "BTC", "BCT", "BC")
+ORDERS = ("BCHW", "BHWC", "BTC", "BCT", "TBC", "BC")
 ATTRIBUTE = "_unit_axes"  # of a module whose axes were given; holds their text
 TEXT = re.compile(r"([A-Z]+)(?:@(?:(\d+)\+)?(\d+)x(\d+)(?:\+(\d+))?)?", re.ASCII)
 
@@ -58,7 +58,7 @@ class UnitAxes:
             return output.permute(0, 3, 1, 2)
         if self.order == "BC":
             return output[:, :, None, None]
-        tokens = output if self.order == "BCT" else output.transpose(1, 2)
+        tokens = output.permute([self.order.index(axis) for axis in "BCT"])
         count = math.prod(self.grid)
         return tokens[:, :, self.prefix : self.prefix + count].unflatten(2, self.grid)
 
@@ -67,7 +67,7 @@ def parse_axes(text: str) -> UnitAxes:
     """Reads the axes of a layer as users give them.
 
     Args:
-        text: "BCHW", "BHWC" or "BC"; for tokens "BTC@1+14x14" or "BCT@14x14+2": the order, then the
+        text: "BCHW", "BHWC" or "BC"; for tokens "BTC@1+14x14" or "TBC@14x14+2": the order, then the
             numbers of tokens before the grid, of its rows and columns, and after it.
 
     Raises:
@@ -76,8 +76,8 @@ def parse_axes(text: str) -> UnitAxes:
     found = TEXT.fullmatch(text)
     if found is None or found[1] not in ORDERS:
         raise InputError(
-            f"axes {text!r}: give BCHW, BHWC, BC, or for tokens BTC@14x14 or BCT@14x14 with the "
-            "rows and columns of their grid, and BTC@1+14x14 if one token comes before it"
+            f"axes {text!r}: give BCHW, BHWC, BC, or for tokens BTC@14x14, BCT@14x14 or TBC@14x14 "
+            "with the rows and columns of their grid, and BTC@1+14x14 if one token comes before it"
         )
     order, prefix, height, width, suffix = found.groups()
     if (height is not None) != ("T" in order) or "0" in (height, width):
