@@ -53,8 +53,8 @@ from zfnet.models.introspection import (
     input_channels,
     user_module,
 )
-from zfnet.models.layout import UnitAxes
 from zfnet.models.snapshot import snapshot
+from zfnet.models.unit_axes import UnitAxes
 from zfnet.sizes import sides
 from zfnet.versions.python_names import renamed
 
