@@ -126,15 +126,16 @@ class Rules:
             inputs = x.detach().clone().requires_grad_()
             return torch.autograd.grad(rectifier(inputs).sum(), inputs)[0]
 
-    def backward_relu(self, r: Tensor, slope: Tensor | None) -> Tensor:
+    def backward_relu(self, r: Tensor, slope: Tensor | None, in_place: bool = False) -> Tensor:
         """Passes R through a rectifier.
 
         Args:
             r: R above it.
             slope: the result of `slope`.
+            in_place: whether R may be overwritten.
         """
         if self.relu != "gradient":
-            r = r.clamp(min=0)
+            r = r.clamp_(min=0) if in_place else r.clamp(min=0)
         return r if slope is None else r * slope
 
     def backward_max_pool(
