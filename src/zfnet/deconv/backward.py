@@ -100,8 +100,7 @@ class UnitPass:
             if i == self.last:
                 r = _transpose_own_channel(step, r, self.channels[part], self.shapes[i])
             else:
-                window, weight = step.filters
-                r = transpose_convolution(r, weight, window, step.groups)
+                r = self._transpose(i, r, part)
         else:
             assert needed is not None
             pool = unpadded(step).window
@@ -112,6 +111,25 @@ class UnitPass:
                 return r  # 0 beyond the border, as R is; other rules have no slope at -∞
         missing = self._missing(i, part, r.device)
         return r if missing is None else r.masked_fill_(missing, 0)
+
+    def _transpose(self, i: int, r: Tensor, part: slice) -> Tensor:
+        """Passes R of some units through convolution i. Where all of them have 0, it is left out.
+
+        These are rows and columns beyond the border of the map above. Units at similar positions
+        have more of them in common.
+        """
+        step, sides = self.steps[i], [0, 0, 0, 0]  # left, right, top, bottom
+        window, weight = step.filters
+        for axis in (0, 1):
+            length, start = self.shapes[i + 1][axis], self.below.starts[i + 1][part, axis]
+            size = window.outputs(axis, step.size[axis])
+            first = min(max(0, -int(start.max())), length - 1)
+            end = max(min(length, size - int(start.min())), first + 1)
+            r = r.narrow(2 + axis, first, end - first)
+            before, after = (each * window.stride[axis] for each in (first, length - end))
+            sides[2 - 2 * axis : 4 - 2 * axis] = before, after
+        below = transpose_convolution(r, weight, window, step.groups)
+        return F.pad(below, sides) if any(sides) else below
 
     def _needed(self, i: int, part: slice) -> Tensor | None:
         """Returns what some of the units kept of step i."""

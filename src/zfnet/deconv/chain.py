@@ -122,11 +122,13 @@ class Chain:
             some = list(shared)[part]
             run = run_images(steps, self.rules, images[some], shapes, bound // max(floats))
             together = [(place, row) for row, image in enumerate(some) for place in shared[image]]
+            together.sort(key=lambda each: _position(units[each[0]]))
             for few in split(len(together), MEMORY // sum(inputs)):
                 places, own = (list(each) for each in zip(*together[few], strict=True))
                 starts = window_starts(self.steps, [units[place] for place in places])
                 yield places, Below(steps, *run, torch.tensor(own), starts, shapes, whole=True)
         alone = [place for place, unit in enumerate(units) if unit.image not in shared]
+        alone.sort(key=lambda place: _position(units[place]))
         floats = count_floats(self.steps, shapes, channels)
         for part in split(len(alone), MEMORY // sum(floats)):
             # Units of several channels at one position have one window.
@@ -139,3 +141,7 @@ class Chain:
             run = run_windows(steps, self.rules, images, which, starts, shapes, at_once)
             starts = [each[rows] for each in starts]
             yield alone[part], Below(steps, *run, rows, starts, shapes, whole=False)
+
+
+def _position(unit: Unit) -> Pair:
+    return unit.y, unit.x

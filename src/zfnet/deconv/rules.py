@@ -66,6 +66,10 @@ class WindowSpec:
         """Returns the number of cells from the first to the last one in a window."""
         return (self.kernel[axis] - 1) * self.dilation[axis] + 1
 
+    def outputs(self, axis: int, size: int) -> int:
+        """Returns the number of windows in a map of `size` cells, unless `ceil`."""
+        return (size + 2 * self.padding[axis] - self.reach(axis)) // self.stride[axis] + 1
+
 
 @dataclass(frozen=True)
 class Rules:
