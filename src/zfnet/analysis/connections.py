@@ -27,7 +27,7 @@ from zfnet.deconv.rules import Rules
 from zfnet.deconv.tracing import traced_forward
 from zfnet.errors import InputError
 from zfnet.models.introspection import check_called_once, eval_mode, find_modules, user_module
-from zfnet.models.layout import UnitAxes
+from zfnet.models.unit_axes import UnitAxes
 
 GRADIENT = Rules("gradient", normalization="gradient", others="gradient")
 

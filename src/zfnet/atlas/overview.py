@@ -70,7 +70,8 @@ def describe_layer(
     """
     deconv = Deconvnet(model.net)
     channels, rows, columns = deconv.units(found.name, model.shape)
-    warnings = str(replace(diagnosis, dead_channels=[])).split("\n    ")[1:]
+    # the dead channels of all images and the extended rules are in other entries
+    warnings = str(replace(diagnosis, dead_channels=[], extended={})).split("\n    ")[1:]
     return {
         "name": found.name,
         "folder": f"layer_{number}",
@@ -80,7 +81,7 @@ def describe_layer(
         "tile": tiles.size,
         "sprite": {"columns": tiles.columns, "rows": {row: i for i, row in enumerate(ROWS)}},
         "controls": CONTROLS,
-        "rules": deconv.describe(found.name, model.shape),
+        "rules": ", ".join(f"{rule} x {uses}" for rule, uses in diagnosis.extended.items()),
         "warnings": warnings,
         "dead": found.dead.nonzero()[:, 0].tolist(),
         "dominant": found.dominant.nonzero()[:, 0].tolist(),
@@ -116,7 +117,7 @@ def describe_network(
         "net": {
             "name": type(net).__name__,
             "checkpoint": None if origin.checkpoint is None else str(origin.checkpoint),
-            "hash": net_fingerprint(net),
+            "hash": net_fingerprint(net).split()[-1],
             "parameters": sum(each.numel() for each in net.parameters()),
         },
         "software": version("visualizing-convnets"),

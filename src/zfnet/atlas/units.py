@@ -45,6 +45,25 @@ class Shown:
     by_chance: Tensor
 
 
+@dataclass(frozen=True)
+class Job:
+    """Projections by one deconvnet.
+
+    Attributes:
+        row: of the tiles, one of ROWS.
+        deconv: the deconvnet.
+        units: N units.
+        cells: int64 (N, 2), for each the number of its channel and the column of its tile.
+        control: one of CONTROLS, for the row of this name.
+    """
+
+    row: str
+    deconv: Deconvnet
+    units: list[Unit]
+    cells: Tensor
+    control: str = ""
+
+
 class UnitTiles:
     """Projects the units of one layer.
 
@@ -100,55 +119,58 @@ class UnitTiles:
         tiles = blank(self._size, len(channels), len(ROWS), self.columns)
         on_object = torch.full((len(channels), self.top.values.shape[1]), torch.nan)
         by_chance = torch.full((len(channels),), torch.nan)
-        for of, row in ((self.top, 0), (self.examples, 3)):
-            units, cells = _units(of, channels)
-            for places, patches, pixels in self._project(self._deconv, units):
-                number, rank = cells[places].unbind(1)
-                tiles[number, row, rank] = self._tiles(patches)
-                tiles[number, row + 1, rank] = patch_tiles(self.model.shown(pixels))
-                if row == 0 and self.mask:
-                    on_object[number, rank] = self._energy(patches, [units[i] for i in places])
+        for job in self.jobs(channels):
+            row = ROWS.index(job.row)
+            for places, patches, pixels in self.project(job):
+                number, column = job.cells[places].unbind(1)
+                tiles[number, row, column] = self._tiles(patches)
+                if job.row != "controls":
+                    tiles[number, row + 1, column] = patch_tiles(self.model.shown(pixels))
+                if self.mask and job.row == "projections":
+                    on_object[number, column] = energy_inside(*self._energies(patches, job, places))
+                if self.mask and job.control == "random_channel":
+                    by_chance[number] = self._energy_by_chance(patches, job, places)
+        return Shown(tiles, on_object.nanmean(1), by_chance)
+
+    def jobs(self, channels: Sequence[int]) -> Iterator[Job]:
+        """Yields all projections of some channels, those by one deconvnet together."""
+        yield Job("projections", self._deconv, *_units(self.top, channels))
+        yield Job("example_projections", self._deconv, *_units(self.examples, channels))
         units, cells = _units(self.top.best(1), channels)
         for column, name in enumerate(CONTROLS):
             chosen = units
             if name == "random_channel":
                 chosen = [replace(u, channel=self.other_channel(u.channel)) for u in units]
-            for places, patches, _ in self._project(self._controls[name], chosen):
-                number = cells[places, 0]
-                tiles[number, 2, column] = self._tiles(patches)
-                if name == "random_channel" and self.mask:
-                    by_chance[number] = self._energy_by_chance(patches, [chosen[i] for i in places])
-        return Shown(tiles, on_object.nanmean(1), by_chance)
+            places = torch.stack([cells[:, 0], torch.full((len(cells),), column)], 1)
+            yield Job("controls", self._controls[name], chosen, places, name)
 
-    def _tiles(self, patches: Patches) -> Tensor:
-        return projection_tiles(self.model.shown(patches.projections.cpu()))
-
-    def _project(
-        self, deconv: Deconvnet, units: Sequence[Unit]
-    ) -> Iterator[tuple[list[int], Patches, Tensor]]:
+    def project(self, job: Job) -> Iterator[tuple[list[int], Patches, Tensor]]:
         """Projects units, those of one image together.
 
         Yields:
             The places of some units, their projections, and the pixels at the same places.
         """
+        units = job.units
         order = sorted(range(len(units)), key=lambda i: (units[i].image, units[i].y, units[i].x))
         for start in range(0, len(order), AT_ONCE):
             places = order[start : start + AT_ONCE]
-            yield places, *self.model.project(deconv, self.layer, [units[i] for i in places])
+            yield places, *self.model.project(job.deconv, self.layer, [units[i] for i in places])
 
-    def _energy(self, patches: Patches, units: Sequence[Unit]) -> Tensor:
-        """Returns the share of energy on the objects, (N,)."""
-        return energy_inside(*self._energies(patches, units))
+    def _tiles(self, patches: Patches) -> Tensor:
+        return projection_tiles(self.model.shown(patches.projections.cpu()))
 
-    def _energy_by_chance(self, patches: Patches, units: Sequence[Unit]) -> Tensor:
-        """Returns the share of energy on the objects if they were random units', (N,)."""
-        own = torch.tensor([self._windows[unit.y, unit.x][:2] for unit in units])
-        corners = torch.tensor([window[:2] for window in self._windows.values()])
-        return energy_by_chance(*self._energies(patches, units), own, corners)
+    def _energy_by_chance(self, patches: Patches, job: Job, places: list[int]) -> Tensor:
+        """Returns the share of energy on the objects if the units were random ones, (N,)."""
+        seen = [self._windows[job.units[i].y, job.units[i].x] for i in places]
+        corners = starts_of(list(self._windows.values()))
+        return energy_by_chance(*self._energies(patches, job, places), starts_of(seen), corners)
 
-    def _energies(self, patches: Patches, units: Sequence[Unit]) -> tuple[Tensor, Tensor, Tensor]:
+    def _energies(
+        self, patches: Patches, job: Job, places: list[int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns projections, the corners of their patches, and the masks of their images."""
         assert self.mask
-        masks = torch.stack([self.mask(unit.image) for unit in units])
+        masks = torch.stack([self.mask(job.units[i].image) for i in places])
         return patches.projections.cpu(), starts_of(patches.windows), masks
 
     def _shuffled(self) -> nn.Module:

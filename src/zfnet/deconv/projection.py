@@ -14,7 +14,7 @@ filtering with the transposed weights (rules.py). A projection is signed, in the
 model's input.
 
 If the network up to the layer is a chain of convolutions, ReLUs, poolings and normalizations, only
-the receptive field of each unit is computed, for many units at once (windows.py). Any other network
+the receptive field of each unit is computed, for many units at once (chain.py). Any other network
 runs under a `TorchFunctionMode` that replaces its operations by the rules (mode.py), and autograd
 computes the projection, from a crop of the image if a unit sees no more (crops.py). All ways give
 the same result.
@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from zfnet.deconv.chain import Chain
 from zfnet.deconv.contrast import Contrast, subtract_shared
 from zfnet.deconv.crops import Crop, crop_of, cut_crops, group_by_size, move
 from zfnet.deconv.mode import DeconvMode
@@ -44,7 +45,7 @@ from zfnet.deconv.sharing import share_passes
 from zfnet.deconv.tracing import Plan, make_plan, traced_forward
 from zfnet.deconv.trust import caution, describe_path
 from zfnet.deconv.units import Unit, Window
-from zfnet.deconv.windows import Chain, cut
+from zfnet.deconv.windows import cut
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
 from zfnet.models.introspection import (
@@ -53,8 +54,8 @@ from zfnet.models.introspection import (
     input_channels,
     user_module,
 )
-from zfnet.models.layout import UnitAxes
 from zfnet.models.snapshot import snapshot
+from zfnet.models.unit_axes import UnitAxes
 from zfnet.sizes import sides
 from zfnet.versions.python_names import renamed
 

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
 from zfnet.models.eager import force_eager
-from zfnet.models.layout import Layout, UnitAxes
+from zfnet.models.layout import Layout
+from zfnet.models.unit_axes import UnitAxes
 
 COMPILED = "_orig_mod"  # torch.compile adds it to the names of modules
 
@@ -250,7 +251,8 @@ def check_called_once(
         The axes by layer; {} without `maps`.
 
     Raises:
-        InputError: a layer runs more than once or never, or its axes are unknown.
+        InputError: a layer runs more than once or never, its axes are unknown, or it does not give
+            the values of one image.
     """
     calls, axes = dict.fromkeys(modules, 0), dict[str, UnitAxes]()
     with torch.inference_mode(torch.is_inference_mode_enabled() and not maps), torch.no_grad():
@@ -259,8 +261,15 @@ def check_called_once(
 
         def read(layer: str, output: Tensor) -> None:
             calls[layer] += 1
+            units = output
             if maps:
-                axes[layer] = layout.find(layer, output)
+                axes[layer] = layout.find(layer, output, modules[layer])
+                units = axes[layer].maps(output)
+            if units.shape[:1] != (1,):
+                raise InputError(
+                    f"layer {layer!r} gives values of shape {tuple(output.shape)} for one image: "
+                    "name a layer whose first axis are the images"
+                )
 
         try:
             with capture_outputs(modules, read), layout if maps else nullcontext():
