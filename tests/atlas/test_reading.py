@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from PIL import Image
 
 import zfnet.atlas
 from tests.helpers.made_atlas import NASTY, ROWS, MadeLayer, write_atlas
+from zfnet.atlas.files import write_json
 from zfnet.atlas.tiles import image_tiles, patch_tiles, projection_tiles
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.errors import InputError
@@ -171,6 +173,15 @@ def test_the_rows_of_activations_are_a_sample(own: Path) -> None:
     sampled = zfnet.atlas.load(own).sampled
     assert len(sampled) == 5
     assert (np.diff(sampled) > 0).all()
+
+
+def test_names_that_are_not_utf_8(own: Path) -> None:
+    """The bytes of a file name are what they were."""
+    path = own / "net_1/layer_0/layer.json"
+    content = json.loads(path.read_text())
+    content["units"][0]["top"][0]["id"] = name = os.fsdecode(b"cat/\xff.png")
+    write_json(path, content)
+    assert zfnet.atlas.load(own)["conv1"][0].top[0]["id"] == name
 
 
 @pytest.mark.parametrize(
