@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from tests.atlas.conftest import SETTINGS
-from zfnet.analysis import connections
+from zfnet.analysis import Connections
 from zfnet.atlas import build
 from zfnet.atlas.build import make_atlas
 from zfnet.atlas.overview import Origin, Settings
@@ -111,7 +111,8 @@ def test_the_connections_go_both_ways(small_atlas: Path, small_model: ModelOnDat
     lower, upper = (read(small_atlas, f"layer_{i}/layer.json")["units"] for i in (2, 3))
     best = upper[5]["top"][0]
     unit, images = Unit(0, 5, best["y"], best["x"]), small_model.inputs([best["image"]])
-    each = connections(small_model.net, images, ["conv3", "conv4"], {"conv4": [unit]})["conv4"][0]
+    connections = Connections(small_model.net, ["conv3", "conv4"], images)
+    (each,) = connections.contributions(images, {"conv4": [unit]})["conv4"]
     shares = each / each.abs().sum()
     strongest = upper[5]["feeds"][0]
     assert strongest["layer"] == 2

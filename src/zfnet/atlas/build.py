@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from zfnet.analysis.activation_statistics import ActivationStatistics
-from zfnet.analysis.connections import connections
+from zfnet.analysis.connections import Connections
 from zfnet.atlas.files import write_json, write_script
 from zfnet.atlas.overview import FORMAT, Origin, Settings, describe_layer, describe_network
 from zfnet.atlas.records import LayerFindings, Records, class_names, strongest_links
@@ -35,7 +35,7 @@ from zfnet.fingerprint import digest
 from zfnet.io import npy, read_json, read_torch, save, save_torch
 from zfnet.json_output import plain
 from zfnet.model_on_data import ModelOnData, has_annotations, object_of
-from zfnet.models.introspection import capture_outputs, eval_mode, find_modules, user_module
+from zfnet.models.introspection import in_run_order
 from zfnet.progress import progress_bar
 from zfnet.progress_file import ProgressFile
 from zfnet.search import search
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 BLOCK = 128  # channels whose units are projected together, and written before the next ones
 UNITS_FILE, TILES_FILE, TILES_ACROSS = 32, 64, 8  # channels in a file of the pages, and in a row
-AT_ONCE = 8  # images whose connections are computed together
+AT_ONCE = 16  # images whose connections are computed together
 DIAGNOSED = 16  # images, for the doctor
 MASKS = 2048  # of objects that are kept in memory
 REMEDY = "delete it to make it again"
@@ -77,7 +77,7 @@ def make_atlas(
         log.warning("%s", problem)
     if not names:
         raise InputError(f"{origin.title}: no layer can be projected")
-    names = _in_run_order(model, names)
+    names = in_run_order(model.net, names, model.inputs([0]))
     fingerprint = {
         **model.fingerprint(),
         **asdict(settings),
@@ -213,6 +213,7 @@ class _Atlas:
             return int(state["done"])
 
         done = file.load(restore) or 0
+        connect = Connections(self.model.net, self.layers, self.model.inputs([0]))
         with progress_bar() as bar:
             task = bar.add_task("", total=len(images), completed=done)
             for start in range(done, len(images), AT_ONCE):
@@ -223,9 +224,8 @@ class _Atlas:
                     if unit.image in rows:
                         moved = Unit(rows[unit.image], unit.channel, unit.y, unit.x)
                         of.setdefault(layer, []).append(moved)
-                inputs = self.model.inputs(part)
-                for layer, each in connections(self.model.net, inputs, self.layers, of).items():
-                    found[layer][[unit.channel for unit in of[layer]]] = each.float()
+                for layer, each in connect.contributions(self.model.inputs(part), of).items():
+                    found[layer][[unit.channel for unit in of[layer]]] = each.float().cpu()
                 bar.update(task, completed=start + len(part))
                 if file.is_due:
                     file.save({"found": found, "done": start + len(part)})
@@ -284,13 +284,3 @@ class _Atlas:
 def _spread(count: int) -> range:
     """Indices of up to DIAGNOSED of so many images, evenly spread."""
     return range(0, count, max(1, count // DIAGNOSED))[:DIAGNOSED]
-
-
-def _in_run_order(model: ModelOnData, layers: Sequence[str]) -> list[str]:
-    """Returns the layers in the order in which they run."""
-    order: list[str] = []
-    modules = find_modules(model.net, layers)
-    capture = capture_outputs(modules, lambda layer, _: order.append(layer))
-    with torch.no_grad(), eval_mode(model.net), capture:
-        user_module(model.net)(model.inputs([0]))
-    return order
