@@ -82,6 +82,7 @@ def describe_layer(
         "tile": tiles.size,
         "sprite": {"columns": tiles.columns, "rows": {row: i for i, row in enumerate(ROWS)}},
         "controls": CONTROLS,
+        "preview": {"channels": tiles.preview, "tile": tiles.size},
         "rules": ", ".join(f"{rule} x {uses}" for rule, uses in diagnosis.extended.items()),
         "warnings": warnings,
         "dead": found.dead.nonzero()[:, 0].tolist(),

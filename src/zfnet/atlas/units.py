@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from zfnet.analysis.localization import energy_by_chance, energy_inside
 from zfnet.analysis.sanity import cascade
 from zfnet.atlas.tiles import blank, patch_tiles, projection_tiles
-from zfnet.deconv import Deconvnet, Patches, Top, Unit, make_deconvnet
+from zfnet.deconv import Deconvnet, Patches, Top, Unit, make_deconvnet, random_subset
 from zfnet.deconv.contrast import Contrast
 from zfnet.deconv.patches import starts_of
 from zfnet.model_on_data import ModelOnData
@@ -26,6 +26,7 @@ from zfnet.model_on_data import ModelOnData
 EXAMPLES = (0.99, 0.9, 0.75, 0.5, 0.25)  # quantiles of the images' activations
 CONTROLS = ("contrastive", "random_channel", "random_weights", "guided", "gradient")
 ROWS = ("projections", "patches", "controls", "example_projections", "example_patches")
+PREVIEW = 12  # channels that stand for a layer
 AT_ONCE = 256  # units that are projected together
 
 
@@ -102,6 +103,11 @@ class UnitTiles:
         self._windows = self._deconv.windows_by_position(layer, model.shape)
         height, width = empty.projections.shape[2:]
         self._size = (height, width)
+
+    @property
+    def preview(self) -> list[int]:
+        """The channels that the overview shows, a random sample."""
+        return random_subset(len(self.top.values), PREVIEW).tolist()
 
     @property
     def size(self) -> tuple[int, int]:
