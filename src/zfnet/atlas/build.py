@@ -141,7 +141,9 @@ class _Atlas:
             for number, name in enumerate(self.layers):
                 examples = statistics.quantiles(name, EXAMPLES)
                 contrast = Contrast(self.settings.contrast, self.settings.seed)
-                tiles = UnitTiles(model, name, tops[name], examples, contrast, mask)
+                tiles = UnitTiles(
+                    *(model, name, tops[name], examples, contrast, mask), self.settings.occlusion
+                )
                 blocks = []
                 for start in range(0, channels[name], BLOCK):
                     numbers = range(start, min(start + BLOCK, channels[name]))
