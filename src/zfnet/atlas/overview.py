@@ -12,7 +12,7 @@ from typing import Any
 from zfnet.atlas.files import FORMAT
 from zfnet.atlas.records import LayerFindings, class_names
 from zfnet.atlas.run_files import training_curves
-from zfnet.atlas.units import CONTROLS, EXAMPLES, ROWS, UnitTiles
+from zfnet.atlas.units import EXAMPLES, ROWS, UnitTiles
 from zfnet.deconv import Deconvnet
 from zfnet.deconv.doctor import Diagnosis
 from zfnet.model_on_data import ModelOnData, has_annotations
@@ -28,11 +28,13 @@ class Settings:
         k: images of each channel.
         contrast: K of contrastive projections.
         seed: of the random channels and weights of the controls.
+        occlusion: whether to show occlusion maps, which take many passes of each image.
     """
 
     k: int = 9
     contrast: int = 16
     seed: int = 0
+    occlusion: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def describe_layer(
         "window": diagnosis.field,
         "tile": tiles.size,
         "sprite": {"columns": tiles.columns, "rows": {row: i for i, row in enumerate(ROWS)}},
-        "controls": CONTROLS,
+        "controls": tiles.controls,
+        "preview": {"channels": tiles.preview, "tile": tiles.size},
         "rules": ", ".join(f"{rule} x {uses}" for rule, uses in diagnosis.extended.items()),
         "warnings": warnings,
         "dead": found.dead.nonzero()[:, 0].tolist(),
@@ -135,7 +138,6 @@ def describe_network(
         "made": {
             **asdict(settings),
             "examples": EXAMPLES,
-            "occlusion": False,
             "fingerprint": fingerprint,
         },
         "training": training_curves(origin.run),

@@ -7,26 +7,36 @@ image the controls, which are other projections of the same place.
     random_channel    the projection of another channel there
     random_weights    the unit's projection in a network whose weights are shuffled
     guided, gradient  by guided backpropagation and by the gradient
+    occlusion         how much of the channel's activation is lost where a gray square covers the
+                      image; only if it is asked for, because it takes many passes of each image
 """
 
+import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from zfnet.analysis.localization import energy_by_chance, energy_inside
+from zfnet.analysis.localization import energy_by_chance, energy_inside, occlusion_map
 from zfnet.analysis.sanity import cascade
 from zfnet.atlas.tiles import blank, patch_tiles, projection_tiles
-from zfnet.deconv import Deconvnet, Patches, Top, Unit, make_deconvnet
+from zfnet.deconv import Deconvnet, Patches, Top, Unit, make_deconvnet, random_subset
 from zfnet.deconv.contrast import Contrast
 from zfnet.deconv.patches import starts_of
+from zfnet.deconv.windows import cut
 from zfnet.model_on_data import ModelOnData
 
+log = logging.getLogger(__name__)
+
 EXAMPLES = (0.99, 0.9, 0.75, 0.5, 0.25)  # quantiles of the images' activations
+OCCLUSION = "occlusion"
 CONTROLS = ("contrastive", "random_channel", "random_weights", "guided", "gradient")
 ROWS = ("projections", "patches", "controls", "example_projections", "example_patches")
+PREVIEW = 12  # channels that stand for a layer
 AT_ONCE = 256  # units that are projected together
+SWEPT = 4  # images that are occluded together
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,7 @@ class UnitTiles:
         examples: an image of each channel at each of EXAMPLES.
         contrast: which channels contrastive projections are compared with.
         mask: the mask (H, W) of an image's object by the image's index; None if masks are unknown.
+        occlusion: whether to show the occlusion maps of the strongest images.
     """
 
     def __init__(
@@ -84,10 +95,12 @@ class UnitTiles:
         examples: Top,
         contrast: Contrast,
         mask: Callable[[int], Tensor] | None,
+        occlusion: bool = False,
     ) -> None:
         self.model, self.layer, self.top, self.examples = model, layer, top, examples
         self.contrast, self.mask = contrast, mask
-        self.columns = max(top.values.shape[1], len(EXAMPLES), len(CONTROLS))
+        self.controls = (*CONTROLS, OCCLUSION) if occlusion else CONTROLS
+        self.columns = max(top.values.shape[1], len(EXAMPLES), len(self.controls))
         self._deconv = Deconvnet(model.net)
         self._controls = {
             "contrastive": Deconvnet(
@@ -102,6 +115,11 @@ class UnitTiles:
         self._windows = self._deconv.windows_by_position(layer, model.shape)
         height, width = empty.projections.shape[2:]
         self._size = (height, width)
+
+    @property
+    def preview(self) -> list[int]:
+        """The channels that the overview shows, a random sample."""
+        return random_subset(len(self.top.values), PREVIEW).tolist()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -130,6 +148,11 @@ class UnitTiles:
                     on_object[number, column] = energy_inside(*self._energies(patches, job, places))
                 if self.mask and job.control == "random_channel":
                     by_chance[number] = self._energy_by_chance(patches, job, places)
+        if OCCLUSION in self.controls:
+            units, cells = _units(self.top.best(1), channels)
+            for places, maps in self._occlusion_maps(units):
+                at = (ROWS.index("controls"), self.controls.index(OCCLUSION))
+                tiles[cells[places, 0], *at] = projection_tiles(maps)
         return Shown(tiles, on_object.nanmean(1), by_chance)
 
     def jobs(self, channels: Sequence[int]) -> Iterator[Job]:
@@ -155,6 +178,29 @@ class UnitTiles:
         for start in range(0, len(order), AT_ONCE):
             places = order[start : start + AT_ONCE]
             yield places, *self.model.project(job.deconv, self.layer, [units[i] for i in places])
+
+    def _occlusion_maps(self, units: Sequence[Unit]) -> Iterator[tuple[list[int], Tensor]]:
+        """Yields the places of units, and their occlusion maps (N, 1, h, w), cut to their patches.
+
+        A sweep of an image serves all units in it.
+        """
+        images = sorted({unit.image for unit in units})
+        for start in range(0, len(images), SWEPT):
+            began = time.monotonic()
+            rows = {image: row for row, image in enumerate(images[start : start + SWEPT])}
+            places = [place for place, unit in enumerate(units) if unit.image in rows]
+            own = [replace(units[place], image=rows[units[place].image]) for place in places]
+            inputs = self.model.inputs(list(rows))
+            maps = occlusion_map(self.model.net, inputs, self.layer, own, classifier=False)
+            windows = self._deconv.patches(inputs, self.layer, own).windows
+            corners = starts_of(windows)
+            yield places, cut(maps[:, None].cpu(), torch.arange(len(own)), corners, self._size)
+            if start == 0:
+                seconds = (time.monotonic() - began) * len(images) / len(rows)
+                log.info(
+                    "%s: occlusion maps of %d images take about %.0f s",
+                    *(self.layer, len(images), seconds),
+                )
 
     def _tiles(self, patches: Patches) -> Tensor:
         return projection_tiles(self.model.shown(patches.projections.cpu()))

@@ -150,6 +150,26 @@ def random_subset(total: int, count: int) -> Tensor:
     return order[:count].sort().values
 
 
+def in_run_order(model: nn.Module, layers: Sequence[str], image: Tensor) -> list[str]:
+    """Returns layers in the order in which they have run.
+
+    Args:
+        model: any model.
+        layers: names of layers.
+        image: (1, C, H, W).
+    """
+    order: list[str] = []
+
+    def read(layer: str, _: Tensor) -> bool:
+        order.append(layer)
+        return len(order) == len(layers)
+
+    model = user_module(model)
+    with torch.no_grad(), eval_mode(model), capture_outputs(find_modules(model, layers), read):
+        model(image.clone())
+    return order
+
+
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """Puts all modules in eval mode inside the block, and runs compiled modules eagerly.

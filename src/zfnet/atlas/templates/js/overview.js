@@ -125,12 +125,12 @@ function trainingCurves({ epochs, curves }) {
 }
 
 function made(net) {
-  const { relu, k, contrast, seed } = net.made;
+  const { k, contrast, seed } = net.made;
   const rules = net.layers.filter((layer) => layer.rules);
   const warned = net.layers.filter((layer) => layer.warnings.length);
   return [
     paragraph(`For each channel, the ${k} images that activate it most were found among ${count(net.data.sampled, "image")}. At the place of the largest activation, `,
-      relu === "deconv" ? "the deconvnet projects the unit back to pixels. " : `the unit is projected back to pixels (rectifier: ${relu}). `,
+      "the deconvnet projects the unit back to pixels. ",
       "Mid-gray is 0 in every projection. ",
       `The contrastive projection compares a unit with ${contrast} random channels at the same place (seed ${seed}).`),
     rules.length
@@ -139,9 +139,16 @@ function made(net) {
       : paragraph("All layers are projected by the paper’s rules."),
     warned.length
       ? [paragraph("What could mislead, by the analysis ", el("code", {}, "doctor"), ":"),
-        el("ul", { class: "warnings" }, warned.map((layer) => layer.warnings.map((warning) =>
-          el("li", {}, el("a", { href: layerAddress(layer) }, layer.name), `: ${warning}`))))]
+        el("ul", { class: "warnings" }, byWarning(warned).map(([warning, layers]) => el("li", {},
+          layers.map((layer, i) => [i > 0 && ", ", el("a", { href: layerAddress(layer) }, layer.name)]), `: ${warning}`)))]
       : paragraph("The analysis ", el("code", {}, "doctor"), " warns of nothing."),
     net.net.checkpoint && paragraph("Checkpoint: ", el("code", {}, net.net.checkpoint)),
   ];
+}
+
+// What doctor says, once, with the layers of which it says so.
+function byWarning(layers) {
+  const found = new Map();
+  layers.forEach((layer) => layer.warnings.forEach((warning) => found.set(warning, [...(found.get(warning) ?? []), layer])));
+  return [...found];
 }
