@@ -23,8 +23,8 @@ from torch import Tensor
 from zfnet.analysis.activation_statistics import ActivationStatistics
 from zfnet.analysis.connections import Connections
 from zfnet.analysis.evolution import Winners
-from zfnet.atlas.files import write_json, write_script
-from zfnet.atlas.overview import FORMAT, Origin, Settings, describe_layer, describe_network
+from zfnet.atlas.files import FORMAT, write_json, write_script
+from zfnet.atlas.overview import Origin, Settings, describe_layer, describe_network
 from zfnet.atlas.records import LayerFindings, Records, class_names, strongest_links
 from zfnet.atlas.run_files import draw_evolution, evolution, history
 from zfnet.atlas.tiles import PIXELATED, image_tiles, sheet, webp

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from zfnet.atlas.files import FORMAT
 from zfnet.atlas.records import LayerFindings, class_names
 from zfnet.atlas.run_files import training_curves
 from zfnet.atlas.units import EXAMPLES, ROWS, UnitTiles
@@ -17,8 +18,6 @@ from zfnet.deconv.doctor import Diagnosis
 from zfnet.model_on_data import ModelOnData, has_annotations
 from zfnet.models.snapshot import net_fingerprint
 from zfnet.sizes import sides
-
-FORMAT = 1  # of the files
 
 
 @dataclass(frozen=True)
