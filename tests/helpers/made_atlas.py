@@ -7,7 +7,7 @@ Its numbers are random but agree with each other: a tile's file, a unit's links 
 name what exists."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ UNITS_A_FILE, TILES_A_FILE = 32, 64
 CONTROLS = ["contrastive", "random_channel", "random_weights", "guided", "gradient"]
 ROWS = ["projections", "patches", "controls", "example_projections", "example_patches"]
 QUANTILES = (0.99, 0.9, 0.75, 0.5, 0.25)
-Paint = Callable[[int, int, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,11 @@ def write_js(path: Path, name: str, value: Any) -> None:
     path.write_text(f"atlas.receive({json.dumps(name)},{text});\n", encoding="utf-8")
 
 
-def noise(rng: np.random.Generator) -> Paint:
-    """Tiles of noise: `paint(rows, columns, tile)` is a sheet of them."""
-    return lambda rows, columns, tile: rng.integers(
-        0, 256, (rows * tile, columns * tile, 3), np.uint8
-    )
-
-
 class MadeNet:
-    """One network of a made atlas; `write` returns its overview."""
+    """One network of a made atlas; `write` returns its overview.
+
+    Without `pictures` it has numbers only. If `shared`, all files of pictures of a layer are one
+    file, by links, so that thousands of units are made quickly."""
 
     def __init__(
         self,
@@ -69,10 +64,12 @@ class MadeNet:
         image_size: int = 24,
         gray: bool = False,
         pictures: bool = True,
+        shared: bool = False,
     ) -> None:
         self.root, self.path = folder, f"net_{number}"
         self.layers, self.classes, self.images = layers, list(classes), images
         self.k, self.image_size, self.gray, self.pictures = k, image_size, gray, pictures
+        self.shared = shared
         self.rng = np.random.default_rng(number)
         self.labels = [i % len(self.classes) if self.classes else None for i in range(images)]
 
@@ -201,9 +198,14 @@ class MadeNet:
             self._save(folder / f"unit_{channel}.webp", rows, 9, layer.tile)
 
     def _save(self, path: Path, rows: int, columns: int, tile: int) -> None:
-        pixels = noise(self.rng)(rows, columns, tile)
-        picture = Image.fromarray(pixels)
-        (picture.convert("L") if self.gray else picture).save(path, quality=30, method=0)
+        shared = self.root / f"shared_{rows}_{columns}_{tile}.webp"
+        if not (self.shared and shared.exists()):
+            sheet = (rows * tile, columns * tile, 3)
+            picture = Image.fromarray(self.rng.integers(0, 256, sheet, np.uint8))
+            picture = picture.convert("L") if self.gray else picture
+            picture.save(shared if self.shared else path, quality=30, method=0)
+        if self.shared:
+            path.hardlink_to(shared)
 
     def _example(self, layer: MadeLayer, i: int, value: float) -> dict[str, Any]:
         image = i % self.images
