@@ -36,6 +36,8 @@ BELOW = {
     "validation",
     "metrics",
     "versions",
+    "json_output",
+    "progress_file",
 }  # rooms that all others may know
 
 # Each room knows those on its line, itself, and those below: no arrow up, no circle.
@@ -48,22 +50,27 @@ KNOWS = {
     "validation": set(),
     "metrics": set(),
     "versions": set(),
+    "json_output": set(),
+    "progress_file": set(),
     "config": set(),
     "launch": set(),
     "models": set(),
     "data": set(),
     "viz": set(),
-    "atlas": set(),
     "deconv": {"models"},
     "analysis": {"models", "deconv"},
     "model_on_data": {"models", "data", "deconv"},
+    "search": {"deconv", "analysis", "model_on_data"},
+    "atlas": {"models", "data", "viz", "deconv", "analysis", "model_on_data", "search"},
     "probing": {"models", "data", "model_on_data"},
     "training": {"config", "models", "data", "model_on_data", "probing", "launch"},
     "studies": {
-        *("config", "models", "data", "viz", "atlas", "deconv", "analysis"),
-        *("model_on_data", "probing", "training", "launch"),
+        *("config", "models", "data", "viz", "deconv", "analysis"),
+        *("model_on_data", "search", "atlas", "probing", "training", "launch"),
     },
-    "callbacks": {"models", "data", "viz", "deconv", "analysis", "model_on_data", "training"},
+    "callbacks": {
+        *("models", "data", "viz", "deconv", "analysis", "model_on_data", "atlas", "training"),
+    },
 }
 KNOWS_LIGHTNING = {"metrics", "data", "launch", "training", "studies", "callbacks"}
 KNOW_HYDRA = {

@@ -100,12 +100,14 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def save(path: Path, data: bytes | Callable[[Any], None]) -> None:
+def save(path: Path, data: bytes | Callable[[Any], None], durable: bool = True) -> None:
     """Writes a file atomically: a temporary file is written, flushed to the disk, and renamed.
 
     Args:
         path: the file.
         data: its bytes, or a function that writes them to an open binary file.
+        durable: whether to wait until the file is on the disk. Without it thousands of files take
+            little time, and survive the end of the process, but not a power failure.
 
     Raises:
         InputError: the disk is full, or the folder cannot be written. Nothing is left behind.
@@ -119,10 +121,13 @@ def save(path: Path, data: bytes | Callable[[Any], None]) -> None:
                 else:
                     file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+        if not durable:
+            return
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)

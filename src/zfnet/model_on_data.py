@@ -2,6 +2,8 @@
 
     model = ModelOnData(net, prepare, images, source, classes, batch_size=32)
     model.inputs([3, 5]), model.pixels([3, 5])
+    if has_annotations(model):
+        object_of(model, 3).mask, object_of(model, 3).parts
 
 Images are referred to by their index in the split.
 """
@@ -17,8 +19,8 @@ from torch import Tensor, nn
 
 from zfnet.data.batches import Batch, Batches
 from zfnet.data.image_store import ImageDataset, Subset
-from zfnet.data.preprocessing import Preprocessing
-from zfnet.data.source import Source
+from zfnet.data.preprocessing import Preprocessing, center_crop
+from zfnet.data.source import AnnotatedSource, Source
 from zfnet.deconv import Deconvnet, ImageBatch, Patches, Unit
 from zfnet.errors import InputError
 from zfnet.fingerprint import digest
@@ -27,6 +29,17 @@ from zfnet.models.snapshot import net_fingerprint
 from zfnet.sizes import Size, sides
 
 log = logging.getLogger(__name__)
+
+
+Places = dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Object:
+    """What the center crop shows of an object."""
+
+    mask: Tensor  # bool (H, W)
+    parts: Places  # centers (x, y) of the parts inside the crop
 
 
 @dataclass
@@ -207,6 +220,24 @@ class ModelOnData:
 
     def _device(self) -> torch.device:
         return next((p.device for p in self.net.parameters()), torch.device("cpu"))
+
+
+def has_annotations(model: ModelOnData) -> bool:
+    """Whether the data set itself has the masks and parts of its objects."""
+    return isinstance(model.source, AnnotatedSource)
+
+
+def object_of(model: ModelOnData, index: int) -> Object:
+    """The object of an image, as the data set knows it."""
+    top, left, _ = center_crop(model.images.size, model.crop).tolist()
+    known, (height, width) = model.annotation(index), sides(model.crop)
+    moved = {name: (x - left, y - top) for name, (x, y) in known.parts.items()}
+    inside = {
+        name: (x, y)
+        for name, (x, y) in moved.items()
+        if -0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5
+    }
+    return Object(known.mask[top : top + height, left : left + width], inside)
 
 
 def some_of(classes: Sequence[str]) -> str:

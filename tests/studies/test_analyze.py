@@ -17,9 +17,8 @@ from zfnet.data import Creatures
 from zfnet.data.batches import Batch
 from zfnet.deconv import Deconvnet, TopActivations, Unit
 from zfnet.errors import InputError
-from zfnet.model_on_data import ModelOnData
+from zfnet.model_on_data import ModelOnData, object_of
 from zfnet.studies import doctor, progress_file, top_activations
-from zfnet.studies.annotations import object_of
 from zfnet.studies.inputs import load_model
 from zfnet.studies.run import build_analysis
 

@@ -64,6 +64,7 @@ def test_the_net_takes_four_channels_and_the_shape(trained: Path) -> None:
         ("invariance", ["images=1", "shifts=[0,8]", "scales=[1]", "angles=[0]"], "invariance.png"),
         ("filters", [], "filters.png"),
         ("doctor", [], "doctor.json"),
+        ("atlas", ["layers=[conv1,conv5]", "k=1", "contrast=1"], "net_1/overview.json"),
     ],
 )
 def test_every_figure_is_drawn(

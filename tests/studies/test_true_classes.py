@@ -16,10 +16,10 @@ from zfnet.data import ImageData
 from zfnet.data.datasets import Photos, folder
 from zfnet.data.preprocessing import Preprocessing
 from zfnet.errors import InputError
-from zfnet.model_on_data import ModelOnData
+from zfnet.model_on_data import ModelOnData, object_of
 from zfnet.models import Conv, ConvNet, Linear
 from zfnet.studies import annotations, ensemble, invariance, occlusion
-from zfnet.studies.annotations import images_with_parts, object_masks, object_of, read_parts
+from zfnet.studies.annotations import images_with_parts, object_masks, read_parts
 
 SIDE = 28
 

@@ -13,8 +13,7 @@ from tests.helpers.learning import learning
 from zfnet.analysis import occlusion_sweep
 from zfnet.data import ImageData
 from zfnet.data.datasets import creatures
-from zfnet.model_on_data import ModelOnData
-from zfnet.studies.annotations import object_of
+from zfnet.model_on_data import ModelOnData, object_of
 from zfnet.training import build
 
 SIDE = 64

@@ -33,6 +33,7 @@ from zfnet.models.introspection import capture_outputs, check_called_once, eval_
 from zfnet.models.outputs import is_classifier
 
 Saliency = Callable[[nn.Module, Tensor, str, Sequence[Unit]], Tensor]
+RANDOM_PLACES = 20  # to which a projection is moved
 COVERED = 50 / 224  # of the image's side: the paper's square, which moves by half of its own
 
 
@@ -147,7 +148,11 @@ def energy_inside(projections: Tensor, starts: Tensor, masks: Tensor) -> Tensor:
     Returns:
         (N,) in [0, 1]; NaN where there is no energy.
     """
-    energy = projections.square().sum(1)  # (N, h, w)
+    return _inside(projections.square().sum(1), starts, masks)
+
+
+def _inside(energy: Tensor, starts: Tensor, masks: Tensor) -> Tensor:
+    """`energy_inside` of projections with this energy (N, h, w) in each pixel."""
     height, width = energy.shape[1:]
     y = starts[:, 0, None] + torch.arange(height)  # (N, h)
     x = starts[:, 1, None] + torch.arange(width)
@@ -158,6 +163,27 @@ def energy_inside(projections: Tensor, starts: Tensor, masks: Tensor) -> Tensor:
     on = masks[which, y.clamp(0, rows - 1)[:, :, None], x.clamp(0, columns - 1)[:, None, :]]
     energy = energy * exists
     return (energy * on).sum((1, 2)) / energy.sum((1, 2))
+
+
+def energy_by_chance(
+    projections: Tensor, starts: Tensor, masks: Tensor, own: Tensor, corners: Tensor
+) -> Tensor:
+    """The fraction of energy inside the masks if the projections were those of random units.
+
+    Args:
+        projections: (N, C, h, w), as for `energy_inside`.
+        starts: (N, 2), as for `energy_inside`.
+        masks: bool (N, H, W).
+        own: (N, 2), the first row and column of what each unit sees.
+        corners: (M, 2), the same of all units of the layer.
+
+    Returns:
+        (N,), the means over RANDOM_PLACES random units, seeded; NaN where there is no energy.
+    """
+    size, generator = (RANDOM_PLACES, len(projections)), torch.Generator().manual_seed(0)
+    moved = corners[torch.randint(len(corners), size, generator=generator)] - own + starts
+    energy = projections.square().sum(1)
+    return torch.stack([_inside(energy, places, masks) for places in moved]).nanmean(0)
 
 
 def strongest_units(model: nn.Module, images: Tensor, layer: str) -> list[Unit]:

@@ -290,6 +290,20 @@ class Deconvnet:
         _check(units, max((unit.image for unit in units), default=0) + 1, plan)
         return [plan.window(unit) for unit in units]
 
+    def windows_by_position(
+        self, layer: str, size: Size | None = None
+    ) -> dict[tuple[int, int], Window]:
+        """Returns the pixels that the unit at each position (y, x) of a layer sees.
+
+        Args:
+            layer: name of a layer.
+            size: of the images, see `window`.
+        """
+        plan = self._plan(self._blank(size), layer)
+        _, rows, columns = plan.units
+        places = [(y, x) for y in range(rows) for x in range(columns)]
+        return {(y, x): plan.window(Unit(0, 0, y, x)) for y, x in places}
+
     def cell(self, layer: str, unit: Unit, size: Size | None = None) -> Window | None:
         """Returns the pixels at a unit's own position in the grid of its layer.
 

@@ -22,7 +22,7 @@ layer do not run.
     top.gather()                                  # combines all processes
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, NamedTuple
@@ -151,13 +151,16 @@ class TopActivations:
         self._ids = self._ids.union(Ids.of(ids))
         self.seen += len(ids)
 
-    def update(self, layer: str, maps: Tensor, ids: Tensor) -> None:
+    def update(self, layer: str, maps: Tensor, ids: Tensor) -> Top:
         """Adds the activations of one batch.
 
         Args:
             layer: name of the layer.
             maps: its output, (B, C, H, W) or (B, C).
             ids: int64 (B,), of the images.
+
+        Returns:
+            The largest activation of each channel in each image, (C, B), on the CPU.
 
         Raises:
             InputError: a value is not finite, or the shape is another one.
@@ -190,6 +193,7 @@ class TopActivations:
         best = top.select(changed).concatenate(batch.select(changed)).best(self.k)
         top = Top(*(old.index_copy(0, changed, new) for old, new in _parts(top, best)))
         self._tops[layer] = top
+        return batch
 
     def merge(self, *others: "TopActivations") -> "TopActivations":
         """Returns the result of this search and of others on other images."""
@@ -243,6 +247,7 @@ def top_activations(
     top: TopActivations | None = None,
     progress: bool = True,
     total: int | None = None,
+    each: Callable[[str, Top], None] | None = None,
 ) -> TopActivations:
     """Finds the images with the largest activation of each channel, in one pass for all layers.
 
@@ -257,6 +262,8 @@ def top_activations(
         top: a search to continue.
         progress: whether to show a progress bar.
         total: number of images for the progress bar, if `batches` has no length.
+        each: called with a layer and the largest activations of each image of a batch,
+            (channels, B), for statistics of all images.
 
     Returns:
         The search; `top["conv5"]` is the `Top` of a layer.
@@ -278,7 +285,7 @@ def top_activations(
                 axes = check_called_once(model, modules, images[:1], maps=True)
                 total = len(images) * len(batches) if isinstance(batches, Sized) else total
             top.check_new(ids)
-            _search(model, modules, axes, images, ids, top, f"batch {count}")
+            _search(model, modules, axes, images, ids, top, f"batch {count}", each)
             top.count(ids)
             bar.update(task, total=total, completed=top.seen)
     return top
@@ -327,6 +334,7 @@ def _search(
     ids: Tensor,
     top: TopActivations,
     batch: str,
+    each: Callable[[str, Top], None] | None,
 ) -> None:
     left = set(modules)
 
@@ -340,7 +348,9 @@ def _search(
                 f"layer {layer!r} gives values of shape {tuple(maps.shape)} for the {len(images)} "
                 f"images of {batch}"
             )
-        top.update(layer, axes[layer].maps(maps), ids)
+        largest = top.update(layer, axes[layer].maps(maps), ids)
+        if each is not None:
+            each(layer, largest)
         left.discard(layer)
         return not left
 

@@ -1,7 +1,5 @@
 """What is known of a model's images: masks and parts of objects, from the data set or a csv.
 
-    if has_annotations(model):
-        object_of(model, 3).mask, object_of(model, 3).parts
     masks = object_masks(model, "boxes.csv", count=64)          # index → mask
     localization_scores(model, None, "conv5", masks)["methods"]["guided"]["pointing"]
     found = images_with_parts(model, ["nose"], None, 32, 22, ["dog"], seed=0)
@@ -22,11 +20,9 @@ from torch import Tensor
 from zfnet.analysis.correspondence import free_places
 from zfnet.analysis.localization import METHODS, dilate, energy_inside, pointing, strongest_units
 from zfnet.data.csv_files import read_csv
-from zfnet.data.preprocessing import center_crop
-from zfnet.data.source import AnnotatedSource
 from zfnet.deconv import Unit
 from zfnet.errors import InputError
-from zfnet.model_on_data import ModelOnData
+from zfnet.model_on_data import ModelOnData, Object, Places, has_annotations, object_of
 from zfnet.models.convnet import ConvNet
 from zfnet.progress import progress_bar
 from zfnet.sizes import Size, sides
@@ -37,15 +33,6 @@ BOX_COLUMNS = ("image", "x0", "y0", "x1", "y1")
 PART_COLUMNS = ("image", "part", "x", "y")
 # Fractions of the image's shorter side: σ of the smoothing, and what a pointer may miss by.
 SIGMA, TOLERANCE = 0.02, 0.03
-Places = dict[str, tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Object:
-    """What the center crop shows of an object."""
-
-    mask: Tensor  # bool (H, W)
-    parts: Places  # centers (x, y) of the parts inside the crop
 
 
 @dataclass(frozen=True)
@@ -56,24 +43,6 @@ class ImagesWithParts:
     places: dict[str, Tensor]  # centers of each part, (N, 2)
     masks: Tensor | None  # bool (N, H, W); None where the data set does not know them
     left_out: int  # images that lack a part, or room for a random square
-
-
-def has_annotations(model: ModelOnData) -> bool:
-    """Whether the data set itself has the masks and parts of its objects."""
-    return isinstance(model.source, AnnotatedSource)
-
-
-def object_of(model: ModelOnData, index: int) -> Object:
-    """The object of an image, as the data set knows it."""
-    top, left, _ = center_crop(model.images.size, model.crop).tolist()
-    known, (height, width) = model.annotation(index), sides(model.crop)
-    moved = {name: (x - left, y - top) for name, (x, y) in known.parts.items()}
-    inside = {
-        name: (x, y)
-        for name, (x, y) in moved.items()
-        if -0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5
-    }
-    return Object(known.mask[top : top + height, left : left + width], inside)
 
 
 def object_masks(model: ModelOnData, boxes: str | None, count: int) -> dict[int, Tensor]:

@@ -27,16 +27,15 @@ from zfnet.analysis.correspondence import (
     random_places,
 )
 from zfnet.errors import InputError
-from zfnet.model_on_data import ModelOnData
+from zfnet.json_output import write_json
+from zfnet.model_on_data import ModelOnData, has_annotations
 from zfnet.sizes import show_size, sides
 from zfnet.studies import Analysis
 from zfnet.studies.annotations import (
     ImagesWithParts,
-    has_annotations,
     images_with_parts,
     read_parts,
 )
-from zfnet.studies.json_output import write_json
 from zfnet.studies.layers import last_convolution_and_top
 from zfnet.studies.reference_results import CORRESPONDENCE
 from zfnet.validation import Count, Seed, Share

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from zfnet.deconv import doctor
+from zfnet.json_output import write_json
 from zfnet.model_on_data import ModelOnData
 from zfnet.studies import Analysis
-from zfnet.studies.json_output import write_json
 from zfnet.validation import Count
 
 log = logging.getLogger(__name__)

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from zfnet.data.preprocessing import CENTER
 from zfnet.errors import InputError
+from zfnet.json_output import write_json
 from zfnet.metrics import error_metrics
 from zfnet.model_on_data import ModelOnData, some_of
 from zfnet.models.outputs import ClassOutputs, class_outputs
 from zfnet.probing.feature_extraction import cached_features
 from zfnet.studies import Analysis
-from zfnet.studies.json_output import write_json
 from zfnet.studies.reference_results import IMAGENET
 from zfnet.training.checkpoint import read_checkpoint
 from zfnet.training.networks import ModelConfig

@@ -22,10 +22,10 @@ from torch import Tensor
 from zfnet.analysis import filters as measures
 from zfnet.deconv import Deconvnet, Top, Unit, top_activations
 from zfnet.errors import InputError
+from zfnet.json_output import write_json
 from zfnet.model_on_data import ModelOnData
 from zfnet.sizes import Size
 from zfnet.studies import Analysis
-from zfnet.studies.json_output import write_json
 from zfnet.studies.layers import first_two_convolutions
 from zfnet.validation import Count
 from zfnet.viz import save_png

@@ -20,11 +20,11 @@ from pydantic import Field
 from torch import Tensor
 
 from zfnet.analysis.invariance import IDENTITY, Response, invariance, transform
+from zfnet.json_output import write_json
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.outputs import class_outputs
 from zfnet.sizes import sides
 from zfnet.studies import Analysis
-from zfnet.studies.json_output import write_json
 from zfnet.studies.layers import first_and_top
 from zfnet.studies.score_option import ScoreOption, names_of_outputs, parse_score
 from zfnet.validation import Count, Number, Positive, Seed, Whole

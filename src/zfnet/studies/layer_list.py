@@ -14,10 +14,10 @@ from typing import Any
 
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.errors import InputError
+from zfnet.json_output import write_json
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.stages import LayerOutput, layer_outputs
 from zfnet.studies import Analysis
-from zfnet.studies.json_output import write_json
 
 log = logging.getLogger(__name__)
 

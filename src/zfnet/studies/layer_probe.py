@@ -25,14 +25,14 @@ from torch import Tensor
 from zfnet.data.image_store import ImageDataset, ImageStore, OnTheFly, Subset
 from zfnet.data.subset import Selection
 from zfnet.errors import InputError
+from zfnet.json_output import write_json
 from zfnet.model_on_data import ModelOnData, images_fingerprint
 from zfnet.probing.feature_extraction import cached_features
 from zfnet.probing.linear_probe import GramFeatures, choose_C, class_accuracy, fit_linear_probe
 from zfnet.progress import progress_bar
+from zfnet.progress_file import ProgressFile
 from zfnet.studies import Analysis
-from zfnet.studies.json_output import write_json
 from zfnet.studies.layers import all_but_classifier, paper_numbers
-from zfnet.studies.progress_file import ProgressFile
 from zfnet.studies.reference_results import LAYERS
 from zfnet.validation import Count, Positive, Seed
 from zfnet.viz.layer_probe import Line, draw_probe

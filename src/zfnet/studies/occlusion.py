@@ -27,10 +27,10 @@ from zfnet.deconv import (
 )
 from zfnet.deconv.rules import Relu
 from zfnet.errors import InputError
+from zfnet.json_output import write_json
 from zfnet.model_on_data import ModelOnData
 from zfnet.sizes import sides
 from zfnet.studies import Analysis
-from zfnet.studies.json_output import write_json
 from zfnet.studies.score_option import names_of_outputs, parse_score
 from zfnet.studies.top_activations import choose
 from zfnet.validation import Count, Number, Whole

@@ -32,11 +32,11 @@ from zfnet.data.image_store import Subset
 from zfnet.data.pixel_format import in_uint8
 from zfnet.errors import InputError
 from zfnet.io import length_of, mapped, writing
+from zfnet.json_output import write_json
 from zfnet.model_on_data import images_fingerprint
 from zfnet.progress import progress_bar
+from zfnet.progress_file import DELETE, ProgressFile
 from zfnet.studies import Analysis
-from zfnet.studies.json_output import write_json
-from zfnet.studies.progress_file import DELETE, ProgressFile
 from zfnet.validation import Share
 from zfnet.viz import save_png
 from zfnet.viz.overlap import AlikePair, overlap_sheet

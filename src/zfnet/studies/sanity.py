@@ -24,11 +24,11 @@ from zfnet.deconv import Deconvnet, Unit, make_deconvnet, top_activations
 from zfnet.deconv.contrast import Contrast
 from zfnet.deconv.rules import Relu
 from zfnet.errors import InputError
+from zfnet.json_output import write_json
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.scores import LAYER
 from zfnet.studies import Analysis
 from zfnet.studies.annotations import localization_scores, object_masks
-from zfnet.studies.json_output import write_json
 from zfnet.studies.score_option import parse_score, project_score
 from zfnet.studies.top_activations import choose
 from zfnet.validation import Count, Seed, Whole

@@ -9,8 +9,7 @@ shows what each projection does not share with those of 16 other channels. Safe 
 resume=true continues the search."""
 
 import logging
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,37 +17,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zfnet.analysis.localization import energy_inside
+from zfnet.analysis.localization import energy_by_chance, energy_inside
 from zfnet.deconv import (
     Deconvnet,
-    ImageBatch,
     Patches,
     Top,
-    TopActivations,
     Unit,
-    Window,
     make_deconvnet,
     random_subset,
-    top_activations,
 )
 from zfnet.deconv.rules import Relu
 from zfnet.errors import InputError
-from zfnet.model_on_data import ModelOnData
+from zfnet.json_output import write_json
+from zfnet.model_on_data import ModelOnData, has_annotations, object_of
 from zfnet.models.scores import LAYER
 from zfnet.progress import progress_bar
+from zfnet.progress_file import ProgressFile
+from zfnet.search import search
 from zfnet.sizes import sides
 from zfnet.studies import Analysis
-from zfnet.studies.annotations import has_annotations, object_of
-from zfnet.studies.json_output import write_json
-from zfnet.studies.progress_file import ProgressFile
 from zfnet.studies.score_option import parse_score, project_score
 from zfnet.validation import Count, Seed, Whole
 from zfnet.viz import FeaturePanel, feature_sheet, save_png
 from zfnet.viz.grid import Part
 
 log = logging.getLogger(__name__)
-
-RANDOM_PLACES = 20  # for each projection, to measure the energy on the object by chance
 
 
 @dataclass
@@ -148,44 +141,6 @@ def choose(wanted: int | Sequence[int], count: int, key: str, owner: str) -> lis
     return list(wanted)
 
 
-def search(model: ModelOnData, file: ProgressFile, layers: list[str], k: int) -> TopActivations:
-    """The k strongest activations of each channel among all images. Continues what `file` holds."""
-    top, start = TopActivations(layers, k), time.monotonic()
-    if file.load(lambda state: _restore(top, state, len(model.images))):
-        log.info("continuing after %d of %d images", top.seen, len(model.images))
-
-    def batches() -> Iterator[ImageBatch]:
-        for batch in model.batches(range(top.seen, len(model.images))):
-            yield batch
-            if file.is_due:
-                file.save(top.state_dict())
-
-    top_activations(model.net, batches(), layers, k, top, total=len(model.images))
-    log.info("searched %d images in %.1f s", top.seen, time.monotonic() - start)
-    return top
-
-
-def _restore(top: TopActivations, state: Any, count: int) -> bool:
-    """Loads an interrupted search; ValueError where it is none of `count` images."""
-    if set(state["tops"]) != set(top.layers):
-        raise ValueError(f"it has the layers {', '.join(state['tops'])}")
-    top.load_state_dict(state)
-    if type(top.seen) is not int or not 0 < top.seen <= count:
-        raise ValueError(f"seen={top.seen} of {count} images")
-    for layer in top.layers:
-        values, *places = vars(top[layer]).values()
-        if values.dim() != 2 or values.shape[1] != top.k or not values.is_floating_point():
-            raise ValueError(f"the values of {layer} are {values.dtype}, {tuple(values.shape)}")
-        if values.isnan().any():
-            raise ValueError(f"the values of {layer} are not all numbers")
-        for each in places:
-            if each.shape != values.shape or each.dtype != torch.int64 or each.min() < -1:
-                raise ValueError(f"the places of {layer} are {each.dtype}, {tuple(each.shape)}")
-        if top[layer].images.max() >= top.seen:
-            raise ValueError(f"{layer} has images beyond {top.seen}")
-    return True
-
-
 def top_patches(
     model: ModelOnData, deconv: Deconvnet, layer: str, channel: int, top: Top
 ) -> TopPatches:
@@ -231,7 +186,7 @@ def _entries(
     """For each channel its strongest images: id, place, activation, and the pixels that the unit
     sees."""
 
-    windows = windows_of_places(deconv, layer, model)
+    windows = deconv.windows_by_position(layer, model.crop)
 
     def entry(image: int, y: int, x: int, value: float) -> dict[str, Any]:
         window = windows[y, x]
@@ -239,16 +194,6 @@ def _entries(
 
     lists = zip(*(part.tolist() for part in (top.images, top.y, top.x, top.values)), strict=True)
     return [[entry(*each) for each in zip(*parts, strict=True) if each[0] >= 0] for parts in lists]
-
-
-def windows_of_places(
-    deconv: Deconvnet, layer: str, model: ModelOnData
-) -> dict[tuple[int, int], Window]:
-    """The pixels that the unit at each place (y, x) of a layer sees."""
-    _, rows, columns = deconv.units(layer, model.crop)
-    places = [(y, x) for y in range(rows) for x in range(columns)]
-    units = [Unit(0, 0, y, x) for y, x in places]
-    return dict(zip(places, deconv.windows(layer, units, model.crop), strict=True))
 
 
 def _energy_on_objects(
@@ -260,18 +205,11 @@ def _energy_on_objects(
     masks = torch.stack([object_of(model, unit.image).mask for unit in units])
     projections = torch.cat([each.patches.projections for each in found]).cpu()
     starts = torch.tensor([window[:2] for each in found for window in each.patches.windows])
-    windows = windows_of_places(deconv, layer, model)
-    corners = torch.tensor([window[:2] for window in windows.values()])
+    windows = deconv.windows_by_position(layer, model.crop)
     own = torch.tensor([windows[unit.y, unit.x][:2] for unit in units])
-    size = (RANDOM_PLACES, len(units))
-    sample = torch.randint(len(corners), size, generator=torch.Generator().manual_seed(0))
-    moved = corners[sample] - own + starts  # (RANDOM_PLACES, N, 2)
-
-    def share(places: Tensor) -> Tensor:
-        return energy_inside(projections, places, masks)
-
-    on = share(starts).nanmean().item()
-    chance = torch.stack([share(places) for places in moved]).nanmean().item()
+    corners = torch.tensor([window[:2] for window in windows.values()])
+    on = energy_inside(projections, starts, masks).nanmean().item()
+    chance = energy_by_chance(projections, starts, masks, own, corners).nanmean().item()
     log.info(
         "%s: %.0f %% of the energy on the object, %.0f %% by chance", layer, 100 * on, 100 * chance
     )

@@ -12,9 +12,9 @@ from zfnet.data.batches import Batch
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.snapshot import net_fingerprint
+from zfnet.progress_file import ProgressFile
 from zfnet.studies import layer_probe, overlap, progress_file, top_activations
 from zfnet.studies.inputs import load_data, load_model
-from zfnet.studies.progress_file import ProgressFile
 
 Compose = Callable[..., DictConfig]
 Look = Callable[..., ModelOnData]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from zfnet.errors import InputError
-from zfnet.studies.json_output import write_json
+from zfnet.json_output import write_json
 
 
 def test_floats_are_rounded_and_what_is_no_number_is_null(tmp_path: Path) -> None:

@@ -1,0 +1,261 @@
+"""Statistics of all channels over a data set, gathered beside a search for the strongest images.
+
+An image's activation of a channel is its largest activation at any position: the value that the
+search compares. From all images come the mean, the deviation, the share of images that activate a
+channel, and the mean of each class. From a random sample, which is everything for small data sets,
+come histograms, quantiles, class selectivity and the similarity of two networks. Memory depends on
+the channels and classes only. Parts of a data set can be merged.
+
+    >>> import torch
+    >>> from zfnet.analysis import ActivationStatistics
+    >>> from zfnet.deconv import top_activations
+    >>> from zfnet.models import ZFNET, ConvNet
+    >>> net = ConvNet(ZFNET, num_classes=10, image_size=64)
+    >>> images, labels = torch.randn(8, 3, 64, 64), torch.arange(8) % 2
+    >>> statistics = ActivationStatistics({"conv5": 256}, labels, classes=2)
+    >>> _ = top_activations(net, [images], ["conv5"], each=statistics.update, progress=False)
+    >>> statistics.class_means("conv5").shape
+    torch.Size([2, 256])
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zfnet.deconv import Top, random_subset
+from zfnet.errors import InputError
+
+SAMPLE_BYTES = 2**29  # of the values and places of the sampled images, all layers together
+BINS = 24  # of histograms
+
+
+class ActivationStatistics:
+    """Sums over all images, and the activations of a sample of them.
+
+    Args:
+        layers: the number of channels by the name of the layer.
+        labels: int64 (N,), the class of each image; all 0 if there are no classes.
+        classes: the number of classes.
+        sample: the number of sampled images; None for as many as fit into SAMPLE_BYTES. A smaller
+            sample of the same N images is part of a larger one.
+
+    Attributes:
+        labels: int64 (N,).
+        classes: the number of classes.
+        images: int64 (S,), the sampled images in increasing order.
+
+    Raises:
+        InputError: there are no images.
+    """
+
+    def __init__(
+        self, layers: Mapping[str, int], labels: Tensor, classes: int, sample: int | None = None
+    ) -> None:
+        if not len(labels):
+            raise InputError("statistics need at least one image")
+        if sample is None:
+            sample = SAMPLE_BYTES // (8 * sum(layers.values()))
+        self.labels, self.classes = labels.long().cpu(), classes
+        count = min(len(labels), max(1, sample))
+        self.images = random_subset(len(labels), count)
+        self._rows = torch.full((len(labels),), -1)
+        self._rows[self.images] = torch.arange(count)
+        self._layers = {
+            name: _Sums.empty(channels, self.classes, count) for name, channels in layers.items()
+        }
+
+    def update(self, layer: str, largest: Top) -> None:
+        """Adds the activations of some images.
+
+        Args:
+            layer: name of the layer.
+            largest: (C, B), the largest activation of each channel in each of B images, as
+                `top_activations` gives them to `each`. `images` are indices of `labels`.
+        """
+        sums, images = self._layers[layer], largest.images[0]
+        values, labels = largest.values.float(), self.labels[images]
+        sums.add(values.t(), labels)
+        rows = self._rows[images]
+        chosen = rows >= 0
+        sums.values[rows[chosen]] = values.t()[chosen]
+        sums.places[rows[chosen], :, 0] = largest.y.t()[chosen].to(torch.int16)
+        sums.places[rows[chosen], :, 1] = largest.x.t()[chosen].to(torch.int16)
+
+    def merge(self, other: "ActivationStatistics") -> None:
+        """Adds the statistics of other images of the same data set."""
+        for layer, sums in self._layers.items():
+            sums.merge(other._layers[layer])
+
+    def values(self, layer: str) -> Tensor:
+        """Returns the activations of the sampled images, float32 (S, C)."""
+        return self._layers[layer].values
+
+    def places(self, layer: str) -> Tensor:
+        """Returns the rows and columns of these activations, int16 (S, C, 2)."""
+        return self._layers[layer].places
+
+    def seen(self, layer: str) -> int:
+        """Returns the number of images."""
+        return int(self._layers[layer].counts.sum())
+
+    def mean(self, layer: str) -> Tensor:
+        """Returns the mean activation of each channel, (C,)."""
+        sums = self._layers[layer]
+        return sums.sum.sum(0) / sums.counts.sum()
+
+    def deviation(self, layer: str) -> Tensor:
+        """Returns the standard deviation of each channel's activations, (C,)."""
+        sums = self._layers[layer]
+        variance = sums.square / sums.counts.sum() - self.mean(layer).square()
+        return variance.clamp(min=0).sqrt()
+
+    def active(self, layer: str) -> Tensor:
+        """Returns the share of images that activate each channel, (C,)."""
+        sums = self._layers[layer]
+        return sums.active / sums.counts.sum()
+
+    def class_means(self, layer: str) -> Tensor:
+        """Returns the mean activation by class, (classes, C); NaN for a class without images."""
+        sums = self._layers[layer]
+        return sums.sum / sums.counts[:, None]
+
+    def histogram(self, layer: str, bins: int = BINS) -> tuple[Tensor, Tensor]:
+        """Counts the activations of the sampled images.
+
+        Args:
+            layer: name of the layer.
+            bins: their number, between the smallest and the largest activation of a channel.
+
+        Returns:
+            The smallest and the largest activation (C, 2), and the counts, int64 (C, bins). The
+            largest activation is in the last bin. If all are equal, they are in the first.
+        """
+        values = self.values(layer)
+        low, high = values.amin(0), values.amax(0)
+        width = (high - low).where(high > low, 1)
+        bin_ = ((values - low) / width * bins).long().clamp(max=bins - 1)
+        counts = torch.zeros(values.shape[1], bins, dtype=torch.int64)
+        counts.scatter_add_(1, bin_.t(), torch.ones_like(bin_.t()))
+        return torch.stack([low, high], 1), counts
+
+    def quantiles(self, layer: str, shares: Sequence[float]) -> Top:
+        """Finds sampled images with ordinary activations.
+
+        Args:
+            layer: name of the layer.
+            shares: Q numbers in [0, 1]; 0.9 asks for the image that activates the channel more than
+                90 % of the sampled images do.
+
+        Returns:
+            (C, Q). Of equal activations, images with smaller indices come first.
+        """
+        values = self.values(layer)
+        ordered, order = values.sort(dim=0, stable=True)
+        ranks = torch.tensor([round(share * (len(values) - 1)) for share in shares])
+        rows = order[ranks]  # (Q, C)
+        places = self.places(layer).gather(0, rows[:, :, None].expand(-1, -1, 2)).long()
+        images = self.images[rows]
+        return Top(ordered[ranks].t(), images.t(), places[:, :, 0].t(), places[:, :, 1].t())
+
+    def selectivity(self, layer: str) -> tuple[Tensor, Tensor]:
+        """Measures how well each channel tells each class from the others, by the sampled images.
+
+        Returns:
+            The area under the ROC curve and z, (classes, C); see `class_auc`.
+        """
+        return class_auc(self.values(layer), self.labels[self.images], self.classes)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns tensors in plain containers, for `torch.save`."""
+        return {name: dict(vars(sums)) for name, sums in self._layers.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores a state of the same layers, images and sample.
+
+        Raises:
+            ValueError: it is of others.
+        """
+        for name, sums in self._layers.items():
+            for part, tensor in vars(sums).items():
+                saved = state[name][part]
+                if saved.shape != tensor.shape or saved.dtype != tensor.dtype:
+                    raise ValueError(f"{part} of {name} are {saved.dtype} {tuple(saved.shape)}")
+                tensor.copy_(saved)
+
+
+class _Sums:
+    """The sums of one layer."""
+
+    def __init__(self, **parts: Tensor) -> None:
+        self.counts, self.sum, self.square = parts["counts"], parts["sum"], parts["square"]
+        self.active, self.values, self.places = parts["active"], parts["values"], parts["places"]
+
+    @staticmethod
+    def empty(channels: int, classes: int, sample: int) -> "_Sums":
+        return _Sums(
+            counts=torch.zeros(classes, dtype=torch.int64),
+            sum=torch.zeros(classes, channels, dtype=torch.float64),
+            square=torch.zeros(channels, dtype=torch.float64),
+            active=torch.zeros(channels, dtype=torch.int64),
+            values=torch.zeros(sample, channels),
+            places=torch.zeros(sample, channels, 2, dtype=torch.int16),
+        )
+
+    def add(self, values: Tensor, labels: Tensor) -> None:
+        """Adds activations (B, C) of images of these classes (B,)."""
+        exact = values.double()
+        self.counts += labels.bincount(minlength=len(self.counts))
+        self.sum.index_add_(0, labels, exact)
+        self.square += exact.square().sum(0)
+        self.active += (values > 0).sum(0)
+
+    def merge(self, other: "_Sums") -> None:
+        for name, tensor in vars(self).items():  # a sampled image is 0 where it was not seen
+            tensor += getattr(other, name)
+
+
+def class_auc(values: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Measures how well the activation of each channel tells each class from all others.
+
+    The area under the ROC curve is the share of pairs, of an image of the class and one of another
+    class, in which the image of the class activates the channel more; equal activations count half.
+    0.5 is chance. z compares it with chance: the Mann-Whitney statistic in its standard deviations
+    (with the correction for ties), so that a class of one image does not win by luck.
+
+    Args:
+        values: (N, C), activations.
+        labels: int64 (N,).
+        classes: K, their number.
+
+    Returns:
+        The area and z, float64 (K, C); NaN for a class that has no image, or all. z is 0 for a
+        channel whose activations are all equal.
+
+    Example:
+        >>> values = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
+        >>> class_auc(values, torch.tensor([0, 0, 1, 1]), 2)[0].flatten()
+        tensor([0., 1.], dtype=torch.float64)
+    """
+    count = len(values)
+    sizes = labels.bincount(minlength=classes).double()[:, None]  # (K, 1)
+    others = count - sizes
+    ranks, ties = _average_ranks(values)
+    sums = torch.zeros(classes, values.shape[1], dtype=torch.float64).index_add_(0, labels, ranks)
+    pairs = sizes * others
+    area = (sums - sizes * (sizes + 1) / 2) / pairs
+    spread = pairs / 12 * (count + 1 - ties / max(1, count * (count - 1)))
+    z = (area - 0.5) * pairs / spread.sqrt()
+    return area, z.where(spread > 0, torch.zeros_like(z)).where(pairs > 0, area)
+
+
+def _average_ranks(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the ranks from 1 of each column (N, C), equal values sharing the mean of theirs, and
+    the sum of t³ - t over groups of t equal values (C,)."""
+    columns = values.t().contiguous()
+    ordered = columns.sort(dim=1).values
+    left = torch.searchsorted(ordered, columns)
+    right = torch.searchsorted(ordered, columns, right=True)
+    tied = (right - left).double()  # the size of each value's group
+    return (left + right + 1).double().t() / 2, (tied.square() - 1).sum(1)

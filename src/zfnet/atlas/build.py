@@ -1,0 +1,296 @@
+"""Makes the atlas of one network: measures, projects, and writes the data of the pages.
+
+    overview = make_atlas(model, folder / "net_1", Origin("demo"))
+    write_pages(folder, [overview], compare=False)
+
+The work is divided into a search for all layers with the statistics of all channels, the
+connections between layers, and the projections of BLOCK channels at a time. Each part that is
+finished is kept in `progress`, and an interrupted atlas continues there. If the network, the images
+or the settings have changed, the atlas starts anew.
+"""
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zfnet.analysis.activation_statistics import ActivationStatistics
+from zfnet.analysis.connections import connections
+from zfnet.atlas.files import write_json, write_script
+from zfnet.atlas.overview import FORMAT, Origin, Settings, describe_layer, describe_network
+from zfnet.atlas.records import LayerFindings, Records, class_names, strongest_links
+from zfnet.atlas.run_files import draw_evolution, evolution, history
+from zfnet.atlas.tiles import PIXELATED, image_tiles, sheet, webp
+from zfnet.atlas.units import EXAMPLES, UnitTiles
+from zfnet.deconv import Deconvnet, TopActivations, Unit, doctor, projectable_layers
+from zfnet.deconv.contrast import Contrast
+from zfnet.errors import InputError
+from zfnet.fingerprint import digest
+from zfnet.io import npy, read_json, read_torch, save, save_torch
+from zfnet.json_output import plain
+from zfnet.model_on_data import ModelOnData, has_annotations, object_of
+from zfnet.models.introspection import capture_outputs, eval_mode, find_modules, user_module
+from zfnet.progress import progress_bar
+from zfnet.progress_file import ProgressFile
+from zfnet.search import search
+
+log = logging.getLogger(__name__)
+
+BLOCK = 128  # channels whose units are projected together, and written before the next ones
+UNITS_FILE, TILES_FILE, TILES_ACROSS = 32, 64, 8  # channels in a file of the pages, and in a row
+AT_ONCE = 8  # images whose connections are computed together
+DIAGNOSED = 16  # images, for the doctor
+MASKS = 2048  # of objects that are kept in memory
+REMEDY = "delete it to make it again"
+
+
+def make_atlas(
+    model: ModelOnData,
+    folder: Path,
+    origin: Origin,
+    settings: Settings,
+    layers: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Measures and projects all channels of some layers, and writes the data of an atlas.
+
+    Args:
+        model: the network and the images.
+        folder: of this network's data, such as `net_1` in the folder of the pages.
+        origin: where the network and the images come from.
+        settings: what is shown.
+        layers: names of layers; None for the default layers that have a deconvnet.
+
+    Returns:
+        The overview, which `write_pages` takes.
+
+    Raises:
+        InputError: a layer cannot be projected, or an activation is not finite.
+    """
+    names, problems = projectable_layers(model.net, model.shape, layers)
+    for problem in problems:
+        log.warning("%s", problem)
+    if not names:
+        raise InputError(f"{origin.title}: no layer can be projected")
+    names = _in_run_order(model, names)
+    fingerprint = {
+        **model.fingerprint(),
+        **asdict(settings),
+        "layers": names,
+        "origin": [origin.title, origin.split, str(origin.checkpoint)],
+        "history": digest(history(origin.run)),
+        "format": FORMAT,
+    }
+    key, finished = digest(fingerprint), folder / "overview.json"
+    if finished.exists():
+        known: dict[str, Any] = read_json(finished, REMEDY)
+        if known.get("made", {}).get("fingerprint") == key:
+            log.info("%s is complete", folder)
+            return known
+    progress = folder / "progress"
+    started = progress / "fingerprint.txt"
+    if not started.exists() or started.read_text() != key:
+        if folder.exists():
+            log.info("%s was made of another network, images or settings: starting anew", folder)
+            shutil.rmtree(folder)
+        progress.mkdir(parents=True)
+        save(started, key.encode())
+    overview = _Atlas(model, folder, origin, settings, names, fingerprint).make()
+    shutil.rmtree(progress)
+    return overview
+
+
+class _Atlas:
+    """The making of one atlas, part by part."""
+
+    def __init__(
+        self,
+        model: ModelOnData,
+        folder: Path,
+        origin: Origin,
+        settings: Settings,
+        layers: list[str],
+        fingerprint: Mapping[str, Any],
+    ) -> None:
+        self.model, self.folder, self.origin, self.settings = model, folder, origin, settings
+        self.layers, self.fingerprint = layers, fingerprint
+        self.progress = folder / "progress"
+
+    def make(self) -> dict[str, Any]:
+        """Makes all parts that are missing, and returns the overview."""
+        model = self.model
+        deconv = Deconvnet(model.net)
+        channels = {name: deconv.units(name, model.shape)[0] for name in self.layers}
+        classes = max(1, len(class_names(model)))
+        labels = model.images.labels if classes > 1 else torch.zeros(len(model.images))
+        statistics = ActivationStatistics(channels, labels, classes)
+        file = ProgressFile(self.progress / "search.pt", self.fingerprint)
+        tops = search(model, file, self.layers, self.settings.k, statistics)
+        links = self._connections(tops)
+        diagnoses = doctor(model.net, self.layers, model.inputs(_spread(len(model.images))))
+        winners, mask = evolution(self.origin.run), self._masks()
+        overviews, class_channels = [], []
+        shown = set[int]()
+        with progress_bar(what="channels") as bar:
+            task = bar.add_task("", total=sum(channels.values()))
+            for number, name in enumerate(self.layers):
+                examples = statistics.quantiles(name, EXAMPLES)
+                contrast = Contrast(self.settings.contrast, self.settings.seed)
+                tiles = UnitTiles(model, name, tops[name], examples, contrast, mask)
+                folder = self.folder / f"layer_{number}"
+                folder.mkdir(exist_ok=True)
+                energies = []
+                for start in range(0, channels[name], BLOCK):
+                    block = range(start, min(start + BLOCK, channels[name]))
+                    energies.append(self._block(tiles, folder, block))
+                    bar.update(task, advance=len(block))
+                on_object, by_chance = torch.cat(energies, 1)
+                above = self.layers[number + 1] if number + 1 < len(self.layers) else None
+                found = LayerFindings(
+                    name=name,
+                    top=tops[name],
+                    examples=examples,
+                    statistics=statistics,
+                    on_object=on_object,
+                    by_chance=by_chance,
+                    feeds=strongest_links(links[name]) if number else [],
+                    read_by=strongest_links(links[above].t()) if above else [],
+                    winners={
+                        epoch: each[name]
+                        for epoch, each in winners.items()
+                        if name in each and len(each[name].ids) == channels[name]
+                    },
+                )
+                records = Records(model, number, found, tiles)
+                self._write_layer(folder, found, records)
+                class_channels.append(records.for_classes())
+                overviews.append(describe_layer(model, number, found, tiles, diagnoses[number]))
+                for top in (tops[name], examples):
+                    shown |= set(top.images[top.images >= 0].tolist())
+        self._write_images(sorted(shown))
+        if classes > 1:
+            self._script("classes.js", list(zip(*class_channels, strict=True)))
+        overview: dict[str, Any] = plain(
+            describe_network(
+                *(model, self.origin, self.settings, len(statistics.images)),
+                *(digest(self.fingerprint), overviews),
+            )
+        )
+        write_json(self.folder / "overview.json", overview)
+        return overview
+
+    def _masks(self) -> Callable[[int], Tensor] | None:
+        """Returns a function that gives the mask of an image's object, if the data set knows it."""
+        if not has_annotations(self.model):
+            return None
+        return lru_cache(MASKS)(lambda index: object_of(self.model, index).mask)
+
+    def _connections(self, tops: TopActivations) -> dict[str, Tensor]:
+        """What each channel of the layer below contributes to the strongest unit of each channel.
+
+        Images are taken in order, AT_ONCE at a time.
+        """
+        units = [
+            (layer, unit)
+            for layer in self.layers[1:]
+            for unit in tops[layer].best(1).units(range(len(tops[layer].values)))
+        ]
+        images = sorted({unit.image for _, unit in units})
+        found = {
+            layer: torch.zeros(len(tops[layer].values), len(tops[below].values))
+            for below, layer in zip(self.layers, self.layers[1:], strict=False)
+        }
+        file = ProgressFile(self.progress / "connections.pt", self.fingerprint)
+
+        def restore(state: Any) -> int:
+            for layer, each in found.items():
+                each.copy_(state["found"][layer])
+            return int(state["done"])
+
+        done = file.load(restore) or 0
+        with progress_bar() as bar:
+            task = bar.add_task("", total=len(images), completed=done)
+            for start in range(done, len(images), AT_ONCE):
+                part = images[start : start + AT_ONCE]
+                rows = {image: row for row, image in enumerate(part)}
+                of: dict[str, list[Unit]] = {}
+                for layer, unit in units:
+                    if unit.image in rows:
+                        moved = Unit(rows[unit.image], unit.channel, unit.y, unit.x)
+                        of.setdefault(layer, []).append(moved)
+                inputs = self.model.inputs(part)
+                for layer, each in connections(self.model.net, inputs, self.layers, of).items():
+                    found[layer][[unit.channel for unit in of[layer]]] = each.float()
+                bar.update(task, completed=start + len(part))
+                if file.is_due:
+                    file.save({"found": found, "done": start + len(part)})
+        file.save({"found": found, "done": len(images)})
+        return found
+
+    def _block(self, tiles: UnitTiles, folder: Path, channels: range) -> Tensor:
+        """Projects some channels and writes their tiles.
+
+        Returns:
+            The energy on objects, and by chance, (2, channels).
+        """
+        done = self.progress / f"{folder.name}_{channels.start}.pt"
+        if done.exists():
+            return read_torch(done, REMEDY)
+        shown = tiles.show(channels)
+        lossless = max(shown.tiles.shape[3:5]) <= PIXELATED
+        for channel, each in zip(channels, shown.tiles, strict=True):
+            save(folder / f"unit_{channel}.webp", webp(sheet(each), lossless), durable=False)
+        for start in range(0, len(channels), TILES_FILE):
+            part = shown.tiles[start : start + TILES_FILE, :2, 0]  # (N, 2, H, W, 3)
+            rows = -(-len(part) // TILES_ACROSS)
+            cells = torch.full((rows * TILES_ACROSS, *part.shape[1:]), 128, dtype=torch.uint8)
+            cells[: len(part)] = part
+            grid = cells.unflatten(0, (rows, TILES_ACROSS)).transpose(1, 2).flatten(0, 1)
+            name = f"tiles_{(channels.start + start) // TILES_FILE}.webp"
+            save(folder / name, webp(sheet(grid), lossless), durable=False)
+        energies = torch.stack([shown.on_object, shown.by_chance])
+        save_torch(done, energies)
+        return energies
+
+    def _write_layer(self, folder: Path, found: LayerFindings, records: Records) -> None:
+        units = [records.unit(channel) for channel in range(found.channels)]
+        if found.winners:
+            draw_evolution(folder, found.winners, units)
+        write_json(folder / "layer.json", {"layer": found.name, "units": units})
+        self._script(f"{folder.name}/summary.js", records.summary())
+        for start in range(0, len(units), UNITS_FILE):
+            part = {unit["channel"]: unit for unit in units[start : start + UNITS_FILE]}
+            self._script(f"{folder.name}/units_{start // UNITS_FILE}.js", part)
+        save(folder / "activations.npy", npy(found.statistics.values(found.name).numpy()))
+
+    def _write_images(self, indices: list[int]) -> None:
+        folder = self.folder / "images"
+        folder.mkdir(exist_ok=True)
+        for start in range(0, len(indices), AT_ONCE):
+            part = indices[start : start + AT_ONCE]
+            pixels = image_tiles(self.model.shown(self.model.pixels(part)))
+            for index, image in zip(part, pixels, strict=True):
+                save(folder / f"{index}.webp", webp(image), durable=False)
+
+    def _script(self, name: str, value: Any) -> None:
+        write_script(self.folder.parent, f"{self.folder.name}/{name}", value)
+
+
+def _spread(count: int) -> range:
+    """Indices of up to DIAGNOSED of so many images, evenly spread."""
+    return range(0, count, max(1, count // DIAGNOSED))[:DIAGNOSED]
+
+
+def _in_run_order(model: ModelOnData, layers: Sequence[str]) -> list[str]:
+    """Returns the layers in the order in which they run."""
+    order: list[str] = []
+    modules = find_modules(model.net, layers)
+    capture = capture_outputs(modules, lambda layer, _: order.append(layer))
+    with torch.no_grad(), eval_mode(model.net), capture:
+        user_module(model.net)(model.inputs([0]))
+    return order
