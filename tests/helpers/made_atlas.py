@@ -115,7 +115,7 @@ class MadeNet:
             },
             "image_size": [self.image_size, self.image_size],
             "image_channels": 1 if self.gray else 3,
-            "made": {"relu": "deconv", "k": self.k, "contrast": 16, "seed": 0, "occlusion": False},
+            "made": {"k": self.k, "contrast": 16, "seed": 0, "occlusion": False},
             "training": {
                 "epochs": [1, 2, 3, 4],
                 "curves": {"validation error": [0.8, 0.4, 0.2, 0.1], "training loss": [2, 1, 1, 0]},
@@ -136,7 +136,7 @@ class MadeNet:
                     },
                     "sprite": {
                         "columns": 9,
-                        "rows": {name: i for i, name in enumerate(self._rows(layer))},
+                        "rows": {name: i for i, name in enumerate(ROWS)},
                     },
                     "controls": CONTROLS,
                     "rules": layer.rules,
@@ -150,10 +150,6 @@ class MadeNet:
                 for index, layer in enumerate(self.layers)
             ],
         }
-
-    def _rows(self, layer: MadeLayer) -> list[str]:
-        more = ["evolution_projections", "evolution_patches"] if layer.evolution else []
-        return ROWS + more
 
     def _write_layer(self, index: int, layer: MadeLayer) -> None:
         name = f"{self.path}/layer_{index}"
@@ -194,8 +190,9 @@ class MadeNet:
             self._save(folder / f"tiles_{first // TILES_A_FILE}.webp", 2 * rows, 8, layer.tile)
         self._save(folder / "preview.webp", 2, min(12, channels), layer.tile)
         for channel in range(channels):
-            rows = len(self._rows(layer))
-            self._save(folder / f"unit_{channel}.webp", rows, 9, layer.tile)
+            self._save(folder / f"unit_{channel}.webp", len(ROWS), 9, layer.tile)
+            if layer.evolution and not dead[channel]:
+                self._save(folder / f"evolution_{channel}.webp", 2, 3, layer.tile)
 
     def _save(self, path: Path, rows: int, columns: int, tile: int) -> None:
         shared = self.root / f"shared_{rows}_{columns}_{tile}.webp"
