@@ -121,7 +121,7 @@ function classLinks(net) {
 }
 
 function trainingCurves({ epochs, curves }) {
-  return el("div", { class: "charts" }, Object.entries(curves).map(([name, values]) => lineChart(name, epochs, values)));
+  return el("div", { class: "charts" }, Object.entries(curves).filter(([, values]) => values.some((value) => value !== null)).map(([name, values]) => lineChart(name, epochs, values)));
 }
 
 function made(net) {
@@ -129,9 +129,7 @@ function made(net) {
   const rules = net.layers.filter((layer) => layer.rules);
   const warned = net.layers.filter((layer) => layer.warnings.length);
   return [
-    paragraph(`For each channel, the ${k} images that activate it most were found among ${count(net.data.sampled, "image")}. At the place of the largest activation, `,
-      "the deconvnet projects the unit back to pixels. ",
-      "Mid-gray is 0 in every projection. ",
+    paragraph(`For each channel, the ${k} images that activate it most were found among ${count(net.data.sampled, "image")}. At the place of the largest activation, the deconvnet projects the unit back to pixels. Mid-gray is 0, and each projection has its own scale. `,
       `The contrastive projection compares a unit with ${contrast} random channels at the same place (seed ${seed}).`),
     rules.length
       ? [paragraph("Some layers need rules that the paper does not have. These are ours:"),

@@ -76,13 +76,13 @@ function connectionsSection(layer, unit) {
 }
 
 function evolutionSection(layer, unit) {
-  const { epochs, images, values, drawn, shown = epochs.map((_, i) => i).slice(0, 9) } = unit.evolution;
+  const { epochs, images, values, drawn, shown } = unit.evolution;
   const chart = epochs.length > 1 && lineChart("Largest activation over the training images", epochs, values);
   const jumped = (i) => i > 0 && images[i] !== images[i - 1];
   return section("Evolution",
     drawn && el("ul", { class: "row-of evolution" }, shown.map((i, column) => el("li", {},
-      unitTile(layer, unit.channel, "evolution_projections", column, `projection after epoch ${epochs[i]}, activation ${decimal(values[i])}`),
-      unitTile(layer, unit.channel, "evolution_patches", column, `patch after epoch ${epochs[i]}, ${images[i]}`),
+      evolutionTile(layer, unit.channel, "projection", column, `projection after epoch ${epochs[i]}, activation ${decimal(values[i])}`),
+      evolutionTile(layer, unit.channel, "patch", column, `patch after epoch ${epochs[i]}, ${images[i]}`),
       el("p", {}, el("strong", {}, `epoch ${epochs[i]}`), el("br"), jumped(i) ? "jump" : decimal(values[i]))))),
     chart,
     fold("What is shown?", paragraph("The training image that activates the channel most after an epoch. It is a jump if another image has taken its place since the epoch before."), explain("jump"),
