@@ -129,7 +129,7 @@ class UnitTiles:
 
     def other_channel(self, channel: int) -> int:
         """Returns the channel of the control `random_channel`."""
-        others = self.contrast.others(channel, len(self.top.values))
+        others = Contrast(1, self.contrast.seed).others(channel, len(self.top.values))
         return others[0] if others else channel
 
     def show(self, channels: Sequence[int]) -> Shown:
