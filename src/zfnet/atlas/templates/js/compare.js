@@ -65,7 +65,7 @@ async function comparedLayerPage(layer, query, { signal }) {
   const state = { only: kinds.includes(query.get("only")) ? query.get("only") : kinds[0] ?? "kept", reversed: query.get("reversed") === "1" };
   const status = el("p", { class: "status", role: "status" });
   const meaning = el("p", {});
-  const grid = new TileGrid({ label: `Channels of ${one.name} and ${two.name}`, signal, smallest: 168, below: 22, ratio: one.tile[0] / one.tile[1] / 2, cell: (item) => matchedLink(one, two, item) });
+  const grid = new TileGrid({ label: `Channels of ${one.name} and ${two.name}`, signal, smallest: 168, below: 22, ratio: largestOf([one, two].map(({ tile }) => tile[0] / tile[1])) / 2, cell: (item) => matchedLink(one, two, item) });
   const update = () => {
     grid.show(matchedItems(pair, state));
     status.textContent = `${count(grid.items.length, "channel")}: ${state.only}`;
@@ -74,8 +74,8 @@ async function comparedLayerPage(layer, query, { signal }) {
   const change = (key, value) => {
     state[key] = value;
     const kept = new URLSearchParams({ only: state.only, ...(state.reversed && { reversed: "1" }) });
-    replaceAddress(`${pairAddress(one)}?${kept}`);
     update();
+    replaceAddress(`${pairAddress(one)}?${kept}`);
   };
   update();
   const others = compared.pairs.map((each) => layersOf(each)[0]);

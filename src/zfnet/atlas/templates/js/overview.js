@@ -120,14 +120,30 @@ function classLinks(net) {
   return net.data.classes.length > 60 ? [intro, fold(`All ${integer(net.data.classes.length)} classes`, list)] : [intro, list];
 }
 
+// A metric of several splits, such as val/loss and train/loss, is one chart.
 function trainingCurves({ epochs, curves }) {
-  return el("div", { class: "charts" }, Object.entries(curves).filter(([, values]) => values.some((value) => value !== null)).map(([name, values]) => lineChart(name, epochs, values)));
+  const charts = new Map();
+  for (const [name, values] of Object.entries(curves)) {
+    if (values.every((value) => value === null)) continue;
+    const [, split, metric] = name.match(/^(.*?)\/(.*)$/s) ?? [null, "", name];
+    charts.set(metric, [[split, values], ...(charts.get(metric) ?? [])]);
+  }
+  return el("div", { class: "charts" }, [...charts].map(([metric, series]) =>
+    lineChart((series.length === 1 && series[0][0] ? `${series[0][0]} ${metric}` : metric).replaceAll("_", " "), epochs, series)));
+}
+
+// The layers of each warning: the same warning often holds for all layers above.
+function warnings(net) {
+  const found = new Map();
+  net.layers.forEach((layer) => layer.warnings.forEach((warning) => found.set(warning, [...(found.get(warning) ?? []), layer])));
+  return el("ul", { class: "warnings" }, [...found].map(([warning, layers]) =>
+    el("li", {}, layers.map((layer, i) => [i ? ", " : "", el("a", { href: layerAddress(layer) }, layer.name)]), `: ${warning}`)));
 }
 
 function made(net) {
   const { k, contrast, seed } = net.made;
   const rules = net.layers.filter((layer) => layer.rules);
-  const warned = net.layers.filter((layer) => layer.warnings.length);
+  const warned = net.layers.some((layer) => layer.warnings.length);
   return [
     paragraph(`For each channel, the ${k} images that activate it most were found among ${count(net.data.sampled, "image")}. At the place of the largest activation, the deconvnet projects the unit back to pixels. Mid-gray is 0, and each projection has its own scale. `,
       `The contrastive projection compares a unit with ${contrast} random channels at the same place (seed ${seed}).`),
@@ -135,10 +151,9 @@ function made(net) {
       ? [paragraph("Some layers need rules that the paper does not have. These are ours:"),
         el("ul", {}, rules.map((layer) => el("li", {}, el("strong", {}, layer.name), `: ${layer.rules}`)))]
       : paragraph("All layers are projected by the paper’s rules."),
-    warned.length
+    warned
       ? [paragraph("What could mislead, by the analysis ", el("code", {}, "doctor"), ":"),
-        el("ul", { class: "warnings" }, warned.map((layer) => layer.warnings.map((warning) =>
-          el("li", {}, el("a", { href: layerAddress(layer) }, layer.name), `: ${warning}`))))]
+        warnings(net)]
       : paragraph("The analysis ", el("code", {}, "doctor"), " warns of nothing."),
     net.net.checkpoint && paragraph("Checkpoint: ", el("code", {}, net.net.checkpoint)),
   ];
