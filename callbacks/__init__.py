@@ -1,5 +1,6 @@
 """Lightning adapters: when to act during training and where to log; zfnet has the mathematics."""
 
+from callbacks.atlas import Atlas
 from callbacks.deconvnet_dump import DeconvnetDump
 from callbacks.feature_evolution import FeatureEvolution
 from callbacks.filter_images import FilterImages
@@ -11,6 +12,7 @@ from callbacks.throughput import Throughput
 from callbacks.weight_histograms import WeightHistograms
 
 __all__ = [
+    "Atlas",
     "DeconvnetDump",
     "FeatureEvolution",
     "FilterImages",

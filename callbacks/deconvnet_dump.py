@@ -11,7 +11,7 @@ from lightning import LightningModule, Trainer
 from callbacks.feature_search import FeatureSearch
 from callbacks.tensorboard import tensorboard_writers
 from zfnet.deconv import Deconvnet, Top, random_subset
-from zfnet.errors import InputError, check_choice
+from zfnet.errors import check_choice
 from zfnet.io import writing
 from zfnet.model_on_data import ModelOnData
 from zfnet.versions.python_names import renamed
@@ -29,7 +29,8 @@ class DeconvnetDump(FeatureSearch):
     `top_activations/<layer>.png` into the folder.
 
     Args:
-        folder, layers, channels: as of `FeatureSearch`.
+        folder, layers: as of `FeatureSearch`.
+        channels: how many channels of each layer are drawn; they are chosen at random, once.
         every_n_epochs: how often; also after the last epoch.
         split: whose images are searched, "val" or "train".
         k: how many images of each channel.
@@ -49,12 +50,9 @@ class DeconvnetDump(FeatureSearch):
         split: str = "val",
         k: int = 9,
     ) -> None:
-        super().__init__(folder, layers, channels)
-        for name, number in (("every_n_epochs", every_n_epochs), ("k", k)):
-            if number < 1:
-                raise InputError(f"deconvnet_dump.{name}={number}: must be at least 1")
+        super().__init__(folder, layers, channels=channels, every_n_epochs=every_n_epochs, k=k)
         check_choice("deconvnet_dump.split", split, SPLITS)
-        self.every_n_epochs, self.split, self.k = every_n_epochs, split, k
+        self.channels, self.every_n_epochs, self.split, self.k = channels, every_n_epochs, split, k
         self._ended = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

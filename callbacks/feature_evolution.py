@@ -50,7 +50,8 @@ class FeatureEvolution(FeatureSearch):
     is a file, `evolution/epoch_005.pt`. A resumed run continues from these files.
 
     Args:
-        folder, layers, channels: as of `FeatureSearch`.
+        folder, layers: as of `FeatureSearch`.
+        channels: how many channels of each layer are drawn; they are chosen at random, once.
         epochs: counted from 1; None is every one.
         share: of the training images, a random sample that is searched.
 
@@ -68,14 +69,15 @@ class FeatureEvolution(FeatureSearch):
         epochs: Sequence[int] | None = None,
         share: float = 1.0,
     ) -> None:
-        super().__init__(folder, layers, channels)
+        super().__init__(folder, layers, channels=channels)
         if epochs is not None and (not epochs or min(epochs) < 1):
             raise InputError(
                 f"feature_evolution.epochs={list(epochs)}: give epochs from 1, or null for all"
             )
         if not 0 < share <= 1:
             raise InputError(f"feature_evolution.share={share}: must be above 0 and at most 1")
-        self.share, self.epochs = share, None if epochs is None else set(epochs)
+        self.channels, self.share = channels, share
+        self.epochs = None if epochs is None else set(epochs)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch + 1

@@ -1,4 +1,4 @@
-"""What DeconvnetDump and FeatureEvolution share: a search for strong activations in training.
+"""What callbacks that look at features share: a search for strong activations in training.
 
 Training is not affected. The net runs in eval mode and every module gets its own mode back, the
 random number generator is restored, no gradient is kept and nothing stays on the device. The search
@@ -49,7 +49,7 @@ class FeatureSearch(Callback):
     Args:
         folder: what is written goes there.
         layers: the layers; None is the net's default layers that have a deconvnet.
-        channels: how many channels of each layer are drawn; they are chosen at random, once.
+        counts: further arguments of the callback that must be at least 1.
 
     Raises:
         InputError: an argument is out of range; before training, a layer that the net does not have
@@ -58,12 +58,13 @@ class FeatureSearch(Callback):
 
     key: str  # in the config
 
-    def __init__(self, folder: str, layers: Sequence[str] | None, channels: int) -> None:
+    def __init__(self, folder: str, layers: Sequence[str] | None, **counts: int) -> None:
         if layers is not None and not layers:
             raise InputError(f"{self.key}.layers is empty: null is all convolutional layers")
-        if channels < 1:
-            raise InputError(f"{self.key}.channels={channels}: must be at least 1")
-        self.folder, self.channels = Path(folder), channels
+        for name, count in counts.items():
+            if count < 1:
+                raise InputError(f"{self.key}.{name}={count}: must be at least 1")
+        self.folder = Path(folder)
         self.layers = None if layers is None else list(layers)
         self._layers: list[str] = []  # that can be projected
 

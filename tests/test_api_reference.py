@@ -11,7 +11,7 @@ import zfnet
 from tests.helpers.commands import ROOT
 
 PAGE = (ROOT / "docs" / "api.md").read_text()
-PACKAGES = ("analysis", "data", "deconv", "models", "training", "viz")
+PACKAGES = ("analysis", "atlas", "data", "deconv", "models", "training", "viz")
 
 
 @pytest.mark.parametrize(

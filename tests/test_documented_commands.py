@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from torchvision.models import resnet18
 
 from tests.helpers.commands import ROOT, Commands
+from tests.helpers.made_atlas import MadeLayer, write_atlas
 from tests.helpers.made_data import (
     paint,
     write_bands,
@@ -43,6 +44,7 @@ FEW = ["data.images_per_class=2", "data.fold=0"]
 EDIT = [*(f"conv{i}:{{channels:16}}" for i in range(1, 6)), "fc6:{units:8}", "fc7:{units:8}"]
 NARROW = f"model.edit={{{','.join(EDIT)}}}"
 ANALYSES = {
+    "atlas": ["k=2", "contrast=2", "layers=[conv1,conv5]", "data.source.val=16"],
     "correspondence": ["images=4", "draws=2", "permutations=9"],
     "doctor": ["images=4"],
     "ensemble": [],
@@ -154,6 +156,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, commands: Commands) -> Path:
         if name := MODULE.match(example):
             (folder / name[1]).write_text(example)
     boxes = [f"{id_},5,5,30,30" for id_ in creatures.ids]
+    write_atlas(folder / "outputs/analysis/demo", MadeLayer("conv5", 4))
     (folder / "BOXES.csv").write_text("\n".join(["image,x0,y0,x1,y1", *boxes]) + "\n")
     return folder
 

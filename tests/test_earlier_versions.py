@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import zfnet
+import zfnet.analysis
 from tests.helpers.commands import ROOT, Commands
 from zfnet.data import Creatures
 from zfnet.deconv import Deconvnet, Unit
@@ -112,8 +113,11 @@ def test_old_modules_and_functions_answer_with_a_warning() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_every_old_name_leads_somewhere() -> None:
+    exported = dict(vars(zfnet.analysis))
     for old, new in MODULES.items():
         assert importlib.import_module(old) is importlib.import_module(new)
+    for name in zfnet.analysis.__all__:  # "pointing" is also an old module
+        assert getattr(zfnet.analysis, name) is exported[name]
     for name, table in NAMES.items():
         module = importlib.import_module(name)
         for old, new in table.items():

@@ -259,7 +259,8 @@ def test_the_whole_default_config(composed: Callable[..., DictConfig]) -> None:
     assert composed("callbacks=[]").callbacks == composed("callbacks=none").callbacks == {}
     targets = {node["_target_"] for node in nodes(config.callbacks)}
     assert {f"callbacks.{name}" for name in callbacks.__all__} - {
-        "callbacks.WeightHistograms"
+        "callbacks.Atlas",
+        "callbacks.WeightHistograms",
     } <= targets
 
 

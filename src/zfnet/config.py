@@ -148,6 +148,7 @@ class Analysis(Node):
     name: str | float | None
     ckpt: str | Sequence[str] | None
     trust: NotRequired[Sequence[str]]
+    axes: dict[Any, str] | None
     split: Literal["train", "val"]
     resume: bool
     data: Data

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zfnet.analysis import connections
-from zfnet.deconv import Unit
+from zfnet.analysis import Connections
+from zfnet.deconv import Deconvnet, Unit
 from zfnet.errors import InputError
+from zfnet.models import ZFNET, ConvNet
 
 
 class Branches(nn.Module):
@@ -29,11 +30,12 @@ def chain() -> nn.Sequential:
     return nn.Sequential(*layers, nn.ReLU(inplace=True)).double()
 
 
-def test_contributions_are_weights_times_activations(chain: nn.Sequential) -> None:
+@pytest.mark.parametrize("windows", [True, False])
+def test_contributions_are_weights_times_activations(chain: nn.Sequential, windows: bool) -> None:
     images = torch.randn(3, 3, 12, 12, dtype=torch.float64)
     maps, pooled = chain(images), chain[:3](images)
     units = [Unit(i, c, 1, 2) for i, c in ((0, 0), (2, 3), (0, 4), (1, 1), (0, 2))]
-    found = connections(chain, images, ["1", "4"], {"4": units})["4"]
+    found = Connections(chain, ["1", "4"], images).contributions(images, {"4": units}, windows)["4"]
     assert found.shape == (5, 4)
     for each, unit in zip(found, units, strict=True):
         window = pooled[unit.image, :, 1:4, 2:5]
@@ -45,11 +47,32 @@ def test_contributions_are_weights_times_activations(chain: nn.Sequential) -> No
             torch.testing.assert_close(total, maps[unit.image, unit.channel, 1, 2])
 
 
+def test_windows_are_what_autograd_gives() -> None:
+    """With contrast normalization, overlapping pooling, strides and borders."""
+    torch.manual_seed(0)
+    net = ConvNet(ZFNET, num_classes=4, image_size=80, init="he").double().eval()
+    images, layers = torch.randn(2, 3, 80, 80).double(), ["conv1", "conv2", "conv3", "conv5"]
+    connections, deconv = Connections(net, layers, images), Deconvnet(net)
+    units = {}
+    for layer in layers[1:]:
+        channels, rows, columns = deconv.units(layer)
+        units[layer] = [
+            Unit(number % 2, 7 * number % channels, 5 * number % rows, 3 * number % columns)
+            for number in range(20)
+        ]
+    assert None not in connections._segments
+    one, other = (connections.contributions(images, units, windows) for windows in (True, False))
+    for layer in layers[1:]:
+        assert one[layer].any()
+        torch.testing.assert_close(one[layer], other[layer])
+
+
 def test_more_than_two_layers(chain: nn.Sequential) -> None:
     """Each layer is compared with the one before it."""
     images = torch.randn(1, 3, 12, 12, dtype=torch.float64)
     layers = ["0", "1", "4"]
-    found = connections(chain, images, layers, {"1": [Unit(0, 2, 4, 4)], "4": [Unit(0, 1, 0, 0)]})
+    units = {"1": [Unit(0, 2, 4, 4)], "4": [Unit(0, 1, 0, 0)]}
+    found = Connections(chain, layers, images).contributions(images, units)
     below = chain[0](images)[0, :, 4, 4].clamp(min=0) * torch.eye(4)[2]
     torch.testing.assert_close(found["1"][0], below)
     assert found["4"].shape == (1, 4)
@@ -57,7 +80,8 @@ def test_more_than_two_layers(chain: nn.Sequential) -> None:
 
 def test_layers_in_parallel_do_not_feed_each_other() -> None:
     net, images = Branches(), torch.randn(2, 3, 6, 6)
-    found = connections(net, images, ["a", "b", "top"], {"b": [Unit(0, 0)], "top": [Unit(1, 2)]})
+    units = {"b": [Unit(0, 0)], "top": [Unit(1, 2)]}
+    found = Connections(net, ["a", "b", "top"], images).contributions(images, units)
     assert not found["b"].any()
     assert found["top"].any()
 
@@ -65,7 +89,7 @@ def test_layers_in_parallel_do_not_feed_each_other() -> None:
 def test_nothing_stays(chain: nn.Sequential) -> None:
     chain.train()
     images = torch.randn(1, 3, 12, 12, dtype=torch.float64)
-    connections(chain, images, ["1", "4"], {"4": [Unit(0, 0)]})
+    Connections(chain, ["1", "4"], images).contributions(images, {"4": [Unit(0, 0)]})
     assert chain.training
     assert images.grad is None
     assert all(parameter.grad is None for parameter in chain.parameters())
@@ -74,5 +98,5 @@ def test_nothing_stays(chain: nn.Sequential) -> None:
 
 def test_layers_in_another_order(chain: nn.Sequential) -> None:
     images = torch.randn(1, 3, 12, 12, dtype=torch.float64)
-    with pytest.raises(InputError, match="'1' runs after '0'"):
-        connections(chain, images, ["1", "0"], {"0": [Unit(0, 0)]})
+    with pytest.raises(InputError, match="in the order in which they run"):
+        Connections(chain, ["1", "0"], images)

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 
+from zfnet.analysis import localization
 from zfnet.analysis.localization import (
     METHODS,
     PROJECTIONS,
@@ -11,6 +13,7 @@ from zfnet.analysis.localization import (
     strongest_units,
 )
 from zfnet.analysis.occlusion.sweep import occlusion_sweep
+from zfnet.analysis.sanity import CONTRAST
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.errors import InputError
 from zfnet.models import ConvNet
@@ -40,6 +43,25 @@ def test_methods_are_maps(net: ConvNet, images: torch.Tensor) -> None:
     gradient = torch.autograd.grad(net(pixels)[range(3), range(3)].sum(), pixels)[0]
     torch.testing.assert_close(PROJECTIONS["gradient"](net, images, "fc8", units), gradient)
     torch.testing.assert_close(maps["gradient x input"], (gradient * images).norm(dim=1))
+
+
+def test_methods_for_many_batches(monkeypatch: pytest.MonkeyPatch, images: torch.Tensor) -> None:
+    """They use the seed, and ask once whether the network is a classifier."""
+    torch.manual_seed(0)
+    model, asked = nn.Sequential(nn.Conv2d(3, 40, 5, stride=4), nn.ReLU()), []
+    units = [Unit(0, 3, 2, 2)]
+    monkeypatch.setattr(localization, "is_classifier", lambda *_: bool(asked.append(1)))  # type: ignore[func-returns-value]
+    for seed in (0, 3):
+        methods = localization.methods_for(model, images, seed)
+        assert methods.keys() == METHODS.keys()
+        found = methods["contrastive"](model, images, "1", units)
+        deconv = Deconvnet(model, seed="forced", contrast=CONTRAST, contrast_seed=seed)
+        torch.testing.assert_close(found, deconv.project(images, "1", units).norm(dim=1))
+    assert not torch.equal(found, METHODS["contrastive"](model, images, "1", units))
+    for _ in range(2):
+        found = methods["occlusion"](model, images, "1", units)
+    assert torch.equal(found, METHODS["occlusion"](model, images, "1", units))
+    assert len(asked) == 3
 
 
 def test_pointing_by_hand() -> None:

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from tests.atlas.conftest import SETTINGS
-from zfnet.analysis import connections
+from zfnet.analysis import Connections
+from zfnet.analysis.localization import occlusion_map
 from zfnet.atlas import build
 from zfnet.atlas.build import make_atlas
 from zfnet.atlas.overview import Origin, Settings
@@ -20,6 +21,8 @@ from zfnet.atlas.tiles import patch_tiles, projection_tiles
 from zfnet.atlas.units import CONTROLS, EXAMPLES, ROWS
 from zfnet.data.image_store import Subset
 from zfnet.deconv import Deconvnet, Unit, make_deconvnet, top_activations
+from zfnet.deconv.patches import starts_of
+from zfnet.deconv.windows import cut
 from zfnet.model_on_data import ModelOnData
 
 LAYERS = [f"conv{number}" for number in range(1, 6)]
@@ -107,11 +110,32 @@ def test_the_tiles_are_those_of_the_deconvnet(small_atlas: Path, small_model: Mo
         assert np.array_equal(tiles[2, CONTROLS.index(name)], expected), name
 
 
+def test_occlusion_maps_are_shown_if_asked_for(
+    small_model: ModelOnData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(k=7, contrast=0, occlusion=True)
+    with caplog.at_level("INFO"):
+        make_atlas(small_model, tmp_path / "net_1", Origin("a"), settings, ["conv1"])
+    assert "conv1: occlusion maps of" in caplog.text
+    layer = read(tmp_path, "overview.json")["layers"][0]
+    assert layer["controls"][-1] == "occlusion"
+    unit = read(tmp_path, "layer_0/layer.json")["units"][2]
+    best = unit["top"][0]
+    images = small_model.inputs([best["image"]])
+    where = Unit(0, 2, best["y"], best["x"])
+    (whole,) = occlusion_map(small_model.net, images, "conv1", [where], classifier=False)
+    window = Deconvnet(small_model.net).window("conv1", where)
+    part = cut(whole[None, None], torch.tensor([0]), starts_of([window]), (7, 7))
+    shown = sprite(tmp_path, 0, 2, layer["tile"])[2, layer["controls"].index("occlusion")]
+    assert np.array_equal(shown, projection_tiles(part)[0])
+
+
 def test_the_connections_go_both_ways(small_atlas: Path, small_model: ModelOnData) -> None:
     lower, upper = (read(small_atlas, f"layer_{i}/layer.json")["units"] for i in (2, 3))
     best = upper[5]["top"][0]
     unit, images = Unit(0, 5, best["y"], best["x"]), small_model.inputs([best["image"]])
-    each = connections(small_model.net, images, ["conv3", "conv4"], {"conv4": [unit]})["conv4"][0]
+    connections = Connections(small_model.net, ["conv3", "conv4"], images)
+    (each,) = connections.contributions(images, {"conv4": [unit]})["conv4"]
     shares = each / each.abs().sum()
     strongest = upper[5]["feeds"][0]
     assert strongest["layer"] == 2

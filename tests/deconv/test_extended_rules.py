@@ -22,7 +22,7 @@ from tests.reference.nets import seeded
 from zfnet.deconv import Deconvnet, Unit
 from zfnet.deconv.attention import attention_weights
 from zfnet.errors import InputError
-from zfnet.models.layout import UnitAxes
+from zfnet.models.unit_axes import UnitAxes
 
 RELUS = ("deconv", "guided", "gradient")
 MAPS = UnitAxes("BCHW")

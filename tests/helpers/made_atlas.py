@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from zfnet.atlas.files import write_json
 from zfnet.atlas.pages import write_pages
 
 NASTY = '<script>document.title="broken"</script>'
@@ -90,7 +91,9 @@ class MadeNet:
         if self.pictures:
             for index in range(self.images):
                 self._save(folder / f"{index}.webp", 1, 1, self.image_size)
-        return self._overview()
+        overview = self._overview()
+        write_json(self.root / self.path / "overview.json", overview)
+        return overview
 
     def _overview(self) -> dict[str, Any]:
         counts = [self.labels.count(index) for index in range(len(self.classes))]
@@ -178,9 +181,13 @@ class MadeNet:
             },
         )
         summary = {"largest": largest, "best": best, "auc": auc, "on_object": on_object}
+        everything = [self._unit(index, layer, channel, summary) for channel in range(channels)]
+        write_json(folder / "layer.json", {"layer": layer.name, "units": everything})
+        activations = np.linspace(0, 1, self.images, dtype=np.float32)[:, None] * largest
+        np.save(folder / "activations.npy", activations.astype(np.float32))
         for first in range(0, channels, UNITS_A_FILE):
             here = range(first, min(first + UNITS_A_FILE, channels))
-            units = {str(c): self._unit(index, layer, c, summary) for c in here}
+            units = {str(c): everything[c] for c in here}
             file = f"units_{first // UNITS_A_FILE}.js"
             write_js(folder / file, f"{name}/{file}", units)
         if not self.pictures:
@@ -277,7 +284,7 @@ class MadeNet:
 
 
 def write_compare(folder: Path, layers: Sequence[MadeLayer], images: int = 40) -> None:
-    """compare.js of two networks with the same layers: channel c is matched with its mirror."""
+    """The comparison of two networks with the same layers: channel c is matched with its mirror."""
     pairs = []
     for index, layer in enumerate(layers):
         status = [("kept", "changed", "lost")[c % 3] for c in range(layer.channels)]
@@ -302,7 +309,9 @@ def write_compare(folder: Path, layers: Sequence[MadeLayer], images: int = 40) -
         )
     size = len(layers)
     cka = [[round(1 / (1 + abs(i - j)), 2) for j in range(size)] for i in range(size)]
-    write_js(folder / "compare.js", "compare.js", {"images": images, "cka": cka, "pairs": pairs})
+    result = {"images": images, "cka": cka, "pairs": pairs}
+    write_json(folder / "compare.json", result)
+    write_js(folder / "compare.js", "compare.js", result)
 
 
 def write_atlas(folder: Path, *layers: MadeLayer, two: bool = False, **options: Any) -> Path:

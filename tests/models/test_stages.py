@@ -10,8 +10,8 @@ import torchvision
 from torch import Tensor, nn
 
 from zfnet.models.default_layers import activated_convolutions, convolutions, default_layers
-from zfnet.models.layout import UnitAxes
 from zfnet.models.stages import layer_outputs, stage_outputs
+from zfnet.models.unit_axes import UnitAxes
 
 
 def timms(name: str, **words: Any) -> Callable[[], nn.Module]:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from zfnet.data.image_store import ImageStore
 from zfnet.data.preprocessing import Preprocessing, center_crop, ten_crops
 from zfnet.errors import InputError
-from zfnet.models import Conv, ConvNet, Linear, Pool
+from zfnet.models import Conv, ConvNet, Linear, Pool, set_axes
 from zfnet.probing import feature_cache, feature_extraction
 from zfnet.probing.feature_extraction import cached_features
 
@@ -94,6 +94,36 @@ def test_they_are_those_of_a_plain_pass(
         cuts = ten_crops(STORED, CROP) if ten else center_crop(STORED, CROP)[None]
         whole = torch.stack([plainly(model, images, layer, pool, cut) for cut in cuts], 1)
         torch.testing.assert_close(kept[layer], whole if ten else whole[:, 0])
+
+
+class Columns(nn.Module):
+    """Tokens in columns of a grid, which are not recognized."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 2, stride=(2, 4))
+        self.act = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.conv(x).transpose(2, 3).flatten(2).transpose(1, 2))
+
+
+def test_axes_that_were_given(memory_images: Images, tmp_path: Path) -> None:
+    """Maps are pooled along them: here a grid of 2 columns with 4 rows."""
+    images, model = memory_images(3), Columns()
+
+    def ask(pool: int) -> Tensor:
+        return cached_features(model, prepared(images), images, ["act"], tmp_path, pool)["act"]
+
+    with pytest.raises(InputError, match="is unknown: give them"):
+        ask(2)
+    offsets = center_crop(STORED, CROP).expand(3, -1)
+    with torch.no_grad():
+        tokens = model(prepared(images)(images.images, torch.arange(3), offsets))
+    for axes, grid in (("BTC@2x4", (2, 4)), ("BTC@4x2", (4, 2))):
+        set_axes(model, "act", axes)
+        expected = F.adaptive_avg_pool2d(tokens.transpose(1, 2).unflatten(2, grid), 2)
+        torch.testing.assert_close(ask(2), expected.flatten(1))
 
 
 def test_one_pass_for_what_is_missing_and_none_for_what_is_kept(

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from zfnet.deconv import Unit
-from zfnet.models.layout import UnitAxes
+from zfnet.models.unit_axes import UnitAxes
 
 Edge = tuple[Any, int]
 Mask = Callable[[Any], Tensor]

@@ -70,7 +70,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         found.extend(unit.channel for unit in units)
         return torch.rand(len(units), SIDE, SIDE)
 
-    monkeypatch.setattr(annotations, "METHODS", {"method": method})
+    monkeypatch.setattr(annotations, "methods_for", lambda *_: {"method": method})
     return found
 
 
@@ -89,7 +89,7 @@ def test_labels_are_of_the_images_that_could_be_read(
     labels = subject.true_classes([0, 2, 4])
     assert labels is not None
     assert labels.tolist() == [0, 1, 2]
-    found = annotations.localization_scores(subject, None, "conv1", whole_masks(subject))
+    found = annotations.localization_scores(subject, None, "conv1", whole_masks(subject), 0)
     assert asked == [0, 1, 1, 2, 2]
     assert found["unit"] == "the true class of fc8"
 
@@ -103,7 +103,7 @@ def test_other_classes_mean_no_true_class(
     subject.classes = classes
     with caplog.at_level(logging.INFO):
         assert subject.true_classes([0]) is None
-        found = annotations.localization_scores(subject, None, "conv1", whole_masks(subject))
+        found = annotations.localization_scores(subject, None, "conv1", whole_masks(subject), 0)
     assert found["unit"] == "the most probable class of fc8"
     assert asked == most_probable(subject)
     assert caplog.text.count("no image has a true class") == 1

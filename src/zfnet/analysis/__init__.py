@@ -2,7 +2,7 @@
 
 from zfnet.analysis.activation_statistics import ActivationStatistics, class_auc
 from zfnet.analysis.cka import cka_table, linear_cka
-from zfnet.analysis.connections import connections
+from zfnet.analysis.connections import Connections
 from zfnet.analysis.correspondence import SignChange, correspondence, random_places
 from zfnet.analysis.filters import aliasing, dead_channels, dominance, frequency_content, rms
 from zfnet.analysis.invariance import Response, invariance
@@ -15,6 +15,7 @@ from zfnet.analysis.sanity import cascade, sanity_checks, similarity
 __all__ = [
     "METHODS",
     "ActivationStatistics",
+    "Connections",
     "Matching",
     "Response",
     "SignChange",
@@ -23,7 +24,6 @@ __all__ = [
     "cascade",
     "cka_table",
     "class_auc",
-    "connections",
     "correlations",
     "correspondence",
     "dead_channels",

@@ -1,101 +1,185 @@
-"""Which channels of a layer feed a unit of a layer above it, and by how much.
+"""Which channels of a layer feed a unit of the layer above it, and by how much.
 
 The contribution of a channel below is the sum over its positions of its activation times the unit's
-gradient. Between two layers of the paper's networks there is one convolution, so contributions are
-weight times activation, and add up to the unit's activation without the bias. Positive ones excite
-the unit, and negative ones inhibit it.
+gradient. Between two layers of the paper's networks there is one convolution, so a contribution is
+the sum of weights times activations. Positive contributions excite the unit, and negative ones
+inhibit it. Contrast normalization counts as the identity, as in the deconvnet.
 
     >>> import torch
-    >>> from zfnet.analysis import connections
+    >>> from zfnet.analysis import Connections
     >>> from zfnet.deconv import Unit
     >>> from zfnet.models import ZFNET, ConvNet
-    >>> net, images = ConvNet(ZFNET, num_classes=10, image_size=64), torch.randn(1, 3, 64, 64)
-    >>> found = connections(net, images, ["conv1", "conv2"], {"conv2": [Unit(0, 7, 3, 3)]})
+    >>> net, images = ConvNet(ZFNET, num_classes=10, image_size=64), torch.randn(2, 3, 64, 64)
+    >>> connections = Connections(net, ["conv1", "conv2"], images)
+    >>> found = connections.contributions(images, {"conv2": [Unit(0, 7, 3, 3)]})
     >>> found["conv2"].shape  # units of conv2, channels of conv1
     torch.Size([1, 96])
+
+If the layers are a chain of convolutions, ReLUs and poolings, only the windows that the units see
+of the layer below are computed.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from zfnet.deconv import Unit
+from zfnet.deconv.chain import Chain
 from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.rules import Rules
-from zfnet.deconv.tracing import traced_forward
+from zfnet.deconv.steps import Step
+from zfnet.deconv.tracing import ForwardTrace, traced_forward
+from zfnet.deconv.windows import cut, window_shapes, window_starts
 from zfnet.errors import InputError
-from zfnet.models.introspection import check_called_once, eval_mode, find_modules, user_module
-from zfnet.models.layout import UnitAxes
+from zfnet.models.introspection import (
+    capture_outputs,
+    eval_mode,
+    find_modules,
+    in_run_order,
+    user_module,
+)
+from zfnet.models.unit_axes import UnitAxes
 
-GRADIENT = Rules("gradient", normalization="gradient", others="gradient")
+GRADIENT = Rules("gradient", seed="one", others="gradient")
 
 
-def connections(
-    model: nn.Module, images: Tensor, layers: Sequence[str], units: Mapping[str, Sequence[Unit]]
-) -> dict[str, Tensor]:
-    """Computes what each channel of the layer below contributes to units.
+class Connections:
+    """The connections between layers of a network.
 
     Args:
         model: any network.
-        images: (B, C, H, W).
-        layers: names of layers, from the pixels up.
-        units: N units of each of the layers, except for the first.
-
-    Returns:
-        For each layer of `units` the contributions (N, channels of the layer below), on the CPU.
-        They are 0 for a unit that does not depend on the layer below.
+        layers: names of layers, in the order in which they run.
+        images: (B, C, H, W), of the size of all others.
 
     Raises:
         InputError: a layer does not run exactly once, its axes are unknown, or it runs before the
             layer that is named before it.
     """
-    modules, model = find_modules(model, layers), user_module(model)
-    below = dict(zip(layers[1:], layers, strict=False))
-    with torch.no_grad(), eval_mode(model):
-        axes = check_called_once(model, modules, images[:1], maps=True)
-    reached: dict[str, tuple[GradientEdge, Tensor, Tensor]] = {}
-    found: dict[str, Tensor] = {}
 
-    def read(layer: str, output: Tensor) -> bool:
-        reached[layer] = get_gradient_edge(output), output, output.detach().clone()
-        if units.get(layer):
-            lower = below[layer]
-            if lower not in reached:
-                raise InputError(f"layer {lower!r} runs after {layer!r}: give layers in order")
-            edge, _, values = reached.pop(lower)
-            found[layer] = _contributions(
-                axes[layer].maps(output), edge, values, axes[lower], units[layer]
-            )
-        return layer == layers[-1]
+    def __init__(self, model: nn.Module, layers: Sequence[str], images: Tensor) -> None:
+        self.model, self.layers = user_module(model), list(layers)
+        self._modules = find_modules(model, layers)
+        if in_run_order(self.model, layers, images[:1]) != self.layers:
+            raise InputError(f"layers={self.layers}: give them in the order in which they run")
+        traced = ForwardTrace(model, DeconvMode(GRADIENT), images[:1], self.layers)
+        self._axes = traced.axes
+        chains = [traced.path(layer).chain for layer in layers]
+        self._segments = [_steps_between(lower, upper) for lower, upper in pairwise(chains)]
 
-    with traced_forward(model, DeconvMode(GRADIENT), images, modules, read) as (_, inputs):
-        model(inputs)
-    return {layer: found[layer] for layer in units if layer in found}
+    def contributions(
+        self, images: Tensor, units: Mapping[str, Sequence[Unit]], windows: bool = True
+    ) -> dict[str, Tensor]:
+        """Computes what each channel of the layer below contributes to units.
+
+        Args:
+            images: (B, C, H, W).
+            units: N units of each of the layers, except for the first.
+            windows: whether to compute windows only, where this is possible. Otherwise autograd
+                runs, which gives the same.
+
+        Returns:
+            For each layer of `units` the contributions (N, channels of the layer below). They are 0
+            for a unit that is not active, or does not depend on the layer below.
+        """
+        if windows and all(segment is not None for segment in self._segments):
+            return self._by_windows(images, units)
+        return self._by_autograd(images, units)
+
+    def _by_windows(self, images: Tensor, units: Mapping[str, Sequence[Unit]]) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        values: dict[str, Tensor] = {}
+
+        def read(layer: str, output: Tensor) -> bool:
+            values[layer] = self._axes[layer].maps(output).clone()
+            return layer == self.layers[-1]
+
+        with (
+            torch.no_grad(),
+            eval_mode(self.model),
+            capture_outputs(self._modules, read),
+        ):
+            self.model(images)
+        for lower, upper, segment in zip(
+            self.layers, self.layers[1:], self._segments, strict=False
+        ):
+            if upper in units:
+                found[upper] = _from_windows(values[lower], segment or [], units[upper])
+        return found
+
+    def _by_autograd(
+        self, images: Tensor, units: Mapping[str, Sequence[Unit]]
+    ) -> dict[str, Tensor]:
+        below = dict(zip(self.layers[1:], self.layers, strict=False))
+        reached: dict[str, tuple[GradientEdge, Tensor]] = {}
+        found: dict[str, Tensor] = {}
+
+        def read(layer: str, output: Tensor) -> bool:
+            if units.get(layer):
+                lower = below[layer]
+                maps, axes = self._axes[layer].maps(output), self._axes[lower]
+                found[layer] = _from_gradients(maps, *reached.pop(lower), axes, units[layer])
+            reached[layer] = get_gradient_edge(output), output.detach().clone()
+            return layer == self.layers[-1]
+
+        mode = DeconvMode(GRADIENT)
+        with traced_forward(self.model, mode, images, self._modules, read) as (_, inputs):
+            self.model(inputs)
+        return found
 
 
-def _contributions(
+def _steps_between(lower: list[Step] | None, upper: list[Step] | None) -> list[Step] | None:
+    """Returns the steps from one layer to the next, if they are a chain."""
+    if lower is None or upper is None or len(lower) >= len(upper):
+        return None
+    same = all(one is other for one, other in zip(lower, upper, strict=False))
+    steps = [step.now() for step in upper[len(lower) :]]
+    return steps if same and Chain.supports(steps) else None
+
+
+def _from_windows(lower: Tensor, steps: list[Step], units: Sequence[Unit]) -> Tensor:
+    """Returns contributions (N, C) of the values below (B, C, H, W) by the windows of units."""
+    activations, gradients = Chain(steps, GRADIENT).project(lower, units)
+    which = torch.tensor([unit.image for unit in units])
+    starts, shape = window_starts(steps, units)[0], window_shapes(steps)[0]
+    contributions = (gradients * cut(lower, which, starts, shape)).sum((2, 3))
+    return contributions * (activations > 0)[:, None]
+
+
+def _from_gradients(
     maps: Tensor, edge: GradientEdge, values: Tensor, axes: UnitAxes, units: Sequence[Unit]
 ) -> Tensor:
-    """Returns contributions (N, C') of the layer with `values` to units of `maps` (B, C, H, W).
+    """Returns contributions (N, C) of the layer below to units of `maps` (B, C', H', W').
 
     Each backward pass takes one unit of each image.
     """
-    lower = axes.maps(values)  # (B, C', H', W')
+    lower = axes.maps(values)
     result = lower.new_zeros(len(units), lower.shape[1])
-    turns: list[dict[int, int]] = []  # of each the unit of each image
-    for place, unit in enumerate(units):
-        turn = next((each for each in turns if unit.image not in each), None)
-        if turn is None:
-            turns.append(turn := {})
-        turn[unit.image] = place
-    for turn in turns:
-        chosen = [units[place] for place in turn.values()]
+    for turn in turns_of([unit.image for unit in units]):
+        chosen = [units[place] for place in turn]
         where = torch.tensor([(unit.image, unit.channel, unit.y, unit.x) for unit in chosen])
-        total = maps[where.unbind(1)].sum()
+        activations = maps[where.unbind(1)]
+        total = (activations * (activations > 0)).sum()
         (gradient,) = torch.autograd.grad(total, edge, retain_graph=True, allow_unused=True)
         if gradient is not None:
             each = (axes.maps(gradient) * lower).sum((2, 3))
-            result[list(turn.values())] = each[list(turn)]
-    return result.cpu()
+            result[list(turn)] = each[where[:, 0]]
+    return result
+
+
+def turns_of(images: Sequence[int]) -> list[list[int]]:
+    """Divides places so that each image occurs once in a turn.
+
+    Example:
+        >>> turns_of([5, 5, 7, 5])
+        [[0, 2], [1], [3]]
+    """
+    seen, turns = dict[int, int](), list[list[int]]()
+    for place, image in enumerate(images):
+        turn = seen[image] = seen.get(image, -1) + 1
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(place)
+    return turns

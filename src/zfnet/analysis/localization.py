@@ -32,7 +32,7 @@ from zfnet.deconv import Unit
 from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules
 from zfnet.models.outputs import is_classifier
 
-Saliency = Callable[[nn.Module, Tensor, str, Sequence[Unit]], Tensor]
+Saliency = Callable[..., Tensor]
 RANDOM_PLACES = 20  # to which a projection is moved
 COVERED = 50 / 224  # of the image's side: the paper's square, which moves by half of its own
 
@@ -44,9 +44,11 @@ def project(
     units: Sequence[Unit],
     relu: str,
     contrast: int = 0,
+    seed: int = 0,
 ) -> Tensor:
-    """Projections (N, C, H, W) that start with 1, by a rule of `make_deconvnet`."""
-    return force_activation(model, images, relu, contrast).project(images, layer, units)
+    """Projections (N, C, H, W) that start with 1, by a rule of `make_deconvnet`; the seed is of the
+    contrast."""
+    return force_activation(model, images, relu, contrast, seed).project(images, layer, units)
 
 
 def gradient_times_input(
@@ -58,22 +60,35 @@ def gradient_times_input(
 
 
 def saliency(
-    model: nn.Module, images: Tensor, layer: str, units: Sequence[Unit], method: str
+    model: nn.Module,
+    images: Tensor,
+    layer: str,
+    units: Sequence[Unit],
+    method: str,
+    **options: int,
 ) -> Tensor:
-    """|R| (N, H, W) of a method of PROJECTIONS."""
-    return magnitude(PROJECTIONS[method](model, images, layer, units))
+    """|R| (N, H, W) of a method of PROJECTIONS, and its options."""
+    return magnitude(PROJECTIONS[method](model, images, layer, units, **options))
 
 
-def occlusion_map(model: nn.Module, images: Tensor, layer: str, units: Sequence[Unit]) -> Tensor:
+def occlusion_map(
+    model: nn.Module,
+    images: Tensor,
+    layer: str,
+    units: Sequence[Unit],
+    classifier: bool | None = None,
+) -> Tensor:
     """What each unit, or its channel, loses where a square covers its image; 0 where it gains: (N,
-    H, W)."""
+    H, W). `classifier` says whether the model is one, if that is known."""
+    if classifier is None:
+        classifier = is_classifier(model, images)
     size = max(1, round(COVERED * min(images.shape[2:])))
     sweep = occlusion_sweep(
         *(model, images),
         size=size,
         stride=max(1, size // 2),
         layer=layer,
-        activity_only=not is_classifier(model, images),
+        activity_only=not classifier,
     )
     assert sweep.activity is not None
     assert sweep.clean_activity is not None
@@ -101,6 +116,20 @@ METHODS: dict[str, Saliency] = {
     "occlusion": occlusion_map,
     "centre": centre,
 }
+
+
+def methods_for(model: nn.Module, images: Tensor, seed: int) -> dict[str, Saliency]:
+    """METHODS for many batches of images.
+
+    Args:
+        model: The network that they will be given.
+        images: (B, C, H, W), some of its images, which tell whether it is a classifier.
+        seed: Of the channels of contrastive projections.
+    """
+    return METHODS | {
+        "contrastive": partial(METHODS["contrastive"], seed=seed),
+        "occlusion": partial(occlusion_map, classifier=is_classifier(model, images)),
+    }
 
 
 def smooth(maps: Tensor, sigma: float) -> Tensor:

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from zfnet.analysis.activation_statistics import ActivationStatistics
-from zfnet.analysis.connections import connections
-from zfnet.atlas.files import write_json, write_script
-from zfnet.atlas.overview import FORMAT, Origin, Settings, describe_layer, describe_network
+from zfnet.analysis.connections import Connections
+from zfnet.analysis.evolution import Winners
+from zfnet.atlas.files import FORMAT, write_json, write_script
+from zfnet.atlas.overview import Origin, Settings, describe_layer, describe_network
 from zfnet.atlas.records import LayerFindings, Records, class_names, strongest_links
 from zfnet.atlas.run_files import draw_evolution, evolution, history
 from zfnet.atlas.tiles import PIXELATED, image_tiles, sheet, webp
@@ -35,7 +36,7 @@ from zfnet.fingerprint import digest
 from zfnet.io import npy, read_json, read_torch, save, save_torch
 from zfnet.json_output import plain
 from zfnet.model_on_data import ModelOnData, has_annotations, object_of
-from zfnet.models.introspection import capture_outputs, eval_mode, find_modules, user_module
+from zfnet.models.introspection import in_run_order
 from zfnet.progress import progress_bar
 from zfnet.progress_file import ProgressFile
 from zfnet.search import search
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 
 BLOCK = 128  # channels whose units are projected together, and written before the next ones
 UNITS_FILE, TILES_FILE, TILES_ACROSS = 32, 64, 8  # channels in a file of the pages, and in a row
-AT_ONCE = 8  # images whose connections are computed together
+AT_ONCE = 16  # images whose connections are computed together
 DIAGNOSED = 16  # images, for the doctor
 MASKS = 2048  # of objects that are kept in memory
 REMEDY = "delete it to make it again"
@@ -77,7 +78,7 @@ def make_atlas(
         log.warning("%s", problem)
     if not names:
         raise InputError(f"{origin.title}: no layer can be projected")
-    names = _in_run_order(model, names)
+    names = in_run_order(model.net, names, model.inputs([0]))
     fingerprint = {
         **model.fingerprint(),
         **asdict(settings),
@@ -134,22 +135,24 @@ class _Atlas:
         links = self._connections(tops)
         diagnoses = doctor(model.net, self.layers, model.inputs(_spread(len(model.images))))
         winners, mask = evolution(self.origin.run), self._masks()
-        overviews, class_channels = [], []
-        shown = set[int]()
+        overviews, class_channels, shown = [], [], set[int]()
         with progress_bar(what="channels") as bar:
             task = bar.add_task("", total=sum(channels.values()))
             for number, name in enumerate(self.layers):
                 examples = statistics.quantiles(name, EXAMPLES)
                 contrast = Contrast(self.settings.contrast, self.settings.seed)
-                tiles = UnitTiles(model, name, tops[name], examples, contrast, mask)
-                folder = self.folder / f"layer_{number}"
-                folder.mkdir(exist_ok=True)
-                energies = []
+                tiles = UnitTiles(
+                    *(model, name, tops[name], examples, contrast, mask), self.settings.occlusion
+                )
+                blocks = []
                 for start in range(0, channels[name], BLOCK):
-                    block = range(start, min(start + BLOCK, channels[name]))
-                    energies.append(self._block(tiles, folder, block))
-                    bar.update(task, advance=len(block))
-                on_object, by_chance = torch.cat(energies, 1)
+                    numbers = range(start, min(start + BLOCK, channels[name]))
+                    blocks.append(self._block(tiles, number, numbers))
+                    bar.update(task, advance=len(numbers))
+                on_object, by_chance, preview = (
+                    torch.cat([block[key] for block in blocks])
+                    for key in ("on_object", "by_chance", "preview")
+                )
                 above = self.layers[number + 1] if number + 1 < len(self.layers) else None
                 found = LayerFindings(
                     name=name,
@@ -160,14 +163,10 @@ class _Atlas:
                     by_chance=by_chance,
                     feeds=strongest_links(links[name]) if number else [],
                     read_by=strongest_links(links[above].t()) if above else [],
-                    winners={
-                        epoch: each[name]
-                        for epoch, each in winners.items()
-                        if name in each and len(each[name].ids) == channels[name]
-                    },
+                    winners=_winners_of(name, channels[name], winners),
                 )
                 records = Records(model, number, found, tiles)
-                self._write_layer(folder, found, records)
+                self._write_layer(number, found, records, preview)
                 class_channels.append(records.for_classes())
                 overviews.append(describe_layer(model, number, found, tiles, diagnoses[number]))
                 for top in (tops[name], examples):
@@ -213,6 +212,7 @@ class _Atlas:
             return int(state["done"])
 
         done = file.load(restore) or 0
+        connect = Connections(self.model.net, self.layers, self.model.inputs([0]))
         with progress_bar() as bar:
             task = bar.add_task("", total=len(images), completed=done)
             for start in range(done, len(images), AT_ONCE):
@@ -223,26 +223,33 @@ class _Atlas:
                     if unit.image in rows:
                         moved = Unit(rows[unit.image], unit.channel, unit.y, unit.x)
                         of.setdefault(layer, []).append(moved)
-                inputs = self.model.inputs(part)
-                for layer, each in connections(self.model.net, inputs, self.layers, of).items():
-                    found[layer][[unit.channel for unit in of[layer]]] = each.float()
+                for layer, each in connect.contributions(self.model.inputs(part), of).items():
+                    found[layer][[unit.channel for unit in of[layer]]] = each.float().cpu()
                 bar.update(task, completed=start + len(part))
                 if file.is_due:
                     file.save({"found": found, "done": start + len(part)})
         file.save({"found": found, "done": len(images)})
         return found
 
-    def _block(self, tiles: UnitTiles, folder: Path, channels: range) -> Tensor:
+    def _folder(self, number: int) -> Path:
+        """Returns the folder of a layer, which exists."""
+        folder = self.folder / f"layer_{number}"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def _block(self, tiles: UnitTiles, number: int, channels: range) -> dict[str, Tensor]:
         """Projects some channels and writes their tiles.
 
         Returns:
-            The energy on objects, and by chance, (2, channels).
+            The energy on objects, and by chance, (channels,) each; and the strongest projection and
+            patch of N channels for the overview, uint8 (N, 2, H, W, 3).
         """
+        folder = self._folder(number)
         done = self.progress / f"{folder.name}_{channels.start}.pt"
         if done.exists():
             return read_torch(done, REMEDY)
         shown = tiles.show(channels)
-        lossless = max(shown.tiles.shape[3:5]) <= PIXELATED
+        lossless = _keeps_pixels(shown.tiles)
         for channel, each in zip(channels, shown.tiles, strict=True):
             save(folder / f"unit_{channel}.webp", webp(sheet(each), lossless), durable=False)
         for start in range(0, len(channels), TILES_FILE):
@@ -253,11 +260,19 @@ class _Atlas:
             grid = cells.unflatten(0, (rows, TILES_ACROSS)).transpose(1, 2).flatten(0, 1)
             name = f"tiles_{(channels.start + start) // TILES_FILE}.webp"
             save(folder / name, webp(sheet(grid), lossless), durable=False)
-        energies = torch.stack([shown.on_object, shown.by_chance])
-        save_torch(done, energies)
-        return energies
+        preview = [channel - channels.start for channel in tiles.preview if channel in channels]
+        found = {
+            "on_object": shown.on_object,
+            "by_chance": shown.by_chance,
+            "preview": shown.tiles[preview, :2, 0].clone(),
+        }
+        save_torch(done, found)
+        return found
 
-    def _write_layer(self, folder: Path, found: LayerFindings, records: Records) -> None:
+    def _write_layer(
+        self, number: int, found: LayerFindings, records: Records, preview: Tensor
+    ) -> None:
+        folder = self._folder(number)
         units = [records.unit(channel) for channel in range(found.channels)]
         if found.winners:
             draw_evolution(folder, found.winners, units)
@@ -267,6 +282,8 @@ class _Atlas:
             part = {unit["channel"]: unit for unit in units[start : start + UNITS_FILE]}
             self._script(f"{folder.name}/units_{start // UNITS_FILE}.js", part)
         save(folder / "activations.npy", npy(found.statistics.values(found.name).numpy()))
+        strip = preview.transpose(0, 1)  # (2, N, H, W, 3)
+        save(folder / "preview.webp", webp(sheet(strip), _keeps_pixels(strip)), durable=False)
 
     def _write_images(self, indices: list[int]) -> None:
         folder = self.folder / "images"
@@ -281,16 +298,22 @@ class _Atlas:
         write_script(self.folder.parent, f"{self.folder.name}/{name}", value)
 
 
+def _keeps_pixels(tiles: Tensor) -> bool:
+    """Whether tiles (..., H, W, 3) are so small that they are stored without loss."""
+    return max(tiles.shape[-3:-1]) <= PIXELATED
+
+
+def _winners_of(
+    name: str, channels: int, winners: Mapping[int, Mapping[str, Winners]]
+) -> dict[int, Winners]:
+    """Returns a layer's winners by epoch, if they are of a layer with so many channels."""
+    return {
+        epoch: each[name]
+        for epoch, each in winners.items()
+        if name in each and len(each[name].ids) == channels
+    }
+
+
 def _spread(count: int) -> range:
     """Indices of up to DIAGNOSED of so many images, evenly spread."""
     return range(0, count, max(1, count // DIAGNOSED))[:DIAGNOSED]
-
-
-def _in_run_order(model: ModelOnData, layers: Sequence[str]) -> list[str]:
-    """Returns the layers in the order in which they run."""
-    order: list[str] = []
-    modules = find_modules(model.net, layers)
-    capture = capture_outputs(modules, lambda layer, _: order.append(layer))
-    with torch.no_grad(), eval_mode(model.net), capture:
-        user_module(model.net)(model.inputs([0]))
-    return order

@@ -11,10 +11,15 @@ from typing import Any
 from zfnet.io import save
 from zfnet.json_output import plain
 
+FORMAT = 1  # version of the files
+
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a value as JSON on one line, its numbers with six significant digits."""
-    save(path, f"{_json(value)}\n".encode(errors="surrogateescape"))
+    """Writes a value as JSON in ASCII on one line, its numbers with six significant digits.
+
+    File names that are not UTF-8 stay what they are.
+    """
+    save(path, f"{_json(value, ascii_only=True)}\n".encode())
 
 
 def write_script(site: Path, name: str, value: Any) -> None:
@@ -29,8 +34,8 @@ def write_script(site: Path, name: str, value: Any) -> None:
     save(site / name, text.encode(errors="replace"))
 
 
-def _json(value: Any) -> str:
-    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def _json(value: Any, ascii_only: bool = False) -> str:
+    return json.dumps(plain(value), ensure_ascii=ascii_only, allow_nan=False, separators=(",", ":"))
 
 
 def _safe(text: str) -> str:

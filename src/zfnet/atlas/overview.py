@@ -9,16 +9,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from zfnet.atlas.files import FORMAT
 from zfnet.atlas.records import LayerFindings, class_names
 from zfnet.atlas.run_files import training_curves
-from zfnet.atlas.units import CONTROLS, EXAMPLES, ROWS, UnitTiles
+from zfnet.atlas.units import EXAMPLES, ROWS, UnitTiles
 from zfnet.deconv import Deconvnet
 from zfnet.deconv.doctor import Diagnosis
 from zfnet.model_on_data import ModelOnData, has_annotations
 from zfnet.models.snapshot import net_fingerprint
 from zfnet.sizes import sides
-
-FORMAT = 1  # of the files
 
 
 @dataclass(frozen=True)
@@ -29,11 +28,13 @@ class Settings:
         k: images of each channel.
         contrast: K of contrastive projections.
         seed: of the random channels and weights of the controls.
+        occlusion: whether to show occlusion maps, which take many passes of each image.
     """
 
     k: int = 9
     contrast: int = 16
     seed: int = 0
+    occlusion: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def describe_layer(
     """
     deconv = Deconvnet(model.net)
     channels, rows, columns = deconv.units(found.name, model.shape)
-    warnings = str(replace(diagnosis, dead_channels=[])).split("\n    ")[1:]
+    # the dead channels of all images and the extended rules are in other entries
+    warnings = str(replace(diagnosis, dead_channels=[], extended={})).split("\n    ")[1:]
     return {
         "name": found.name,
         "folder": f"layer_{number}",
@@ -80,8 +82,9 @@ def describe_layer(
         "window": diagnosis.field,
         "tile": tiles.size,
         "sprite": {"columns": tiles.columns, "rows": {row: i for i, row in enumerate(ROWS)}},
-        "controls": CONTROLS,
-        "rules": deconv.describe(found.name, model.shape),
+        "controls": tiles.controls,
+        "preview": {"channels": tiles.preview, "tile": tiles.size},
+        "rules": ", ".join(f"{rule} x {uses}" for rule, uses in diagnosis.extended.items()),
         "warnings": warnings,
         "dead": found.dead.nonzero()[:, 0].tolist(),
         "dominant": found.dominant.nonzero()[:, 0].tolist(),
@@ -117,7 +120,7 @@ def describe_network(
         "net": {
             "name": type(net).__name__,
             "checkpoint": None if origin.checkpoint is None else str(origin.checkpoint),
-            "hash": net_fingerprint(net),
+            "hash": net_fingerprint(net).split()[-1],
             "parameters": sum(each.numel() for each in net.parameters()),
         },
         "software": version("visualizing-convnets"),
@@ -135,7 +138,6 @@ def describe_network(
         "made": {
             **asdict(settings),
             "examples": EXAMPLES,
-            "occlusion": False,
             "fingerprint": fingerprint,
         },
         "training": training_curves(origin.run),

@@ -6,6 +6,7 @@ activation at any position.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -71,6 +72,12 @@ class LayerFindings:
         """Whether a channel is much stronger than most of its layer, bool (C,)."""
         return self.largest > DOMINANT * self.largest.median().clamp(min=0)
 
+    @cached_property
+    def selectivity(self) -> tuple[Tensor, Tensor]:
+        """How well channels tell classes apart: the area and z, see `class_auc`."""
+        return self.statistics.selectivity(self.name)
+
+    @cached_property
     def best_class(self) -> tuple[Tensor, Tensor, Tensor]:
         """The class that each channel prefers, by z, with the area under the ROC curve and z.
 
@@ -78,7 +85,7 @@ class LayerFindings:
             int64, float64 and float64 (C,); -1 and NaN where there is one class, or the channel's
             activations are all equal.
         """
-        area, z = self.statistics.selectivity(self.name)
+        area, z = self.selectivity
         best = z.nan_to_num(nan=-torch.inf).argmax(0)
         area, z = (each.gather(0, best[None])[0] for each in (area, z))
         known = z > 0
@@ -87,7 +94,7 @@ class LayerFindings:
 
     def selective(self) -> Tensor:
         """Whether a channel tells its best class from the others, bool (C,)."""
-        _, area, z = self.best_class()
+        _, area, z = self.best_class
         return (area >= SELECTIVE) & (z >= SIGNIFICANT)
 
     def last_jumps(self) -> list[int] | None:
@@ -164,7 +171,7 @@ class Records:
         self._class_means = statistics.class_means(found.name).t().tolist()
         self._ranges, self._counts = (each.tolist() for each in statistics.histogram(found.name))
         self._sizes = statistics.labels.bincount(minlength=statistics.classes).tolist()
-        self._best = [each.tolist() for each in found.best_class()]
+        self._best = [each.tolist() for each in found.best_class]
 
     def summary(self) -> dict[str, Any]:
         """The columns of the layer's page: one value for each channel."""
@@ -212,7 +219,7 @@ class Records:
 
     def for_classes(self) -> list[list[tuple[int, float]]]:
         """For each class the channels that tell it from the others best, with the area."""
-        area, z = self._found.statistics.selectivity(self._found.name)
+        area, z = self._found.selectivity
         order = z.nan_to_num(nan=-torch.inf).argsort(dim=1, descending=True, stable=True)
         return [
             [

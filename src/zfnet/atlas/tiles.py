@@ -15,10 +15,10 @@ from torch import Tensor
 
 from zfnet.viz.grid import fit, stretch_contrast, to_rgb
 
-SIDE = 80
+SIDE = 72
 PIXELATED = 16
-QUALITY = 72  # of WebP, from 0 to 100
-EFFORT = 2  # of the encoder, from 0 to 6
+QUALITY = 65  # of WebP, from 0 to 100
+EFFORT = 1  # of the encoder, from 0 to 6
 
 
 def projection_tiles(projections: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from zfnet.deconv.graph import Path
 from zfnet.deconv.rules import Pair
 from zfnet.deconv.units import Unit, Window
 from zfnet.models.introspection import capture_outputs, eval_mode, find_modules
-from zfnet.models.layout import UnitAxes
+from zfnet.models.unit_axes import UnitAxes
 
 Crop = Window
 

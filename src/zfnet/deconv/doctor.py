@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zfnet.deconv.graph import trace_graph
 from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.nodes import kind
 from zfnet.deconv.rules import Pair, Rules
@@ -68,7 +67,6 @@ class Diagnosis:
         poolings: max poolings, from the layer down.
         normalizations: names of contrast normalizations.
         extended: extended rules by name, with the number of their uses.
-        switched: whether a pooling, gate or statistic of the image is a switch.
         caution: why not to trust projections, "" if there is no reason; see zfnet.deconv.trust.
         unsupported: what has no deconvnet.
     """
@@ -80,7 +78,6 @@ class Diagnosis:
     poolings: list[Pooling]
     normalizations: list[str]
     extended: dict[str, int]
-    switched: bool
     caution: str
     unsupported: list[str]
 
@@ -175,7 +172,7 @@ def _diagnosis(passed: ForwardTrace, layer: str, size: Pair) -> Diagnosis:
     nodes, values = passed.nodes[layer], passed.values[layer]
     if not values.isfinite().all():
         raise InputError(f"layer {layer!r} is not finite: its channels cannot be examined")
-    path = trace_graph(nodes)
+    path = passed.path(layer)
     vertical, horizontal = path.fields
     strongest = values.amax((0, 2, 3))
     poolings = [
@@ -195,7 +192,6 @@ def _diagnosis(passed: ForwardTrace, layer: str, size: Pair) -> Diagnosis:
             if (step := node.metadata.get("step")) and step.kind == "norm"
         ],
         path.extended,
-        path.switched,
         caution(path, size),
         passed.troubles(layer),
     )

@@ -66,6 +66,10 @@ class WindowSpec:
         """Returns the number of cells from the first to the last one in a window."""
         return (self.kernel[axis] - 1) * self.dilation[axis] + 1
 
+    def outputs(self, axis: int, size: int) -> int:
+        """Returns the number of windows in a map of `size` cells, unless `ceil`."""
+        return (size + 2 * self.padding[axis] - self.reach(axis)) // self.stride[axis] + 1
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -126,15 +130,16 @@ class Rules:
             inputs = x.detach().clone().requires_grad_()
             return torch.autograd.grad(rectifier(inputs).sum(), inputs)[0]
 
-    def backward_relu(self, r: Tensor, slope: Tensor | None) -> Tensor:
+    def backward_relu(self, r: Tensor, slope: Tensor | None, in_place: bool = False) -> Tensor:
         """Passes R through a rectifier.
 
         Args:
             r: R above it.
             slope: the result of `slope`.
+            in_place: whether R may be overwritten.
         """
         if self.relu != "gradient":
-            r = r.clamp(min=0)
+            r = r.clamp_(min=0) if in_place else r.clamp(min=0)
         return r if slope is None else r * slope
 
     def backward_max_pool(

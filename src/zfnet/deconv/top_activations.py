@@ -41,7 +41,7 @@ from zfnet.models.introspection import (
     find_modules,
     user_module,
 )
-from zfnet.models.layout import UnitAxes
+from zfnet.models.unit_axes import UnitAxes
 from zfnet.progress import progress_bar
 from zfnet.versions.python_names import renamed
 
@@ -338,17 +338,18 @@ def _search(
 ) -> None:
     left = set(modules)
 
-    def read(layer: str, maps: Tensor) -> bool:
+    def read(layer: str, output: Tensor) -> bool:
         if layer not in left:
             raise InputError(
                 f"layer {layer!r} runs more than once in {batch}: name a module that runs once"
             )
+        maps = axes[layer].maps(output)
         if len(maps) != len(images):
             raise InputError(
-                f"layer {layer!r} gives values of shape {tuple(maps.shape)} for the {len(images)} "
-                f"images of {batch}"
+                f"layer {layer!r} gives values of shape {tuple(output.shape)} for the "
+                f"{len(images)} images of {batch}"
             )
-        largest = top.update(layer, axes[layer].maps(maps), ids)
+        largest = top.update(layer, maps, ids)
         if each is not None:
             each(layer, largest)
         left.discard(layer)

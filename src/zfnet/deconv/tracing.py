@@ -14,7 +14,7 @@ Window(top=7, left=7, bottom=34, right=34)
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from torch.autograd.graph import get_gradient_edge
 
 from zfnet.deconv.crops import gives_same_values
 from zfnet.deconv.dependence import Dependence
-from zfnet.deconv.graph import Path, find_trouble, nodes_on_path, trace_graph
+from zfnet.deconv.graph import Field, Path, find_trouble, nodes_on_path, trace_graph
 from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.nodes import mark_pixels
 from zfnet.deconv.rules import Pair, Rules
@@ -37,7 +37,8 @@ from zfnet.models.introspection import (
     plain_name,
     user_module,
 )
-from zfnet.models.layout import Layout, UnitAxes
+from zfnet.models.layout import Layout
+from zfnet.models.unit_axes import UnitAxes
 
 
 @contextmanager
@@ -96,7 +97,7 @@ class ForwardTrace:
 
     Attributes:
         values: the output of each layer, (B, C, H, W).
-        axes: the axes of each layer's units.
+        axes: the axes of each layer's units, recognized or given.
         nodes: the nodes between each layer and the pixels, see `nodes_on_path`.
 
     Raises:
@@ -112,6 +113,7 @@ class ForwardTrace:
         targets = {layer: names[module] for layer, module in find_modules(model, layers).items()}
         self.values: dict[str, Tensor] = {}
         self.axes: dict[str, UnitAxes] = {}
+        self._recognized: dict[str, bool] = {}
         self._names: dict[Any, str] = {}
         edges: dict[str, list[Any]] = {layer: [] for layer in layers}
         layout: list[Layout] = []
@@ -121,8 +123,10 @@ class ForwardTrace:
                 self._names.setdefault(output.grad_fn, name)
             for layer in (layer for layer, target in targets.items() if target == name):
                 layout[0].mark()
-                self.axes[layer] = layout[0].find(layer, output)
-                if len(output) != len(images):
+                self.axes[layer] = layout[0].find(layer, output, self.modules[name])
+                self._recognized[layer] = self.axes[layer] == layout[0].recognize(output)
+                self.values[layer] = self.axes[layer].maps(output.detach().clone())
+                if len(self.values[layer]) != len(images):
                     raise InputError(
                         f"layer {layer!r} gives values of shape {tuple(output.shape)} for "
                         f"{len(images)} images: "
@@ -131,7 +135,6 @@ class ForwardTrace:
                 edges[layer].append(
                     get_gradient_edge(output).node if output.requires_grad else None
                 )
-                self.values[layer] = self.axes[layer].maps(output.detach().clone())
 
         with traced_forward(model, mode, images, self.modules, read, set(targets.values())) as (
             pixels,
@@ -167,6 +170,18 @@ class ForwardTrace:
                 f"layer {layer!r} does not depend on the pixels by a gradient: it has no deconvnet"
             )
         return nodes_on_path(found[0], pixels, dependence.depends)
+
+    def path(self, layer: str) -> Path:
+        """Returns the path from a layer to the pixels.
+
+        The graph says what a unit sees if its position is that which the layout recognizes. If
+        other axes were given, every unit counts as seeing the whole image.
+        """
+        path = trace_graph(self.nodes[layer])
+        if self._recognized[layer]:
+            return path
+        whole = Field(whole=True)
+        return replace(path, fields=(whole, whole), chain=None, local=False)
 
     def name(self, node: Any) -> str:
         """Returns the module whose output a node computed, or "" inside a module."""
@@ -259,7 +274,7 @@ def make_plan(model: nn.Module, rules: Rules, image: Tensor, layer: str) -> Plan
         )
     channels, rows, columns = passed.values[layer].shape[1:]
     size = (image.shape[2], image.shape[3])
-    path = trace_graph(passed.nodes[layer])
+    path = passed.path(layer)
     axes = passed.axes[layer]
     croppable = (
         path.chain is None

@@ -42,12 +42,13 @@ def transpose_convolution(r: Tensor, weight: Tensor, window: WindowSpec, groups:
     out, below, height, width = weight.shape
     rows, columns = -(-height // stride), -(-width // stride)
     padded = F.pad(weight, (0, columns * stride - width, 0, rows * stride - height))
-    phases = (
-        padded.view(out, below, rows, stride, columns, stride).permute(1, 3, 5, 0, 2, 4).flip(4, 5)
-    )
-    cells = F.conv2d(r, phases.reshape(-1, out, rows, columns), padding=(rows - 1, columns - 1))
+    phases = padded.view(out, below, rows, stride, columns, stride).permute(3, 5, 1, 0, 2, 4)
+    filters = phases.flip(4, 5).reshape(-1, out, rows, columns)  # s * s * below of them
+    cells = F.conv2d(r, filters, padding=(rows - 1, columns - 1)).permute(0, 2, 3, 1)
+    # A pixel shuffle with channels last, which torch's own is slow at.
+    pixels = cells.unflatten(3, (stride, stride, below)).transpose(2, 3).flatten(1, 2).flatten(2, 3)
     sides = [
         (side - 1) * stride + kernel
         for side, kernel in zip(r.shape[2:], (height, width), strict=True)
     ]
-    return F.pixel_shuffle(cells, stride)[:, :, : sides[0], : sides[1]]
+    return pixels.permute(0, 3, 1, 2)[:, :, : sides[0], : sides[1]]

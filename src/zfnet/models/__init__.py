@@ -3,6 +3,7 @@
 from zfnet.models.architectures import ALEXNET, ZFNET, apply_edit
 from zfnet.models.convnet import ConvNet, convnet
 from zfnet.models.geometry import Geometry, geometry, smallest_image
+from zfnet.models.given_axes import set_axes
 from zfnet.models.layers import ContrastNormalization, Conv, Linear, Pool
 from zfnet.models.pretrained import timm_model, torchvision_model
 
@@ -18,6 +19,7 @@ __all__ = [
     "apply_edit",
     "convnet",
     "geometry",
+    "set_axes",
     "smallest_image",
     "timm_model",
     "torchvision_model",

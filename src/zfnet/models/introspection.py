@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from zfnet.errors import InputError
 from zfnet.models.convnet import ConvNet
 from zfnet.models.eager import force_eager
-from zfnet.models.layout import Layout, UnitAxes
+from zfnet.models.layout import Layout
+from zfnet.models.unit_axes import UnitAxes
 
 COMPILED = "_orig_mod"  # torch.compile adds it to the names of modules
 
@@ -149,6 +150,26 @@ def random_subset(total: int, count: int) -> Tensor:
     return order[:count].sort().values
 
 
+def in_run_order(model: nn.Module, layers: Sequence[str], image: Tensor) -> list[str]:
+    """Returns layers in the order in which they have run.
+
+    Args:
+        model: any model.
+        layers: names of layers.
+        image: (1, C, H, W).
+    """
+    order: list[str] = []
+
+    def read(layer: str, _: Tensor) -> bool:
+        order.append(layer)
+        return len(order) == len(layers)
+
+    model = user_module(model)
+    with torch.no_grad(), eval_mode(model), capture_outputs(find_modules(model, layers), read):
+        model(image.clone())
+    return order
+
+
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """Puts all modules in eval mode inside the block, and runs compiled modules eagerly.
@@ -250,7 +271,8 @@ def check_called_once(
         The axes by layer; {} without `maps`.
 
     Raises:
-        InputError: a layer runs more than once or never, or its axes are unknown.
+        InputError: a layer runs more than once or never, its axes are unknown, or it does not give
+            the values of one image.
     """
     calls, axes = dict.fromkeys(modules, 0), dict[str, UnitAxes]()
     with torch.inference_mode(torch.is_inference_mode_enabled() and not maps), torch.no_grad():
@@ -259,8 +281,15 @@ def check_called_once(
 
         def read(layer: str, output: Tensor) -> None:
             calls[layer] += 1
+            units = output
             if maps:
-                axes[layer] = layout.find(layer, output)
+                axes[layer] = layout.find(layer, output, modules[layer])
+                units = axes[layer].maps(output)
+            if units.shape[:1] != (1,):
+                raise InputError(
+                    f"layer {layer!r} gives values of shape {tuple(output.shape)} for one image: "
+                    "name a layer whose first axis are the images"
+                )
 
         try:
             with capture_outputs(modules, read), layout if maps else nullcontext():

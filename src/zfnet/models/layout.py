@@ -12,29 +12,28 @@ creates new channels on the last axis. Flattened positions become tokens, and ot
     ...     maps = nn.Conv2d(3, 4, 2, stride=2)(images)
     ...     tokens = torch.cat([torch.zeros(2, 1, 4), maps.flatten(2).transpose(1, 2)], dim=1)
     >>> layout.find("tokens", tokens)
-    UnitAxes(order='BTC', grid=(4, 4), prefix=1)
+    UnitAxes(order='BTC', grid=(4, 4), prefix=1, suffix=0)
     >>> layout.find("tokens", tokens).maps(tokens).shape
     torch.Size([2, 4, 4, 4])
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from zfnet.errors import InputError
+from zfnet.models.unit_axes import UnitAxes, given_axes
 
 # The parts of an axis, outermost first: their kind and their size.
 Axis = tuple[tuple[str, int], ...]
 BATCH, CHANNELS, ROWS, COLUMNS, TOKENS = "batch", "channels", "rows", "columns", "tokens"
 SPACE = (ROWS, COLUMNS)
 KEYS = {kind: f"{kind} of keys" for kind in (ROWS, COLUMNS, TOKENS)}
-ORDERS = ("BCHW", "BHWC", "BTC", "BCT", "BC")
 
 CHANNELS_FIRST = {  # operations whose results have their channels on axis 1
     "convolution", "convolution_overrideable", "mkldnn_convolution", "avg_pool1d", "avg_pool2d",
@@ -50,37 +49,6 @@ CHANNELS_FIRST = {  # operations whose results have their channels on axis 1
 PRODUCTS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1, "linear": 0, "matmul": 0}
 PERMUTING = {"index", "index_select", "gather", "sort", "flip", "roll"}
 VIEWS = {"view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "view_copy"}
-
-
-@dataclass(frozen=True)
-class UnitAxes:
-    """How the output of a layer holds its units.
-
-    Attributes:
-        order: its axes, one of ORDERS. T are tokens in rows of a grid.
-        grid: (H, W) of the tokens.
-        prefix: the number of tokens before them, such as class and register tokens.
-    """
-
-    order: str
-    grid: tuple[int, int] = (1, 1)
-    prefix: int = 0
-
-    def maps(self, output: Tensor) -> Tensor:
-        """Returns the output as feature maps (B, C, H, W), which share its memory.
-
-        Args:
-            output: the output of the layer. Tokens before and after the grid are left out.
-        """
-        if self.order == "BCHW":
-            return output
-        if self.order == "BHWC":
-            return output.permute(0, 3, 1, 2)
-        if self.order == "BC":
-            return output[:, :, None, None]
-        tokens = output if self.order == "BCT" else output.transpose(1, 2)
-        count = math.prod(self.grid)
-        return tokens[:, :, self.prefix : self.prefix + count].unflatten(2, self.grid)
 
 
 class Layout(TorchDispatchMode):
@@ -134,13 +102,28 @@ class Layout(TorchDispatchMode):
                 sizes[kind] *= size
         return sizes[ROWS], sizes[COLUMNS]
 
-    def find(self, layer: str, output: Tensor) -> UnitAxes:
-        """Returns the axes of a layer's output.
+    def find(self, layer: str, output: Tensor, module: nn.Module | None = None) -> UnitAxes:
+        """Returns the axes of a layer's output: those that were given, or those recognized.
+
+        Args:
+            layer: its name, for messages.
+            output: its output.
+            module: the module, for which axes may have been given.
 
         Raises:
-            InputError: they are unknown.
+            InputError: they are unknown, or those that were given do not fit.
         """
-        shape, axes = tuple(output.shape), self._axes.get(output)
+        axes = None if module is None else given_axes(layer, module, output)
+        if axes is None and (axes := self.recognize(output)) is None:
+            raise InputError(
+                f"layer {layer!r} gives {tuple(output.shape)}, and which axes hold its channels "
+                f"and positions is unknown: {_remedy(layer, output)}"
+            )
+        return axes
+
+    def recognize(self, output: Tensor) -> UnitAxes | None:
+        """Returns the axes of a layer's output as they follow from its computation, or None."""
+        axes = self._axes.get(output)
         if output.dim() == 2:
             return UnitAxes("BC")
         kinds = [{kind for kind, _ in axis} for axis in axes or ()]
@@ -153,12 +136,10 @@ class Layout(TorchDispatchMode):
         if output.dim() == 3 and axes is not None:
             for order, place in (("BTC", 1), ("BCT", 2)):
                 if kinds[3 - place] <= {CHANNELS} and (known := self._grid_of(axes[place])):
-                    return UnitAxes(order, *known)
-        raise InputError(
-            f"layer {layer!r} gives {shape}, and which axes hold its channels and positions is "
-            "unknown: name a layer that gives (B, C, H, W), (B, H, W, C), tokens (B, T, C) of the "
-            "image or vectors (B, C)"
-        )
+                    grid, prefix = known
+                    suffix = output.shape[place] - prefix - math.prod(grid)
+                    return UnitAxes(order, grid, prefix, suffix)
+        return None
 
     def _batch_of(self, tensors: list[Tensor], result: Tensor) -> list[Axis]:
         """Returns axis 0 of the first input, which may hold windows of the image."""
@@ -277,6 +258,21 @@ class Layout(TorchDispatchMode):
         if axes is None and other is not None and len(other) == out.dim() > 1:
             return [*other[:-2], _axis(CHANNELS, out.shape[-2]), other[-1]]
         return None
+
+
+def _remedy(layer: str, output: Tensor) -> str:
+    """Says how to give the axes of a layer, or which layers to name instead."""
+    choices = {4: ("BHWC", "", "BCHW"), 3: ("BTC", "@ROWSxCOLUMNS", "BCT or TBC")}
+    if output.dim() not in choices:
+        return (
+            "name a layer that gives (B, C, H, W), (B, H, W, C), tokens (B, T, C) of the image or "
+            "vectors (B, C)"
+        )
+    order, grid, others = choices[output.dim()]
+    return (
+        f"give them as axes={{{layer}:{order}{grid}}}, or {others} instead of {order}; in Python "
+        "with zfnet.models.set_axes"
+    )
 
 
 def _with_keys(axes: list[Axis]) -> list[Axis]:

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs, eval_mode, user_module
-from zfnet.models.layout import Layout, UnitAxes
+from zfnet.models.layout import Layout
 from zfnet.models.tracing import hookable
+from zfnet.models.unit_axes import UnitAxes, given_axes
 
 SHOWN = 5  # layers of a network without stages
 
@@ -50,6 +50,9 @@ def layer_outputs(model: nn.Module, image: Tensor) -> list[LayerOutput]:
     Args:
         model: any model.
         image: (1, C, H, W).
+
+    Raises:
+        InputError: the axes that were given for a module do not fit its output.
     """
     model = user_module(model)
     found: dict[str, LayerOutput | None] = {}
@@ -59,21 +62,19 @@ def layer_outputs(model: nn.Module, image: Tensor) -> list[LayerOutput]:
         layout = Layout(pixels)
 
         def read(name: str, output: Tensor) -> None:
-            if name in found or len(output) != len(image):
-                found[name] = None
-                return
-            found[name] = _describe(name, output, layout)
+            axes = given_axes(name, modules[name], output) or layout.recognize(output)
+            units = output if axes is None else axes.maps(output)
+            alone = name not in found and units.shape[:1] == image.shape[:1]
+            found[name] = _describe(name, output, axes) if alone else None
 
         with capture_outputs(modules, read, needed=()), layout:
             model(pixels)
     return [each for each in found.values() if each is not None]
 
 
-def _describe(name: str, output: Tensor, layout: Layout) -> LayerOutput:
+def _describe(name: str, output: Tensor, axes: UnitAxes | None) -> LayerOutput:
     shape = tuple(output.shape)
-    try:
-        axes = layout.find(name, output)
-    except InputError:
+    if axes is None:
         return LayerOutput(name, shape, None)
     _, channels, height, width = axes.maps(output).shape
     return LayerOutput(name, shape, axes, (height, width), channels)

@@ -1,7 +1,7 @@
 """What is known of a model's images: masks and parts of objects, from the data set or a csv.
 
     masks = object_masks(model, "boxes.csv", count=64)          # index → mask
-    localization_scores(model, None, "conv5", masks)["methods"]["guided"]["pointing"]
+    localization_scores(model, None, "conv5", masks, seed=0)["methods"]["guided"]["pointing"]
     found = images_with_parts(model, ["nose"], None, 32, 22, ["dog"], seed=0)
     found.images, found.places["nose"]                          # indices, (N, 2) of (x, y)
 
@@ -18,7 +18,13 @@ import torch
 from torch import Tensor
 
 from zfnet.analysis.correspondence import free_places
-from zfnet.analysis.localization import METHODS, dilate, energy_inside, pointing, strongest_units
+from zfnet.analysis.localization import (
+    dilate,
+    energy_inside,
+    methods_for,
+    pointing,
+    strongest_units,
+)
 from zfnet.data.csv_files import read_csv
 from zfnet.deconv import Unit
 from zfnet.errors import InputError
@@ -240,7 +246,7 @@ def _has_room(
 
 
 def localization_scores(
-    model: ModelOnData, located: str | None, layer: str, masks: dict[int, Tensor]
+    model: ModelOnData, located: str | None, layer: str, masks: dict[int, Tensor], seed: int
 ) -> dict[str, Any]:
     """How well each method of zfnet.analysis.localization finds the objects.
 
@@ -251,6 +257,7 @@ def localization_scores(
             networks, whose head may be untrained.
         layer: See `located`.
         masks: As of `object_masks`.
+        seed: Of the channels of contrastive projections.
 
     Returns:
         The settings, and "methods": for each method, and "chance", the fraction of images where it
@@ -264,7 +271,8 @@ def localization_scores(
     located = located or layer
     side = min(sides(model.crop))
     sigma, tolerance = SIGMA * side, round(TOLERANCE * side)
-    maps: dict[str, list[Tensor]] = {name: [] for name in METHODS}
+    methods = methods_for(net, model.inputs(indices[:1]), seed)
+    maps: dict[str, list[Tensor]] = {name: [] for name in methods}
     with progress_bar() as bar:
         task = bar.add_task("", total=len(indices))
         for start in range(0, len(indices), model.batch_size):
@@ -275,18 +283,18 @@ def localization_scores(
                 units = strongest_units(net, images, located)
             else:
                 units = [Unit(i, label) for i, label in enumerate(labels.tolist())]
-            for name, method in METHODS.items():
+            for name, method in methods.items():
                 maps[name].append(method(net, images, located, units).cpu())
             bar.update(task, advance=len(batch))
     corner = torch.zeros(len(indices), 2, dtype=torch.long)
-    methods = {}
+    scores = {}
     for name, parts in maps.items():
         whole = torch.cat(parts)
-        methods[name] = {
+        scores[name] = {
             "pointing": pointing(whole, truth, sigma, tolerance).float().mean().item(),
             "energy": energy_inside(whole[:, None], corner, truth).nanmean().item(),
         }
-    methods["chance"] = {
+    scores["chance"] = {
         "pointing": dilate(truth, tolerance).float().mean().item(),
         "energy": truth.float().mean().item(),
     }
@@ -299,4 +307,4 @@ def localization_scores(
         "sigma": sigma,
         "tolerance": tolerance,
     }
-    return {**settings, "methods": methods}
+    return {**settings, "methods": scores}

@@ -30,6 +30,7 @@ class AtlasStudy(Analysis):
     layers: Sequence[str] | None
     k: Count
     contrast: Whole
+    occlusion: bool
     seed: Seed
     split: str
     ckpt: Any
@@ -41,7 +42,7 @@ class AtlasStudy(Analysis):
             raise InputError(
                 f"ckpt={self.ckpt}: an atlas shows one network or two, not {len(models)}"
             )
-        settings = Settings(self.k, self.contrast, self.seed)
+        settings = Settings(self.k, self.contrast, self.seed, self.occlusion)
         overviews = [
             make_atlas(model, folder / f"net_{number}", origin, settings, self.layers)
             for number, (model, origin) in enumerate(

@@ -15,10 +15,12 @@ from hydra import compose
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from torch import nn
 
 from zfnet.data import ImageData
 from zfnet.errors import InputError, one_line
 from zfnet.model_on_data import ModelOnData
+from zfnet.models.given_axes import set_axes
 from zfnet.models.pretrained import input_of
 from zfnet.sizes import Size, as_size, show_size, sides
 from zfnet.training.checkpoint import load, read_checkpoint
@@ -35,7 +37,8 @@ def load_model(cfg: DictConfig) -> ModelOnData:
     """The network of `ckpt=` or `model=`, and the split of `data=` that it is shown.
 
     Raises:
-        InputError: None or several networks are named, or it cannot be read.
+        InputError: None or several networks are named, it cannot be read, or the axes that are
+            given for its layers are none.
     """
     if OmegaConf.is_list(cfg.ckpt):
         raise InputError(
@@ -76,12 +79,28 @@ def load_model(cfg: DictConfig) -> ModelOnData:
         )
         images = data.open(cfg.split)
         prepare.set_mean(images.mean)
+    _give_axes(net, cfg)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = net.to(memory_format=torch.channels_last).to(device)
     return ModelOnData(
         *(net, prepare, images, data.sources[cfg.split], classes, data.batch_size),
         channels_shown=data.channels_shown,
     )
+
+
+def _give_axes(net: nn.Module, cfg: DictConfig) -> None:
+    """Gives layers the axes that `axes=` says.
+
+    Raises:
+        InputError: There is no such layer, or there are no such axes.
+    """
+    for layer, axes in (cfg.axes or {}).items():
+        if isinstance(layer, float):  # Hydra reads 1.10 as 1.1
+            raise InputError(
+                f"axes={{{layer}:{axes}}}: the name of the layer looks like a number and is not "
+                "kept as it was written: name another layer, or use zfnet.models.set_axes in Python"
+            )
+        set_axes(net, str(layer), axes)
 
 
 def _plain(size: Size) -> int | list[int]:

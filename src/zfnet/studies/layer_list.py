@@ -30,7 +30,7 @@ class LayerList(Analysis):
 
     def run(self, model: ModelOnData, folder: Path) -> None:
         image = model.inputs([0])
-        defaults, modules = model.default_layers(), dict(model.net.named_modules())
+        defaults, modules = _default_layers(model), dict(model.net.named_modules())
         deconv, entries = Deconvnet(model.net), []
         for output in layer_outputs(model.net, image):
             entry = {
@@ -45,7 +45,19 @@ class LayerList(Analysis):
             if output.axes is not None and entry["module"] != "Identity":
                 log.info("%s", _line(entry))
         write_json({"defaults": defaults, "layers": entries}, folder / "layers.json", indent=1)
-        log.info("* marks the default layers; layers.json also has those whose axes are unknown")
+        log.info(
+            "* marks the default layers; layers.json also has those whose axes are unknown, "
+            "which axes= gives"
+        )
+
+
+def _default_layers(model: ModelOnData) -> list[str]:
+    """Returns the default layers; logs why there are none."""
+    try:
+        return model.default_layers()
+    except InputError as error:
+        log.warning("%s", error)
+        return []
 
 
 def _describe(output: LayerOutput) -> dict[str, Any]:

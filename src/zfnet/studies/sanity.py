@@ -89,7 +89,7 @@ class Sanity(Analysis):
                     "%s: cosine %.2f, rank correlation %.2f with the %s",
                     *(label, *numbers.values(), reference),
                 )
-        scores = localization_scores(model, self.located, layer, masks) if masks else {}
+        scores = localization_scores(model, self.located, layer, masks, self.seed) if masks else {}
         for name, numbers in scores.get("methods", {}).items():
             shares = (100 * share for share in numbers.values())
             log.info("%s: points at the object %.0f %%, energy %.0f %%", name, *shares)

@@ -209,6 +209,19 @@ def _warn(old: str, new: str) -> None:
     warnings.warn(f"{old} is called {new} now", DeprecationWarning, stacklevel=3)
 
 
+class _Package(ModuleType):
+    """A package that keeps its own names.
+
+    Python makes a module that was imported an attribute of its package. The old module
+    zfnet.analysis.pointing has the name of a function of zfnet.analysis.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        moved = isinstance(value, ModuleType) and f"{self.__name__}.{name}" in MODULES
+        if not (moved and name in vars(self)):
+            super().__setattr__(name, value)
+
+
 class _Moved(Loader):
     """Loads the current module when an old name is imported."""
 
@@ -217,6 +230,7 @@ class _Moved(Loader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         _warn(spec.name, self.new)
+        sys.modules[spec.name.rpartition(".")[0]].__class__ = _Package
         module = importlib.import_module(self.new)
         self.spec = module.__spec__
         return module

@@ -30,9 +30,9 @@ from zfnet.analysis.occlusion.incremental import Incremental
 from zfnet.analysis.occlusion.prefix import Prefix, find_prefix
 from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs, check_called_once, eval_mode, find_modules
-from zfnet.models.layout import UnitAxes
 from zfnet.models.outputs import ClassOutputs, class_outputs
 from zfnet.models.scores import Score, as_score
+from zfnet.models.unit_axes import UnitAxes
 from zfnet.progress import progress_bar
 from zfnet.versions.python_names import renamed
 
@@ -199,6 +199,9 @@ def occlusion_sweep(
         prefix = None
         if outputs and not exhaustive:
             prefix = find_prefix(model, images[:1], list(modules), outputs.logits)
+            # The chain has its channels on axis 1. The user may have given other axes.
+            if any(axes[layer].order not in ("BCHW", "BC") for layer in prefix.after):
+                prefix = None
         if prefix is not None and not _sweepable(
             prefix, images[:1], tops.tolist(), lefts.tolist(), exhaustive
         ):

@@ -132,18 +132,10 @@ function trainingCurves({ epochs, curves }) {
     lineChart((series.length === 1 && series[0][0] ? `${series[0][0]} ${metric}` : metric).replaceAll("_", " "), epochs, series)));
 }
 
-// The layers of each warning: the same warning often holds for all layers above.
-function warnings(net) {
-  const found = new Map();
-  net.layers.forEach((layer) => layer.warnings.forEach((warning) => found.set(warning, [...(found.get(warning) ?? []), layer])));
-  return el("ul", { class: "warnings" }, [...found].map(([warning, layers]) =>
-    el("li", {}, layers.map((layer, i) => [i ? ", " : "", el("a", { href: layerAddress(layer) }, layer.name)]), `: ${warning}`)));
-}
-
 function made(net) {
   const { k, contrast, seed } = net.made;
   const rules = net.layers.filter((layer) => layer.rules);
-  const warned = net.layers.some((layer) => layer.warnings.length);
+  const warned = net.layers.filter((layer) => layer.warnings.length);
   return [
     paragraph(`For each channel, the ${k} images that activate it most were found among ${count(net.data.sampled, "image")}. At the place of the largest activation, the deconvnet projects the unit back to pixels. Mid-gray is 0, and each projection has its own scale. `,
       `The contrastive projection compares a unit with ${contrast} random channels at the same place (seed ${seed}).`),
@@ -151,10 +143,18 @@ function made(net) {
       ? [paragraph("Some layers need rules that the paper does not have. These are ours:"),
         el("ul", {}, rules.map((layer) => el("li", {}, el("strong", {}, layer.name), `: ${layer.rules}`)))]
       : paragraph("All layers are projected by the paper’s rules."),
-    warned
+    warned.length
       ? [paragraph("What could mislead, by the analysis ", el("code", {}, "doctor"), ":"),
-        warnings(net)]
+        el("ul", { class: "warnings" }, byWarning(warned).map(([warning, layers]) => el("li", {},
+          layers.map((layer, i) => [i > 0 && ", ", el("a", { href: layerAddress(layer) }, layer.name)]), `: ${warning}`)))]
       : paragraph("The analysis ", el("code", {}, "doctor"), " warns of nothing."),
     net.net.checkpoint && paragraph("Checkpoint: ", el("code", {}, net.net.checkpoint)),
   ];
+}
+
+// What doctor says, once, with the layers of which it says so.
+function byWarning(layers) {
+  const found = new Map();
+  layers.forEach((layer) => layer.warnings.forEach((warning) => found.set(warning, [...(found.get(warning) ?? []), layer])));
+  return [...found];
 }
