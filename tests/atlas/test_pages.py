@@ -40,6 +40,12 @@ PAGES = {
     "nothing": "#/no%20such",
 }
 
+SHIFT = """() => new Promise(done => new PerformanceObserver((list, observer) => {
+    observer.disconnect();
+    const shifts = list.getEntries().filter(each => each.entryType === "layout-shift");
+    done(shifts.reduce((sum, each) => sum + each.value, 0));
+}).observe({type: "layout-shift", buffered: true}) || setTimeout(() => done(0), 50))"""
+
 
 class Visitor:
     """A page of the browser that notes errors and every request."""
@@ -88,7 +94,7 @@ def _browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module", name="site")
 def _site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_atlas(tmp_path_factory.mktemp("atlas"), *LAYERS, two=True)
+    return write_atlas(tmp_path_factory.mktemp("atlas"), *LAYERS, two=True, shared=True)
 
 
 @pytest.fixture(name="visitor")
@@ -106,12 +112,15 @@ def test_every_page_is_shown_and_accessible(visitor: Visitor, kind: str) -> None
     """No serious fault in both color schemes, at the width of a phone and of a desk; nothing is
     wider than the screen; headings do not skip a level."""
     page = visitor.open(PAGES[kind])
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate(SHIFT) < 0.01
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     for width, scheme, rules in ((360, "dark", ["color-contrast"]), (1200, "light", None)):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        found = Axe().run(page, options={"runOnly": rules} if rules else None)["violations"]
+        options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
+        found = Axe().run(page, options=options)["violations"]
         serious = [
             (each["id"], [node["html"] for node in each["nodes"]][:3])
             for each in found
@@ -144,6 +153,8 @@ def test_a_unit_shows_what_its_data_say(visitor: Visitor) -> None:
         f"#/conv1/{each['channel']}" for each in unit["feeds"]
     ]
     assert page.locator(".examples li").count() == 5
+    last = page.locator(".examples li").last.locator("canvas").first  # its activation is 0
+    assert last.get_attribute("aria-label") == "no projection: the activation is 0"
     assert page.locator(".evolution li p").all_inner_texts()[2].endswith("jump")
     assert "checkpoint 0123456789abcde1" in page.inner_text(".cite")
 

@@ -242,7 +242,7 @@ class MadeNet:
             "channel": channel,
             "top": [self._example(layer, channel + i, largest * 0.95**i) for i in range(shown)],
             "examples": [
-                self._example(layer, channel + 11 * i, largest * q) | {"quantile": q}
+                self._example(layer, channel + 11 * i, largest * max(q - 0.25, 0)) | {"quantile": q}
                 for i, q in enumerate(QUANTILES if not dead else ())
             ],
             "histogram": {
@@ -263,6 +263,7 @@ class MadeNet:
             else {
                 "class": best,
                 "auc": summary["auc"][channel],
+                "z": 5.0,
                 "images": self.labels.count(best),
             },
             "energy_on_object": summary["on_object"][channel],

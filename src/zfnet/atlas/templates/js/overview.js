@@ -120,8 +120,16 @@ function classLinks(net) {
   return net.data.classes.length > 60 ? [intro, fold(`All ${integer(net.data.classes.length)} classes`, list)] : [intro, list];
 }
 
+// A metric of several splits, such as val/loss and train/loss, is one chart.
 function trainingCurves({ epochs, curves }) {
-  return el("div", { class: "charts" }, Object.entries(curves).filter(([, values]) => values.some((value) => value !== null)).map(([name, values]) => lineChart(name, epochs, values)));
+  const charts = new Map();
+  for (const [name, values] of Object.entries(curves)) {
+    if (values.every((value) => value === null)) continue;
+    const [, split, metric] = name.match(/^(.*?)\/(.*)$/s) ?? [null, "", name];
+    charts.set(metric, [[split, values], ...(charts.get(metric) ?? [])]);
+  }
+  return el("div", { class: "charts" }, [...charts].map(([metric, series]) =>
+    lineChart((series.length === 1 && series[0][0] ? `${series[0][0]} ${metric}` : metric).replaceAll("_", " "), epochs, series)));
 }
 
 function made(net) {
