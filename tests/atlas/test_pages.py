@@ -26,6 +26,7 @@ LAYERS = (
               warnings=(f"pool1: {NASTY}",)),
     MadeLayer("fc6", 20, size=1, window=None),
 )  # fmt: skip
+NETS = (f"net 1 {NASTY}", f"net 2 {NASTY}")
 PAGES = {
     "overview": "",
     "layer": f"#/{quote(SECOND, safe='')}",
@@ -362,6 +363,10 @@ def test_a_unit_prints_on_one_page(visitor: Visitor, kind: str) -> None:
 def test_compare_lists_what_became_of_the_channels(visitor: Visitor) -> None:
     page = visitor.open("#compare")
     pair = _data(visitor.site, "compare.js")["pairs"][0]
+
+    def score(channel: int) -> str:
+        return f"{pair['score'][channel]:.2f}"
+
     row = page.locator("table.counts tbody tr").first
     assert row.locator("td a").all_inner_texts() == [
         str(pair["counts"][kind]) for kind in ("kept", "changed", "lost", "new")
@@ -381,6 +386,14 @@ def test_compare_lists_what_became_of_the_channels(visitor: Visitor) -> None:
     visitor.wait_for("conv1 1 and conv1 10")
     assert page.url.endswith("#compare/conv1/1/conv1/10")
     assert page.locator(".side-by-side .nine canvas").count() == 4 * 9
+    for address, said in {
+        "#/conv1/1": f"changed. Its partner in 2. {NETS[1]} is conv1 10, r = {score(1)}.",
+        "#2/conv1/10": f"changed. Its partner in 1. {NETS[0]} is conv1 1, r = {score(1)}.",
+        "#/conv1/2": f"lost. It has no partner in 2. {NETS[1]}.",
+        "#2/conv1/9": f"new. It has no partner in 1. {NETS[0]}.",
+    }.items():
+        visitor.open(address)
+        assert page.inner_text("section[aria-label='In the other network'] p") == said
 
 
 @browses

@@ -105,6 +105,31 @@ async function comparedLayerPage(layer, query, { signal }) {
   };
 }
 
+// The partner of a unit in the other network, and what became of the channel; null if its layer has no pair.
+function partnerOf(compared, layer, channel) {
+  const first = layer.net.number === 1;
+  const pair = compared.pairs.find((each) => each.layers[first ? 0 : 1] === layer.index);
+  if (!pair) return null;
+  const [one, two] = layersOf(pair);
+  const [own, other] = first ? [channel, pair.partner[channel]] : [pair.partner.indexOf(channel), channel];
+  const known = own >= 0 && other >= 0;
+  const status = first || (known && ["kept", "changed"].includes(pair.status[own])) ? pair.status[own] : pair.new.includes(channel) ? "new" : "dead";
+  return { status, layer: first ? two : one, channel: first ? other : own, score: known ? pair.score[own] : null, href: known ? sideBySide(one, own, two, other) : null };
+}
+
+function partnerSection(compared, layer, channel) {
+  const partner = partnerOf(compared, layer, channel);
+  if (!partner) return null;
+  const { net } = partner.layer;
+  return section("In the other network",
+    el("p", {}, el("strong", {}, partner.status), partner.href
+      ? [`. Its partner in ${net.number}. ${net.title} is `, el("a", { href: unitAddress(partner.layer, partner.channel) }, unitName(partner.layer, partner.channel)), `, r = ${fixed(partner.score)}.`]
+      : `. It has no partner in ${net.number}. ${net.title}.`),
+    partner.href && el("ul", { class: "connections" }, el("li", {}, el("a", { href: partner.href, "aria-label": "Side by side" },
+      channelTile(partner.layer, partner.channel), el("span", { class: "label" }, "side by side")))),
+    fold("What do these words mean?", statusWords(), explain("matched")));
+}
+
 // The channels of a list: {channel, partner, score}, most similar first.
 function matchedItems(pair, { only, reversed }) {
   const items = only === "new"

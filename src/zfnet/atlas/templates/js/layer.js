@@ -12,7 +12,7 @@ const SORTS = {
 const orders = new Map(); // the order in which a layer was shown last: {channels, name}, by the layer's path
 let shownKind = "projection";
 
-async function layerPage(layer, query, { signal, from }) {
+async function layerPage(layer, query, { signal, left }) {
   const summary = await loadSummary(layer);
   const { net } = layer;
   const sorts = Object.entries(SORTS).filter(([, sort]) => !sort.there || sort.there(summary));
@@ -80,14 +80,14 @@ async function layerPage(layer, query, { signal, from }) {
           layer.energy_on_object !== null && ["energy on object", `${percent(layer.energy_on_object)}, by chance ${percent(layer.energy_by_chance)}`, explanation("object")],
         ]),
         layer.rules && paragraph("Projected by extended rules: ", layer.rules),
-        layer.warnings.length > 0 && el("ul", { class: "warnings" }, layer.warnings.map((warning) => el("li", {}, warning))),
+        layer.warnings.length > 0 && fold(el("span", { class: "caution" }, `What could mislead (${layer.warnings.length})`), el("ul", { class: "warnings" }, layer.warnings.map((warning) => el("li", {}, warning)))),
         layer.dead.length === layer.channels && paragraph("No sampled image activates any channel of this layer. Its tiles are empty."),
         fold("What is shown?", paragraph(`Each tile is the projection of the channel’s strongest activation. Point at a tile or focus it to see the patch.`),
           explain("projection", "patch", ...sorts.map(([, sort]) => sort.word).filter(Boolean)))),
       controls, status, grid.element, none,
     ],
     laidOut: () => grid.update(),
-    focus: () => grid.focusItem(from),
+    focus: () => left.layer === layer && grid.focusItem(left.from), // the unit that was shown before
     key: (event) => {
       if (event.key !== "ArrowRight" && event.key !== "ArrowLeft") return false;
       if (grid.items.length) grid.focus(grid.current);

@@ -34,7 +34,7 @@ function oneNet(net, level) {
     ]),
     part("Layers", diagram(net), previews(net), layerTable(net),
       fold("What do these words mean?", explain("activation", "sees", "dead", "dominant", "selective", "auc", ...(net.data.masks ? ["object"] : [])))),
-    net.data.classes.length > 0 && part("Classes", classLinks(net)),
+    net.data.classes.length > 0 && !(hasCompare && net.number === 2) && part("Classes", classLinks(net)),
     net.training && part("Training", trainingCurves(net.training)),
     part("How the images were made", ...made(net)),
   ];

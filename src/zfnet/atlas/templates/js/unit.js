@@ -5,11 +5,13 @@ let wholeImages = false; // instead of patches, until it is switched off
 
 async function unitPage(layer, channel) {
   const { net } = layer;
-  const [unit, summary] = await Promise.all([loadUnit(layer, channel), loadSummary(layer)]);
+  const [unit, summary, compared] = await Promise.all([loadUnit(layer, channel), loadSummary(layer), hasCompare ? loadCompare() : null]);
   const order = orders.get(layer.path);
   const inOrder = order?.channels.includes(channel) ? order : { channels: Array.from({ length: layer.channels }, (_, i) => i), name: "number", address: layerAddress(layer) };
   const place = inOrder.channels.indexOf(channel);
-  const [before, after] = [inOrder.channels[place - 1], inOrder.channels[place + 1]].map((other) => (other === undefined ? null : [unitAddress(layer, other), `${other}`]));
+  const near = [inOrder.channels[place - 1], inOrder.channels[place + 1]];
+  const [before, after] = near.map((other) => (other === undefined ? null : [unitAddress(layer, other), `${other}`]));
+  near.filter((other) => other !== undefined).forEach((other) => picture(`${layer.path}/unit_${other}.webp`).catch(() => {})); // is there when it is wanted
   const strongest = unit.top.length ? topSection(layer, unit) : null;
   const nodes = [
     el("header", { class: "head" },
@@ -27,6 +29,7 @@ async function unitPage(layer, channel) {
         numbersSection(layer, unit, summary),
         net.data.classes.length > 0 && unit.class_means.length > 0 && classesSection(layer, unit),
         connectionsSection(layer, unit),
+        compared && partnerSection(compared, layer, channel),
         citeSection(layer, channel))),
   ];
   return {

@@ -31,5 +31,5 @@ const CONTROLS = {
   random_weights: ["Random weights", "The same unit and image in a network whose weights are shuffled. What remains does not come from learning."],
   guided: ["Guided", "Guided backpropagation: also masks where the unit’s input was 0."],
   gradient: ["Gradient", "The plain gradient of the activation with respect to the pixels."],
-  occlusion: ["Occlusion", "The activation while a gray square hides a part of the image. Dark: hiding this part lowers it most."],
+  occlusion: ["Occlusion", "How much of the channel’s activation is lost where a gray square covers the image. Bright: much. Mid-gray: nothing."],
 };
