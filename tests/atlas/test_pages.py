@@ -26,6 +26,7 @@ LAYERS = (
               warnings=(f"pool1: {NASTY}",)),
     MadeLayer("fc6", 20, size=1, window=None),
 )  # fmt: skip
+NETS = (f"net 1 {NASTY}", f"net 2 {NASTY}")
 PAGES = {
     "overview": "",
     "layer": f"#/{quote(SECOND, safe='')}",
@@ -39,6 +40,12 @@ PAGES = {
     "pair": "#compare/conv1/3/conv1/8",
     "nothing": "#/no%20such",
 }
+
+SHIFT = """() => new Promise(done => new PerformanceObserver((list, observer) => {
+    observer.disconnect();
+    const shifts = list.getEntries().filter(each => each.entryType === "layout-shift");
+    done(shifts.reduce((sum, each) => sum + each.value, 0));
+}).observe({type: "layout-shift", buffered: true}) || setTimeout(() => done(0), 50))"""
 
 
 class Visitor:
@@ -88,7 +95,7 @@ def _browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module", name="site")
 def _site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_atlas(tmp_path_factory.mktemp("atlas"), *LAYERS, two=True)
+    return write_atlas(tmp_path_factory.mktemp("atlas"), *LAYERS, two=True, shared=True)
 
 
 @pytest.fixture(name="visitor")
@@ -106,12 +113,15 @@ def test_every_page_is_shown_and_accessible(visitor: Visitor, kind: str) -> None
     """No serious fault in both color schemes, at the width of a phone and of a desk; nothing is
     wider than the screen; headings do not skip a level."""
     page = visitor.open(PAGES[kind])
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate(SHIFT) < 0.01
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     for width, scheme, rules in ((360, "dark", ["color-contrast"]), (1200, "light", None)):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        found = Axe().run(page, options={"runOnly": rules} if rules else None)["violations"]
+        options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
+        found = Axe().run(page, options=options)["violations"]
         serious = [
             (each["id"], [node["html"] for node in each["nodes"]][:3])
             for each in found
@@ -144,6 +154,8 @@ def test_a_unit_shows_what_its_data_say(visitor: Visitor) -> None:
         f"#/conv1/{each['channel']}" for each in unit["feeds"]
     ]
     assert page.locator(".examples li").count() == 5
+    last = page.locator(".examples li").last.locator("canvas").first  # its activation is 0
+    assert last.get_attribute("aria-label") == "no projection: the activation is 0"
     assert page.locator(".evolution li p").all_inner_texts()[2].endswith("jump")
     assert "checkpoint 0123456789abcde1" in page.inner_text(".cite")
 
@@ -258,8 +270,10 @@ def test_going_back_returns_to_the_same_place(visitor: Visitor) -> None:
     visitor.wait_for(SECOND)
     assert page.get_by_label("Sort by").input_value() == "largest"
     page.wait_for_function("y => Math.abs(window.scrollY - y) < 150", arg=before)
-    focused = page.evaluate("document.activeElement.getAttribute('aria-label')")
-    assert f"{SECOND} {order[place]}," in focused
+    name = f"{SECOND} {order[place]},"
+    page.wait_for_function(
+        "name => (document.activeElement.getAttribute('aria-label') ?? '').includes(name)", arg=name
+    )
     page.go_forward()
     visitor.wait_for(f"{SECOND} {order[place]}")
     assert page.evaluate("document.activeElement.tagName") == "H1"
@@ -349,6 +363,10 @@ def test_a_unit_prints_on_one_page(visitor: Visitor, kind: str) -> None:
 def test_compare_lists_what_became_of_the_channels(visitor: Visitor) -> None:
     page = visitor.open("#compare")
     pair = _data(visitor.site, "compare.js")["pairs"][0]
+
+    def score(channel: int) -> str:
+        return f"{pair['score'][channel]:.2f}"
+
     row = page.locator("table.counts tbody tr").first
     assert row.locator("td a").all_inner_texts() == [
         str(pair["counts"][kind]) for kind in ("kept", "changed", "lost", "new")
@@ -368,6 +386,14 @@ def test_compare_lists_what_became_of_the_channels(visitor: Visitor) -> None:
     visitor.wait_for("conv1 1 and conv1 10")
     assert page.url.endswith("#compare/conv1/1/conv1/10")
     assert page.locator(".side-by-side .nine canvas").count() == 4 * 9
+    for address, said in {
+        "#/conv1/1": f"changed. Its partner in 2. {NETS[1]} is conv1 10, r = {score(1)}.",
+        "#2/conv1/10": f"changed. Its partner in 1. {NETS[0]} is conv1 1, r = {score(1)}.",
+        "#/conv1/2": f"lost. It has no partner in 2. {NETS[1]}.",
+        "#2/conv1/9": f"new. It has no partner in 1. {NETS[0]}.",
+    }.items():
+        visitor.open(address)
+        assert page.inner_text("section[aria-label='In the other network'] p") == said
 
 
 @browses

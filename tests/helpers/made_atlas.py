@@ -7,7 +7,7 @@ Its numbers are random but agree with each other: a tile's file, a unit's links 
 name what exists."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ UNITS_A_FILE, TILES_A_FILE = 32, 64
 CONTROLS = ["contrastive", "random_channel", "random_weights", "guided", "gradient"]
 ROWS = ["projections", "patches", "controls", "example_projections", "example_patches"]
 QUANTILES = (0.99, 0.9, 0.75, 0.5, 0.25)
-Paint = Callable[[int, int, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -49,15 +48,11 @@ def write_js(path: Path, name: str, value: Any) -> None:
     path.write_text(f"atlas.receive({json.dumps(name)},{text});\n", encoding="utf-8")
 
 
-def noise(rng: np.random.Generator) -> Paint:
-    """Tiles of noise: `paint(rows, columns, tile)` is a sheet of them."""
-    return lambda rows, columns, tile: rng.integers(
-        0, 256, (rows * tile, columns * tile, 3), np.uint8
-    )
-
-
 class MadeNet:
-    """One network of a made atlas; `write` returns its overview."""
+    """One network of a made atlas; `write` returns its overview.
+
+    Without `pictures` it has numbers only. If `shared`, all files of pictures of a layer are one
+    file, by links, so that thousands of units are made quickly."""
 
     def __init__(
         self,
@@ -70,10 +65,12 @@ class MadeNet:
         image_size: int = 24,
         gray: bool = False,
         pictures: bool = True,
+        shared: bool = False,
     ) -> None:
         self.root, self.path = folder, f"net_{number}"
         self.layers, self.classes, self.images = layers, list(classes), images
         self.k, self.image_size, self.gray, self.pictures = k, image_size, gray, pictures
+        self.shared = shared
         self.rng = np.random.default_rng(number)
         self.labels = [i % len(self.classes) if self.classes else None for i in range(images)]
 
@@ -121,7 +118,7 @@ class MadeNet:
             },
             "image_size": [self.image_size, self.image_size],
             "image_channels": 1 if self.gray else 3,
-            "made": {"relu": "deconv", "k": self.k, "contrast": 16, "seed": 0, "occlusion": False},
+            "made": {"k": self.k, "contrast": 16, "seed": 0, "occlusion": False},
             "training": {
                 "epochs": [1, 2, 3, 4],
                 "curves": {"validation error": [0.8, 0.4, 0.2, 0.1], "training loss": [2, 1, 1, 0]},
@@ -142,7 +139,7 @@ class MadeNet:
                     },
                     "sprite": {
                         "columns": 9,
-                        "rows": {name: i for i, name in enumerate(self._rows(layer))},
+                        "rows": {name: i for i, name in enumerate(ROWS)},
                     },
                     "controls": CONTROLS,
                     "rules": layer.rules,
@@ -156,10 +153,6 @@ class MadeNet:
                 for index, layer in enumerate(self.layers)
             ],
         }
-
-    def _rows(self, layer: MadeLayer) -> list[str]:
-        more = ["evolution_projections", "evolution_patches"] if layer.evolution else []
-        return ROWS + more
 
     def _write_layer(self, index: int, layer: MadeLayer) -> None:
         name = f"{self.path}/layer_{index}"
@@ -204,13 +197,19 @@ class MadeNet:
             self._save(folder / f"tiles_{first // TILES_A_FILE}.webp", 2 * rows, 8, layer.tile)
         self._save(folder / "preview.webp", 2, min(12, channels), layer.tile)
         for channel in range(channels):
-            rows = len(self._rows(layer))
-            self._save(folder / f"unit_{channel}.webp", rows, 9, layer.tile)
+            self._save(folder / f"unit_{channel}.webp", len(ROWS), 9, layer.tile)
+            if layer.evolution and not dead[channel]:
+                self._save(folder / f"evolution_{channel}.webp", 2, 3, layer.tile)
 
     def _save(self, path: Path, rows: int, columns: int, tile: int) -> None:
-        pixels = noise(self.rng)(rows, columns, tile)
-        picture = Image.fromarray(pixels)
-        (picture.convert("L") if self.gray else picture).save(path, quality=30, method=0)
+        shared = self.root / f"shared_{rows}_{columns}_{tile}.webp"
+        if not (self.shared and shared.exists()):
+            sheet = (rows * tile, columns * tile, 3)
+            picture = Image.fromarray(self.rng.integers(0, 256, sheet, np.uint8))
+            picture = picture.convert("L") if self.gray else picture
+            picture.save(shared if self.shared else path, quality=30, method=0)
+        if self.shared:
+            path.hardlink_to(shared)
 
     def _example(self, layer: MadeLayer, i: int, value: float) -> dict[str, Any]:
         image = i % self.images
@@ -243,7 +242,7 @@ class MadeNet:
             "channel": channel,
             "top": [self._example(layer, channel + i, largest * 0.95**i) for i in range(shown)],
             "examples": [
-                self._example(layer, channel + 11 * i, largest * q) | {"quantile": q}
+                self._example(layer, channel + 11 * i, largest * max(q - 0.25, 0)) | {"quantile": q}
                 for i, q in enumerate(QUANTILES if not dead else ())
             ],
             "histogram": {
@@ -264,6 +263,7 @@ class MadeNet:
             else {
                 "class": best,
                 "auc": summary["auc"][channel],
+                "z": 5.0,
                 "images": self.labels.count(best),
             },
             "energy_on_object": summary["on_object"][channel],

@@ -35,7 +35,7 @@ OCCLUSION = "occlusion"
 CONTROLS = ("contrastive", "random_channel", "random_weights", "guided", "gradient")
 ROWS = ("projections", "patches", "controls", "example_projections", "example_patches")
 PREVIEW = 12  # channels that stand for a layer
-AT_ONCE = 256  # units that are projected together
+AT_ONCE = 128  # units that are projected together
 SWEPT = 4  # images that are occluded together
 
 

@@ -95,6 +95,24 @@ class ApplySwitch(torch.autograd.Function):
         return torch.autograd.grad(outputs, inputs, r, retain_graph=True)[0], None
 
 
+class Scale(torch.autograd.Function):
+    """A batch norm by fixed statistics. On the way down, R is multiplied by γ/σ of each channel.
+
+    This is what autograd computes too, in three times the time on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, op: Map, scale: Tensor) -> Tensor:
+        """Returns the output of the batch norm."""
+        ctx.scale = scale.view(-1, *(1,) * (x.dim() - 2))
+        return op(x)
+
+    @staticmethod
+    def backward(ctx: Any, r: Tensor) -> tuple[Tensor, None, None]:
+        """Passes R down."""
+        return (r * ctx.scale).to(r.dtype), None, None
+
+
 class MaxPool(torch.autograd.Function):
     """Max pooling. On the way down, R passes by the switches, as the rules say."""
 

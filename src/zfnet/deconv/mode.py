@@ -30,7 +30,7 @@ from zfnet.deconv.activations import Rectifier, find_rectifier
 from zfnet.deconv.attention import find_attention
 from zfnet.deconv.comparisons import Comparisons, find_squared_relu
 from zfnet.deconv.dependence import Dependence
-from zfnet.deconv.functions import ApplySwitch, MaxPool, Rectify, Switch
+from zfnet.deconv.functions import ApplySwitch, MaxPool, Rectify, Scale, Switch
 from zfnet.deconv.gates import SPELLED, find_product
 from zfnet.deconv.maxima import MAXIMUM, RULE, find_maximum
 from zfnet.deconv.nodes import depends
@@ -78,6 +78,8 @@ class DeconvMode(TorchFunctionMode):
             return self._max_pool(func, *args, **kwargs)
         if func in NORMALIZATION:
             return self._normalize(func, args, kwargs)
+        if func is F.batch_norm and (scaled := self._scale(args, kwargs)) is not None:
+            return scaled
         if not self.rules.strict:
             if self.rules.others == "refuse":
                 if (spelled := find_spelled(func, args, kwargs)) is not None:
@@ -168,6 +170,14 @@ class DeconvMode(TorchFunctionMode):
         gradient = self.rules.normalization == "gradient"
         switch = Switch(x, op) if gradient else Switch(x, lambda z: z, op)
         return record(self._apply(ApplySwitch, x, switch), Step("norm", op=op))
+
+    def _scale(self, args: Any, kwargs: Any) -> Tensor | None:
+        """Batch norm by fixed statistics; None if it is another one."""
+        x, step = argument(args, kwargs, 0, "input"), linear_step(F.batch_norm, args, kwargs)
+        if step is None or step.weight is None or _depends_on_others(x, args, kwargs):
+            return None
+        op = _with_input(F.batch_norm, args, kwargs, x)
+        return record(self._apply(Scale, x, op, step.weight), step, F.batch_norm.__name__)
 
     def _max_pool(
         self,

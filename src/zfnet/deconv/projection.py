@@ -41,7 +41,7 @@ from zfnet.deconv.crops import Crop, crop_of, cut_crops, group_by_size, move
 from zfnet.deconv.mode import DeconvMode
 from zfnet.deconv.patches import Patches, paste, starts_of
 from zfnet.deconv.rules import Pair, Rules
-from zfnet.deconv.sharing import share_passes
+from zfnet.deconv.sharing import share_crops, share_passes
 from zfnet.deconv.tracing import Plan, make_plan, traced_forward
 from zfnet.deconv.trust import caution, describe_path
 from zfnet.deconv.units import Unit, Window
@@ -440,22 +440,24 @@ class Deconvnet:
             The places of units in `units`, their crops, activations, and projections of the crops.
         """
         crops = [crop_of(plan.path, plan.window(unit), plan.size) for unit in units]
-        for shape, places in group_by_size(crops).items():
-            if shape == plan.size:  # units of one image share its forward pass
-                whole, activations = self._project_whole(images, plan, [units[i] for i in places])
-                yield places, [crops[place] for place in places], activations, whole
-                continue
+        shared = share_crops([unit.image for unit in units], crops)
+        shared.sort(key=lambda each: len(each.places))
+        for shape, rows in group_by_size([each.crop for each in shared]).items():
             count = max(AT_ONCE, PIXELS // math.prod(shape))
-            for start in range(0, len(places), count):
-                part = places[start : start + count]
-                chosen = [crops[place] for place in part]
-                cropped = cut_crops(images, [units[place].image for place in part], chosen)
+            for start in range(0, len(rows), count):
+                part = [shared[row] for row in rows[start : start + count]]
+                cropped = cut_crops(
+                    images, [each.image for each in part], [each.crop for each in part]
+                )
+                places = [place for each in part for place in each.places]
+                chosen = [each.crop for each in part for _ in each.places]
                 moved = [
-                    move(units[place], plan.path, crops[place], row)
-                    for row, place in enumerate(part)
+                    move(units[place], plan.path, each.crop, row)
+                    for row, each in enumerate(part)
+                    for place in each.places
                 ]
                 projections, activations = self._project_whole(cropped, plan, moved, count)
-                yield part, chosen, activations, projections
+                yield places, chosen, activations, projections
 
     def _project_whole(
         self, images: Tensor, plan: Plan, units: Sequence[Unit], count: int = AT_ONCE

@@ -1,25 +1,27 @@
 // Small charts, drawn as SVG or as a list of bars.
 
-function lineChart(title, x, y, unit = "epoch") {
+// Lines over epochs. `series` has [name, values] of each line; null is an unknown value.
+function lineChart(title, epochs, series) {
   const [width, height, left, bottom] = [320, 150, 44, 22];
-  const points = x.map((at, i) => [at, y[i]]).filter((point) => point[1] !== null);
-  const low = Math.min(...points.map((point) => point[1]), 0);
-  const high = Math.max(...points.map((point) => point[1])) || 1;
-  const [first, last] = [x[0], x[x.length - 1]];
-  const across = (at) => left + ((at - first) / (last - first || 1)) * (width - left - 8);
+  const lines = series.map(([name, values]) => [name, epochs.map((epoch, i) => [epoch, values[i]]).filter((point) => point[1] !== null)]);
+  const all = lines.flatMap(([, points]) => points.map((point) => point[1]));
+  const [low, high] = [Math.min(...all, 0), Math.max(...all, 0)];
+  const [first, last] = [epochs[0], epochs.at(-1)];
+  const across = (epoch) => left + ((epoch - first) / (last - first || 1)) * (width - left - 8);
   const down = (value) => 8 + (1 - (value - low) / (high - low || 1)) * (height - bottom - 8);
-  const path = points.map(([at, value], i) => `${i ? "L" : "M"}${across(at).toFixed(1)} ${down(value).toFixed(1)}`).join("");
-  const dots = points.length <= 12 ? points.map(([at, value]) => svg("circle", { cx: across(at), cy: down(value), r: 2.5 })) : [];
-  const end = points.at(-1) ?? [last, 0];
+  const path = (points) => points.map(([epoch, value], i) => `${i ? "L" : "M"}${across(epoch).toFixed(1)} ${down(value).toFixed(1)}`).join("");
+  const said = lines.map(([name, points]) => `${name} ${decimal(points[0][1])} at epoch ${points[0][0]}, ${decimal(points.at(-1)[1])} at epoch ${points.at(-1)[0]}`);
   return el("figure", { class: "chart" },
-    el("figcaption", {}, title),
-    svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}: ${decimal(points[0]?.[1])} at ${unit} ${first}, ${decimal(end[1])} at ${unit} ${end[0]}` },
+    el("figcaption", {}, title, lines.length > 1 && lines.map(([name], i) => el("span", { class: `key line-${i}` }, name))),
+    svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}: ${said.join("; ")}` },
       [low, high].map((value) => [
         svg("line", { class: "rule", x1: left, x2: width - 8, y1: down(value), y2: down(value) }),
         svg("text", { x: left - 6, y: down(value) + 4, "text-anchor": "end" }, decimal(value))]),
-      svg("path", { d: path, class: "curve" }), dots,
-      svg("text", { x: left, y: height - 5 }, `${unit} ${first}`),
-      svg("text", { x: width - 8, y: height - 5, "text-anchor": "end" }, String(last))));
+      lines.map(([, points], i) => svg("g", { class: `line-${i}` },
+        svg("path", { d: path(points), class: "curve" }),
+        points.length <= 12 && points.map(([epoch, value]) => svg("circle", { cx: across(epoch), cy: down(value), r: 2.2 })))),
+      svg("text", { x: left, y: height - 5 }, `epoch ${first}`),
+      first !== last && svg("text", { x: width - 8, y: height - 5, "text-anchor": "end" }, String(last))));
 }
 
 function histogram({ low, high, counts }, total) {

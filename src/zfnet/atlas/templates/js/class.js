@@ -29,7 +29,7 @@ async function classPage(index) {
 
 function classLayers(net, layers, level) {
   const sections = net.layers.map((layer) => {
-    const channels = layers[layer.index] ?? [];
+    const channels = layers[layer.index].slice().sort((a, b) => b[1] - a[1]);
     return el("section", { "aria-label": layer.name },
       el(level, {}, el("a", { href: layerAddress(layer) }, layer.name)),
       channels.length

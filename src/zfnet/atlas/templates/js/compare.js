@@ -1,11 +1,11 @@
 // The comparison of two networks: whole layers, matched channels, two units side by side.
 
 const STATUS = {
-  kept: "The partner responds to the same images: their correlation is high.",
-  changed: "There is a partner, but it responds to partly other images.",
-  lost: "No channel of the second network responds to these images.",
-  new: "A channel of the second network that no channel of the first resembles.",
-  dead: "No image activates the channel, so it cannot be matched.",
+  kept: "r with the partner is above chance and at least 0.7.",
+  changed: "r with the partner is above chance and below 0.7.",
+  lost: "r with the partner is at most chance, or there is no partner.",
+  new: "A channel of the second network that is no partner of a kept or changed one.",
+  dead: "It has the same activation in all images.",
 };
 
 async function comparePage() {
@@ -30,7 +30,7 @@ const statusWords = () => el("dl", { class: "words" }, Object.entries(STATUS).ma
 function countsTable({ pairs }) {
   const kinds = Object.keys(STATUS);
   return sideways("Table of the matched channels", el("table", { class: "counts" },
-    el("thead", {}, el("tr", {}, ["1", "2", ...kinds, "", "CKA", "by chance"].map((name) => (name ? el("th", { scope: "col", title: STATUS[name], class: name === "2" ? "text" : null }, name) : el("td"))))),
+    el("thead", {}, el("tr", {}, ["1", "2", ...kinds, "", "CKA", "r by chance"].map((name) => (name ? el("th", { scope: "col", title: STATUS[name], class: name === "2" ? "text" : null }, name) : el("td"))))),
     el("tbody", {}, pairs.map((pair) => {
       const [one, two] = layersOf(pair);
       const total = sum(kinds.map((kind) => pair.counts[kind] ?? 0)) || 1;
@@ -65,7 +65,7 @@ async function comparedLayerPage(layer, query, { signal }) {
   const state = { only: kinds.includes(query.get("only")) ? query.get("only") : kinds[0] ?? "kept", reversed: query.get("reversed") === "1" };
   const status = el("p", { class: "status", role: "status" });
   const meaning = el("p", {});
-  const grid = new TileGrid({ label: `Channels of ${one.name} and ${two.name}`, signal, smallest: 168, below: 22, ratio: one.tile[0] / one.tile[1] / 2, cell: (item) => matchedLink(one, two, item) });
+  const grid = new TileGrid({ label: `Channels of ${one.name} and ${two.name}`, signal, smallest: 168, below: 22, ratio: largestOf([one, two].map(({ tile }) => tile[0] / tile[1])) / 2, cell: (item) => matchedLink(one, two, item) });
   const update = () => {
     grid.show(matchedItems(pair, state));
     status.textContent = `${count(grid.items.length, "channel")}: ${state.only}`;
@@ -74,8 +74,8 @@ async function comparedLayerPage(layer, query, { signal }) {
   const change = (key, value) => {
     state[key] = value;
     const kept = new URLSearchParams({ only: state.only, ...(state.reversed && { reversed: "1" }) });
-    replaceAddress(`${pairAddress(one)}?${kept}`);
     update();
+    replaceAddress(`${pairAddress(one)}?${kept}`);
   };
   update();
   const others = compared.pairs.map((each) => layersOf(each)[0]);
@@ -88,8 +88,8 @@ async function comparedLayerPage(layer, query, { signal }) {
         crumbs(null, ["#compare", "Compare"]),
         el("h1", { tabindex: "-1" }, one.name === two.name ? one.name : `${one.name} and ${two.name}`),
         neighbors(next(others[place - 1]), next(others[place + 1]), "layers"),
-        facts([["linear CKA", fixed(pair.cka), explanation("cka")], ["CKA by chance", fixed(pair.chance)], ...kinds.map((kind) => [kind, integer(pair.counts[kind]), STATUS[kind]])]),
-        fold("What is shown?", paragraph("Left the channel of the first network, right its partner in the second, and the correlation of their activations over the images."), explain("matched", "cka"), statusWords())),
+        facts([["linear CKA", fixed(pair.cka), explanation("cka")], ["r by chance", fixed(pair.chance), explanation("matched")], ...kinds.map((kind) => [kind, integer(pair.counts[kind]), STATUS[kind]])]),
+        fold("What is shown?", paragraph("Left the channel of the first network, right its partner in the second. The number is r, the correlation of their activations over the images."), explain("matched", "cka"), statusWords())),
       el("form", { class: "controls", "aria-label": "Sort and filter", onsubmit: (event) => event.preventDefault() },
         choice("List", state.only, kinds.map((kind) => [kind, `${kind} (${integer(pair.counts[kind])})`]), (value) => change("only", value)),
         el("label", { class: "check" }, el("input", { type: "checkbox", checked: state.reversed, onchange: (event) => change("reversed", event.target.checked) }), "least similar first")),
@@ -105,6 +105,31 @@ async function comparedLayerPage(layer, query, { signal }) {
   };
 }
 
+// The partner of a unit in the other network, and what became of the channel; null if its layer has no pair.
+function partnerOf(compared, layer, channel) {
+  const first = layer.net.number === 1;
+  const pair = compared.pairs.find((each) => each.layers[first ? 0 : 1] === layer.index);
+  if (!pair) return null;
+  const [one, two] = layersOf(pair);
+  const [own, other] = first ? [channel, pair.partner[channel]] : [pair.partner.indexOf(channel), channel];
+  const known = own >= 0 && other >= 0;
+  const status = first || (known && ["kept", "changed"].includes(pair.status[own])) ? pair.status[own] : pair.new.includes(channel) ? "new" : "dead";
+  return { status, layer: first ? two : one, channel: first ? other : own, score: known ? pair.score[own] : null, href: known ? sideBySide(one, own, two, other) : null };
+}
+
+function partnerSection(compared, layer, channel) {
+  const partner = partnerOf(compared, layer, channel);
+  if (!partner) return null;
+  const { net } = partner.layer;
+  return section("In the other network",
+    el("p", {}, el("strong", {}, partner.status), partner.href
+      ? [`. Its partner in ${net.number}. ${net.title} is `, el("a", { href: unitAddress(partner.layer, partner.channel) }, unitName(partner.layer, partner.channel)), `, r = ${fixed(partner.score)}.`]
+      : `. It has no partner in ${net.number}. ${net.title}.`),
+    partner.href && el("ul", { class: "connections" }, el("li", {}, el("a", { href: partner.href, "aria-label": "Side by side" },
+      channelTile(partner.layer, partner.channel), el("span", { class: "label" }, "side by side")))),
+    fold("What do these words mean?", statusWords(), explain("matched")));
+}
+
 // The channels of a list: {channel, partner, score}, most similar first.
 function matchedItems(pair, { only, reversed }) {
   const items = only === "new"
@@ -118,7 +143,7 @@ function matchedLink(one, two, { channel, partner, score }) {
   const tile = (layer, at) => (at < 0 ? el("span", { class: "absent", style: { "aspect-ratio": `${layer.tile[1]} / ${layer.tile[0]}` } }) : channelTile(layer, at));
   const href = channel < 0 ? unitAddress(two, partner) : partner < 0 ? unitAddress(one, channel) : sideBySide(one, channel, two, partner);
   const text = (at) => (at < 0 ? "–" : String(at));
-  const name = `1: ${one.name} ${channel < 0 ? "none" : channel}, 2: ${two.name} ${partner < 0 ? "none" : partner}${score === null ? "" : `, correlation ${fixed(score)}`}`;
+  const name = `1: ${one.name} ${channel < 0 ? "none" : channel}, 2: ${two.name} ${partner < 0 ? "none" : partner}${score === null ? "" : `, r ${fixed(score)}`}`;
   return el("a", { class: "pair-tile", href, "aria-label": name, title: name },
     tile(one, channel), tile(two, partner),
     el("span", { class: "label" }, el("span", {}, `${text(channel)} · ${text(partner)}`), el("span", { class: "value" }, score === null ? "" : fixed(score))));
@@ -143,7 +168,7 @@ async function sideBySidePage(one, channel, two, other) {
         crumbs(null, ["#compare", "Compare"], pair && [pairAddress(one), one.name]),
         el("h1", { tabindex: "-1" }, `${unitName(one, channel)} and ${unitName(two, other)}`),
         neighbors(before, after, "pairs"),
-        el("p", { class: "lead" }, matched ? `Matched with correlation ${fixed(pair.score[channel])}: ${pair.status[channel]}.` : "These two units are not matched to each other.")),
+        el("p", { class: "lead" }, matched ? `Partners with r = ${fixed(pair.score[channel])}: ${pair.status[channel]}.` : "These two units are not matched to each other.")),
       el("div", { class: "side-by-side" }, [[one, left], [two, right]].map(([layer, unit]) => oneSide(layer, unit))),
     ],
     key: (event) => {

@@ -12,7 +12,7 @@ const SORTS = {
 const orders = new Map(); // the order in which a layer was shown last: {channels, name}, by the layer's path
 let shownKind = "projection";
 
-async function layerPage(layer, query, { signal, from }) {
+async function layerPage(layer, query, { signal, left }) {
   const summary = await loadSummary(layer);
   const { net } = layer;
   const sorts = Object.entries(SORTS).filter(([, sort]) => !sort.there || sort.there(summary));
@@ -32,7 +32,7 @@ async function layerPage(layer, query, { signal, from }) {
   });
 
   const update = () => {
-    const { channels } = arrange(layer, summary, state);
+    const channels = arrange(layer, summary, state);
     orders.set(layer.path, { channels, name: SORTS[state.sort].name, address: address() });
     grid.show(channels);
     status.textContent = channels.length === layer.channels ? count(layer.channels, "channel") : `${integer(channels.length)} of ${count(layer.channels, "channel")}`;
@@ -44,8 +44,8 @@ async function layerPage(layer, query, { signal, from }) {
   };
   const change = (key, value) => {
     state[key] = value;
-    replaceAddress(address());
     update();
+    replaceAddress(address());
   };
 
   const used = new Map();
@@ -80,14 +80,14 @@ async function layerPage(layer, query, { signal, from }) {
           layer.energy_on_object !== null && ["energy on object", `${percent(layer.energy_on_object)}, by chance ${percent(layer.energy_by_chance)}`, explanation("object")],
         ]),
         layer.rules && paragraph("Projected by extended rules: ", layer.rules),
-        layer.warnings.length > 0 && el("ul", { class: "warnings" }, layer.warnings.map((warning) => el("li", {}, warning))),
+        layer.warnings.length > 0 && fold(el("span", { class: "caution" }, `What could mislead (${layer.warnings.length})`), el("ul", { class: "warnings" }, layer.warnings.map((warning) => el("li", {}, warning)))),
         layer.dead.length === layer.channels && paragraph("No sampled image activates any channel of this layer. Its tiles are empty."),
         fold("What is shown?", paragraph(`Each tile is the projection of the channel’s strongest activation. Point at a tile or focus it to see the patch.`),
           explain("projection", "patch", ...sorts.map(([, sort]) => sort.word).filter(Boolean)))),
       controls, status, grid.element, none,
     ],
     laidOut: () => grid.update(),
-    focus: () => grid.focusItem(from),
+    focus: () => left.layer === layer && grid.focusItem(left.from), // the unit that was shown before
     key: (event) => {
       if (event.key !== "ArrowRight" && event.key !== "ArrowLeft") return false;
       if (grid.items.length) grid.focus(grid.current);
@@ -97,6 +97,7 @@ async function layerPage(layer, query, { signal, from }) {
   };
 }
 
+// The channels that pass the filters, in order.
 function arrange(layer, summary, state) {
   const sort = SORTS[state.sort];
   const text = state.text.trim().toLowerCase();
@@ -117,18 +118,19 @@ function arrange(layer, summary, state) {
     if (first === null || second === null) return (first === null) - (second === null) || a - b; // unknown values last
     return sign * (first - second) || a - b;
   });
-  return { channels };
+  return channels;
 }
 
 function tileLink(layer, summary, channel, sort) {
+  const dead = summary.dead[channel];
   const value = sort.show(sort.value(summary, channel));
   const best = summary.best_class[channel];
-  const name = `${unitName(layer, channel)}${value ? `, ${sort.name} ${value}` : ""}${best >= 0 ? `, best class ${className(layer.net, best)}` : ""}${summary.dead[channel] ? ", dead" : ""}`;
+  const name = `${unitName(layer, channel)}${value ? `, ${sort.name} ${value}` : ""}${best >= 0 ? `, best class ${className(layer.net, best)}` : ""}${dead ? ", dead" : ""}`;
   const other = shownKind === "projection" ? "patch" : "projection";
-  const canvas = channelTile(layer, channel, "", shownKind);
-  const show = (kind) => () => drawChannel(canvas, layer, channel, kind);
+  const canvas = dead ? blank(layer.tile) : channelTile(layer, channel, "", shownKind);
+  const show = (kind) => () => !dead && drawChannel(canvas, layer, channel, kind);
   return el("a", { href: unitAddress(layer, channel), "aria-label": name, title: name, onmouseenter: show(other), onmouseleave: show(shownKind), onfocus: show(other), onblur: show(shownKind) },
-    canvas, el("span", { class: "label" }, el("span", {}, String(channel)), el("span", { class: "value" }, summary.dead[channel] ? "dead" : value)));
+    canvas, el("span", { class: "label" }, el("span", {}, String(channel)), el("span", { class: "value" }, dead ? "dead" : value)));
 }
 
 // Parts of several pages
@@ -143,9 +145,10 @@ function crumbs(net, ...links) {
   return el("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, el("ol", {}, trail.map(([href, name]) => el("li", {}, el("a", { href }, name)))));
 }
 
-function neighbors(before, after, of) {
+function neighbors(before, after, of, where) {
   if (!before && !after) return null;
   return el("nav", { class: "neighbors", "aria-label": `Neighboring ${of}` },
     before && el("a", { href: before[0], rel: "prev" }, `← ${before[1]}`),
-    after && el("a", { href: after[0], rel: "next" }, `${after[1]} →`));
+    after && el("a", { href: after[0], rel: "next" }, `${after[1]} →`),
+    where && el("span", { class: "order" }, where));
 }

@@ -34,7 +34,7 @@ function oneNet(net, level) {
     ]),
     part("Layers", diagram(net), previews(net), layerTable(net),
       fold("What do these words mean?", explain("activation", "sees", "dead", "dominant", "selective", "auc", ...(net.data.masks ? ["object"] : [])))),
-    net.data.classes.length > 0 && part("Classes", classLinks(net)),
+    net.data.classes.length > 0 && !(hasCompare && net.number === 2) && part("Classes", classLinks(net)),
     net.training && part("Training", trainingCurves(net.training)),
     part("How the images were made", ...made(net)),
   ];
@@ -120,8 +120,16 @@ function classLinks(net) {
   return net.data.classes.length > 60 ? [intro, fold(`All ${integer(net.data.classes.length)} classes`, list)] : [intro, list];
 }
 
+// A metric of several splits, such as val/loss and train/loss, is one chart.
 function trainingCurves({ epochs, curves }) {
-  return el("div", { class: "charts" }, Object.entries(curves).map(([name, values]) => lineChart(name, epochs, values)));
+  const charts = new Map();
+  for (const [name, values] of Object.entries(curves)) {
+    if (values.every((value) => value === null)) continue;
+    const [, split, metric] = name.match(/^(.*?)\/(.*)$/s) ?? [null, "", name];
+    charts.set(metric, [[split, values], ...(charts.get(metric) ?? [])]);
+  }
+  return el("div", { class: "charts" }, [...charts].map(([metric, series]) =>
+    lineChart((series.length === 1 && series[0][0] ? `${series[0][0]} ${metric}` : metric).replaceAll("_", " "), epochs, series)));
 }
 
 function made(net) {
@@ -129,9 +137,7 @@ function made(net) {
   const rules = net.layers.filter((layer) => layer.rules);
   const warned = net.layers.filter((layer) => layer.warnings.length);
   return [
-    paragraph(`For each channel, the ${k} images that activate it most were found among ${count(net.data.sampled, "image")}. At the place of the largest activation, `,
-      "the deconvnet projects the unit back to pixels. ",
-      "Mid-gray is 0 in every projection. ",
+    paragraph(`For each channel, the ${k} images that activate it most were found among ${count(net.data.sampled, "image")}. At the place of the largest activation, the deconvnet projects the unit back to pixels. Mid-gray is 0, and each projection has its own scale. `,
       `The contrastive projection compares a unit with ${contrast} random channels at the same place (seed ${seed}).`),
     rules.length
       ? [paragraph("Some layers need rules that the paper does not have. These are ours:"),

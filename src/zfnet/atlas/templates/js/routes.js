@@ -63,7 +63,7 @@ async function show() {
   const mine = ++turn;
   const wait = setTimeout(() => main.setAttribute("aria-busy", "true"), 150);
   const controller = new AbortController();
-  const context = { signal: controller.signal, from: current.from, layer: null };
+  const context = { signal: controller.signal, left: current, layer: null };
   let page;
   try {
     page = await pageOf(location.hash, context);

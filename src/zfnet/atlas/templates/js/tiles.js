@@ -65,6 +65,14 @@ function drawUnit(canvas, layer, channel, row, column) {
   return draw(canvas, path, column * layer.tile[1], layer.sprite.rows[row] * layer.tile[0]);
 }
 
+// A tile of a unit's evolution: its projection or patch in a column of the file.
+function evolutionTile(layer, channel, kind, column, label) {
+  const canvas = blank(layer.tile, label);
+  const [height, width] = layer.tile;
+  draw(canvas, `${layer.path}/evolution_${channel}.webp`, column * width, kind === "patch" ? height : 0);
+  return canvas;
+}
+
 // A frame in units of pixels of an image, cut at its border so that it is always seen.
 function frame([top, left, bottom, right], [height, width]) {
   const edge = Math.max(height, width) / 100;

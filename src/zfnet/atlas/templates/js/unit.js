@@ -1,21 +1,23 @@
 // A unit: what activates it most, and all that is known about its channel.
 
-let wholeImages = false;
+const [SELECTIVE, SIGNIFICANT] = [0.9, 4]; // the AUC and z of a selective channel
+let wholeImages = false; // instead of patches, until it is switched off
 
 async function unitPage(layer, channel) {
   const { net } = layer;
-  const [unit, summary] = await Promise.all([loadUnit(layer, channel), loadSummary(layer)]);
+  const [unit, summary, compared] = await Promise.all([loadUnit(layer, channel), loadSummary(layer), hasCompare ? loadCompare() : null]);
   const order = orders.get(layer.path);
   const inOrder = order?.channels.includes(channel) ? order : { channels: Array.from({ length: layer.channels }, (_, i) => i), name: "number", address: layerAddress(layer) };
   const place = inOrder.channels.indexOf(channel);
-  const [before, after] = [inOrder.channels[place - 1], inOrder.channels[place + 1]].map((other) => (other === undefined ? null : [unitAddress(layer, other), `${other}`]));
+  const near = [inOrder.channels[place - 1], inOrder.channels[place + 1]];
+  const [before, after] = near.map((other) => (other === undefined ? null : [unitAddress(layer, other), `${other}`]));
+  near.filter((other) => other !== undefined).forEach((other) => picture(`${layer.path}/unit_${other}.webp`).catch(() => {})); // is there when it is wanted
   const strongest = unit.top.length ? topSection(layer, unit) : null;
   const nodes = [
     el("header", { class: "head" },
       crumbs(net, [inOrder.address, layer.name]),
       el("h1", { tabindex: "-1" }, layer.name, " ", el("span", { class: "channel" }, String(channel))),
-      neighbors(before, after, "units"),
-      el("p", { class: "order" }, `${integer(place + 1)} of ${integer(inOrder.channels.length)}, by ${inOrder.name}`),
+      neighbors(before, after, "units", `${integer(place + 1)} of ${integer(inOrder.channels.length)}, by ${inOrder.name}`),
       el("p", { class: "lead" }, sentence(layer, unit))),
     el("div", { class: "unit" },
       el("div", { class: "unit-main" },
@@ -27,6 +29,7 @@ async function unitPage(layer, channel) {
         numbersSection(layer, unit, summary),
         net.data.classes.length > 0 && unit.class_means.length > 0 && classesSection(layer, unit),
         connectionsSection(layer, unit),
+        compared && partnerSection(compared, layer, channel),
         citeSection(layer, channel))),
   ];
   return {
@@ -48,7 +51,7 @@ async function unitPage(layer, channel) {
 function sentence(layer, unit) {
   if (!unit.top.length) return "A dead channel.";
   const parts = [`Sees ${seen(layer)}`, `active on ${percent(unit.active)} of the images`];
-  if (unit.best) parts.push(`prefers ${className(layer.net, unit.best.class)} (AUC ${fixed(unit.best.auc)})`);
+  if (unit.best?.auc >= SELECTIVE && unit.best.z >= SIGNIFICANT) parts.push(`selective for ${className(layer.net, unit.best.class)} (AUC ${fixed(unit.best.auc)})`);
   return `${parts.join(", ")}.`;
 }
 
@@ -86,7 +89,7 @@ function topSection(layer, unit) {
     else drawUnit(canvas, layer, channel, "projections", 0);
     left.children[0].classList.toggle("contrasted", contrasted);
     contrastButton.setAttribute("aria-pressed", contrasted);
-    said.textContent = contrasted ? "The first projection is now the contrastive one. It shows what is this unit’s own. It is ours, not the paper’s." : "";
+    said.textContent = contrasted ? "The first projection is contrastive: ours, not the paper’s." : "";
   };
   const images = () => {
     right.replaceChildren(...nine("", wholeImages ? unit.top.map((example) => wholeImage(net, example)) : patches).children);

@@ -13,7 +13,7 @@ function controlsSection(layer, unit) {
     return pictureOf(tile("controls", column, `${title}: ${first}`), heading, text);
   });
   return section("The strongest example in other ways",
-    el("div", { class: "row-of" },
+    el("div", { class: "row-of", style: { "--columns": layer.controls.length + 2 } },
       pictureOf(tile("patches", 0, `patch: ${first}`), "Patch"),
       pictureOf(tile("projections", 0, `projection: ${first}`), "Deconvnet"),
       figures),
@@ -24,7 +24,9 @@ function controlsSection(layer, unit) {
 function examplesSection(layer, unit) {
   return section("Ordinary examples",
     el("ul", { class: "row-of examples" }, unit.examples.map((example, i) => el("li", {},
-      unitTile(layer, unit.channel, "example_projections", i, `projection: ${caption(layer, example)}`),
+      example.value > 0
+        ? unitTile(layer, unit.channel, "example_projections", i, `projection: ${caption(layer, example)}`)
+        : blank(layer.tile, "no projection: the activation is 0"),
       unitTile(layer, unit.channel, "example_patches", i, `patch: ${caption(layer, example)}`),
       el("p", {}, el("strong", {}, percent(example.quantile)), el("br"), decimal(example.value)),
     ))),
@@ -57,6 +59,7 @@ function classesSection(layer, unit) {
   const most = 12;
   return section("Mean activation by class",
     bars(entries.slice(0, most)),
+    unit.best && el("p", { class: "note" }, "Bold: the class that it tells from the others best."),
     entries.length > most && fold(`All ${integer(entries.length)} classes`, bars(entries)));
 }
 
@@ -76,14 +79,14 @@ function connectionsSection(layer, unit) {
 }
 
 function evolutionSection(layer, unit) {
-  const { epochs, images, values, drawn, shown = epochs.map((_, i) => i).slice(0, 9) } = unit.evolution;
-  const chart = epochs.length > 1 && lineChart("Largest activation over the training images", epochs, values);
+  const { epochs, images, values, drawn, shown } = unit.evolution;
+  const chart = epochs.length > 1 && lineChart("Largest activation over the training images", epochs, [["", values]]);
   const jumped = (i) => i > 0 && images[i] !== images[i - 1];
   return section("Evolution",
-    drawn && el("ul", { class: "row-of evolution" }, shown.map((i, column) => el("li", {},
-      unitTile(layer, unit.channel, "evolution_projections", column, `projection after epoch ${epochs[i]}, activation ${decimal(values[i])}`),
-      unitTile(layer, unit.channel, "evolution_patches", column, `patch after epoch ${epochs[i]}, ${images[i]}`),
-      el("p", {}, el("strong", {}, `epoch ${epochs[i]}`), el("br"), jumped(i) ? "jump" : decimal(values[i]))))),
+    drawn && el("ul", { class: "row-of evolution", style: { "--columns": shown.length } }, shown.map((i, column) => el("li", {},
+      evolutionTile(layer, unit.channel, "projection", column, `projection after epoch ${epochs[i]}, activation ${decimal(values[i])}`),
+      evolutionTile(layer, unit.channel, "patch", column, `patch after epoch ${epochs[i]}, ${images[i]}`),
+      el("p", {}, el("strong", {}, `epoch ${epochs[i]}`), el("br"), decimal(values[i]), jumped(i) && el("span", { class: "jump" }, " jump"))))),
     chart,
     fold("What is shown?", paragraph("The training image that activates the channel most after an epoch. It is a jump if another image has taken its place since the epoch before."), explain("jump"),
       sideways("Table of the epochs", el("table", {},
