@@ -1,5 +1,6 @@
-"""An atlas has the numbers of the search and the projections of the deconvnet, also when it was
-interrupted."""
+"""An atlas has the numbers of the search and the projections of the deconvnet.
+
+Also when it was interrupted."""
 
 import json
 from dataclasses import replace
