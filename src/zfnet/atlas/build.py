@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 BLOCK = 128  # channels whose units are projected together, and written before the next ones
 UNITS_FILE, TILES_FILE, TILES_ACROSS = 32, 64, 8  # channels in a file of the pages, and in a row
-AT_ONCE = 16  # images whose connections are computed together
+AT_ONCE = 8  # images whose connections are computed together
 DIAGNOSED = 16  # images, for the doctor
 MASKS = 2048  # of objects that are kept in memory
 REMEDY = "delete it to make it again"
