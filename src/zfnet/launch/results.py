@@ -110,8 +110,15 @@ def finish(result: dict[str, Any], folder: Path) -> None:
     lines = [summary(result)]
     if any(folder.glob("events.*")):
         lines.append(f"TensorBoard: tensorboard --logdir {folder} --samples_per_plugin images=1000")
+    sites = list(folder.rglob("index.html"))  # of each, only the first page is listed
+    inside = {site.parent for site in sites}
     written = sorted(
-        path for path in folder.rglob("*") if path.suffix in (".ckpt", ".png", ".json")
+        sites
+        + [
+            path
+            for path in folder.rglob("*")
+            if path.suffix in (".ckpt", ".png", ".json") and inside.isdisjoint(path.parents)
+        ]
     )
     lines.append(f"in {folder}: {', '.join(str(path.relative_to(folder)) for path in written)}")
     log.info("\n".join(lines))
