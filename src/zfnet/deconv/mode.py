@@ -178,6 +178,12 @@ class DeconvMode(TorchFunctionMode):
         x, step = argument(args, kwargs, 0, "input"), linear_step(func, args, kwargs)
         if step is None or step.weight is None or _depends_on_others(x, args, kwargs):
             return None
+        if self.dependence is not None:
+            others = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+            if any(self.dependence.depends(each) for each in others if each is not x):
+                return None
+            if not self.dependence.sees(x):
+                return None
         if step.kind == "scale":
             out = self._apply(Scale, x, _with_input(func, args, kwargs, x), step.weight)
         elif x.dim() == 4 and is_worth(step):
