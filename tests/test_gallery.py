@@ -15,7 +15,7 @@ from zfnet.studies.run import complete_data
 FOLDER = ROOT / "docs" / "gallery"
 MAKE = runpy.run_path(str(FOLDER / "make.py"))
 COMMANDS = sorted({c for figure in MAKE["FIGURES"] for c in (*figure.before, figure.command)})
-MEGABYTES = 3.0  # of all figures
+MEGABYTES = 4.0  # of all figures
 
 
 @pytest.mark.usefixtures("run_folder")

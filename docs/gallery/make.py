@@ -20,6 +20,7 @@ ROOT = HERE.parents[1]
 WIDTH, COLORS = 850, 128  # pixels at most; of the palette
 PAGE = 1080, 2000  # pixels of a page that the browser shows
 
+UNIT = 13  # of layer 5, for the atlas
 CKPT = "outputs/train/demo/checkpoints/last.ckpt"
 ALEXNET_CKPT = "outputs/train/alexnet/checkpoints/last.ckpt"
 SIX_CKPT = "outputs/train/six/checkpoints/last.ckpt"
@@ -36,6 +37,7 @@ def analyze(overrides: str) -> str:
     return f"python analyze.py {overrides} name=gallery_{name}"
 
 
+ATLAS = analyze(f"analysis=atlas ckpt={CKPT}")
 TOP = analyze(f"analysis=top_activations ckpt={CKPT} channels=[17,41,51,68]")
 REPORT = analyze(
     "analysis=report runs=[outputs/sweeps/gallery_transfer,outputs/analysis/gallery_layer_probe]"
@@ -51,6 +53,7 @@ class Figure(NamedTuple):
     file: str  # in the folder that the command writes; of an HTML page, a browser's image is shown
     text: str
     before: tuple[str, ...] = (DEMO,)  # commands whose results this one reads
+    address: str = ""  # of a page of an HTML file, after "#"
 
 
 FIGURES = [
@@ -83,6 +86,24 @@ FIGURES = [
             "the image patches on the right.",
         )
         for layer in ("conv1", "conv2", "conv3", "conv4", "conv5")
+    ),
+    *(
+        Figure(
+            f"Atlas, {name}", "", ATLAS, "index.html", text, address=address,
+        )
+        for name, address, text in (
+            (
+                "overview", "",
+                "The first page of the atlas, a site with all channels of all layers.",
+            ),
+            ("a layer", "/conv4", "All channels of layer 4, by their strongest projections."),
+            (
+                "a unit", f"/conv5/{UNIT}",
+                "One channel of layer 5: what activates it most, controls, ordinary images, "
+                "statistics and connections.",
+            ),
+            ("a class", "class/5", "The channels that tell cats from the other classes."),
+        )
     ),
     Figure(
         "Two first layers", "Figure 6(b)-(e)",
@@ -157,7 +178,8 @@ def run_folder(command: str) -> Path:
 def image_file(figure: Figure) -> Path:
     """The figure as the page shows it."""
     run = overrides(figure.command)["name"].removeprefix("gallery_")
-    stem = figure.file.removeprefix("images/01-").rpartition(".")[0].replace("/", "_")
+    file = figure.address.strip("/") or figure.file.removeprefix("images/01-").rpartition(".")[0]
+    stem = file.replace("/", "_")
     return HERE / (f"{run}.png" if stem == run else f"{run}_{stem}.png")
 
 
@@ -206,11 +228,12 @@ def small_png(image: Image.Image, path: Path) -> None:
     )
 
 
-def screenshot(html: Path, path: Path) -> None:
-    """The top of an HTML page as a browser shows it."""
+def screenshot(address: str, path: Path) -> None:
+    """The top of an HTML page as a browser shows it, when its scripts have run."""
     size = f"--window-size={PAGE[0]},{PAGE[1]}"
     options = ["--headless", "--no-sandbox", "--hide-scrollbars", size, f"--screenshot={path}"]
-    subprocess.run(["chromium", *options, html.as_uri()], check=True, capture_output=True)
+    wait = "--virtual-time-budget=10000"
+    subprocess.run(["chromium", *options, wait, address], check=True, capture_output=True)
     with Image.open(path) as image:
         small_png(image, path)
 
@@ -222,7 +245,8 @@ def collect(figure: Figure) -> None:
         with Image.open(source) as image:
             small_png(image, image_file(figure))
     elif shutil.which("chromium"):
-        screenshot(source, image_file(figure))
+        address = f"#{figure.address}" if figure.address else ""
+        screenshot(source.as_uri() + address, image_file(figure))
     else:
         print(f"{image_file(figure).name} stays as it is: there is no chromium to show {source}")
 
@@ -250,7 +274,7 @@ def done(command: str) -> bool:
         "result.json"
         if folder.parent.name == "train"
         else "*.html"
-        if command == REPORT
+        if command in (REPORT, ATLAS)
         else "*.png"
     )
     return any(folder.glob(last))

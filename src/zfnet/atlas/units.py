@@ -35,7 +35,7 @@ OCCLUSION = "occlusion"
 CONTROLS = ("contrastive", "random_channel", "random_weights", "guided", "gradient")
 ROWS = ("projections", "patches", "controls", "example_projections", "example_patches")
 PREVIEW = 12  # channels that stand for a layer
-AT_ONCE = 256  # units that are projected together
+AT_ONCE = 128  # units that are projected together
 SWEPT = 4  # images that are occluded together
 
 
@@ -129,7 +129,7 @@ class UnitTiles:
 
     def other_channel(self, channel: int) -> int:
         """Returns the channel of the control `random_channel`."""
-        others = self.contrast.others(channel, len(self.top.values))
+        others = Contrast(1, self.contrast.seed).others(channel, len(self.top.values))
         return others[0] if others else channel
 
     def show(self, channels: Sequence[int]) -> Shown:
