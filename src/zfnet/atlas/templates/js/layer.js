@@ -127,10 +127,10 @@ function tileLink(layer, summary, channel, sort) {
   const best = summary.best_class[channel];
   const name = `${unitName(layer, channel)}${value ? `, ${sort.name} ${value}` : ""}${best >= 0 ? `, best class ${className(layer.net, best)}` : ""}${dead ? ", dead" : ""}`;
   const other = shownKind === "projection" ? "patch" : "projection";
-  const canvas = dead ? blank(layer.tile) : channelTile(layer, channel, "", shownKind);
-  const show = (kind) => () => !dead && drawChannel(canvas, layer, channel, kind);
+  const tile = dead ? blank(layer.tile) : channelTile(layer, channel, "", shownKind);
+  const show = (kind) => () => !dead && drawChannel(tile, layer, channel, kind);
   return el("a", { href: unitAddress(layer, channel), "aria-label": name, title: name, onmouseenter: show(other), onmouseleave: show(shownKind), onfocus: show(other), onblur: show(shownKind) },
-    canvas, el("span", { class: "label" }, el("span", {}, String(channel)), el("span", { class: "value" }, dead ? "dead" : value)));
+    tile, el("span", { class: "label" }, el("span", {}, String(channel)), el("span", { class: "value" }, dead ? "dead" : value)));
 }
 
 // Parts of several pages

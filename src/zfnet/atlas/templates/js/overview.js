@@ -86,12 +86,11 @@ function previews(net) {
     target.drawTiles();
   }), { rootMargin: "200px" });
   return el("ul", { class: "previews" }, shown.map((layer) => {
-    const [height, width] = layer.preview.tile;
-    const tiles = layer.preview.channels.map((channel) => blank([height, width]));
+    const tiles = layer.preview.channels.map(() => blank(layer.preview.tile));
     const strip = el("div", { class: "strip" }, layer.preview.channels.map((channel, i) =>
       el("a", { href: unitAddress(layer, channel), "aria-label": unitName(layer, channel), title: unitName(layer, channel),
         onmouseenter: () => drawPreview(1, i), onmouseleave: () => drawPreview(0, i), onfocus: () => drawPreview(1, i), onblur: () => drawPreview(0, i) }, tiles[i])));
-    const drawPreview = (row, i) => draw(tiles[i], `${layer.path}/preview.webp`, i * width, row * height);
+    const drawPreview = (row, i) => draw(tiles[i], `${layer.path}/preview.webp`, i, row);
     strip.drawTiles = () => tiles.forEach((_, i) => drawPreview(0, i));
     soon.observe(strip);
     return el("li", {}, el("a", { class: "name", href: layerAddress(layer) }, layer.name), strip);

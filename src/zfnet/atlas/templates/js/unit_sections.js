@@ -1,6 +1,6 @@
 // The other sections of a unit's page.
 
-const pictureOf = (canvas, text, title) => el("figure", { title }, canvas, el("figcaption", {}, text));
+const pictureOf = (tile, text, title) => el("figure", { title }, tile, el("figcaption", {}, text));
 
 function controlsSection(layer, unit) {
   const { channel } = unit;
