@@ -81,7 +81,7 @@ async function layerPage(layer, query, { signal, left }) {
         ]),
         layer.rules && paragraph("Projected by extended rules: ", layer.rules),
         layer.warnings.length > 0 && fold(el("span", { class: "caution" }, `What could mislead (${layer.warnings.length})`), el("ul", { class: "warnings" }, layer.warnings.map((warning) => el("li", {}, warning)))),
-        layer.dead.length === layer.channels && paragraph("No sampled image activates any channel of this layer. Its tiles are empty."),
+        layer.dead.length === layer.channels && paragraph("No image activates any channel of this layer. Its tiles are empty."),
         fold("What is shown?", paragraph(`Each tile is the projection of the channel’s strongest activation. Point at a tile or focus it to see the patch.`),
           explain("projection", "patch", ...sorts.map(([, sort]) => sort.word).filter(Boolean)))),
       controls, status, grid.element, none,

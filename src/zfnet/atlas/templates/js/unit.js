@@ -21,7 +21,7 @@ async function unitPage(layer, channel) {
       el("p", { class: "lead" }, sentence(layer, unit))),
     el("div", { class: "unit" },
       el("div", { class: "unit-main" },
-        strongest?.element ?? paragraph("No sampled image activates this channel. There is nothing to project."),
+        strongest?.element ?? paragraph("No image activates this channel. There is nothing to project."),
         unit.top.length > 0 && controlsSection(layer, unit),
         unit.examples.length > 0 && examplesSection(layer, unit),
         unit.evolution && evolutionSection(layer, unit)),

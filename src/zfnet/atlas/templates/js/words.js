@@ -2,7 +2,7 @@
 
 const WORDS = {
   activation: ["Activation", "An image’s activation of a channel is the channel’s largest value at any position in that image."],
-  largest: ["Largest activation", "The largest activation over all sampled images."],
+  largest: ["Largest activation", "The largest activation over all images."],
   active: ["Active", "The share of images with an activation above 0."],
   dead: ["Dead", "No image activates the channel: its largest activation is 0 or less."],
   dominant: ["Dominant", "The channel’s largest activation is more than 5 times the median of those of its layer that are not dead."],
