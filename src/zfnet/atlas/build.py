@@ -11,6 +11,7 @@ or the settings have changed, the atlas starts anew.
 
 import logging
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
@@ -139,6 +140,7 @@ class _Atlas:
         with progress_bar(what="channels") as bar:
             task = bar.add_task("", total=sum(channels.values()))
             for number, name in enumerate(self.layers):
+                began = time.monotonic()
                 examples = statistics.quantiles(name, EXAMPLES)
                 contrast = Contrast(self.settings.contrast, self.settings.seed)
                 tiles = UnitTiles(
@@ -169,6 +171,10 @@ class _Atlas:
                 self._write_layer(number, found, records, preview)
                 class_channels.append(records.for_classes())
                 overviews.append(describe_layer(model, number, found, tiles, diagnoses[number]))
+                log.info(
+                    "%s: %d channels in %.0f s",
+                    *(name, channels[name], time.monotonic() - began),
+                )
                 for top in (tops[name], examples):
                     shown |= set(top.images[top.images >= 0].tolist())
         self._write_images(sorted(shown))
