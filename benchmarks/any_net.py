@@ -6,7 +6,10 @@ plain autograd: one forward and one backward pass for each unit. The peers take 
 A unit of ResNet-18's layer1 sees 43 of 224 pixels, and is projected from a crop of 48 to 52: 5 % of
 the work. In layer2 the crop has 29 %, and in layer3 all of the pixels for most units. Units of the
 vision transformer see everything. There, units of one image share its forward pass, and the blocks
-above the layer do not run."""
+above the layer do not run. Units of stages.1 and blocks.3 see half of the pixels, and share the
+forward pass of their image too. What is left is the way down through the whole image: convolutions
+leave out where R is 0. Depthwise convolutions and those with few channels, as in EfficientNet, do
+not: finding these places takes as long as they save. So blocks.3 stays below its goal."""
 
 import warnings
 from collections.abc import Callable

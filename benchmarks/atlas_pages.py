@@ -1,8 +1,9 @@
 """The pages of an atlas of 10,000 units, from the disk, in headless Chromium.
 
-The peer is the limit: a page that answers within a second, and a first page of 500 kB. The clock is
-the browser's, from the start of the navigation until the page is shown and its keys work. Without
-a program named chromium there are no rows."""
+The peer is the limit: a page that answers within a second, a first page of 500 kB, and 60 frames a
+second while all tiles of a layer scroll by. The clock is the browser's, from the start of the
+navigation until the page is shown and its keys work; for frames it is the processor time of the
+page's thread. Without a program named chromium there are no rows."""
 
 import shutil
 import statistics
@@ -10,14 +11,23 @@ import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, CDPSession, sync_playwright
 
 from benchmarks.measuring import REPEATS, Row, sized
 from tests.helpers.made_atlas import MadeLayer, write_atlas
 
 LAYERS, CHANNELS = sized(5, 2), sized(2048, 40)
-SECONDS, BYTES = 1.0, 500_000
+SECONDS, BYTES, FRAME = 1.0, 500_000, 1000 / 60
+FRAMES = sized(120, 3)
 PAGES = {"overview": "", "layer": "#/layer%201", "unit": "#/layer%201/30"}
+
+SCROLL = """frames => new Promise(done => {
+    const step = () => {
+        window.scrollBy(0, 120);
+        frames-- > 0 ? requestAnimationFrame(step) : done();
+    };
+    step();
+})"""
 
 
 def bench() -> list[Row]:
@@ -29,7 +39,7 @@ def bench() -> list[Row]:
         site = write_atlas(Path(folder), *layers, shared=True)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         rows = [_time(browser, site, kind) for kind in PAGES]
-        rows.append(_weigh(browser, site))
+        rows += [_scroll(browser, site), _weigh(browser, site)]
         browser.close()
     return rows
 
@@ -51,6 +61,25 @@ def _seconds_until_shown(browser: Browser, url: str) -> float:
     milliseconds = page.evaluate("performance.getEntriesByName('atlas-shown')[0].startTime")
     page.close()
     return milliseconds / 1000
+
+
+def _scroll(browser: Browser, site: Path) -> Row:
+    """One row of tiles a frame."""
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.goto(f"{site.as_uri()}{PAGES['layer']}", wait_until="networkidle")
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    before = _thread_seconds(session)
+    page.evaluate(SCROLL, FRAMES)
+    milliseconds = 1000 * (_thread_seconds(session) - before) / FRAMES
+    page.close()
+    name = f"atlas layer page, a frame while {CHANNELS:,} tiles scroll"
+    return Row(name, f"{milliseconds:.1f} ms", f"{FRAME:.1f} ms", milliseconds / FRAME, "<= 1")
+
+
+def _thread_seconds(session: CDPSession) -> float:
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return next(each["value"] for each in metrics if each["name"] == "ThreadTime")
 
 
 def _weigh(browser: Browser, site: Path) -> Row:

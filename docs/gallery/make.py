@@ -38,6 +38,7 @@ def analyze(overrides: str) -> str:
 
 
 ATLAS = analyze(f"analysis=atlas ckpt={CKPT}")
+COMPARED = f"python analyze.py analysis=atlas ckpt=[{ALEXNET_CKPT},{CKPT}] name=gallery_compared"
 TOP = analyze(f"analysis=top_activations ckpt={CKPT} channels=[17,41,51,68]")
 REPORT = analyze(
     "analysis=report runs=[outputs/sweeps/gallery_transfer,outputs/analysis/gallery_layer_probe]"
@@ -104,6 +105,11 @@ FIGURES = [
             ),
             ("a class", "class/5", "The channels that tell cats from the other classes."),
         )
+    ),
+    Figure(
+        "Atlas, two networks", "", COMPARED, "index.html",
+        "The channels of AlexNet and ZFNet, matched by their activations of the same images.",
+        (DEMO, ALEXNET), address="compare",
     ),
     Figure(
         "Two first layers", "Figure 6(b)-(e)",
@@ -274,7 +280,7 @@ def done(command: str) -> bool:
         "result.json"
         if folder.parent.name == "train"
         else "*.html"
-        if command in (REPORT, ATLAS)
+        if command in (REPORT, ATLAS, COMPARED)
         else "*.png"
     )
     return any(folder.glob(last))

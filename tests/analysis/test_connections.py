@@ -79,7 +79,9 @@ def test_more_than_two_layers(chain: nn.Sequential) -> None:
 
 
 def test_layers_in_parallel_do_not_feed_each_other() -> None:
+    torch.manual_seed(0)
     net, images = Branches(), torch.randn(2, 3, 6, 6)
+    nn.init.constant_(net.top.bias, 5)  # every unit is active
     units = {"b": [Unit(0, 0)], "top": [Unit(1, 2)]}
     found = Connections(net, ["a", "b", "top"], images).contributions(images, units)
     assert not found["b"].any()

@@ -4,12 +4,14 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from axe_core_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.helpers.made_atlas import CLASSES, NASTY, MadeLayer, MadeNet, write_atlas
@@ -26,6 +28,7 @@ LAYERS = (
               warnings=(f"pool1: {NASTY}",)),
     MadeLayer("fc6", 20, size=1, window=None),
 )  # fmt: skip
+PAPER = (253, 253, 251)  # of the light scheme
 NETS = (f"net 1 {NASTY}", f"net 2 {NASTY}")
 PAGES = {
     "overview": "",
@@ -143,8 +146,8 @@ def test_a_unit_shows_what_its_data_say(visitor: Visitor) -> None:
     page = visitor.open(PAGES["unit"])
     unit = _data(visitor.site, "net_1/layer_1/units_0.js")["13"]
     assert visitor.heading == f"{SECOND} 13"
-    projections = page.locator("ul[aria-label=Projections] canvas")
-    assert projections.count() == page.locator("ul[aria-label=Patches] canvas").count() == 9
+    projections = page.locator("ul[aria-label=Projections] .tile")
+    assert projections.count() == page.locator("ul[aria-label=Patches] .tile").count() == 9
     assert NASTY in projections.first.get_attribute("aria-label")
     bars = page.locator("section[aria-label='Mean activation by class'] .bars li")
     means = sorted(zip(unit["class_means"], CLASSES, strict=True), reverse=True)
@@ -154,45 +157,40 @@ def test_a_unit_shows_what_its_data_say(visitor: Visitor) -> None:
         f"#/conv1/{each['channel']}" for each in unit["feeds"]
     ]
     assert page.locator(".examples li").count() == 5
-    last = page.locator(".examples li").last.locator("canvas").first  # its activation is 0
+    last = page.locator(".examples li").last.locator(".tile").first  # its activation is 0
     assert last.get_attribute("aria-label") == "no projection: the activation is 0"
     assert page.locator(".evolution li p").all_inner_texts()[2].endswith("jump")
     assert "checkpoint 0123456789abcde1" in page.inner_text(".cite")
 
 
 @browses
-def test_tiles_are_the_pixels_of_the_sprite(browser: Browser, tmp_path: Path) -> None:
-    """A canvas from file:// cannot be read by a page, but it can be photographed: the third patch
-    of a unit, and the 70th channel's tile of the layer, are those of the files."""
-    from PIL import Image
-
-    layer = MadeLayer("conv1", 70, tile=4)
+def test_tiles_are_the_pixels_of_the_sheet(browser: Browser, tmp_path: Path) -> None:
+    """The third patch of a unit, and the 70th channel's tile of the layer, are photographed. No
+    color of a neighbor enters."""
+    layer = MadeLayer("conv1", 70, tile=20)
     site = write_atlas(tmp_path, layer, images=12)
-    sheet = Image.new("RGB", (36, 20), "black")
-    sheet.paste((255, 0, 0), (8, 4, 12, 8))
-    sheet.save(tmp_path / "net_1/layer_0/unit_69.webp", lossless=True)
-    sheet = Image.new("RGB", (32, 8), "black")
-    sheet.paste((0, 0, 255), (20, 0, 24, 4))
-    sheet.save(tmp_path / "net_1/layer_0/tiles_1.webp", lossless=True)
+    for file, rows, columns, row, column in (("unit_69", 5, 9, 1, 2), ("tiles_1", 2, 8, 0, 5)):
+        sheet = Image.new("RGB", (columns * 20, rows * 20), "lime")
+        sheet.paste("red", (column * 20, row * 20, column * 20 + 20, row * 20 + 20))
+        sheet.save(tmp_path / f"net_1/layer_0/{file}.webp", lossless=True)
     page = browser.new_page()
     visitor = Visitor(page, site)
 
     def color(selector: str) -> object:
-        canvas = page.locator(selector)
-        canvas.scroll_into_view_if_needed()
         page.mouse.move(0, 0)
-        page.wait_for_selector(f"{selector}[data-drawn]")
-        path = tmp_path / "shot.png"
-        canvas.screenshot(path=path)
-        with Image.open(path) as shot:
-            return max(shot.convert("RGB").getcolors())[1]  # not the border of the page
+        page.wait_for_selector(f"{selector}[style*='url']")
+        shot = Image.open(BytesIO(page.locator(selector).screenshot())).convert("RGB")
+        colors = {color for _, color in shot.getcolors()} - {PAPER}  # of a border, by rounding
+        assert len(colors) == 1
+        return colors.pop()
 
     visitor.open("#/conv1/69")
-    assert color("ul[aria-label=Patches] li:nth-child(3) canvas") == (255, 0, 0)
-    assert color("ul[aria-label=Patches] li:nth-child(2) canvas") == (0, 0, 0)
+    assert color("ul[aria-label=Patches] li:nth-child(3) .tile") == (255, 0, 0)
+    assert color("ul[aria-label=Patches] li:nth-child(2) .tile") == (0, 255, 0)
     visitor.open("#/conv1?text=69")
-    assert color(".grid canvas") == (0, 0, 255)
+    assert color(".grid .tile") == (255, 0, 0)
     page.close()
+    assert not visitor.faults
 
 
 @browses
@@ -385,7 +383,7 @@ def test_compare_lists_what_became_of_the_channels(visitor: Visitor) -> None:
     page.locator(".grid a").first.click()
     visitor.wait_for("conv1 1 and conv1 10")
     assert page.url.endswith("#compare/conv1/1/conv1/10")
-    assert page.locator(".side-by-side .nine canvas").count() == 4 * 9
+    assert page.locator(".side-by-side .nine .tile").count() == 4 * 9
     for address, said in {
         "#/conv1/1": f"changed. Its partner in 2. {NETS[1]} is conv1 10, r = {score(1)}.",
         "#2/conv1/10": f"changed. Its partner in 1. {NETS[0]} is conv1 1, r = {score(1)}.",

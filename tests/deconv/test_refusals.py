@@ -32,11 +32,12 @@ def refused(call: Callable[[], object], *words: str) -> None:
 
 
 class Overwriting(nn.Module):
-    """Its second convolution reads a value of which a part is then overwritten."""
+    """Its second convolution, which keeps its input, reads what is then overwritten in part."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, padding=1)
+        self.first = nn.Conv2d(3, 4, 3)
+        self.second = nn.Conv2d(4, 4, 3, padding=1, groups=2)
         self.out = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

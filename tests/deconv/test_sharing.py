@@ -9,7 +9,8 @@ from torch import nn
 from tests.deconv.common import noise, same
 from tests.reference.nets import seeded
 from zfnet.deconv import Deconvnet, Unit
-from zfnet.deconv.sharing import share_passes
+from zfnet.deconv.crops import Crop
+from zfnet.deconv.sharing import share_crops, share_passes
 
 
 @settings(max_examples=30)
@@ -67,3 +68,27 @@ def test_together_as_alone(build: type[nn.Module], size: int) -> None:
         deconv.project(images, "out", units),
         torch.cat([deconv.project(images, "out", [unit]) for unit in units]),
     )
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(0, 9)), max_size=30))
+def test_every_unit_has_a_crop_that_holds_its_own(places: list[tuple[int, int, int]]) -> None:
+    images, crops = [place[0] for place in places], [Crop(y, x, y + 8, x + 8) for _, y, x in places]
+    shared = share_crops(images, crops)
+    assert sorted(place for each in shared for place in each.places) == list(range(len(places)))
+    for each in shared:
+        for place in each.places:
+            own = crops[place]
+            assert images[place] == each.image
+            assert each.crop.top <= own.top < own.bottom <= each.crop.bottom
+            assert each.crop.left <= own.left < own.right <= each.crop.right
+
+
+@pytest.mark.parametrize("relu", ["deconv", "guided"])
+def test_neighbors_share_a_crop(relu: str) -> None:
+    """Units around one place of one image, as from the whole image."""
+    deconv, images = Deconvnet(seeded(Branching), relu=relu, seed="forced"), noise(2, 40)
+    units = [Unit(0, i % 6, 5 + i % 3, 12 + i // 3) for i in range(9)] + [Unit(1, 0, 0, 19)]
+    whole, values = deconv.project_general(images, "out", units)
+    same(deconv.project(images, "out", units), whole)
+    same(deconv.patches(images, "out", units).values, values.clamp(min=0))

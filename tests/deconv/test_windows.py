@@ -24,6 +24,7 @@ from tests.deconv.common import (
 from tests.reference.deconvnet import Flatten, described, field
 from tests.reference.nets import Chain, chains, layers_of, seeded, units_of
 from zfnet.deconv import Deconvnet, Unit
+from zfnet.deconv.steps import Step, convolve
 from zfnet.models import ConvNet
 from zfnet.models.geometry import geometry
 
@@ -160,6 +161,88 @@ def test_patches(name: str, layer: str) -> None:
     )
     seen = [cut(images[u.image], w) for u, w in zip(units, patches.windows, strict=True)]
     assert torch.equal(patches.images, torch.stack(seen))
+
+
+def everywhere(deconv: Deconvnet, layer: str, sides: tuple[int, int]) -> list[Unit]:
+    """Units of every channel in turn: two at each position of image 0, and one of image 1."""
+    channels, rows, columns = deconv.units(layer, sides)
+    places = [(y, x) for y in range(rows) for x in range(columns)]
+    units = [Unit(0, i % channels, *place) for i, place in enumerate(places)]
+    second = [Unit(0, (i + 1) % channels, *place) for i, place in enumerate(places)]
+    return [*units, Unit(1, channels - 1, rows - 1, 0), *second[::-1]]
+
+
+@pytest.mark.parametrize("contrast", [0, 2])
+@pytest.mark.parametrize("relu", ["deconv", "guided", "gradient"])
+@pytest.mark.parametrize(("name", "layer"), [("zfnet", "conv3"), ("alexnet", "conv4")])
+def test_many_units_of_an_image(name: str, layer: str, relu: str, contrast: int) -> None:
+    """They share its forward pass: overlapping pools, contrast normalization, groups, borders."""
+    net, images = narrow(name, size=95), noise(2, 95)
+    normalization = "gradient" if relu == "gradient" else "identity"
+    deconv = Deconvnet(net, relu=relu, normalization=normalization, contrast=contrast)
+    units = everywhere(deconv, layer, (95, 95))
+    units = units[:: 1 + len(units) // 24]
+    both(deconv, images, layer, units)
+
+
+@settings(max_examples=20, report_multiple_bugs=False)
+@given(chains(), st.sampled_from(["deconv", "guided", "gradient"]), st.data())
+def test_many_units_of_random_chains(chain: Chain, relu: str, data: st.DataObject) -> None:
+    """Half of the chains hold small whole numbers, with many equal maxima in one pool."""
+    images, layer = chain.images, data.draw(layers_of(chain))
+    normalization = data.draw(st.sampled_from(["identity", "gradient"]))
+    deconv = Deconvnet(chain.net, relu=relu, normalization=normalization, seed="forced")
+    sides = (images.shape[2], images.shape[3])
+    units = everywhere(deconv, layer, sides)
+    both(deconv, images, layer, data.draw(st.permutations(units[:40])))
+
+
+def test_equal_maxima_at_the_border() -> None:
+    """A pool takes the first of its equal cells, whether or not it reaches beyond the border."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1),
+        *(nn.ReLU(), nn.MaxPool2d(3, 2, 1)),
+        *(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, 1, ceil_mode=True)),
+        nn.Conv2d(4, 4, 3, padding=1),
+    )
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.constant_(module.weight, 1)
+            nn.init.zeros_(module.bias)
+    net, images = net.double().eval(), torch.ones(2, 3, 48, 48, dtype=torch.float64)
+    deconv = Deconvnet(net)
+    both(deconv, images, "6", everywhere(deconv, "6", (48, 48)))
+
+
+@pytest.mark.parametrize("cache", [1, 3000])
+def test_small_batches(cache: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many units go down together does not change the result, nor does what fits memory."""
+    net, images = narrow(size=95), noise(2, 95)
+    deconv = Deconvnet(net, relu="guided")
+    units = everywhere(deconv, "conv3", (95, 95))[::4]
+    expected = both(deconv, images, "conv3", units)
+    monkeypatch.setattr("zfnet.deconv.chain.CACHE", cache)
+    same(deconv.project(images, "conv3", units), expected)
+    monkeypatch.setattr("zfnet.deconv.chain.MEMORY", cache)  # no room for a whole image
+    same(deconv.project(images, "conv3", units), expected)
+
+
+def test_an_image_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image with many units runs as a whole, the other one in the window of its only unit."""
+    net, images, sizes = narrow(size=95), noise(2, 95), list[tuple[int, ...]]()
+
+    def record(step: Step, x: Tensor, *args: object) -> Tensor:
+        if x.shape[1] == 3:
+            sizes.append(tuple(x.shape))
+        return convolve(step, x, *args)  # type: ignore[arg-type]
+
+    deconv = Deconvnet(net)
+    units = everywhere(deconv, "conv3", (95, 95))
+    field = deconv.window("conv3", units[0])
+    monkeypatch.setattr("zfnet.deconv.forward.convolve", record)
+    deconv.project(images, "conv3", units)
+    side = field.bottom - field.top
+    assert sizes == [(1, 3, 95, 95), (1, 3, side, side)]
 
 
 @pytest.mark.parametrize("layer", ["layer1", "layer2.0", "fc"])

@@ -102,9 +102,8 @@ class Connections:
             capture_outputs(self._modules, read),
         ):
             self.model(images)
-        for lower, upper, segment in zip(
-            self.layers, self.layers[1:], self._segments, strict=False
-        ):
+        pairs = zip(pairwise(self.layers), self._segments, strict=True)
+        for (lower, upper), segment in pairs:
             if upper in units:
                 found[upper] = _from_windows(values[lower], segment or [], units[upper])
         return found
@@ -112,21 +111,20 @@ class Connections:
     def _by_autograd(
         self, images: Tensor, units: Mapping[str, Sequence[Unit]]
     ) -> dict[str, Tensor]:
-        below = dict(zip(self.layers[1:], self.layers, strict=False))
         reached: dict[str, tuple[GradientEdge, Tensor]] = {}
-        found: dict[str, Tensor] = {}
 
         def read(layer: str, output: Tensor) -> bool:
-            if units.get(layer):
-                lower = below[layer]
-                maps, axes = self._axes[layer].maps(output), self._axes[lower]
-                found[layer] = _from_gradients(maps, *reached.pop(lower), axes, units[layer])
             reached[layer] = get_gradient_edge(output), output.detach().clone()
             return layer == self.layers[-1]
 
         mode = DeconvMode(GRADIENT)
         with traced_forward(self.model, mode, images, self._modules, read) as (_, inputs):
             self.model(inputs)
+        found = {}
+        for lower, upper in pairwise(self.layers):
+            if upper in units:
+                ends = (*reached[upper], self._axes[upper], *reached[lower], self._axes[lower])
+                found[upper] = _from_gradients(*ends, units[upper])
         return found
 
 
@@ -149,23 +147,32 @@ def _from_windows(lower: Tensor, steps: list[Step], units: Sequence[Unit]) -> Te
 
 
 def _from_gradients(
-    maps: Tensor, edge: GradientEdge, values: Tensor, axes: UnitAxes, units: Sequence[Unit]
+    edge: GradientEdge,
+    values: Tensor,
+    axes: UnitAxes,
+    edge_below: GradientEdge,
+    values_below: Tensor,
+    axes_below: UnitAxes,
+    units: Sequence[Unit],
 ) -> Tensor:
-    """Returns contributions (N, C) of the layer below to units of `maps` (B, C', H', W').
+    """Returns contributions (N, C) of the layer below by the gradients of units.
 
     Each backward pass takes one unit of each image.
     """
-    lower = axes.maps(values)
+    lower = axes_below.maps(values_below)
     result = lower.new_zeros(len(units), lower.shape[1])
     for turn in turns_of([unit.image for unit in units]):
         chosen = [units[place] for place in turn]
         where = torch.tensor([(unit.image, unit.channel, unit.y, unit.x) for unit in chosen])
-        activations = maps[where.unbind(1)]
-        total = (activations * (activations > 0)).sum()
-        (gradient,) = torch.autograd.grad(total, edge, retain_graph=True, allow_unused=True)
+        start = torch.zeros_like(values)
+        active = axes.maps(values)[where.unbind(1)] > 0
+        axes.maps(start)[where.unbind(1)] = active.to(start.dtype)
+        (gradient,) = torch.autograd.grad(
+            edge, edge_below, start, retain_graph=True, allow_unused=True
+        )
         if gradient is not None:
-            each = (axes.maps(gradient) * lower).sum((2, 3))
-            result[list(turn)] = each[where[:, 0]]
+            each = (axes_below.maps(gradient) * lower).sum((2, 3))
+            result[turn] = each[where[:, 0]]
     return result
 
 

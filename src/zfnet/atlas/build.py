@@ -11,8 +11,9 @@ or the settings have changed, the atlas starts anew.
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ from zfnet.atlas.records import LayerFindings, Records, class_names, strongest_l
 from zfnet.atlas.run_files import draw_evolution, evolution, history
 from zfnet.atlas.tiles import PIXELATED, image_tiles, sheet, webp
 from zfnet.atlas.units import EXAMPLES, UnitTiles
-from zfnet.deconv import Deconvnet, TopActivations, Unit, doctor, projectable_layers
+from zfnet.deconv import Deconvnet, Top, TopActivations, Unit, doctor, projectable_layers
 from zfnet.deconv.contrast import Contrast
+from zfnet.deconv.doctor import Diagnosis
 from zfnet.errors import InputError
 from zfnet.fingerprint import digest
 from zfnet.io import npy, read_json, read_torch, save, save_torch
@@ -45,7 +47,7 @@ log = logging.getLogger(__name__)
 
 BLOCK = 128  # channels whose units are projected together, and written before the next ones
 UNITS_FILE, TILES_FILE, TILES_ACROSS = 32, 64, 8  # channels in a file of the pages, and in a row
-AT_ONCE = 16  # images whose connections are computed together
+AT_ONCE = 8  # images whose connections are computed together
 DIAGNOSED = 16  # images, for the doctor
 MASKS = 2048  # of objects that are kept in memory
 REMEDY = "delete it to make it again"
@@ -106,6 +108,27 @@ def make_atlas(
     return overview
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """What was measured of all layers.
+
+    Attributes:
+        tops: the strongest images.
+        statistics: of all images.
+        links: for each layer but the first, what each channel below contributes, (C, C below).
+        diagnoses: what could mislead.
+        winners: the strongest images by epoch and layer, see `evolution`.
+        mask: the mask of an image's object; None if masks are unknown.
+    """
+
+    tops: TopActivations
+    statistics: ActivationStatistics
+    links: Mapping[str, Tensor]
+    diagnoses: Sequence[Diagnosis]
+    winners: Mapping[int, Mapping[str, Winners]]
+    mask: Callable[[int], Tensor] | None
+
+
 class _Atlas:
     """The making of one atlas, part by part."""
 
@@ -124,8 +147,45 @@ class _Atlas:
 
     def make(self) -> dict[str, Any]:
         """Makes all parts that are missing, and returns the overview."""
-        model = self.model
-        deconv = Deconvnet(model.net)
+        measured = self._measure()
+        overviews, class_channels, shown = [], [], set[int]()
+        with progress_bar(what="channels") as bar:
+            counts = [len(measured.tops[name].values) for name in self.layers]
+            task = bar.add_task("", total=sum(counts))
+            for number, name in enumerate(self.layers):
+                began = time.monotonic()
+                examples = measured.statistics.quantiles(name, EXAMPLES)
+                tiles = self._tiles(name, measured, examples)
+                blocks = []
+                for channels in _blocks(len(tiles.top.values)):
+                    blocks.append(self._block(tiles, number, channels))
+                    bar.update(task, advance=len(channels))
+                found = self._findings(number, measured, examples, blocks)
+                records = Records(self.model, number, found, tiles)
+                preview = torch.cat([block["preview"] for block in blocks])
+                self._write_layer(number, found, records, preview)
+                diagnosis = measured.diagnoses[number]
+                overviews.append(describe_layer(self.model, number, found, tiles, diagnosis))
+                class_channels.append(records.for_classes())
+                for top in (found.top, examples):
+                    shown |= set(top.images[top.images >= 0].tolist())
+                seconds = time.monotonic() - began
+                log.info("%s: %d channels in %.0f s", name, found.channels, seconds)
+        self._write_images(sorted(shown))
+        if measured.statistics.classes > 1:
+            self._script("classes.js", list(zip(*class_channels, strict=True)))
+        overview: dict[str, Any] = plain(
+            describe_network(
+                *(self.model, self.origin, self.settings, len(measured.statistics.images)),
+                *(digest(self.fingerprint), overviews),
+            )
+        )
+        write_json(self.folder / "overview.json", overview)
+        return overview
+
+    def _measure(self) -> _Measured:
+        """Measures all layers together."""
+        model, deconv = self.model, Deconvnet(self.model.net)
         channels = {name: deconv.units(name, model.shape)[0] for name in self.layers}
         classes = max(1, len(class_names(model)))
         labels = model.images.labels if classes > 1 else torch.zeros(len(model.images))
@@ -134,54 +194,38 @@ class _Atlas:
         tops = search(model, file, self.layers, self.settings.k, statistics)
         links = self._connections(tops)
         diagnoses = doctor(model.net, self.layers, model.inputs(_spread(len(model.images))))
-        winners, mask = evolution(self.origin.run), self._masks()
-        overviews, class_channels, shown = [], [], set[int]()
-        with progress_bar(what="channels") as bar:
-            task = bar.add_task("", total=sum(channels.values()))
-            for number, name in enumerate(self.layers):
-                examples = statistics.quantiles(name, EXAMPLES)
-                contrast = Contrast(self.settings.contrast, self.settings.seed)
-                tiles = UnitTiles(
-                    *(model, name, tops[name], examples, contrast, mask), self.settings.occlusion
-                )
-                blocks = []
-                for start in range(0, channels[name], BLOCK):
-                    numbers = range(start, min(start + BLOCK, channels[name]))
-                    blocks.append(self._block(tiles, number, numbers))
-                    bar.update(task, advance=len(numbers))
-                on_object, by_chance, preview = (
-                    torch.cat([block[key] for block in blocks])
-                    for key in ("on_object", "by_chance", "preview")
-                )
-                above = self.layers[number + 1] if number + 1 < len(self.layers) else None
-                found = LayerFindings(
-                    name=name,
-                    top=tops[name],
-                    examples=examples,
-                    statistics=statistics,
-                    on_object=on_object,
-                    by_chance=by_chance,
-                    feeds=strongest_links(links[name]) if number else [],
-                    read_by=strongest_links(links[above].t()) if above else [],
-                    winners=_winners_of(name, channels[name], winners),
-                )
-                records = Records(model, number, found, tiles)
-                self._write_layer(number, found, records, preview)
-                class_channels.append(records.for_classes())
-                overviews.append(describe_layer(model, number, found, tiles, diagnoses[number]))
-                for top in (tops[name], examples):
-                    shown |= set(top.images[top.images >= 0].tolist())
-        self._write_images(sorted(shown))
-        if classes > 1:
-            self._script("classes.js", list(zip(*class_channels, strict=True)))
-        overview: dict[str, Any] = plain(
-            describe_network(
-                *(model, self.origin, self.settings, len(statistics.images)),
-                *(digest(self.fingerprint), overviews),
-            )
+        return _Measured(
+            tops, statistics, links, diagnoses, evolution(self.origin.run), self._masks()
         )
-        write_json(self.folder / "overview.json", overview)
-        return overview
+
+    def _tiles(self, name: str, measured: _Measured, examples: Top) -> UnitTiles:
+        contrast = Contrast(self.settings.contrast, self.settings.seed)
+        return UnitTiles(
+            *(self.model, name, measured.tops[name], examples, contrast, measured.mask),
+            self.settings.occlusion,
+        )
+
+    def _findings(
+        self,
+        number: int,
+        measured: _Measured,
+        examples: Top,
+        blocks: Sequence[Mapping[str, Tensor]],
+    ) -> LayerFindings:
+        name, links = self.layers[number], measured.links
+        above = self.layers[number + 1] if number + 1 < len(self.layers) else None
+        top = measured.tops[name]
+        return LayerFindings(
+            name=name,
+            top=top,
+            examples=examples,
+            statistics=measured.statistics,
+            on_object=torch.cat([block["on_object"] for block in blocks]),
+            by_chance=torch.cat([block["by_chance"] for block in blocks]),
+            feeds=strongest_links(links[name]) if number else [],
+            read_by=strongest_links(links[above].t()) if above else [],
+            winners=_winners_of(name, len(top.values), measured.winners),
+        )
 
     def _masks(self) -> Callable[[int], Tensor] | None:
         """Returns a function that gives the mask of an image's object, if the data set knows it."""
@@ -296,6 +340,12 @@ class _Atlas:
 
     def _script(self, name: str, value: Any) -> None:
         write_script(self.folder.parent, f"{self.folder.name}/{name}", value)
+
+
+def _blocks(channels: int) -> Iterator[range]:
+    """Yields the channels of each block."""
+    for start in range(0, channels, BLOCK):
+        yield range(start, min(start + BLOCK, channels))
 
 
 def _keeps_pixels(tiles: Tensor) -> bool:

@@ -21,7 +21,7 @@ from zfnet.sizes import sides
 
 LINKS = 8  # of a unit, to the layer below and to the layer above
 CLASS_CHANNELS = 12  # of a layer, listed for each class
-DOMINANT = 5.0  # times the median of the largest activations of a layer
+DOMINANT = 5.0  # times the median of the largest activations of channels that are not dead
 # A selective channel prefers its best class in this share of pairs, by this many deviations.
 SELECTIVE, SIGNIFICANT = 0.9, 4.0
 
@@ -69,8 +69,11 @@ class LayerFindings:
 
     @property
     def dominant(self) -> Tensor:
-        """Whether a channel is much stronger than most of its layer, bool (C,)."""
-        return self.largest > DOMINANT * self.largest.median().clamp(min=0)
+        """Whether a channel is much stronger than most that are not dead, bool (C,)."""
+        alive = self.largest[~self.dead]
+        if not len(alive):
+            return self.dead.logical_not()
+        return self.largest > DOMINANT * alive.median()
 
     @cached_property
     def selectivity(self) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ from torch.utils._pytree import tree_leaves
 from zfnet.deconv.activations import Rectifier, find_rectifier
 from zfnet.deconv.attention import find_attention
 from zfnet.deconv.comparisons import Comparisons, find_squared_relu
+from zfnet.deconv.convolution import Convolve, is_worth
 from zfnet.deconv.dependence import Dependence
 from zfnet.deconv.functions import ApplySwitch, MaxPool, Rectify, Scale, Switch
 from zfnet.deconv.gates import SPELLED, find_product
@@ -52,6 +53,7 @@ LINEAR_IN_PLACE = {
     *(Tensor.__setitem__, Tensor.copy_, Tensor.add_, Tensor.sub_, Tensor.__iadd__, Tensor.__isub__),
     *(Tensor.zero_, Tensor.fill_, Tensor.index_copy_, Tensor.index_add_),
 }
+LINEAR = {torch.conv2d, F.batch_norm}
 INDEXING = {Tensor.__getitem__, Tensor.__setitem__}
 CHAIN_CALLS = {*MAX_POOL, *NORMALIZATION, torch.conv2d, F.batch_norm}
 
@@ -78,8 +80,8 @@ class DeconvMode(TorchFunctionMode):
             return self._max_pool(func, *args, **kwargs)
         if func in NORMALIZATION:
             return self._normalize(func, args, kwargs)
-        if func is F.batch_norm and (scaled := self._scale(args, kwargs)) is not None:
-            return scaled
+        if func in LINEAR and (linear := self._apply_linear(func, args, kwargs)) is not None:
+            return linear
         if not self.rules.strict:
             if self.rules.others == "refuse":
                 if (spelled := find_spelled(func, args, kwargs)) is not None:
@@ -171,13 +173,24 @@ class DeconvMode(TorchFunctionMode):
         switch = Switch(x, op) if gradient else Switch(x, lambda z: z, op)
         return record(self._apply(ApplySwitch, x, switch), Step("norm", op=op))
 
-    def _scale(self, args: Any, kwargs: Any) -> Tensor | None:
-        """Batch norm by fixed statistics; None if it is another one."""
-        x, step = argument(args, kwargs, 0, "input"), linear_step(F.batch_norm, args, kwargs)
+    def _apply_linear(self, func: Any, args: Any, kwargs: Any) -> Tensor | None:
+        """A convolution or batch norm by fixed statistics; None if it is another call."""
+        x, step = argument(args, kwargs, 0, "input"), linear_step(func, args, kwargs)
         if step is None or step.weight is None or _depends_on_others(x, args, kwargs):
             return None
-        op = _with_input(F.batch_norm, args, kwargs, x)
-        return record(self._apply(Scale, x, op, step.weight), step, F.batch_norm.__name__)
+        if self.dependence is not None:
+            others = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+            if any(self.dependence.depends(each) for each in others if each is not x):
+                return None
+            if not self.dependence.sees(x):
+                return None
+        if step.kind == "scale":
+            out = self._apply(Scale, x, _with_input(func, args, kwargs, x), step.weight)
+        elif x.dim() == 4 and is_worth(step):
+            out = self._apply(Convolve, x, step)
+        else:
+            return None
+        return record(out, step, func.__name__)
 
     def _max_pool(
         self,

@@ -47,7 +47,7 @@ RESHAPING = {  # they keep each unit at its position if the grid of rows and col
     "Slice", "Split", "SplitWithSizes", "Select", "Unbind", "Cat", "Expand", "Narrow",
     "Mm", "Addmm", "Linear", "MkldnnLinear",
 }  # fmt: skip
-RULES = {"Rectify", "MaxPool", "ApplySwitch", "Scale"}
+RULES = {"Rectify", "MaxPool", "ApplySwitch", "Scale", "Convolve"}
 CHANNELWISE = {"Cat", "Slice", "Split", "Select", "Unsqueeze", "SplitWithSizes", "Unbind"}
 SUPPORTED = BATCH_NORM | ADDITIVE | set(FACTORS) | MIXING | RULES
 

@@ -72,6 +72,19 @@ def paste(parts: Tensor, windows: Sequence[Window], size: Pair) -> Tensor:
         (N, C, H, W).
     """
     whole = parts.new_zeros(*parts.shape[:2], *size)
+    paste_into(whole, parts, windows)
+    return whole
+
+
+def paste_into(whole: Tensor, parts: Tensor, windows: Sequence[Window]) -> None:
+    """Overwrites one window of each image.
+
+    Args:
+        whole: the images, (N, C, H, W).
+        parts: (N, C, h, w), what the windows shall hold.
+        windows: N windows, which may reach beyond the border.
+    """
+    size = whole.shape[2:]
     for one, part, seen in zip(whole, parts, windows, strict=True):
         top, left = max(seen.top, 0), max(seen.left, 0)
         bottom, right = min(seen.bottom, size[0]), min(seen.right, size[1])
@@ -79,4 +92,3 @@ def paste(parts: Tensor, windows: Sequence[Window], size: Pair) -> Tensor:
             rows = slice(top - seen.top, bottom - seen.top)
             columns = slice(left - seen.left, right - seen.left)
             one[:, top:bottom, left:right] = part[:, rows, columns]
-    return whole

@@ -57,7 +57,7 @@ SHAPED = ADDITIVE | MIXING | {"Mul", "Div"} | {"ApplySwitch"}
 WEIGHTED = {
     "Convolution", "ConvolutionOverrideable", "MkldnnConvolution", "Mm", "Bmm", "Mv", "Linear",
     "MkldnnLinear", "Addmm", "Addbmm", "Baddbmm", "Addmv", "MaxPool",
-    "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "Scale",
+    "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "Scale", "Convolve",
 }  # fmt: skip
 SIGMOIDAL = {"Sigmoid", "Hardsigmoid", "HardSigmoid", "Tanh", "Erf", "Rectify", "Hardtanh"}
 POINTWISE = {  # nodes that compute each element from the same element of their inputs

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from zfnet.deconv.crops import Crop
 
 MANY = 4  # units of an image, at least, that share its forward pass
-FORWARD = 1.5  # the time of a forward pass, in backward passes: 1.2 for ResNet-18, 1.8 for ConvNeXt
+FORWARD = 3  # the time of a forward pass, in backward passes: 1 to 3, as measured for ConvNeXt
 
 
 class SharedCrop(NamedTuple):
@@ -41,9 +41,9 @@ def share_crops(images: Sequence[int], crops: Sequence[Crop]) -> list[SharedCrop
         crops: the smallest crop for each unit.
 
     Example:
-        >>> near, far = [Crop(0, i, 10, 10 + i) for i in range(4)], [Crop(0, 0, 9, 9)] * 2
-        >>> [(shared.crop[1:], shared.places) for shared in share_crops([0] * 4 + [1] * 2, near + far)]
-        [((0, 10, 13), [0, 1, 2, 3]), ((0, 9, 9), [4, 5])]
+        >>> crops = [Crop(0, left, 9, left + 9) for left in (0, 1, 2, 3, 0, 90)]
+        >>> [(shared.crop[1:], shared.places) for shared in share_crops([0, 0, 0, 0, 1, 1], crops)]
+        [((0, 9, 12), [0, 1, 2, 3]), ((0, 9, 9), [4]), ((90, 9, 99), [5])]
     """
     same: dict[tuple[int, Crop], list[int]] = {}
     for place, key in enumerate(zip(images, crops, strict=True)):

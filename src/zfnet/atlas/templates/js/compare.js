@@ -125,8 +125,8 @@ function partnerSection(compared, layer, channel) {
     el("p", {}, el("strong", {}, partner.status), partner.href
       ? [`. Its partner in ${net.number}. ${net.title} is `, el("a", { href: unitAddress(partner.layer, partner.channel) }, unitName(partner.layer, partner.channel)), `, r = ${fixed(partner.score)}.`]
       : `. It has no partner in ${net.number}. ${net.title}.`),
-    partner.href && el("ul", { class: "connections" }, el("li", {}, el("a", { href: partner.href, "aria-label": "Side by side" },
-      channelTile(partner.layer, partner.channel), el("span", { class: "label" }, "side by side")))),
+    partner.href && el("div", { class: "partner" }, el("ul", { class: "connections" }, el("li", {}, el("a", { href: partner.href, "aria-label": "Side by side" },
+      channelTile(partner.layer, partner.channel), el("span", { class: "label" }, "side by side"))))),
     fold("What do these words mean?", statusWords(), explain("matched")));
 }
 

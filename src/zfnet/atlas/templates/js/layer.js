@@ -81,7 +81,7 @@ async function layerPage(layer, query, { signal, left }) {
         ]),
         layer.rules && paragraph("Projected by extended rules: ", layer.rules),
         layer.warnings.length > 0 && fold(el("span", { class: "caution" }, `What could mislead (${layer.warnings.length})`), el("ul", { class: "warnings" }, layer.warnings.map((warning) => el("li", {}, warning)))),
-        layer.dead.length === layer.channels && paragraph("No sampled image activates any channel of this layer. Its tiles are empty."),
+        layer.dead.length === layer.channels && paragraph("No image activates any channel of this layer. Its tiles are empty."),
         fold("What is shown?", paragraph(`Each tile is the projection of the channel’s strongest activation. Point at a tile or focus it to see the patch.`),
           explain("projection", "patch", ...sorts.map(([, sort]) => sort.word).filter(Boolean)))),
       controls, status, grid.element, none,
@@ -127,10 +127,10 @@ function tileLink(layer, summary, channel, sort) {
   const best = summary.best_class[channel];
   const name = `${unitName(layer, channel)}${value ? `, ${sort.name} ${value}` : ""}${best >= 0 ? `, best class ${className(layer.net, best)}` : ""}${dead ? ", dead" : ""}`;
   const other = shownKind === "projection" ? "patch" : "projection";
-  const canvas = dead ? blank(layer.tile) : channelTile(layer, channel, "", shownKind);
-  const show = (kind) => () => !dead && drawChannel(canvas, layer, channel, kind);
+  const tile = dead ? blank(layer.tile) : channelTile(layer, channel, "", shownKind);
+  const show = (kind) => () => !dead && drawChannel(tile, layer, channel, kind);
   return el("a", { href: unitAddress(layer, channel), "aria-label": name, title: name, onmouseenter: show(other), onmouseleave: show(shownKind), onfocus: show(other), onblur: show(shownKind) },
-    canvas, el("span", { class: "label" }, el("span", {}, String(channel)), el("span", { class: "value" }, dead ? "dead" : value)));
+    tile, el("span", { class: "label" }, el("span", {}, String(channel)), el("span", { class: "value" }, dead ? "dead" : value)));
 }
 
 // Parts of several pages

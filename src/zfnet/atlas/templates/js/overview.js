@@ -28,7 +28,7 @@ function oneNet(net, level) {
       ["parameters", integer(net.net.parameters)],
       ["channels", integer(sum(layers.map((layer) => layer.channels)))],
       ["data", `${net.data.name}, ${net.data.split}`],
-      ["images", net.data.sampled < net.data.images ? `${integer(net.data.sampled)} of ${integer(net.data.images)}` : integer(net.data.images)],
+      ["images", integer(net.data.images)],
       ["classes", net.data.classes.length ? integer(net.data.classes.length) : "none"],
       ["checkpoint", el("code", {}, net.net.hash)],
     ]),
@@ -86,12 +86,11 @@ function previews(net) {
     target.drawTiles();
   }), { rootMargin: "200px" });
   return el("ul", { class: "previews" }, shown.map((layer) => {
-    const [height, width] = layer.preview.tile;
-    const tiles = layer.preview.channels.map((channel) => blank([height, width]));
+    const tiles = layer.preview.channels.map(() => blank(layer.preview.tile));
     const strip = el("div", { class: "strip" }, layer.preview.channels.map((channel, i) =>
       el("a", { href: unitAddress(layer, channel), "aria-label": unitName(layer, channel), title: unitName(layer, channel),
         onmouseenter: () => drawPreview(1, i), onmouseleave: () => drawPreview(0, i), onfocus: () => drawPreview(1, i), onblur: () => drawPreview(0, i) }, tiles[i])));
-    const drawPreview = (row, i) => draw(tiles[i], `${layer.path}/preview.webp`, i * width, row * height);
+    const drawPreview = (row, i) => draw(tiles[i], `${layer.path}/preview.webp`, i, row);
     strip.drawTiles = () => tiles.forEach((_, i) => drawPreview(0, i));
     soon.observe(strip);
     return el("li", {}, el("a", { class: "name", href: layerAddress(layer) }, layer.name), strip);
@@ -137,7 +136,7 @@ function made(net) {
   const rules = net.layers.filter((layer) => layer.rules);
   const warned = net.layers.filter((layer) => layer.warnings.length);
   return [
-    paragraph(`For each channel, the ${k} images that activate it most were found among ${count(net.data.sampled, "image")}. At the place of the largest activation, the deconvnet projects the unit back to pixels. Mid-gray is 0, and each projection has its own scale. `,
+    paragraph(`For each channel, the ${k} images that activate it most were found among ${count(net.data.images, "image")}. At the place of the largest activation, the deconvnet projects the unit back to pixels. Mid-gray is 0, and each projection has its own scale. `,
       `The contrastive projection compares a unit with ${contrast} random channels at the same place (seed ${seed}).`),
     rules.length
       ? [paragraph("Some layers need rules that the paper does not have. These are ours:"),

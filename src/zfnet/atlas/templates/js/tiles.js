@@ -1,4 +1,4 @@
-// Tiles: rectangles of the sprites, each drawn on a canvas of its own, so that no neighbor shows.
+// Tiles: rectangles of sheets of images.
 
 const TILES_A_FILE = 64;
 const TILE_COLUMNS = 8;
@@ -19,58 +19,66 @@ function picture(path) {
   return image;
 }
 
-// Draws a rectangle of an image when it is loaded. The last request for a canvas wins.
-function draw(canvas, path, x, y) {
-  const request = `${path} ${x} ${y}`;
-  canvas.dataset.shows = request;
-  return picture(path).then((image) => {
-    if (canvas.dataset.shows !== request) return;
-    const { width, height } = canvas;
-    const context = canvas.getContext("2d");
-    context.clearRect(0, 0, width, height);
-    context.drawImage(image, x, y, width, height, 0, 0, width, height);
-    canvas.classList.toggle("pixels", canvas.clientWidth >= 1.5 * width);
-    canvas.dataset.drawn = "yes";
-  }, () => canvas.classList.add("missing"));
-}
+// Small tiles are magnified in whole pixels.
+const widths = new ResizeObserver((entries) => entries.forEach(({ target, contentRect }) =>
+  target.classList.toggle("pixels", contentRect.width >= 1.5 * target.dataset.width)));
 
+// An empty tile. Without a label it is decoration.
 function blank([height, width], label) {
   const alt = label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" };
-  return el("canvas", { class: "tile", width, height, style: { "aspect-ratio": `${width} / ${height}` }, ...alt });
+  const tile = el("div", { class: "tile", "data-width": width, "data-height": height, style: { "aspect-ratio": `${width} / ${height}` }, ...alt });
+  widths.observe(tile);
+  return tile;
 }
 
-// The strongest projection of a channel, or its patch. Without a label the tile is decoration.
+// Shows a tile of a sheet when the sheet is loaded. The last request for a tile wins.
+//
+// A background is drawn in one layer with the page, and no color of a neighboring tile enters. A
+// canvas would be a layer of its own: hundreds of them do not scroll smoothly.
+function draw(tile, path, column, row) {
+  const request = `${path} ${column} ${row}`;
+  tile.dataset.shows = request;
+  return picture(path).then((image) => {
+    if (tile.dataset.shows !== request) return;
+    const [columns, rows] = [image.naturalWidth / tile.dataset.width, image.naturalHeight / tile.dataset.height];
+    const at = (place, many) => (many > 1 ? (100 * place) / (many - 1) : 0);
+    tile.style.backgroundSize = `${100 * columns}% ${100 * rows}%`;
+    tile.style.backgroundPosition = `${at(column, columns)}% ${at(row, rows)}%`;
+    tile.style.backgroundImage = `url("${path}")`;
+  }, () => tile.classList.add("missing"));
+}
+
+// The strongest projection of a channel, or its patch.
 function channelTile(layer, channel, label = "", kind = "projection") {
-  const canvas = blank(layer.tile, label);
-  drawChannel(canvas, layer, channel, kind);
-  return canvas;
+  const tile = blank(layer.tile, label);
+  drawChannel(tile, layer, channel, kind);
+  return tile;
 }
 
-function drawChannel(canvas, layer, channel, kind) {
+function drawChannel(tile, layer, channel, kind) {
   const place = channel % TILES_A_FILE;
   const row = 2 * Math.floor(place / TILE_COLUMNS) + (kind === "patch" ? 1 : 0);
   const path = `${layer.path}/tiles_${Math.floor(channel / TILES_A_FILE)}.webp`;
-  return draw(canvas, path, (place % TILE_COLUMNS) * layer.tile[1], row * layer.tile[0]);
+  return draw(tile, path, place % TILE_COLUMNS, row);
 }
 
 // A tile of the sprite of one unit, by the name of its row.
 function unitTile(layer, channel, row, column, label) {
-  const canvas = blank(layer.tile, label);
-  drawUnit(canvas, layer, channel, row, column);
-  return canvas;
+  const tile = blank(layer.tile, label);
+  drawUnit(tile, layer, channel, row, column);
+  return tile;
 }
 
-function drawUnit(canvas, layer, channel, row, column) {
+function drawUnit(tile, layer, channel, row, column) {
   const path = `${layer.path}/unit_${channel}.webp`;
-  return draw(canvas, path, column * layer.tile[1], layer.sprite.rows[row] * layer.tile[0]);
+  return draw(tile, path, column, layer.sprite.rows[row]);
 }
 
 // A tile of a unit's evolution: its projection or patch in a column of the file.
 function evolutionTile(layer, channel, kind, column, label) {
-  const canvas = blank(layer.tile, label);
-  const [height, width] = layer.tile;
-  draw(canvas, `${layer.path}/evolution_${channel}.webp`, column * width, kind === "patch" ? height : 0);
-  return canvas;
+  const tile = blank(layer.tile, label);
+  draw(tile, `${layer.path}/evolution_${channel}.webp`, column, kind === "patch" ? 1 : 0);
+  return tile;
 }
 
 // A frame in units of pixels of an image, cut at its border so that it is always seen.

@@ -21,7 +21,7 @@ async function unitPage(layer, channel) {
       el("p", { class: "lead" }, sentence(layer, unit))),
     el("div", { class: "unit" },
       el("div", { class: "unit-main" },
-        strongest?.element ?? paragraph("No sampled image activates this channel. There is nothing to project."),
+        strongest?.element ?? paragraph("No image activates this channel. There is nothing to project."),
         unit.top.length > 0 && controlsSection(layer, unit),
         unit.examples.length > 0 && examplesSection(layer, unit),
         unit.evolution && evolutionSection(layer, unit)),
@@ -67,8 +67,8 @@ function topSection(layer, unit) {
   const [contrastColumn, hasContrast] = [layer.controls.indexOf("contrastive"), layer.controls.includes("contrastive")];
   const projections = unit.top.map((example, i) => unitTile(layer, channel, "projections", i, `projection ${i + 1}: ${caption(layer, example)}`));
   const patch = (example, i) => {
-    const canvas = unitTile(layer, channel, "patches", i, `patch ${i + 1}: ${caption(layer, example)}`);
-    return example.cell ? el("div", { class: "framed" }, canvas, frame(example.cell, net.image_size)) : canvas;
+    const tile = unitTile(layer, channel, "patches", i, `patch ${i + 1}: ${caption(layer, example)}`);
+    return example.cell ? el("div", { class: "framed" }, tile, frame(example.cell, net.image_size)) : tile;
   };
   const nine = (label, tiles) => el("ul", { class: "nine", "aria-label": label }, tiles.map((tile, i) =>
     el("li", { title: caption(layer, unit.top[i]), onmouseenter: () => mark(i, true), onmouseleave: () => mark(i, false) }, tile)));
@@ -84,9 +84,9 @@ function topSection(layer, unit) {
   const contrast = () => {
     if (!hasContrast) return;
     contrasted = !contrasted;
-    const canvas = projections[0];
-    if (contrasted) drawUnit(canvas, layer, channel, "controls", contrastColumn);
-    else drawUnit(canvas, layer, channel, "projections", 0);
+    const tile = projections[0];
+    if (contrasted) drawUnit(tile, layer, channel, "controls", contrastColumn);
+    else drawUnit(tile, layer, channel, "projections", 0);
     left.children[0].classList.toggle("contrasted", contrasted);
     contrastButton.setAttribute("aria-pressed", contrasted);
     said.textContent = contrasted ? "The first projection is contrastive: ours, not the paper’s." : "";

@@ -1,6 +1,6 @@
 // The other sections of a unit's page.
 
-const pictureOf = (canvas, text, title) => el("figure", { title }, canvas, el("figcaption", {}, text));
+const pictureOf = (tile, text, title) => el("figure", { title }, tile, el("figcaption", {}, text));
 
 function controlsSection(layer, unit) {
   const { channel } = unit;
@@ -96,7 +96,7 @@ function evolutionSection(layer, unit) {
 
 function citeSection(layer, channel) {
   const { net } = layer;
-  const text = `Layer ${layer.name}, channel ${channel} of ${net.net.name} (checkpoint ${net.net.hash}). Data: ${net.data.name}, ${net.data.split}, ${count(net.data.sampled, "image")}. Atlas by zfnet ${net.software}, index.html${unitAddress(layer, channel)}`;
+  const text = `Layer ${layer.name}, channel ${channel} of ${net.net.name} (checkpoint ${net.net.hash}). Data: ${net.data.name}, ${net.data.split}, ${count(net.data.images, "image")}. Atlas by zfnet ${net.software}, index.html${unitAddress(layer, channel)}`;
   const line = el("p", { class: "cite" }, text);
   const said = el("span", { role: "status" });
   const copy = async () => {
