@@ -19,7 +19,7 @@ from zfnet.atlas import build
 from zfnet.atlas.build import make_atlas
 from zfnet.atlas.overview import Origin, Settings
 from zfnet.atlas.tiles import patch_tiles, projection_tiles
-from zfnet.atlas.units import CONTROLS, EXAMPLES, ROWS
+from zfnet.atlas.units import EXAMPLES, ROWS
 from zfnet.data.image_store import Subset
 from zfnet.deconv import Deconvnet, Unit, make_deconvnet, top_activations
 from zfnet.deconv.patches import starts_of
@@ -108,7 +108,7 @@ def test_the_tiles_are_those_of_the_deconvnet(small_atlas: Path, small_model: Mo
     }
     for name, (patches, _) in shown.items():
         expected = projection_tiles(patches.projections)[0]
-        assert np.array_equal(tiles[2, CONTROLS.index(name)], expected), name
+        assert np.array_equal(tiles[2, layer["controls"].index(name)], expected), name
 
 
 def test_occlusion_maps_are_shown_if_asked_for(
@@ -119,7 +119,13 @@ def test_occlusion_maps_are_shown_if_asked_for(
         make_atlas(small_model, tmp_path / "net_1", Origin("a"), settings, ["conv1"])
     assert "conv1: occlusion maps of" in caplog.text
     layer = read(tmp_path, "overview.json")["layers"][0]
-    assert layer["controls"][-1] == "occlusion"
+    assert layer["controls"] == [
+        "random_channel",
+        "random_weights",
+        "guided",
+        "gradient",
+        "occlusion",
+    ]
     unit = read(tmp_path, "layer_0/layer.json")["units"][2]
     best = unit["top"][0]
     images = small_model.inputs([best["image"]])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zfnet.analysis.activation_statistics import ActivationStatistics
 from zfnet.analysis.evolution import Winners
-from zfnet.atlas.units import CONTROLS, EXAMPLES, UnitTiles
+from zfnet.atlas.units import EXAMPLES, RANDOM_CHANNEL, UnitTiles
 from zfnet.deconv import Deconvnet, Top, Unit
 from zfnet.model_on_data import ModelOnData
 from zfnet.sizes import sides
@@ -216,7 +216,7 @@ class Records:
             "energy_on_object": share,
             "feeds": self._links(found.feeds, channel, self._number - 1),
             "read_by": self._links(found.read_by, channel, self._number + 1),
-            "controls": {CONTROLS[1]: self._tiles.other_channel(channel)},
+            "controls": {RANDOM_CHANNEL: self._tiles.other_channel(channel)},
             "evolution": self._evolution(channel),
         }
 

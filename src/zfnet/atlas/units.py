@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 
 EXAMPLES = (0.99, 0.9, 0.75, 0.5, 0.25)  # quantiles of the images' activations
 OCCLUSION = "occlusion"
-CONTROLS = ("contrastive", "random_channel", "random_weights", "guided", "gradient")
+RANDOM_CHANNEL = "random_channel"
+CONTROLS = ("contrastive", RANDOM_CHANNEL, "random_weights", "guided", "gradient", OCCLUSION)
 ROWS = ("projections", "patches", "controls", "example_projections", "example_patches")
 PREVIEW = 12  # channels that stand for a layer
 AT_ONCE = 128  # units that are projected together
@@ -99,14 +100,15 @@ class UnitTiles:
     ) -> None:
         self.model, self.layer, self.top, self.examples = model, layer, top, examples
         self.contrast, self.mask = contrast, mask
-        self.controls = (*CONTROLS, OCCLUSION) if occlusion else CONTROLS
+        wanted = {"contrastive": contrast.count > 0, OCCLUSION: occlusion}
+        self.controls = tuple(name for name in CONTROLS if wanted.get(name, True))
         self.columns = max(top.values.shape[1], len(EXAMPLES), len(self.controls))
         self._deconv = Deconvnet(model.net)
         self._controls = {
             "contrastive": Deconvnet(
                 model.net, contrast=contrast.count, contrast_seed=contrast.seed
             ),
-            "random_channel": Deconvnet(model.net, seed="forced"),
+            RANDOM_CHANNEL: Deconvnet(model.net, seed="forced"),
             "random_weights": Deconvnet(self._shuffled(), seed="forced"),
             "guided": make_deconvnet(model.net, "guided"),
             "gradient": make_deconvnet(model.net, "gradient"),
@@ -146,7 +148,7 @@ class UnitTiles:
                     tiles[number, row + 1, column] = patch_tiles(self.model.shown(pixels))
                 if self.mask and job.row == "projections":
                     on_object[number, column] = energy_inside(*self._energies(patches, job, places))
-                if self.mask and job.control == "random_channel":
+                if self.mask and job.control == RANDOM_CHANNEL:
                     by_chance[number] = self._energy_by_chance(patches, job, places)
         if OCCLUSION in self.controls:
             units, cells = _units(self.top.best(1), channels)
@@ -160,9 +162,11 @@ class UnitTiles:
         yield Job("projections", self._deconv, *_units(self.top, channels))
         yield Job("example_projections", self._deconv, *_units(self.examples, channels))
         units, cells = _units(self.top.best(1), channels)
-        for column, name in enumerate(CONTROLS):
+        for column, name in enumerate(self.controls):
+            if name == OCCLUSION:
+                continue
             chosen = units
-            if name == "random_channel":
+            if name == RANDOM_CHANNEL:
                 chosen = [replace(u, channel=self.other_channel(u.channel)) for u in units]
             places = torch.stack([cells[:, 0], torch.full((len(cells),), column)], 1)
             yield Job("controls", self._controls[name], chosen, places, name)

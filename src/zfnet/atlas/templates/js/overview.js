@@ -137,7 +137,7 @@ function made(net) {
   const warned = net.layers.filter((layer) => layer.warnings.length);
   return [
     paragraph(`For each channel, the ${k} images that activate it most were found among ${count(net.data.images, "image")}. At the place of the largest activation, the deconvnet projects the unit back to pixels. Mid-gray is 0, and each projection has its own scale. `,
-      `The contrastive projection compares a unit with ${contrast} random channels at the same place (seed ${seed}).`),
+      contrast > 0 && `The contrastive projection compares a unit with ${contrast} random channels at the same place (seed ${seed}).`),
     rules.length
       ? [paragraph("Some layers need rules that the paper does not have. These are ours:"),
         el("ul", {}, rules.map((layer) => el("li", {}, el("strong", {}, layer.name), `: ${layer.rules}`)))]

@@ -112,7 +112,7 @@ function topSection(layer, unit) {
       el("div", { class: "half" }, rightTitle, right)),
     said,
     fold(unit.top.length === 1 ? "The image" : `The ${unit.top.length} images`, exampleTable(layer, unit.top)),
-    fold("What is shown?", paragraph(`The ${count(unit.top.length, "image")} that activate the channel most, one place in each, strongest first. A frame in a whole image is what the unit sees.`), explain("projection", "patch", "contrastive")));
+    fold("What is shown?", paragraph(`The ${count(unit.top.length, "image")} that activate the channel most, one place in each, strongest first. A frame in a whole image is what the unit sees.`), explain("projection", "patch", hasContrast && "contrastive")));
   return { element, contrast, whole };
 }
 

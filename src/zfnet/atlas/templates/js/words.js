@@ -19,7 +19,7 @@ const WORDS = {
   matched: ["Matched, r", "Each channel of the first network has at most one partner in the second. The pairs are chosen together, so that the sum of their correlations r over the images is largest. r by chance is what 1 % of the pairs exceed when the images of one network are shuffled."],
 };
 
-const explain = (...names) => el("dl", { class: "words" }, names.map((name) =>
+const explain = (...names) => el("dl", { class: "words" }, names.filter(Boolean).map((name) =>
   el("div", {}, el("dt", {}, WORDS[name][0]), el("dd", {}, WORDS[name][1]))));
 
 const explanation = (name) => WORDS[name][1];
