@@ -8,12 +8,13 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+from zfnet import progress_file
 from zfnet.data.batches import Batch
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.snapshot import net_fingerprint
 from zfnet.progress_file import ProgressFile
-from zfnet.studies import layer_probe, overlap, progress_file, top_activations
+from zfnet.studies import layer_probe, overlap, top_activations
 from zfnet.studies.inputs import load_data, load_model
 
 Compose = Callable[..., DictConfig]

@@ -17,9 +17,10 @@ from tests.fuzz.commands import NARROW_RUN, Case
 from tests.fuzz.damage import Kept
 from tests.helpers.commands import Commands, Ended
 from tests.helpers.made_data import write_photos
+from zfnet import progress_file
 from zfnet.data import Creatures
 from zfnet.model_on_data import ModelOnData
-from zfnet.studies import layer_probe, overlap, progress_file
+from zfnet.studies import layer_probe, overlap
 from zfnet.studies.run import LOADERS, build_analysis
 
 SECONDS = 60  # of processor time that a command may take

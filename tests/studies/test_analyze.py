@@ -13,12 +13,13 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from tests.helpers.commands import Commands, Ended
+from zfnet import progress_file
 from zfnet.data import Creatures
 from zfnet.data.batches import Batch
 from zfnet.deconv import Deconvnet, TopActivations, Unit
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData, object_of
-from zfnet.studies import doctor, progress_file, top_activations
+from zfnet.studies import doctor, top_activations
 from zfnet.studies.inputs import load_model
 from zfnet.studies.run import build_analysis
 

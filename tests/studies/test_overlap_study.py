@@ -11,9 +11,10 @@ import pytest
 from omegaconf import DictConfig
 from PIL import Image
 
+from zfnet import progress_file
 from zfnet.data import Creatures, ImageData
 from zfnet.errors import InputError
-from zfnet.studies import overlap, progress_file
+from zfnet.studies import overlap
 from zfnet.studies.inputs import load_data
 
 Compose = Callable[..., DictConfig]

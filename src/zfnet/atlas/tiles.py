@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from zfnet.viz.grid import fit, stretch_contrast, to_rgb
+from zfnet.viz.grid import fit, normalize_signed, stretch_contrast, to_rgb
 
 SIDE = 72
 PIXELATED = 16
@@ -30,7 +30,8 @@ def projection_tiles(projections: Tensor) -> Tensor:
     Returns:
         uint8 (N, H, W, 3).
     """
-    small = _fit(projections.float())
+    # Projections may be tiny, and `fit` is exact where 0 is 0.5.
+    small = _fit(torch.stack([normalize_signed(each) for each in projections.float()])) - 0.5
     return _to_uint8(torch.stack([stretch_contrast(each) for each in small]))
 
 
