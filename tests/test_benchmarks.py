@@ -46,6 +46,6 @@ def test_every_benchmark_runs_at_tiny_size() -> None:
 def test_an_unknown_benchmark_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmarks", "nothing"])
     with pytest.raises(
-        SystemExit, match=r"^no benchmark named nothing: choose from any_net, epoch, "
+        SystemExit, match=r"^no benchmark named nothing: choose from any_net, atlas, "
     ):
         main()

@@ -103,7 +103,7 @@ FIGURES = [
                 "One channel of layer 5: what activates it most, controls, ordinary images, "
                 "statistics and connections.",
             ),
-            ("a class", "class/5", "The channels that tell cats from the other classes."),
+            ("a class", "class/7", "The channels that tell cats from the other classes."),
         )
     ),
     Figure(
