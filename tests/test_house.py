@@ -164,6 +164,7 @@ WITH = {  # what a choice needs beside it
     "model=timm": ["model.name=resnet18"],
     "model=torchvision": ["model.name=resnet18"],
     "data=class_folders": ["data.root=/photos"],
+    "data=csv": ["data.root=/photos.csv"],
     "data=few_per_class": ["data.source=null"],
     "data=folder": ["data.root=/photos"],
     "data=images": ["data.source=null"],

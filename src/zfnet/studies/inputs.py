@@ -169,10 +169,10 @@ def complete_data(cfg: DictConfig) -> bool:
     else:
         described = checked_data(described, paths[0], listed(cfg.trust))
         root = described.get("root")
-        if root is not None and "root" not in given and not Path(root).is_dir():
+        if root is not None and "root" not in given and not Path(root).exists():
             raise InputError(
-                f"{paths[0]} was trained on the images in {root}, which is not a folder here: give "
-                "data.root=FOLDER, where they are now, or data= for another data set"
+                f"{paths[0]} was trained on the images in {root}, which is not here: give "
+                "data.root=, where they are now, or data= for another data set"
             )
         data = _compose_data("images")
         data.merge_with(linked_data(described))

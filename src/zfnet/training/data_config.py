@@ -30,6 +30,7 @@ SOURCES: dict[str, Callable[..., Any]] = {
             "class_folders",
             "creatures",
             "creatures_few",
+            "csv_list",
             "folder",
         ),
         *("imagenet", "imagenette", "photos", "voc2012"),
@@ -37,7 +38,7 @@ SOURCES: dict[str, Callable[..., Any]] = {
 }
 OWN = ("batch_size", "crops", "store", "store_dir", "seed")  # depend on the machine or the run
 DEFAULTS = {"channels": 3, "dtype": "uint8", "channels_shown": None}
-PATHS = ("root", "exclude")
+PATHS = ("root", "exclude", "classes")  # a list of classes is no path
 SHARED = ("root", "image_size")  # keys of the data set that conf/data also passes to the source
 REMEDY = "give data= to look at another data set"
 

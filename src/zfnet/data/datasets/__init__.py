@@ -8,6 +8,7 @@ Each function takes `split="train"` or `split="val"` and returns a `zfnet.data.s
 
 from zfnet.data.datasets.base import Arrays, Photos, modification_stamp
 from zfnet.data.datasets.caltech import caltech101, caltech256
+from zfnet.data.datasets.csv_list import csv_list
 from zfnet.data.datasets.embedded import creatures, creatures_few
 from zfnet.data.datasets.folders import class_folders, folder, photos
 from zfnet.data.datasets.from_torchvision import cifar10, imagenet, imagenette
@@ -26,6 +27,7 @@ __all__ = [
     "class_folders",
     "creatures",
     "creatures_few",
+    "csv_list",
     "folder",
     "imagenet",
     "imagenette",
