@@ -169,6 +169,7 @@ WITH = {  # what a choice needs beside it
     "data=folder": ["data.root=/photos"],
     "data=images": ["data.source=null"],
     "data=photos": ["data.root=/photos"],
+    "data=webdataset": ["data.root=/shards"],
 }
 GROUPS = {
     path.name: sorted(f.stem for f in path.glob("*.yaml"))

@@ -13,7 +13,7 @@ from zfnet.training.data_config import SOURCES, checked_data, describe_data, lin
 
 Compose = Callable[..., DictConfig]
 CHOICES = sorted(path.stem for path in (config_folder() / "data").glob("*.yaml"))
-NEEDS_ROOT = ("class_folders", "csv", "folder", "photos")
+NEEDS_ROOT = ("class_folders", "csv", "folder", "photos", "webdataset")
 WHOLE = [name for name in CHOICES if name not in ("images", "few_per_class")]
 
 

@@ -33,7 +33,7 @@ SOURCES: dict[str, Callable[..., Any]] = {
             "csv_list",
             "folder",
         ),
-        *("imagenet", "imagenette", "photos", "voc2012"),
+        *("imagenet", "imagenette", "photos", "voc2012", "webdataset"),
     )
 }
 OWN = ("batch_size", "crops", "store", "store_dir", "seed")  # depend on the machine or the run

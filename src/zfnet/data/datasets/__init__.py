@@ -13,6 +13,7 @@ from zfnet.data.datasets.embedded import creatures, creatures_few
 from zfnet.data.datasets.folders import class_folders, folder, photos
 from zfnet.data.datasets.from_torchvision import cifar10, imagenet, imagenette
 from zfnet.data.datasets.voc import MultiLabelPhotos, voc2012
+from zfnet.data.datasets.webdataset import TarImages, webdataset
 from zfnet.data.source import Source, Split
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Photos",
     "Source",
     "Split",
+    "TarImages",
     "caltech101",
     "caltech256",
     "cifar10",
@@ -34,4 +36,5 @@ __all__ = [
     "modification_stamp",
     "photos",
     "voc2012",
+    "webdataset",
 ]

@@ -11,12 +11,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from zfnet.data.datasets.folders import split_by_hash
-from zfnet.data.image_files import check_line_breaks, expand
+from zfnet.data.image_files import expand
 from zfnet.data.source import SPLITS, Split
 from zfnet.errors import InputError, check_choice, one_line
 
@@ -152,17 +151,6 @@ def read_classes(classes: Classes) -> list[str]:
         if (first := seen.setdefault(name, line)) != line:
             raise InputError(f"{where}, line {line}: has {name!r} again, as line {first}")
     return names
-
-
-def check_ids(where: Path, ids: Iterable[str]) -> None:
-    """Raises InputError for an id that is there twice or has a line break."""
-    ids = list(ids)
-    check_line_breaks(where, ids)
-    seen: set[str] = set()
-    for id_ in ids:
-        if id_ in seen:
-            raise InputError(f"{where}: has {id_!r} twice; remove one")
-        seen.add(id_)
 
 
 def _class_names(labels: Iterable[str | None]) -> list[str]:
