@@ -167,7 +167,9 @@ WITH = {  # what a choice needs beside it
     "data=csv": ["data.root=/photos.csv"],
     "data=few_per_class": ["data.source=null"],
     "data=folder": ["data.root=/photos"],
+    "data=huggingface": ["data.dataset=pets"],
     "data=images": ["data.source=null"],
+    "data=parquet": ["data.root=/tables"],
     "data=photos": ["data.root=/photos"],
     "data=webdataset": ["data.root=/shards"],
 }

@@ -32,14 +32,20 @@ SOURCES: dict[str, Callable[..., Any]] = {
             "creatures_few",
             "csv_list",
             "folder",
+            "huggingface",
         ),
-        *("imagenet", "imagenette", "photos", "voc2012", "webdataset"),
+        *("imagenet", "imagenette", "parquet", "photos", "voc2012", "webdataset"),
     )
 }
 OWN = ("batch_size", "crops", "store", "store_dir", "seed")  # depend on the machine or the run
 DEFAULTS = {"channels": 3, "dtype": "uint8", "channels_shown": None}
 PATHS = ("root", "exclude", "classes")  # a list of classes is no path
-SHARED = ("root", "image_size")  # keys of the data set that conf/data also passes to the source
+NAMES = ("dataset",)  # paths where there is such a folder, else names on the hub
+SHARED = (
+    "root",
+    "dataset",
+    "image_size",
+)  # keys of the data set that conf/data also passes to the source
 REMEDY = "give data= to look at another data set"
 
 
@@ -150,8 +156,9 @@ def _compared(config: dict[str, Any] | None) -> dict[str, Any]:
 def _absolute(words: dict[str, Any]) -> dict[str, Any]:
     return words | {
         key: str(Path(words[key]).expanduser().absolute())
-        for key in PATHS
+        for key in (*PATHS, *NAMES)
         if isinstance(words.get(key), str | Path)
+        and (key in PATHS or Path(words[key]).expanduser().is_dir())
     }
 
 

@@ -44,7 +44,7 @@ def test_classes_have_names(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("ant\nbee\ncat\ndog\n")
     source = webdataset(shards, "val", classes=str(tmp_path / "names.txt"))
     assert (source.classes, source.labels[:4]) == (["ant", "bee", "cat", "dog"], [0, 1, 2, 3])
-    with pytest.raises(InputError, match="the label '3' of .* is none of the 3 classes"):
+    with pytest.raises(InputError, match=r"the label '3' of .* is none of the 3 classes"):
         webdataset(shards, "train", classes=["ant", "bee", "cat"])
 
 

@@ -12,13 +12,17 @@ from zfnet.data.datasets.csv_list import csv_list
 from zfnet.data.datasets.embedded import creatures, creatures_few
 from zfnet.data.datasets.folders import class_folders, folder, photos
 from zfnet.data.datasets.from_torchvision import cifar10, imagenet, imagenette
+from zfnet.data.datasets.hugging_face import HuggingFaceImages, huggingface
+from zfnet.data.datasets.parquet import ParquetImages, parquet
 from zfnet.data.datasets.voc import MultiLabelPhotos, voc2012
 from zfnet.data.datasets.webdataset import TarImages, webdataset
 from zfnet.data.source import Source, Split
 
 __all__ = [
     "Arrays",
+    "HuggingFaceImages",
     "MultiLabelPhotos",
+    "ParquetImages",
     "Photos",
     "Source",
     "Split",
@@ -31,9 +35,11 @@ __all__ = [
     "creatures_few",
     "csv_list",
     "folder",
+    "huggingface",
     "imagenet",
     "imagenette",
     "modification_stamp",
+    "parquet",
     "photos",
     "voc2012",
     "webdataset",

@@ -126,6 +126,24 @@ def records_of_split(
     return Labeled(chosen, names, labels)
 
 
+def records_of_label_column(name: str, labels: Iterable[object]) -> Records:
+    """The records of a table, with the ids NAME/ROW and the row for a place.
+
+    Args:
+        name: of the table.
+        labels: texts, or numbers from 0 on. Anything else, such as the -1 of test sets, is a fault.
+    """
+    records = Records([], [])
+    for row, value in enumerate(labels):
+        is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        if not is_number and not (isinstance(value, str) and value):
+            records.faults[row] = "has no label"
+        records.ids.append(f"{name}/{row}")
+        records.labels.append(None if row in records.faults else str(value))
+    records.places = np.arange(len(records.ids))[:, None]
+    return records
+
+
 def read_classes(classes: Classes) -> list[str]:
     """The names of a list, or of a file with one name in each line.
 

@@ -5,9 +5,10 @@ find_shards(Path("photos"), "train", "**/*train*.tar")
 """
 
 import glob
-import os
+import logging
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from zfnet.data.image_files import check_line_breaks
@@ -15,6 +16,7 @@ from zfnet.errors import InputError
 
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
 BRACES = re.compile(r"\{([^{}]*)\}")
+log = logging.getLogger(__name__)
 MOST = 1_000_000  # names of one pattern
 
 
@@ -36,8 +38,10 @@ def find_shards(root: Path, key: str, pattern: str) -> list[Path]:
         raise InputError(f"data.root={root}: no such folder")
     found: set[str] = set()
     for name in expand_braces(pattern):
-        path = os.path.join(glob.escape(os.fspath(root)), name)  # noqa: PTH118 (glob takes text)
-        found |= {*glob.glob(path, recursive=True)} if glob.has_magic(name) else {f"{root}/{name}"}
+        if glob.has_magic(name):
+            found |= {f"{root}/{file}" for file in glob.iglob(name, root_dir=root, recursive=True)}  # noqa: PTH207 (Path.glob refuses "../")
+        else:
+            found.add(f"{root}/{name}")
         if len(found) > MOST:
             raise InputError(f"data.{key}={pattern}: more than {MOST:,} files")
     if not found:
@@ -71,3 +75,9 @@ def expand_braces(pattern: str) -> Iterator[str]:
 def shard_name(shard: Path, root: Path) -> str:
     """A shard's path relative to the root, for ids."""
     return shard.name if shard == root else shard.relative_to(root).as_posix()
+
+
+@cache
+def log_damage(shard: Path, damage: str) -> None:
+    """Warns of a damaged shard, once in a process, because both splits may read it."""
+    log.warning("%s: %s; what comes after is not used", shard, damage)

@@ -9,7 +9,6 @@ file (a number or a name) or in a `json` file ({"label": 3}). Other files are ig
 code. Headers and labels are read once in each process; images are read by their offset."""
 
 import json
-import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import numpy as np
 
 from zfnet.data.datasets.base import Encoded
 from zfnet.data.datasets.records import Classes, Records, records_of_split
-from zfnet.data.datasets.shards import find_shards, shard_name
+from zfnet.data.datasets.shards import find_shards, log_damage, shard_name
 from zfnet.data.decoding import image_extensions
 from zfnet.data.image_files import check_line_breaks, expand
 from zfnet.data.source import Split
@@ -28,7 +27,6 @@ from zfnet.data.tar_index import Member, index_tar, read_part
 from zfnet.errors import one_line
 
 LONGEST = 2**24  # bytes of a file with a label
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -142,7 +140,7 @@ def _read_shard(path: Path, name: str, label: str, number: int, _: tuple[int, in
         records.ids.append(f"{name}/{image.name.removeprefix('./') if image else key.lstrip('/')}")
         records.labels.append(text)
     if index.damage is not None:
-        log.warning("%s: %s; what comes after is not used", path, index.damage)
+        log_damage(path, index.damage)
         records.faults[len(places)] = index.damage
         places.append((number, 0, 0))
         records.ids.append(name)
