@@ -34,7 +34,7 @@ SOURCES: dict[str, Callable[..., Any]] = {
             "folder",
             "huggingface",
         ),
-        *("imagenet", "imagenette", "parquet", "photos", "voc2012", "webdataset"),
+        *("imagenet", "imagenet_tars", "imagenette", "parquet", "photos", "voc2012", "webdataset"),
     )
 }
 OWN = ("batch_size", "crops", "store", "store_dir", "seed")  # depend on the machine or the run

@@ -13,9 +13,11 @@ from zfnet.data.datasets.embedded import creatures, creatures_few
 from zfnet.data.datasets.folders import class_folders, folder, photos
 from zfnet.data.datasets.from_torchvision import cifar10, imagenet, imagenette
 from zfnet.data.datasets.hugging_face import HuggingFaceImages, huggingface
+from zfnet.data.datasets.imagenet_tars import imagenet_tars
 from zfnet.data.datasets.parquet import ParquetImages, parquet
+from zfnet.data.datasets.tar_images import TarImages
 from zfnet.data.datasets.voc import MultiLabelPhotos, voc2012
-from zfnet.data.datasets.webdataset import TarImages, webdataset
+from zfnet.data.datasets.webdataset import webdataset
 from zfnet.data.source import Source, Split
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "folder",
     "huggingface",
     "imagenet",
+    "imagenet_tars",
     "imagenette",
     "modification_stamp",
     "parquet",

@@ -81,3 +81,12 @@ def shard_name(shard: Path, root: Path) -> str:
 def log_damage(shard: Path, damage: str) -> None:
     """Warns of a damaged shard, once in a process, because both splits may read it."""
     log.warning("%s: %s; what comes after is not used", shard, damage)
+
+
+def file_state(path: Path) -> tuple[int, int]:
+    """A file's size and date, for caches; zeros if there is none."""
+    try:
+        state = path.stat()
+    except OSError:
+        return 0, 0
+    return state.st_size, state.st_mtime_ns

@@ -10,16 +10,14 @@ code. Headers and labels are read once in each process; images are read by their
 
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from zfnet.data.datasets.base import Encoded
 from zfnet.data.datasets.records import Classes, Records, records_of_split
-from zfnet.data.datasets.shards import find_shards, log_damage, shard_name
+from zfnet.data.datasets.shards import file_state, find_shards, log_damage, shard_name
+from zfnet.data.datasets.tar_images import TarImages
 from zfnet.data.decoding import image_extensions
 from zfnet.data.image_files import check_line_breaks, expand
 from zfnet.data.source import Split
@@ -27,26 +25,6 @@ from zfnet.data.tar_index import Member, index_tar, read_part
 from zfnet.errors import one_line
 
 LONGEST = 2**24  # bytes of a file with a label
-
-
-@dataclass
-class TarImages(Encoded):
-    """Images in tar archives.
-
-    Args:
-        shards: the archives.
-        places: int64 (N, 3): of each image the index of its archive, its offset and its size.
-    """
-
-    shards: list[Path]
-    places: np.ndarray
-
-    def encoded(self, index: int) -> np.ndarray:
-        shard, offset, size = self.places[index].tolist()
-        return read_part(self.shards[shard], offset, size)
-
-    def files(self) -> Iterable[str]:
-        return (str(self.shards[shard]) for shard in np.unique(self.places[:, 0]))
 
 
 def webdataset(
@@ -100,18 +78,10 @@ def _read_shards(root: Path, shards: list[Path], label: str, first: int) -> Reco
     """The records of all archives, which are numbered from `first` on."""
     return Records.concatenate(
         [
-            _read_shard(shard, shard_name(shard, root), label, number, _state(shard))
+            _read_shard(shard, shard_name(shard, root), label, number, file_state(shard))
             for number, shard in enumerate(shards, first)
         ]
     )
-
-
-def _state(path: Path) -> tuple[int, int]:
-    try:
-        state = path.stat()
-    except OSError:
-        return 0, 0
-    return state.st_size, state.st_mtime_ns
 
 
 @cache
