@@ -25,7 +25,12 @@ from tests.helpers.made_data import (
     write_imagenet,
     write_voc,
 )
-from tests.helpers.made_shards import write_hugging_face, write_parquet, write_webdataset
+from tests.helpers.made_shards import (
+    write_hugging_face,
+    write_imagenet_tars,
+    write_parquet,
+    write_webdataset,
+)
 from zfnet.config import Training, check_config
 from zfnet.data import Creatures
 from zfnet.launch.command_line import normalize_words
@@ -145,7 +150,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, commands: Commands) -> Path:
     write_webdataset(folder / "shards", train=1, val=1)
     write_parquet(folder / "tables", ["cat", "dog"], train=8, val=4)
     write_hugging_face(folder / "pets", ["cat", "dog"], train=8, validation=4)
-    write_imagenet(folder / "imagenet")
+    write_imagenet_tars(folder / "ilsvrc2012", write_imagenet(folder / "imagenet"))
     write_voc(write_caltech(folder))
     torch.manual_seed(0)
     torch.save(resnet18(weights=None).state_dict(), folder / "resnet18.pth")

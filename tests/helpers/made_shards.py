@@ -49,6 +49,24 @@ def write_webdataset(root: Path, per_shard: int = 8, **shards: int) -> Path:
     return root
 
 
+def write_imagenet_tars(root: Path, folders: Path) -> Path:
+    """The archives of ILSVRC2012, from the folders into which torchvision unpacks them."""
+    inner = {}
+    for folder in sorted((folders / "train").iterdir(), reverse=True):
+        images = sorted(folder.iterdir(), reverse=True)
+        path = write_tar(root / "class.tar", {each.name: each.read_bytes() for each in images})
+        inner[f"{folder.name}.tar"] = path.read_bytes()
+        path.unlink()
+    write_tar(root / "ILSVRC2012_img_train.tar", inner)
+    images = sorted((folders / "val").rglob("*.JPEG"))
+    flat = {each.name: each.read_bytes() for each in images}
+    in_classes = {each.relative_to(folders).as_posix(): each.read_bytes() for each in images}
+    files = flat if len(flat) == len(images) else in_classes
+    write_tar(root / "ILSVRC2012_img_val.tar", files)
+    (root / "meta.bin").write_bytes((folders / "meta.bin").read_bytes())
+    return root
+
+
 def write_parquet(root: Path, classes: Sequence[str], row_group: int = 3, **rows: int) -> Path:
     """One file a split of creatures of 56 pixels, with the schema and the metadata that Hugging
     Face writes."""

@@ -154,12 +154,16 @@ def _compared(config: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _absolute(words: dict[str, Any]) -> dict[str, Any]:
-    return words | {
-        key: str(Path(words[key]).expanduser().absolute())
-        for key in (*PATHS, *NAMES)
-        if isinstance(words.get(key), str | Path)
-        and (key in PATHS or Path(words[key]).expanduser().is_dir())
-    }
+    found = dict(words)
+    for key in (*PATHS, *NAMES):
+        value = words.get(key)
+        if isinstance(value, str | Path):
+            path = Path(value).expanduser()
+            if key in PATHS or path.is_dir():
+                found[key] = str(path.absolute())
+        elif key == "root" and isinstance(value, list):
+            found[key] = [str(Path(each).expanduser().absolute()) for each in value]
+    return found
 
 
 def _check_plain(value: Any, where: object) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.helpers.made_data import write_imagenet
-from tests.helpers.made_shards import write_tar
+from tests.helpers.made_shards import write_imagenet_tars, write_tar
 from zfnet.data import build_store
 from zfnet.data.datasets import imagenet, imagenet_tars
 from zfnet.errors import InputError
@@ -31,17 +31,7 @@ def folders(tmp_path: Path, paint: Callable[..., None]) -> Path:
 
 @pytest.fixture
 def archives(folders: Path, tmp_path: Path) -> Path:
-    root = tmp_path / "archives"
-    inner = {}
-    for wnid in ("n02", "n01"):
-        images = sorted((folders / "train" / wnid).iterdir(), reverse=True)
-        files = {path.name: path.read_bytes() for path in images}
-        inner[f"{wnid}.tar"] = write_tar(tmp_path / f"{wnid}.tar", files).read_bytes()
-    write_tar(root / "ILSVRC2012_img_train.tar", inner)
-    images = sorted((folders / "val").rglob("*.JPEG"))
-    write_tar(root / "ILSVRC2012_img_val.tar", {path.name: path.read_bytes() for path in images})
-    (root / "meta.bin").write_bytes((folders / "meta.bin").read_bytes())
-    return root
+    return write_imagenet_tars(tmp_path / "archives", folders)
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

@@ -1,5 +1,6 @@
-"""The sources of the data sets here: `Photos` are files, `Encoded` are images inside larger files,
-`Arrays` are images in memory."""
+"""What the data sets here are made of: `Photos` are files, `Arrays` are images in memory.
+
+`Encoded` is the base of `Photos` and of images that lie inside larger files."""
 
 import hashlib
 import os

@@ -92,7 +92,7 @@ def _read(root: Path, split: str) -> _Archive:
 
 
 @cache
-def _index(path: Path, _: tuple[int, int]) -> _Archive:
+def _index(path: Path, _state: tuple[int, int]) -> _Archive:
     """The images of an archive and of those inside it."""
     outer = index_tar(path)
     found = _Archive({}, [], {})

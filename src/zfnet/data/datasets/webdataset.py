@@ -85,7 +85,7 @@ def _read_shards(root: Path, shards: list[Path], label: str, first: int) -> Reco
 
 
 @cache
-def _read_shard(path: Path, name: str, label: str, number: int, _: tuple[int, int]) -> Records:
+def _read_shard(path: Path, name: str, label: str, number: int, _state: tuple[int, int]) -> Records:
     """The records of one archive; what is wrong with the archive is a record of its own."""
     index = index_tar(path)
     samples: dict[str, dict[str, Member]] = {}
@@ -95,7 +95,7 @@ def _read_shard(path: Path, name: str, label: str, number: int, _: tuple[int, in
         if stem:  # not a hidden file
             samples.setdefault(f"{folder}/{stem}", {})[ending.lower()] = member
     records = Records([], [])
-    places = []
+    places: list[tuple[int, int, int]] = []
     for key, sample in samples.items():
         image, fault = _image_of(sample)
         text = None
