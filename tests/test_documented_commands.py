@@ -26,6 +26,12 @@ from tests.helpers.made_data import (
     write_imagenet,
     write_voc,
 )
+from tests.helpers.made_shards import (
+    write_hugging_face,
+    write_imagenet_tars,
+    write_parquet,
+    write_webdataset,
+)
 from zfnet.config import Training, check_config
 from zfnet.data import Creatures
 from zfnet.launch.command_line import normalize_words
@@ -140,7 +146,13 @@ def world(tmp_path_factory: pytest.TempPathFactory, commands: Commands) -> Path:
     shutil.copytree(folder / "photos", folder / "streets")
     write_bands(folder / "xrays", None)
     write_bands(folder / "fields", 4)
-    write_imagenet(folder / "imagenet")
+    paths = sorted(folder.glob("photos/*/*/*.jpg"))
+    rows = [f"{path.relative_to(folder)},{path.parts[-2]},{path.parts[-3]}\n" for path in paths]
+    (folder / "photos.csv").write_text("path,label,split\n" + "".join(rows))
+    write_webdataset(folder / "shards", train=1, val=1)
+    write_parquet(folder / "tables", ["cat", "dog"], train=8, val=4)
+    write_hugging_face(folder / "pets", ["cat", "dog"], train=8, validation=4)
+    write_imagenet_tars(folder / "ilsvrc2012", write_imagenet(folder / "imagenet"))
     write_voc(write_caltech(folder))
     torch.manual_seed(0)
     torch.save(resnet18(weights=None).state_dict(), folder / "resnet18.pth")

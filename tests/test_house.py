@@ -172,10 +172,14 @@ WITH = {  # what a choice needs beside it
     "model=timm": ["model.name=resnet18"],
     "model=torchvision": ["model.name=resnet18"],
     "data=class_folders": ["data.root=/photos"],
+    "data=csv": ["data.root=/photos.csv"],
     "data=few_per_class": ["data.source=null"],
     "data=folder": ["data.root=/photos"],
+    "data=huggingface": ["data.dataset=pets"],
     "data=images": ["data.source=null"],
+    "data=parquet": ["data.root=/tables"],
     "data=photos": ["data.root=/photos"],
+    "data=webdataset": ["data.root=/shards"],
 }
 GROUPS = {
     path.name: sorted(f.stem for f in path.glob("*.yaml"))

@@ -13,6 +13,7 @@ from zfnet.training.data_config import SOURCES, checked_data, describe_data, lin
 
 Compose = Callable[..., DictConfig]
 CHOICES = sorted(path.stem for path in (config_folder() / "data").glob("*.yaml"))
+NEEDS_ROOT = ("class_folders", "csv", "folder", "parquet", "photos", "webdataset")
 WHOLE = [name for name in CHOICES if name not in ("images", "few_per_class")]
 
 
@@ -26,7 +27,8 @@ def test_every_choice_comes_back(composed: Compose, name: str) -> None:
     own keys."""
     asked = composed(
         f"data={name}",
-        *(["data.root=/photos"] if name in ("folder", "photos", "class_folders") else []),
+        *(["data.root=/photos"] if name in NEEDS_ROOT else []),
+        *(["data.dataset=owner/name"] if name == "huggingface" else []),
     )
     found = linked_data(checked_data(described(asked), "a.ckpt", trust=[]))
     before = OmegaConf.to_container(asked.data, resolve=False)

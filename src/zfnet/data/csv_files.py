@@ -16,7 +16,7 @@ from zfnet.errors import InputError, one_line
 
 
 def read_csv(
-    word: str, path: object, columns: Sequence[str]
+    word: str, path: object, columns: Sequence[str], optional: Sequence[str] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows of a file.
 
@@ -24,9 +24,11 @@ def read_csv(
         word: the key that names the file, for messages.
         path: the file.
         columns: the columns that are needed.
+        optional: columns that a file may lack.
 
     Yields:
-        The line number, from 2 on, and the cells of these columns.
+        The line number, from 2 on, and the cells of these columns, without optional columns that
+        the file lacks.
 
     Raises:
         InputError: the file cannot be read or is not text, a column is missing or there twice, or a
@@ -46,6 +48,7 @@ def read_csv(
                 f"{where}, line 1: has no column {', '.join(missing)}; its first line must be "
                 f"{head}{separated}"
             )
+        columns = [*columns, *(name for name in optional if name in header)]
         if twice := [name for name in columns if header.count(name) > 1]:
             raise InputError(
                 f"{where}, line 1: has column {twice[0]} twice; its first line must be {head}"

@@ -22,10 +22,10 @@ import os
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -91,17 +91,41 @@ def decode(path: str | os.PathLike[str], pixel_format: PixelFormat = RGB8) -> Te
         UnreadableImage: the file cannot be read or decoded, has another number of channels, or a
             side is shorter than 8 pixels.
     """
+    return decode_from(partial(read_file, path), os.fspath(path), pixel_format)
+
+
+def decode_from(read: Callable[[], np.ndarray], where: str, pixel_format: PixelFormat) -> Tensor:
+    """`decode` of an image that lies inside a larger file.
+
+    Args:
+        read: returns the bytes of the image, uint8 and writable.
+        where: the image, for messages.
+        pixel_format: of the result.
+
+    Raises:
+        UnreadableImage: as `decode`, or `read` raises an error.
+    """
     try:
         with _quiet_pillow():
-            if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would never end
-                raise ValueError("this is not a file but a directory, a pipe or a device")
-            return pixel_format.convert(_decode(path, pixel_format.channels))
+            return pixel_format.convert(_decode(read(), pixel_format.channels))
     except OSError as error:  # Pillow's own errors are OSErrors too, without strerror
-        raise UnreadableImage(f"{os.fspath(path)}: {one_line(error.strerror or error)}") from error
+        raise UnreadableImage(f"{where}: {one_line(error.strerror or error)}") from error
     except MemoryError:
         raise
     except Exception as error:  # broken files make Pillow's plugins raise almost anything
-        raise UnreadableImage(f"{os.fspath(path)}: {one_line(error)}") from error
+        raise UnreadableImage(f"{where}: {one_line(error)}") from error
+
+
+def read_file(path: str | os.PathLike[str]) -> np.ndarray:
+    """The bytes of a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is a directory, a pipe or a device.
+    """
+    if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would never end
+        raise ValueError("this is not a file but a directory, a pipe or a device")
+    return np.fromfile(path, dtype=np.uint8)
 
 
 def resize_and_crop(image: Tensor, size: Size) -> Tensor:
@@ -169,12 +193,11 @@ def resample(
     return result if is_uint8 else result.clamp(0, 1)
 
 
-def _decode(path: str | os.PathLike[str], channels: int) -> Tensor:
+def _decode(data: np.ndarray, channels: int) -> Tensor:
     """The image as (C, H, W), of so many channels where Pillow or libjpeg convert to them."""
-    data = np.fromfile(path, dtype=np.uint8)
     if not data.size:
         raise ValueError("the file is empty")
-    if (bands := _raw(path, data, channels not in (1, 3))) is not None:
+    if (bands := _raw(data, channels not in (1, 3))) is not None:
         _check_size(*bands.shape[:0:-1])
         return bands
     try:
@@ -194,11 +217,11 @@ def _decode(path: str | os.PathLike[str], channels: int) -> Tensor:
         return torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)
 
 
-def _raw(path: str | os.PathLike[str], data: np.ndarray, keep_alpha: bool) -> Tensor | None:
+def _raw(data: np.ndarray, keep_alpha: bool) -> Tensor | None:
     """The bands of a file that Pillow would cut or not read; None for other files."""
     magic = data[:6].tobytes()
     if magic == NPY:
-        return read_array(path)
+        return read_array(data)
     if magic[:4] in TIFF:
         return read_tiff(data, keep_alpha)
     return read_png16(data, keep_alpha) if is_png16(data) else None

@@ -42,7 +42,8 @@ class ImageData(LightningDataModule):
         image_size: the crop that the net sees, in pixels: a side, or [height, width].
         batch_size: the number of images of all processes together.
         store_dir: the folder of image stores.
-        root: where the data set lies; it only tells stores of equally named data sets apart.
+        root: where the data set lies, or several folders; it only tells stores of equally named
+            data sets apart.
         crops: "ten" (training draws one of the paper's ten crops) or "random" (any offset).
         store: False decodes on the fly, to the same pixels.
         max_bad: how many unreadable images are skipped; more are an error.
@@ -67,7 +68,7 @@ class ImageData(LightningDataModule):
         image_size: Side | Sequence[Side],
         batch_size: int,
         store_dir: str,
-        root: str | None = None,
+        root: str | Sequence[str] | None = None,
         crops: str = "ten",
         store: bool = True,
         max_bad: int = 10,
@@ -103,7 +104,9 @@ class ImageData(LightningDataModule):
                 for split, own in self.sources.items()
             }
         if root is not None:
-            name += "-" + hashlib.sha256(os.fsencode(Path(root).resolve())).hexdigest()[:8]
+            roots = [root] if isinstance(root, str) else root
+            places = b"\n".join(os.fsencode(Path(each).resolve()) for each in roots)
+            name += "-" + hashlib.sha256(places).hexdigest()[:8]
         self.folder = Path(store_dir) / name
         self.images: dict[str, ImageDataset] = {}
 

@@ -1,13 +1,13 @@
 """Pixels of files as they are stored: every band at its own depth.
 
-    read_array("depth.npy")  # (H, W) or (H, W, C) → (C, H, W)
-    read_png16(bytes)
-    read_tiff(bytes)
+    read_array(data)  # the bytes of a .npy file: (H, W) or (H, W, C) → (C, H, W)
+    read_png16(data, keep_alpha=False)
+    read_tiff(data, keep_alpha=False)
 
 Pillow cuts colors of 16 bits to 8, and reads no TIFF of more than four bands."""
 
 import io
-import os
+import math
 
 import numpy as np
 import tifffile
@@ -19,6 +19,10 @@ NPY = b"\x93NUMPY"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG = getattr(torch.ops.image, "decode_png", None)
 _UNCHANGED = 0  # ImageReadMode.UNCHANGED
+_NPY_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 WHITE_IS_0, BLACK_IS_0, COLORS = 0, 1, 2  # PhotometricInterpretation
 ALPHA = (1, 2)  # ExtraSamples: associated, unassociated
 # (PhotometricInterpretation, SamplesPerPixel) of 8-bit files that Pillow reads completely, if the
@@ -26,17 +30,32 @@ ALPHA = (1, 2)  # ExtraSamples: associated, unassociated
 PILLOW_READS = {(WHITE_IS_0, 1), (BLACK_IS_0, 1), (BLACK_IS_0, 2), (COLORS, 3), (COLORS, 4)}
 
 
-def read_array(path: str | os.PathLike[str]) -> Tensor:
+def read_array(data: np.ndarray) -> Tensor:
     """The array of a .npy file, (H, W) or (H, W, C), as (C, H, W).
+
+    Args:
+        data: the bytes of the file.
 
     Raises:
         ValueError: it has another shape, or is damaged.
     """
-    # Mapped, so that a wrong length in the header reserves no memory.
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = _npy_array(data)
     if array.ndim not in (2, 3):
         raise ValueError(f"an array of shape {array.shape}: (H, W) or (H, W, C) is needed")
     return _tensor(array if array.ndim == 3 else array[:, :, None])
+
+
+def _npy_array(data: np.ndarray) -> np.ndarray:
+    """The array as a view of the bytes, so that a wrong length in the header reserves no memory."""
+    file = io.BytesIO(data.data)
+    version = np.lib.format.read_magic(file)
+    if version not in _NPY_HEADERS:
+        raise ValueError(f"a .npy file of version {version}: arrays of numbers are 1 or 2")
+    shape, is_fortran, dtype = _NPY_HEADERS[version](file)
+    if dtype.hasobject:
+        raise ValueError("an array of objects: numbers are needed")
+    values = np.frombuffer(data, dtype, math.prod(shape), file.tell())
+    return values.reshape(shape[::-1]).T if is_fortran else values.reshape(shape)
 
 
 def is_png16(data: np.ndarray) -> bool:

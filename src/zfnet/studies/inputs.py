@@ -168,11 +168,13 @@ def complete_data(cfg: DictConfig) -> bool:
             )
     else:
         described = checked_data(described, paths[0], listed(cfg.trust))
-        root = described.get("root")
-        if root is not None and "root" not in given and not Path(root).is_dir():
+        root = described.get("root", [])
+        roots = root if isinstance(root, list) else [root]
+        gone = [each for each in roots if each is not None and not Path(each).exists()]
+        if gone and "root" not in given:
             raise InputError(
-                f"{paths[0]} was trained on the images in {root}, which is not a folder here: give "
-                "data.root=FOLDER, where they are now, or data= for another data set"
+                f"{paths[0]} was trained on the images in {gone[0]}, which is not here: give "
+                "data.root=, where they are now, or data= for another data set"
             )
         data = _compose_data("images")
         data.merge_with(linked_data(described))

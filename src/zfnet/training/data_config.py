@@ -30,15 +30,22 @@ SOURCES: dict[str, Callable[..., Any]] = {
             "class_folders",
             "creatures",
             "creatures_few",
+            "csv_list",
             "folder",
+            "huggingface",
         ),
-        *("imagenet", "imagenette", "photos", "voc2012"),
+        *("imagenet", "imagenet_tars", "imagenette", "parquet", "photos", "voc2012", "webdataset"),
     )
 }
 OWN = ("batch_size", "crops", "store", "store_dir", "seed")  # depend on the machine or the run
 DEFAULTS = {"channels": 3, "dtype": "uint8", "channels_shown": None}
-PATHS = ("root", "exclude")
-SHARED = ("root", "image_size")  # keys of the data set that conf/data also passes to the source
+PATHS = ("root", "exclude", "classes")  # a list of classes is no path
+NAMES = ("dataset",)  # paths where there is such a folder, else names on the hub
+SHARED = (
+    "root",
+    "dataset",
+    "image_size",
+)  # keys of the data set that conf/data also passes to the source
 REMEDY = "give data= to look at another data set"
 
 
@@ -147,11 +154,16 @@ def _compared(config: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _absolute(words: dict[str, Any]) -> dict[str, Any]:
-    return words | {
-        key: str(Path(words[key]).expanduser().absolute())
-        for key in PATHS
-        if isinstance(words.get(key), str | Path)
-    }
+    found = dict(words)
+    for key in (*PATHS, *NAMES):
+        value = words.get(key)
+        if isinstance(value, str | Path):
+            path = Path(value).expanduser()
+            if key in PATHS or path.is_dir():
+                found[key] = str(path.absolute())
+        elif key == "root" and isinstance(value, list):
+            found[key] = [str(Path(each).expanduser().absolute()) for each in value]
+    return found
 
 
 def _check_plain(value: Any, where: object) -> None:

@@ -1,37 +1,72 @@
-"""The two sources of every data set here: `Photos` are files, `Arrays` are images in memory."""
+"""What the data sets here are made of: `Photos` are files, `Arrays` are images in memory.
+
+`Encoded` is the base of `Photos` and of images that lie inside larger files."""
 
 import hashlib
 import os
+from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zfnet.data.decoding import UnreadableImage, decode
+from zfnet.data.decoding import UnreadableImage, decode_from, read_file
 from zfnet.data.pixel_format import RGB8, PixelFormat
 from zfnet.data.source import Source
 from zfnet.errors import InputError
 
 
 @dataclass
-class Photos:
-    """Image files; an id is a path relative to the root."""
+class Encoded:
+    """Images in files, such as JPEG. A subclass says which files, and reads the bytes of an image.
+
+    Args:
+        name, classes, ids, labels: as of `zfnet.data.source.Source`.
+        root: where the files are. It precedes ids in messages.
+        faults: what is wrong with records that have no image or no label, by index. They count as
+            unreadable images.
+        pixel_format: of the images.
+    """
 
     name: str
     root: Path
     classes: list[str]
     ids: list[str]
     labels: list[int]
+    faults: Mapping[int, str] = field(default_factory=dict, kw_only=True)
     pixel_format: PixelFormat = field(default=RGB8, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def read(self, index: int) -> Tensor:
-        return decode(self.root / self.ids[index], self.pixel_format)
+        where = f"{self.root / self.ids[index]}"
+        if index in self.faults:
+            raise UnreadableImage(f"{where}: {self.faults[index]}")
+        return decode_from(partial(self.encoded, index), where, self.pixel_format)
+
+    def encoded(self, index: int) -> np.ndarray:
+        """The bytes of one image, uint8 and writable. Called from several threads."""
+        raise NotImplementedError
+
+    def files(self) -> Iterable[str]:
+        """The paths of all files. Their sizes and dates tell whether the images changed."""
+        raise NotImplementedError
+
+
+@dataclass
+class Photos(Encoded):
+    """Image files; an id is a path relative to the root."""
+
+    def encoded(self, index: int) -> np.ndarray:
+        return read_file(self.root / self.ids[index])
+
+    def files(self) -> Iterable[str]:
+        return (os.path.join(self.root, id_) for id_ in self.ids)  # noqa: PTH118 (as _size_and_date)
 
 
 @dataclass
@@ -57,7 +92,7 @@ def in_format(source: Source, pixel_format: PixelFormat) -> Source:
     Raises:
         InputError: the source is not made of files, and its first image cannot be converted.
     """
-    if isinstance(source, Photos) and type(source).read is Photos.read:
+    if isinstance(source, Encoded) and type(source).read is Encoded.read:
         return replace(source, pixel_format=pixel_format)
 
     def read(index: int) -> Tensor:
@@ -85,9 +120,9 @@ def modification_stamp(source: Source) -> str:
     It covers the sizes and dates of all files (5 microseconds each), all bytes of arrays, and the
     pixels of three images of any other source."""
     digest = hashlib.sha256()
-    if isinstance(source, Photos):
-        for id_ in source.ids:
-            digest.update(_size_and_date(f"{source.root}/{id_}"))
+    if isinstance(source, Encoded):
+        for path in source.files():
+            digest.update(_size_and_date(path))
     elif isinstance(source, Arrays):
         digest.update(np.ascontiguousarray(source.images).data)
     else:

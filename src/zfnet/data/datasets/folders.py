@@ -8,6 +8,7 @@ A class is a folder of the first level. zfnet.data.image_files says which files 
 """
 
 import hashlib
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -18,16 +19,20 @@ from zfnet.data.splits import few_per_class
 from zfnet.data.subset import Selection
 from zfnet.errors import InputError, check_choice
 
+LONGEST_NAME = 100  # of a data set, which names a folder
 LAYOUTS = (
     "expected <root>/train/<class>/*.jpg with <root>/val/<class>/*.jpg, or <root>/<class>/*.jpg"
 )
 
 
-def folder(root: str | Path, split: Split, val_fraction: float = 0.1, seed: int = 0) -> Photos:
+def folder(
+    root: str | Path | Sequence[str], split: Split, val_fraction: float = 0.1, seed: int = 0
+) -> Photos:
     """Photos in class folders.
 
     Args:
-        root: holds `train/<class>` and `val/<class>`, or `<class>`, which is split.
+        root: holds `train/<class>` and `val/<class>`, or `<class>`, which is split. Of several
+            roots, equally named classes are one.
         split: "train" or "val".
         val_fraction: the share of every class that is split off as "val" (see `split_by_hash`).
         seed: of the split.
@@ -35,6 +40,8 @@ def folder(root: str | Path, split: Split, val_fraction: float = 0.1, seed: int 
     Raises:
         InputError: the folder is missing, has another layout, or holds an empty class.
     """
+    if not isinstance(root, str | Path):
+        return _joined([(path, folder(path, split, val_fraction, seed)) for path in root])
     root = check_root(root)
     check_choice("split", split, SPLITS)
     if is_folder(root / "train"):
@@ -129,6 +136,31 @@ def check_root(root: str | Path) -> Path:
     if not is_folder(path):
         raise InputError(f"data.root={path}: no such folder; {LAYOUTS}")
     return path
+
+
+def _joined(parts: Sequence[tuple[str, Photos]]) -> Photos:
+    """The images of several roots as one data set. Ids are relative to the folder that holds all of
+    the roots."""
+    if not parts:
+        raise InputError(f"data.root=[]: name a folder; {LAYOUTS}")
+    roots = [photos.root.resolve() for _, photos in parts]
+    for i, (path, _) in enumerate(parts):
+        for other in (*roots[:i], *roots[i + 1 :]):
+            if roots[i].is_relative_to(other):
+                raise InputError(f"data.root: {path} is in {other}, which is also given; remove it")
+    top = Path(os.path.commonpath(roots))
+    classes = sorted({name for _, photos in parts for name in photos.classes})
+    number = {name: index for index, name in enumerate(classes)}
+    ids = [
+        f"{root.relative_to(top).as_posix()}/{id_}".removeprefix("./")
+        for root, (_, photos) in zip(roots, parts, strict=True)
+        for id_ in photos.ids
+    ]
+    labels = [number[photos.classes[label]] for _, photos in parts for label in photos.labels]
+    name = "+".join(dict.fromkeys(photos.name for _, photos in parts))
+    return Photos(
+        name if len(name) <= LONGEST_NAME else f"{len(parts)}-roots", top, classes, ids, labels
+    )
 
 
 def _photos(name: str, root: Path, classes: list[str], chosen: dict[str, list[str]]) -> Photos:

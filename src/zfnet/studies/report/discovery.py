@@ -48,7 +48,7 @@ class ConfigTypes(BaseModel):
     """The types of the config values that the report uses."""
 
     images_per_class: int | None = _at("data.images_per_class", None)
-    root: str | None = _at("data.root", None)
+    root: str | list[str] | None = _at("data.root", None)
     ckpt: str | list[str] | None = None
     architecture: str | None = _at("model.architecture", None)
     name: str | None = _at("model.name", None)

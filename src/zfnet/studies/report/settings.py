@@ -16,7 +16,11 @@ from zfnet.studies.report.measures import Measure, to_measure
 from zfnet.studies.report.runs import HARMLESS, SINGLE_RUN, Run
 
 SEEDS = ("seed", "data.seed", "data.fold")  # runs of one row may differ in these, and are averaged
-NAMED_BY_FOLDER = ("folder", "photos", "class_folders")  # data sets that their folder identifies
+# Data sets that their folder or file identifies.
+NAMED_BY_FOLDER = {
+    *("folder", "photos", "class_folders"),
+    *("csv", "csv_list", "webdataset", "parquet"),
+}
 PAPER_DATA = {
     "imagenet": "ImageNet 2012",
     "caltech101": "Caltech-101",
@@ -120,7 +124,10 @@ def data_name(run: Run) -> str:
     choice, root = run.choices.get("data") or "unknown data", run.get("data.root")
     if choice == "checkpoint":  # analyze.py writes the checkpoint's data set into its config
         choice = run.get("data.source._target_", "creatures").rpartition(".")[2]
-    return f"{choice} {Path(root).name}" if choice in NAMED_BY_FOLDER and root else choice
+    if choice not in NAMED_BY_FOLDER or not root:
+        return choice
+    roots = [root] if isinstance(root, str) else root
+    return f"{choice} {'+'.join(Path(each).name for each in roots)}"
 
 
 def net_name(ckpt: str) -> str:

@@ -1,0 +1,85 @@
+"""Data sets of the `datasets` library: saved to the disk, in a folder of files, and wrong ones."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.made_shards import creature, image_bytes, write_hugging_face, write_parquet
+from zfnet.data import Creatures, build_store
+from zfnet.data.datasets import huggingface
+from zfnet.errors import InputError
+
+library = pytest.importorskip("datasets")
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(library.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    library.disable_progress_bars()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_hugging_face(tmp_path_factory.mktemp("saved"), ["b", "a"], train=6, validation=4)
+
+
+def test_a_data_set_on_the_disk(saved: Path, tmp_path: Path) -> None:
+    train, val = huggingface(str(saved), "train"), huggingface(str(saved), "val")
+    assert train.ids == [f"train/{row}" for row in range(6)]
+    assert (train.classes, train.labels) == (["b", "a"], [0, 1, 0, 1, 0, 1])
+    assert val.ids == [f"validation/{row}" for row in range(4)]
+    drawn = Creatures(6, split="train", size=56)
+    np.testing.assert_array_equal(train.read(5).numpy(), drawn.read(5).numpy())
+    assert all(Path(file).is_file() for file in train.files())
+    for workers in (1, 4):
+        build_store(train, tmp_path / str(workers), 48, workers=workers)
+    one, four = ((tmp_path / str(w) / "images.u8").read_bytes() for w in (1, 4))
+    assert one == four
+
+
+def test_splits_that_are_not_there(saved: Path) -> None:
+    train, val = (huggingface(str(saved), split, val=None) for split in ("train", "val"))
+    assert sorted(val.labels) == [0, 1]
+    assert sorted([*train.ids, *val.ids]) == [f"train/{row}" for row in range(6)]
+    alone = huggingface(str(saved / "train"), "train", val=None, val_fraction=0)
+    assert alone.labels == [0, 1, 0, 1, 0, 1]
+    with pytest.raises(InputError, match=r"no split 'test'; data\.val= names it, one of train, va"):
+        huggingface(str(saved), "val", val="test")
+    with pytest.raises(InputError, match=r"has no column 'img'; data\.image= names it, one of ima"):
+        huggingface(str(saved), "train", image="img")
+    with pytest.raises(InputError, match="'label' holds no images"):
+        huggingface(str(saved), "train", image="label")
+
+
+def test_a_folder_of_parquet_files(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "pets", ["zebra", "ant"], train=4, validation=2)
+    source = huggingface(str(tmp_path / "pets"), "val")
+    assert (source.name, source.classes, source.labels) == ("pets", ["zebra", "ant"], [0, 1])
+
+
+def test_bad_rows_are_listed_and_skipped(tmp_path: Path) -> None:
+    good = image_bytes(creature(Creatures(1, size=32), 0))
+    cells = [{"bytes": good}, {"bytes": good}, None, {"bytes": b"no image"}]
+    features = library.Features(
+        {"image": library.Image(decode=False), "label": library.Value("int64")}
+    )
+    table = library.Dataset.from_dict({"image": cells, "label": [3, -1, 3, 3]}, features=features)
+    table.cast_column("image", library.Image()).save_to_disk(tmp_path / "pets")
+    source = huggingface(str(tmp_path / "pets"), "train", val=None, val_fraction=0)
+    store = build_store(source, tmp_path / "store", 16, workers=1)
+    assert (store.ids, store.classes) == (["train/0"], ["3"])
+    lines = (tmp_path / "store" / "unreadable.txt").read_text().splitlines()
+    assert [line.split(": ")[1] for line in lines] == [
+        "has no label",
+        "its image column holds no bytes",
+        "this is not an image, or one of an unknown format",
+    ]
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text("{")
+    for name in ("nobody/nothing", f"{tmp_path}/gone", str(tmp_path)):
+        with pytest.raises(InputError, match="cannot be loaded: "):
+            huggingface(name, "train")
