@@ -71,7 +71,7 @@ def split(words: str) -> list[str]:
         ("data.source.train=abc", "data.source.train=abc: a whole number is needed"),
         ("data.classes=bear", "data.classes=bear: a list [...] of strings or null is needed"),
         ("+data.foo=1", "data.foo=1: zfnet.data.datasets.creatures has no such argument"),
-        ("data=cifar10 data.root=3", "data.root=3: a string is needed"),
+        ("data=cifar10 data.root=3", "data.root=3: a string or a list [...] of strings is needed"),
         ("~data.fold data=creatures_few", "data.fold is missing: give data.fold=..."),
         ("data.source._partial_=false", "data.source._partial_=false: one of true is needed"),
         ("model.edit={conv1:3}", "model.edit.conv1=3: a mapping {...} or null is needed"),

@@ -74,7 +74,7 @@ class Data(Node):
     store_dir: str
     max_bad: Whole
     exclude: str | None
-    root: NotRequired[str]
+    root: NotRequired[str | Sequence[str]]  # several: data=folder
 
 
 class TrainingData(Data):

@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -46,6 +47,7 @@ NAMES: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     str: "a string",
+    Path: "a string",
     bool: "true or false",
     NoneType: "null",
     Any: "a value",

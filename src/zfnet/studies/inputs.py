@@ -174,7 +174,7 @@ def complete_data(cfg: DictConfig) -> bool:
         if gone and "root" not in given:
             raise InputError(
                 f"{paths[0]} was trained on the images in {gone[0]}, which is not here: give "
-                "data.root=, where they are now, or data= for another data set"
+                "data.root=FOLDER, where they are now, or data= for another data set"
             )
         data = _compose_data("images")
         data.merge_with(linked_data(described))

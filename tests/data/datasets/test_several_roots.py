@@ -7,6 +7,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from zfnet.config import Training, check_config
 from zfnet.data.datasets import folder
 from zfnet.errors import InputError
 from zfnet.training.data_config import checked_data, describe_data, linked_data
@@ -46,6 +47,7 @@ def test_from_the_command_line_and_back_from_a_checkpoint(
     config = composed(
         "data=folder", f"data.root=[{','.join(roots)}]", f"data.store_dir={tmp_path}/stores"
     )
+    check_config(config, Training)
     data = instantiate(config.data)
     assert len(data.open("train")) == 4
     assert data.folder.name.startswith("photos-")
@@ -53,6 +55,13 @@ def test_from_the_command_line_and_back_from_a_checkpoint(
     again = linked_data(checked_data(described, "a.ckpt", trust=[]))
     assert again["root"] == roots
     assert again["source"]["root"] == "${data.root}"
+
+
+@pytest.mark.usefixtures("run_folder")
+@pytest.mark.parametrize("name", ["csv", "webdataset", "parquet", "photos", "imagenet_tars"])
+def test_other_data_sets_have_one_root(composed: Callable[..., DictConfig], name: str) -> None:
+    with pytest.raises(InputError, match=r"root=\[/a, /b\]: a string is needed"):
+        check_config(composed(f"data={name}", "data.root=[/a,/b]"), Training)
 
 
 def test_roots_that_overlap(roots: list[str]) -> None:
