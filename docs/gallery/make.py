@@ -13,12 +13,13 @@ import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 WIDTH, COLORS = 850, 128  # pixels at most; of the palette
 PAGE = 1080, 2000  # pixels of a page that the browser shows
+MARGIN = 30  # pixels below the last thing on a page
 
 UNIT = 13  # of layer 5, for the atlas
 CKPT = "outputs/train/demo/checkpoints/last.ckpt"
@@ -241,7 +242,10 @@ def screenshot(address: str, path: Path) -> None:
     wait = "--virtual-time-budget=10000"
     subprocess.run(["chromium", *options, wait, address], check=True, capture_output=True)
     with Image.open(path) as image:
-        small_png(image, path)
+        page = image.convert("RGB")
+    empty = Image.new("RGB", page.size, page.getpixel((0, page.height - 1)))
+    box = ImageChops.difference(page, empty).getbbox()
+    small_png(page.crop((0, 0, page.width, box[3] + MARGIN if box else page.height)), path)
 
 
 def collect(figure: Figure) -> None:
