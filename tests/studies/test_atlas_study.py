@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.helpers.commands import Commands, Ended
+from zfnet.studies.atlas import epochs_seen
 
 RESUMED = "is complete"
 
@@ -59,6 +61,13 @@ def test_epochs_of_one_run_have_their_own_titles(
     page = (tmp_path / "analysis" / "a" / "index.html").read_text()
     assert '"title":"one, epoch_005"' in page
     assert '"title":"one, last"' in page
+
+
+def test_a_checkpoint_says_its_epoch(checkpoint: Path, tmp_path: Path) -> None:
+    assert epochs_seen(checkpoint) is None
+    saved = torch.load(checkpoint, weights_only=True) | {"epoch": 4}
+    torch.save(saved, tmp_path / "epoch_005.ckpt")
+    assert epochs_seen(tmp_path / "epoch_005.ckpt") == 5
 
 
 def test_three_networks_are_one_line(run: Callable[..., Ended], two: list[Path]) -> None:

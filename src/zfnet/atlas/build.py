@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from zfnet.analysis.evolution import Winners
 from zfnet.atlas.files import FORMAT, write_json, write_script
 from zfnet.atlas.overview import Origin, Settings, describe_layer, describe_network
 from zfnet.atlas.records import LayerFindings, Records, class_names, strongest_links
-from zfnet.atlas.run_files import draw_evolution, evolution, history
+from zfnet.atlas.run_files import draw_evolution
 from zfnet.atlas.tiles import PIXELATED, image_tiles, sheet, webp
 from zfnet.atlas.units import EXAMPLES, UnitTiles
 from zfnet.deconv import Deconvnet, Top, TopActivations, Unit, doctor, projectable_layers
@@ -86,7 +87,7 @@ def make_atlas(
         **asdict(settings),
         "layers": names,
         "origin": [origin.title, origin.split, str(origin.checkpoint)],
-        "history": digest(history(origin.run)),
+        "history": digest(origin.run.history()),
         "format": FORMAT,
     }
     key, finished = digest(fingerprint), folder / "overview.json"
@@ -117,7 +118,7 @@ class _Measured:
         statistics: of all images.
         links: for each layer but the first, what each channel below contributes, (C, C below).
         diagnoses: what could mislead.
-        winners: the strongest images by epoch and layer, see `evolution`.
+        winners: the strongest images by epoch and layer, see `RunFiles`.
         mask: the mask of an image's object; None if masks are unknown.
     """
 
@@ -195,7 +196,7 @@ class _Atlas:
         links = self._connections(tops)
         diagnoses = doctor(model.net, self.layers, model.inputs(_spread(len(model.images))))
         return _Measured(
-            tops, statistics, links, diagnoses, evolution(self.origin.run), self._masks()
+            tops, statistics, links, diagnoses, self.origin.run.evolution(), self._masks()
         )
 
     def _tiles(self, name: str, measured: _Measured, examples: Top) -> UnitTiles:
@@ -246,7 +247,7 @@ class _Atlas:
         images = sorted({unit.image for _, unit in units})
         found = {
             layer: torch.zeros(len(tops[layer].values), len(tops[below].values))
-            for below, layer in zip(self.layers, self.layers[1:], strict=False)
+            for below, layer in pairwise(self.layers)
         }
         file = ProgressFile(self.progress / "connections.pt", self.fingerprint)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from zfnet.atlas.files import FORMAT
 from zfnet.atlas.records import LayerFindings, class_names
-from zfnet.atlas.run_files import training_curves
+from zfnet.atlas.run_files import RunFiles
 from zfnet.atlas.units import EXAMPLES, ROWS, UnitTiles
 from zfnet.deconv import Deconvnet
 from zfnet.deconv.doctor import Diagnosis
@@ -46,16 +46,19 @@ class Origin:
         split: the split of the data set that the images are.
         checkpoint: of train.py. The folder of its run has the training curve and the evolution of
             features.
+        epochs: of training that the checkpoint has seen. What the run did later is not shown.
     """
 
     title: str
     split: str = "val"
     checkpoint: Path | None = None
+    epochs: int | None = None
 
     @property
-    def run(self) -> Path | None:
-        """The folder of the run."""
-        return None if self.checkpoint is None else self.checkpoint.absolute().parent.parent
+    def run(self) -> RunFiles:
+        """The files of the run."""
+        folder = None if self.checkpoint is None else self.checkpoint.absolute().parent.parent
+        return RunFiles(folder, self.epochs)
 
 
 def describe_layer(
@@ -140,6 +143,6 @@ def describe_network(
             "examples": EXAMPLES,
             "fingerprint": fingerprint,
         },
-        "training": training_curves(origin.run),
+        "training": origin.run.curves(),
         "layers": list(layers),
     }

@@ -234,8 +234,9 @@ class Records:
         ]
 
     def _entries(self, top: Top, channel: int) -> list[dict[str, Any]]:
-        values = top.values[channel].tolist()
-        return [self._entry(u, value) for u, value in zip(top.units([channel]), values)]  # noqa: B905
+        units = top.units([channel])
+        values = top.values[channel, : len(units)].tolist()
+        return [self._entry(*each) for each in zip(units, values, strict=True)]
 
     def _entry(self, unit: Unit, value: float) -> dict[str, Any]:
         place, images = (unit.y, unit.x), self._model.images

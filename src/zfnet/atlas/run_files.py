@@ -1,12 +1,12 @@
 """What the folder of a training run tells about its network: the curves, and how features evolved.
 
-    history(run)      # [{"epoch": 1, "train/loss": 2.3, ...}, ...]
-    evolution(run)    # {1: {"conv1": Winners(...), ...}, ...}
-
-Without a run, or without its files, both are empty.
+run = RunFiles(folder, epochs=5)    # of a checkpoint after five epochs
+run.history()      # [{"epoch": 1, "train/loss": 2.3, ...}, ...]
+run.evolution()    # {1: {"conv1": Winners(...), ...}, ...}
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +18,51 @@ from zfnet.io import read_json, read_torch, save
 from zfnet.viz import figure_epochs
 
 
-def history(run: Path | None) -> list[dict[str, Any]]:
-    """Returns the metrics of each epoch, of `history.json`."""
-    path = None if run is None else run / "history.json"
-    return read_json(path, "delete it to leave the curve out") if path and path.exists() else []
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of a run. Without a run, or without its files, nothing is known.
 
+    Attributes:
+        folder: of the run, if there is one.
+        epochs: the last epoch that is read; None for all.
+    """
 
-def training_curves(run: Path | None) -> dict[str, Any] | None:
-    """Returns the epochs, and the values of each metric; None without `history.json`."""
-    epochs = history(run)
-    if not epochs:
-        return None
-    names = [name for name in epochs[-1] if name != "epoch"]
-    curves = {name: [epoch.get(name) for epoch in epochs] for name in names}
-    return {"epochs": [epoch["epoch"] for epoch in epochs], "curves": curves}
+    folder: Path | None
+    epochs: int | None = None
 
+    def history(self) -> list[dict[str, Any]]:
+        """Returns the metrics of each epoch, of `history.json`."""
+        path = None if self.folder is None else self.folder / "history.json"
+        if path is None or not path.exists():
+            return []
+        epochs: list[dict[str, Any]] = read_json(path, "delete it to leave the curve out")
+        return [each for each in epochs if self._is_seen(each["epoch"])]
 
-def evolution(run: Path | None) -> dict[int, dict[str, Winners]]:
-    """Returns the strongest image of each channel by epoch and layer, of `evolution/epoch_*.pt`."""
-    paths = [] if run is None else sorted((run / "evolution").glob("epoch_*.pt"))
-    return {
-        int(path.stem.removeprefix("epoch_")): read_torch(
-            path, "delete it to leave its epoch out", read_evaluation, mapped=True
-        )[1]
-        for path in paths
-    }
+    def curves(self) -> dict[str, Any] | None:
+        """Returns the epochs, and the values of each metric; None without `history.json`."""
+        epochs = self.history()
+        if not epochs:
+            return None
+        names = [name for name in epochs[-1] if name != "epoch"]
+        curves = {name: [epoch.get(name) for epoch in epochs] for name in names}
+        return {"epochs": [epoch["epoch"] for epoch in epochs], "curves": curves}
+
+    def evolution(self) -> dict[int, dict[str, Winners]]:
+        """Returns the strongest image of each channel by epoch and layer.
+
+        They are those of `evolution/epoch_*.pt`.
+        """
+        paths = [] if self.folder is None else (self.folder / "evolution").glob("epoch_*.pt")
+        files = {int(path.stem.removeprefix("epoch_")): path for path in paths}
+        remedy = "delete it to leave its epoch out"
+        return {
+            epoch: read_torch(files[epoch], remedy, read_evaluation, mapped=True)[1]
+            for epoch in sorted(files)
+            if self._is_seen(epoch)
+        }
+
+    def _is_seen(self, epoch: int) -> bool:
+        return self.epochs is None or epoch <= self.epochs
 
 
 def draw_evolution(

@@ -20,6 +20,7 @@ from zfnet.atlas.pages import write_pages
 from zfnet.errors import InputError
 from zfnet.model_on_data import ModelOnData
 from zfnet.studies import Analysis
+from zfnet.training.checkpoint import read_checkpoint
 from zfnet.validation import Count, Seed, Whole
 
 
@@ -63,6 +64,12 @@ class AtlasStudy(Analysis):
         runs = [path.absolute().parent.parent.name for path in paths]
         same = len(set(runs)) < len(runs)
         return [
-            Origin(f"{run}, {path.stem}" if same else run, self.split, path)
+            Origin(f"{run}, {path.stem}" if same else run, self.split, path, epochs_seen(path))
             for run, path in zip(runs, paths, strict=True)
         ]
+
+
+def epochs_seen(path: Path) -> int | None:
+    """The epoch of training, from 1, at which a checkpoint was saved, if it says so."""
+    epoch = read_checkpoint(path).get("epoch")
+    return epoch + 1 if type(epoch) is int else None
