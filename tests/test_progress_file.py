@@ -71,7 +71,7 @@ def search(subject: ModelOnData, folder: Path, layer: str = "conv1", k: int = 3)
 
 
 def test_a_search_goes_on_with_the_same_only(look: Look, other: Path, stopped_search: Path) -> None:
-    state = (stopped_search / "search.pt").read_bytes()
+    state = (stopped_search / "search_0.begun.pt").read_bytes()
     for subject, change, says in (
         (look(ckpt=other), {}, "was made with net=ConvNet "),
         (look("split=train"), {}, r"was made with data\.images=14 of creatures"),
@@ -85,9 +85,9 @@ def test_a_search_goes_on_with_the_same_only(look: Look, other: Path, stopped_se
     ):
         with pytest.raises(InputError, match=says):
             search(subject, stopped_search, **change)  # type: ignore[arg-type]
-        assert (stopped_search / "search.pt").read_bytes() == state
+        assert (stopped_search / "search_0.begun.pt").read_bytes() == state
     search(look(), stopped_search)
-    assert not (stopped_search / "search.pt").exists()
+    assert not (stopped_search / "search_0.begun.pt").exists()
 
 
 def test_other_weights_at_the_same_path(
@@ -124,11 +124,11 @@ DAMAGED: list[Callable[[dict[str, Any]], Any]] = [
 def test_a_damaged_search_is_one_line(
     look: Look, stopped_search: Path, damage: Callable[[dict[str, Any]], Any]
 ) -> None:
-    kept = torch.load(stopped_search / "search.pt", weights_only=True)
+    kept = torch.load(stopped_search / "search_0.begun.pt", weights_only=True)
     damage(kept)
-    torch.save(kept, stopped_search / "search.pt")
+    torch.save(kept, stopped_search / "search_0.begun.pt")
     with pytest.raises(
-        InputError, match=r"search\.pt: is damaged \(.*\); delete it to start again"
+        InputError, match=r"search_0\.begun\.pt: is damaged \(.*\); delete it to start again"
     ):
         search(look(), stopped_search)
 
@@ -160,10 +160,10 @@ def test_a_probe_goes_on_with_the_same_only(
     ):
         with pytest.raises(InputError, match=says):
             probe(subject, **change)  # type: ignore[arg-type]
-    probed = tmp_path / "probed.json"
+    probed = tmp_path / "probed_0.json"
     whole = probed.read_text()
     probed.write_text(whole.replace('"accuracy": ', '"accuracy": 1'))
-    with pytest.raises(InputError, match=r"probed\.json: is damaged"):
+    with pytest.raises(InputError, match=r"probed_0\.json: is damaged"):
         probe(look(*words))
     probed.write_text(whole)
     monkeypatch.setattr(layer_probe, "fit_linear_probe", None)  # nothing is left to fit
@@ -183,7 +183,6 @@ def test_small_images_are_of_one_data_set(
         data = load_data(composed("data.source.train=9", *small, *words, root="analyze"))
         overlap.Overlap(None, threshold).run(data, tmp_path)
 
-    monkeypatch.setattr(progress_file, "SAVED_EVERY", -1)
     with monkeypatch.context() as patch:
         patch.setattr(overlap, "overlap_sheet", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -203,17 +202,12 @@ def test_small_images_are_of_one_data_set(
     ):
         compare()
     (tmp_path / "search.json").write_bytes(begun)
-    state = torch.load(tmp_path / "search_train.pt", weights_only=True)
-    for found in (
-        [9],
-        [10, *state["found"][1:]],
-        [9, *[torch.zeros(2)] * 4],
-        [9, *[torch.tensor([99])] * 4],
-    ):
-        torch.save({**state, "found": found}, tmp_path / "search_train.pt")
-        with pytest.raises(InputError, match=r"search_train\.pt: is damaged"):
+    state = torch.load(tmp_path / "search_train_0.pt", weights_only=True)
+    for found in (9, [], [torch.zeros(2)] * 4, [torch.tensor([99])] * 4):
+        torch.save({**state, "found": found}, tmp_path / "search_train_0.pt")
+        with pytest.raises(InputError, match=r"search_train_0\.pt: is damaged"):
             compare()
-    torch.save(state, tmp_path / "search_train.pt")
+    torch.save(state, tmp_path / "search_train_0.pt")
     compare()
     assert not list(tmp_path.glob("search*"))
 
@@ -239,9 +233,9 @@ def test_what_a_net_is() -> None:
 
 
 def test_an_earlier_versions_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "probed.json").write_text('{"settings": {}, "found": {}}')
+    (tmp_path / "probed_0.json").write_text('{"settings": {}, "found": {}}')
     with pytest.raises(InputError, match="it does not say what it was made with"):
-        ProgressFile(tmp_path / "probed.json", {}).load(dict)
+        ProgressFile(tmp_path / "probed_0.json", {}).load(dict)
     assert ProgressFile(tmp_path / "nothing.pt", {}).load(dict) is None
     file = ProgressFile(tmp_path / "a.pt", {"k": 1})
     file.save({"x": torch.ones(2)})

@@ -151,6 +151,9 @@ class Analysis(Node):
     axes: dict[Any, str] | None
     split: Literal["train", "val"]
     resume: bool
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
+    devices: Count | Literal["auto"] | Annotated[Sequence[Whole], Field(min_length=1)] | None
+    num_nodes: Count
     data: Data
     model: NotRequired[Model]
     paths: dict[str, str]

@@ -9,8 +9,10 @@ from torchmetrics.classification import MulticlassAccuracy
 class TopKError(MulticlassAccuracy):
     """The share of images whose true class is not among the k most probable ones."""
 
-    def __init__(self, num_classes: int, k: int) -> None:
-        super().__init__(num_classes, top_k=k, average="micro", validate_args=False)
+    def __init__(self, num_classes: int, k: int, alone: bool = False) -> None:
+        super().__init__(
+            num_classes, top_k=k, average="micro", validate_args=False, sync_on_compute=not alone
+        )
 
     def compute(self) -> Tensor:
         return 1 - super().compute()
@@ -28,10 +30,18 @@ class ClassAccuracy(MulticlassAccuracy):
         return (right / count)[count > 0].mean()
 
 
-def error_metrics(num_classes: int, prefix: str) -> MetricCollection:
-    """Top-1 error, and top-5 error for more than five classes."""
+def error_metrics(num_classes: int, prefix: str, alone: bool = False) -> MetricCollection:
+    """Top-1 error, and top-5 error for more than five classes.
+
+    Args:
+        num_classes: the number of classes.
+        prefix: of the names.
+        alone: whether the images of this process count only, not those of all processes.
+    """
     errors = {
-        f"top{k}_error": TopKError(num_classes, k) for k in (1, 5) if k == 1 or num_classes > k
+        f"top{k}_error": TopKError(num_classes, k, alone)
+        for k in (1, 5)
+        if k == 1 or num_classes > k
     }
     return MetricCollection(errors, prefix=prefix, compute_groups=False)  # type: ignore[arg-type]
 

@@ -55,6 +55,11 @@ class ModelOnData:
     channels_shown: Sequence[int] | None = None  # by figures; None: all
     _told: bool = field(default=False, init=False, repr=False)
 
+    def to(self, device: torch.device) -> None:
+        """Moves the network and the preparation of its images to a device."""
+        self.net.to(device)
+        self.prepare.to(device)
+
     @property
     def crop(self) -> Size:
         """The size of the images that the network takes, in pixels: a side, or (height, width)."""

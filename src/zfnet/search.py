@@ -1,28 +1,35 @@
 """The strongest activations of all channels on a split. An interrupted search continues.
 
-file = ProgressFile(folder / "search.pt", {**model.fingerprint(), "layers": layers, "k": 9})
-top = search(model, file, layers, k=9)
-file.delete()
+parts = Parts(folder, "search", {**model.fingerprint(), "layers": layers, "k": 9})
+top = search(model, parts, layers, k=9)
+parts.delete()
+
+The images are divided into blocks that do not depend on the number of processes, and blocks are
+merged in order. The result therefore has the same bytes with any number of processes.
 """
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from rich.progress import Progress
 
 from zfnet.analysis.activation_statistics import ActivationStatistics
 from zfnet.deconv import ImageBatch, TopActivations, top_activations
 from zfnet.model_on_data import ModelOnData
-from zfnet.progress_file import ProgressFile
+from zfnet.parts import Parts
+from zfnet.progress import progress_bar
 
 log = logging.getLogger(__name__)
+
+BLOCKS, LEAST = 64, 64  # blocks at most, and images of a block at least
 
 
 def search(
     model: ModelOnData,
-    file: ProgressFile,
+    parts: Parts,
     layers: list[str],
     k: int,
     statistics: ActivationStatistics | None = None,
@@ -31,48 +38,90 @@ def search(
 
     Args:
         model: the network and the images.
-        file: where the search is saved once a minute, and which it continues.
+        parts: where the search is saved at least once a minute, and which it continues.
         layers: names of layers.
         k: number of images for each channel.
-        statistics: filled in the same pass.
+        statistics: empty; filled in the same pass.
 
     Raises:
-        InputError: the file is damaged, or a value is not finite.
+        InputError: a file is damaged, or a value is not finite.
     """
-    top, start = TopActivations(layers, k), time.monotonic()
-    if file.load(lambda state: _restore(top, statistics, state, len(model.images))):
-        log.info("continuing after %d of %d images", top.seen, len(model.images))
+    count = len(model.images)
+    blocks, start = image_blocks(count, model.batch_size), time.monotonic()
+    missing = parts.missing(len(blocks))
+    with progress_bar() as bar:
+        bar.add_task("", total=sum(len(blocks[number]) for number in missing))
+        for number in missing:
+            _search_block(model, parts, number, blocks[number], layers, k, statistics, bar)
+
+    def parse(number: int, state: Any) -> TopActivations:
+        top = TopActivations(layers, k)
+        _restore(top, statistics, state, blocks[number])
+        if top.seen != len(blocks[number]):
+            raise ValueError(f"{top.seen} of {len(blocks[number])} images")
+        return top
+
+    first, *others = parts.results(len(blocks), parse)
+    log.info("searched %d images in %.1f s", count, time.monotonic() - start)
+    return first.merge(*others)
+
+
+def image_blocks(count: int, batch_size: int) -> list[range]:
+    """Divides images into blocks of whole batches.
+
+    Args:
+        count: the number of images.
+        batch_size: the number of images of a batch.
+    """
+    batches = -(-max(LEAST, count // BLOCKS) // batch_size)
+    step = batches * batch_size
+    return [range(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def _search_block(
+    model: ModelOnData,
+    parts: Parts,
+    number: int,
+    block: range,
+    layers: list[str],
+    k: int,
+    statistics: ActivationStatistics | None,
+    bar: Progress,
+) -> None:
+    """Searches a block, from where an earlier run was interrupted, and saves what it finds."""
+    top, begun = TopActivations(layers, k), parts.begun(number)
+    beside = None if statistics is None else statistics.empty()
+    if begun.load(lambda state: _restore(top, beside, state, block)):
+        log.info("continuing after %d of %d images", block.start + top.seen, len(model.images))
+    bar.advance(bar.task_ids[0], top.seen)
 
     def state() -> dict[str, Any]:
-        beside = {} if statistics is None else {"statistics": statistics.state_dict()}
-        return top.state_dict() | beside
+        return top.state_dict() | ({} if beside is None else {"statistics": beside.state_dict()})
 
     def batches() -> Iterator[ImageBatch]:
-        for batch in model.batches(range(top.seen, len(model.images))):
+        for batch in model.batches(block[top.seen :]):
             yield batch
-            if file.is_due:
-                file.save(state())
+            bar.advance(bar.task_ids[0], len(batch.ids))
+            if begun.is_due:
+                begun.save(state())
 
-    update = None if statistics is None else statistics.update
-    total = len(model.images)
-    top_activations(model.net, batches(), layers, k, top, total=total, each=update)
-    log.info("searched %d images in %.1f s", top.seen, time.monotonic() - start)
-    if statistics is not None:
-        file.save(state())
-    return top
+    update = None if beside is None else beside.update
+    top_activations(model.net, batches(), layers, k, top, progress=False, each=update)
+    parts.save(number, state())
 
 
 def _restore(
-    top: TopActivations, statistics: ActivationStatistics | None, state: Any, count: int
+    top: TopActivations,
+    statistics: ActivationStatistics | None,
+    state: Mapping[str, Any],
+    block: range,
 ) -> bool:
-    """Loads an interrupted search; ValueError where it is none of `count` images."""
-    if statistics is not None:
-        statistics.load_state_dict(state["statistics"])
+    """Loads the search of a block or of its beginning; ValueError where it is of another one."""
     if set(state["tops"]) != set(top.layers):
         raise ValueError(f"it has the layers {', '.join(state['tops'])}")
-    top.load_state_dict(state)
-    if type(top.seen) is not int or not 0 < top.seen <= count:
-        raise ValueError(f"seen={top.seen} of {count} images")
+    top.load_state_dict(dict(state))
+    if type(top.seen) is not int or not 0 < top.seen <= len(block):
+        raise ValueError(f"seen={top.seen} of {len(block)} images")
     for layer in top.layers:
         values, *places = vars(top[layer]).values()
         if values.dim() != 2 or values.shape[1] != top.k or not values.is_floating_point():
@@ -82,6 +131,10 @@ def _restore(
         for each in places:
             if each.shape != values.shape or each.dtype != torch.int64 or each.min() < -1:
                 raise ValueError(f"the places of {layer} are {each.dtype}, {tuple(each.shape)}")
-        if top[layer].images.max() >= top.seen:
-            raise ValueError(f"{layer} has images beyond {top.seen}")
+        images = top[layer].images
+        known = images[images >= 0]
+        if len(known) and not (known.min() >= block.start and known.max() < block.stop):
+            raise ValueError(f"{layer} has images beyond {block.start} to {block.stop - 1}")
+    if statistics is not None:
+        statistics.merge(state["statistics"])
     return True

@@ -61,19 +61,34 @@ def test_parts_of_a_data_set_are_merged() -> None:
         parts.append(ActivationStatistics({"layer": 3}, LABELS, 4))
         parts[-1].update("layer", largest(rows))
     for other in parts[1:]:
-        parts[0].merge(other)
+        parts[0].merge(other.state_dict())
     assert torch.equal(parts[0].values("layer"), whole.values("layer"))
     torch.testing.assert_close(parts[0].class_means("layer"), whole.class_means("layer"))
     torch.testing.assert_close(parts[0].deviation("layer"), whole.deviation("layer"))
 
 
+def test_a_state_has_only_the_images_seen() -> None:
+    part = gathered(sample=20).empty()
+    part.update("layer", largest(torch.arange(8, 16)))
+    state = part.state_dict()
+    assert part.images[state["rows"]].tolist() == [i for i in part.images if 8 <= i < 16]
+    assert len(state["layers"]["layer"]["values"]) == len(state["rows"])
+    part.merge(gathered(sample=20).empty().state_dict())  # of no images
+    assert torch.equal(part.state_dict()["rows"], state["rows"])
+
+
 def test_a_state_continues() -> None:
     first, second = gathered(), ActivationStatistics({"layer": 3}, LABELS, 4)
-    second.load_state_dict(first.state_dict())
+    second.merge(first.state_dict())
     assert torch.equal(second.class_means("layer"), first.class_means("layer"))
+    assert torch.equal(second.values("layer"), first.values("layer"))
     other = ActivationStatistics({"layer": 3}, LABELS, 4, sample=5)
-    with pytest.raises(ValueError, match="values of layer are"):
-        other.load_state_dict(first.state_dict())
+    with pytest.raises(ValueError, match="rows beyond a sample of 5"):
+        other.merge(first.state_dict())
+    with pytest.raises(ValueError, match="sum are"):
+        ActivationStatistics({"layer": 2}, LABELS, 4).merge(first.state_dict())
+    with pytest.raises(ValueError, match="the rows are"):
+        second.merge({**first.state_dict(), "rows": torch.zeros(1)})
 
 
 def test_histograms_count_every_image_once() -> None:

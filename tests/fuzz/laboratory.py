@@ -210,10 +210,10 @@ class Laboratory:
             Kept("run/.hydra/hydra.yaml", "analyze.py", report, all_),
             Kept("unfinished/evolution/epoch_001.pt", "train.py", going),
             Kept("sweep/sweep.json", "train.py", sweep, anew_written),
-            Kept("top_activations/search.pt", "analyze.py", top),
-            Kept("layer_probe/probed.json", "analyze.py", probe),
+            Kept("top_activations/search_0.pt", "analyze.py", top),
+            Kept("layer_probe/probed_0.json", "analyze.py", probe),
             Kept("overlap/search.json", "analyze.py", overlap),
-            Kept("overlap/search_train.pt", "analyze.py", overlap),
+            Kept("overlap/search_train_0.pt", "analyze.py", overlap),
             Kept("overlap/train.small", "analyze.py", overlap, all_),  # made again
             Kept("squeezenet.pth", "analyze.py", (*doctor[:1], *weights, *doctor[2:]), fresh),
             Kept(

@@ -147,8 +147,8 @@ def test_a_search_goes_on_where_it_stopped(
     monkeypatch.setattr(ModelOnData, "preprocess", preprocess)
     with pytest.raises(KeyboardInterrupt):
         top_activations.TopActivationSearch(["conv2"], channels=2, k=3).run(subject, broken)
-    assert (broken / "search.pt").exists()
-    assert not (broken / "search.tmp").exists()
+    assert (broken / "search_0.begun.pt").exists()
+    assert not (broken / "search_0.begun.tmp").exists()
     monkeypatch.setattr(ModelOnData, "preprocess", read)
     searched: list[int] = []
     update = TopActivations.update
@@ -160,7 +160,7 @@ def test_a_search_goes_on_where_it_stopped(
     top_activations.TopActivationSearch(["conv2"], channels=2, k=3).run(subject, broken)
     assert searched == list(range(8, 14))
     assert numbers(broken) == numbers(whole)
-    assert not (broken / "search.pt").exists()
+    assert not (broken / "search_0.begun.pt").exists()
 
 
 def test_named_channels_are_chosen_and_a_sample_is_the_same_every_time() -> None:

@@ -88,7 +88,7 @@ def test_every_fold_is_a_plain_fit(
         plain = class_accuracy(fit_linear_probe(x, labels, "softmax", strength).scores(y), truth)
         assert about["folds"][fold] == pytest.approx(plain, rel=1e-5)
     assert (tmp_path / "layer_probe.png").stat().st_size > 5000
-    assert not (tmp_path / "probed.json").exists()
+    assert not (tmp_path / "probed_0.json").exists()
 
 
 def _inputs(subject: ModelOnData, rows: list[int]) -> torch.Tensor:

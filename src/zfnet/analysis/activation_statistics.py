@@ -29,6 +29,7 @@ from zfnet.errors import InputError
 
 SAMPLE_BYTES = 2**29  # of the values and places of the sampled images, all layers together
 BINS = 24  # of histograms
+SAMPLED = ("values", "places")  # what is kept of each sampled image
 
 
 class ActivationStatistics:
@@ -62,6 +63,7 @@ class ActivationStatistics:
         self.images = random_subset(len(labels), count)
         self._rows = torch.full((len(labels),), -1)
         self._rows[self.images] = torch.arange(count)
+        self._seen = torch.zeros(count, dtype=torch.bool)
         self._layers = {
             name: _Sums.empty(channels, self.classes, count) for name, channels in layers.items()
         }
@@ -79,14 +81,35 @@ class ActivationStatistics:
         sums.add(values.t(), labels)
         rows = self._rows[images]
         chosen = rows >= 0
+        self._seen[rows[chosen]] = True
         sums.values[rows[chosen]] = values.t()[chosen]
         sums.places[rows[chosen], :, 0] = largest.y.t()[chosen].to(torch.int16)
         sums.places[rows[chosen], :, 1] = largest.x.t()[chosen].to(torch.int16)
 
-    def merge(self, other: "ActivationStatistics") -> None:
-        """Adds the statistics of other images of the same data set."""
-        for layer, sums in self._layers.items():
-            sums.merge(other._layers[layer])
+    def merge(self, state: Mapping[str, Any]) -> None:
+        """Adds the statistics of other images of the same data set.
+
+        Args:
+            state: the `state_dict` of their statistics, with the same layers and sample.
+
+        Raises:
+            ValueError: it is of other layers, images or samples.
+        """
+        rows = state["rows"]
+        if rows.dtype != torch.int64 or rows.dim() != 1:
+            raise ValueError(f"the rows are {rows.dtype} {tuple(rows.shape)}")
+        if len(rows) and not (rows.min() >= 0 and rows.max() < len(self.images)):
+            raise ValueError(f"rows beyond a sample of {len(self.images)}")
+        for name, sums in self._layers.items():
+            sums.check(state["layers"][name], len(rows))
+        for name, sums in self._layers.items():
+            sums.merge(state["layers"][name], rows)
+        self._seen[rows] = True
+
+    def empty(self) -> "ActivationStatistics":
+        """Returns statistics of the same layers, data set and sample, of no images so far."""
+        channels = {name: sums.values.shape[1] for name, sums in self._layers.items()}
+        return ActivationStatistics(channels, self.labels, self.classes, len(self.images))
 
     def values(self, layer: str) -> Tensor:
         """Returns the activations of the sampled images, float32 (S, C)."""
@@ -168,21 +191,9 @@ class ActivationStatistics:
         return class_auc(self.values(layer), self.labels[self.images], self.classes)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns tensors in plain containers, for `torch.save`."""
-        return {name: dict(vars(sums)) for name, sums in self._layers.items()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores a state of the same layers, images and sample.
-
-        Raises:
-            ValueError: it is of others.
-        """
-        for name, sums in self._layers.items():
-            for part, tensor in vars(sums).items():
-                saved = state[name][part]
-                if saved.shape != tensor.shape or saved.dtype != tensor.dtype:
-                    raise ValueError(f"{part} of {name} are {saved.dtype} {tuple(saved.shape)}")
-                tensor.copy_(saved)
+        """Returns tensors in plain containers, for `torch.save`: of sampled images, those seen."""
+        rows = self._seen.nonzero()[:, 0]
+        return {"rows": rows, "layers": {n: sums.state(rows) for n, sums in self._layers.items()}}
 
 
 class _Sums:
@@ -211,9 +222,24 @@ class _Sums:
         self.square += exact.square().sum(0)
         self.active += (values > 0).sum(0)
 
-    def merge(self, other: "_Sums") -> None:
-        for name, tensor in vars(self).items():  # a sampled image is 0 where it was not seen
-            tensor += getattr(other, name)
+    def state(self, rows: Tensor) -> dict[str, Tensor]:
+        """Returns all sums, and the sampled images of some rows."""
+        return {n: t[rows] if n in SAMPLED else t for n, t in vars(self).items()}
+
+    def check(self, state: Mapping[str, Tensor], rows: int) -> None:
+        """Raises ValueError if a state does not have these shapes."""
+        for name, tensor in vars(self).items():
+            shape = (rows, *tensor.shape[1:]) if name in SAMPLED else tensor.shape
+            if state[name].shape != shape or state[name].dtype != tensor.dtype:
+                raise ValueError(f"{name} are {state[name].dtype} {tuple(state[name].shape)}")
+
+    def merge(self, state: Mapping[str, Tensor], rows: Tensor) -> None:
+        """Adds the sums of a state, whose sampled images belong to these rows."""
+        for name, tensor in vars(self).items():
+            if name in SAMPLED:
+                tensor[rows] = state[name]
+            else:
+                tensor += state[name]
 
 
 def class_auc(values: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:

@@ -127,13 +127,38 @@ def invariance(
             )
             for kind, amounts in zip(KINDS, (shifts, scales, angles), strict=True)
         }
+    return _with_dead(answers)
+
+
+def concatenate(parts: Sequence[dict[str, Response]]) -> dict[str, Response]:
+    """Joins the responses to the same transformations of different images.
+
+    Args:
+        parts: what `invariance` returned for some images each.
+    """
+    joined = {}
+    for kind in KINDS:
+        each = [part[kind] for part in parts]
+        joined[kind] = Response(
+            each[0].amounts,
+            torch.cat([one.distances for one in each], 2),
+            torch.cat([one.norms for one in each], 1),
+            torch.cat([one.scores for one in each], 1),
+            torch.stack([one.dead for one in each]).all(0),
+        )
+    return _with_dead(joined)
+
+
+def _with_dead(answers: dict[str, Response]) -> dict[str, Response]:
+    """Finds the layers that are 0 for all images, or that no transformation changes."""
     moved = [
         each
         for kind, each in answers.items()
         if not all(_is_identity(kind, a) for a in each.amounts)
     ]
-    still = [each.dead | (each.distances == 0).all(2).all(1) for each in moved]
-    dead = torch.stack(still or [each.dead for each in answers.values()]).all(0)
+    still = [(each.distances == 0).all(2).all(1) for each in moved]
+    zero = [(each.norms == 0).all(1) for each in answers.values()]
+    dead = (torch.stack(still).all(0) if still else zero[0]) | torch.stack(zero).all(0)
     return {kind: replace(each, dead=dead) for kind, each in answers.items()}
 
 
@@ -198,8 +223,7 @@ def _response(
                 features = output.flatten(1).float()
                 if not features.isfinite().all():
                     raise InputError(
-                        f"layer {layer!r} is not finite for image {n}: nothing can be measured on "
-                        "it"
+                        f"layer {layer!r} is not finite: nothing can be measured on it"
                     )
                 distances[order[layer], steps, n] = (features[1:] - features[:1]).norm(dim=1).cpu()
                 norms[order[layer], n] = features[0].norm().cpu()

@@ -13,7 +13,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zfnet import ranks
 from zfnet.analysis.activation_statistics import ActivationStatistics
 from zfnet.analysis.connections import Connections
 from zfnet.analysis.evolution import Winners
@@ -40,8 +41,8 @@ from zfnet.io import npy, read_json, read_torch, save, save_torch
 from zfnet.json_output import plain
 from zfnet.model_on_data import ModelOnData, has_annotations, object_of
 from zfnet.models.introspection import in_run_order
+from zfnet.parts import Parts
 from zfnet.progress import progress_bar
-from zfnet.progress_file import ProgressFile
 from zfnet.search import search
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 BLOCK = 128  # channels whose units are projected together, and written before the next ones
 UNITS_FILE, TILES_FILE, TILES_ACROSS = 32, 64, 8  # channels in a file of the pages, and in a row
 AT_ONCE = 8  # images whose connections are computed together
+LINKED = 32  # images whose connections are saved together
 DIAGNOSED = 16  # images, for the doctor
 MASKS = 2048  # of objects that are kept in memory
 REMEDY = "delete it to make it again"
@@ -91,12 +93,24 @@ def make_atlas(
         "format": FORMAT,
     }
     key, finished = digest(fingerprint), folder / "overview.json"
-    if finished.exists():
-        known: dict[str, Any] = read_json(finished, REMEDY)
-        if known.get("made", {}).get("fingerprint") == key:
-            log.info("%s is complete", folder)
-            return known
+    known: dict[str, Any] = read_json(finished, REMEDY) if finished.exists() else {}
+    ranks.wait()  # before the first process changes anything
+    if known.get("made", {}).get("fingerprint") == key:
+        log.info("%s is complete", folder)
+        return known
     progress = folder / "progress"
+    if ranks.is_first():
+        _prepare(folder, progress, key)
+    ranks.wait()
+    _Atlas(model, folder, origin, settings, names, fingerprint).make()
+    ranks.wait()
+    if ranks.is_first():
+        shutil.rmtree(progress)
+    return read_json(finished, REMEDY)
+
+
+def _prepare(folder: Path, progress: Path, key: str) -> None:
+    """Deletes an atlas of another network, images or settings."""
     started = progress / "fingerprint.txt"
     if not started.exists() or started.read_text() != key:
         if folder.exists():
@@ -104,9 +118,6 @@ def make_atlas(
             shutil.rmtree(folder)
         progress.mkdir(parents=True)
         save(started, key.encode())
-    overview = _Atlas(model, folder, origin, settings, names, fingerprint).make()
-    shutil.rmtree(progress)
-    return overview
 
 
 @dataclass(frozen=True)
@@ -146,32 +157,35 @@ class _Atlas:
         self.layers, self.fingerprint = layers, fingerprint
         self.progress = folder / "progress"
 
-    def make(self) -> dict[str, Any]:
-        """Makes all parts that are missing, and returns the overview."""
+    def make(self) -> None:
+        """Makes all parts that are missing. The first process writes the overview at the end."""
         measured = self._measure()
-        overviews, class_channels, shown = [], [], set[int]()
+        examples = {name: measured.statistics.quantiles(name, EXAMPLES) for name in self.layers}
+        tiles = [self._tiles(name, measured, examples[name]) for name in self.layers]
+        blocks = [(n, part) for n, each in enumerate(tiles) for part in _blocks(each.channels)]
+        began, mine = time.monotonic(), ranks.share(blocks)
         with progress_bar(what="channels") as bar:
-            counts = [len(measured.tops[name].values) for name in self.layers]
-            task = bar.add_task("", total=sum(counts))
-            for number, name in enumerate(self.layers):
-                began = time.monotonic()
-                examples = measured.statistics.quantiles(name, EXAMPLES)
-                tiles = self._tiles(name, measured, examples)
-                blocks = []
-                for channels in _blocks(len(tiles.top.values)):
-                    blocks.append(self._block(tiles, number, channels))
-                    bar.update(task, advance=len(channels))
-                found = self._findings(number, measured, examples, blocks)
-                records = Records(self.model, number, found, tiles)
-                preview = torch.cat([block["preview"] for block in blocks])
-                self._write_layer(number, found, records, preview)
-                diagnosis = measured.diagnoses[number]
-                overviews.append(describe_layer(self.model, number, found, tiles, diagnosis))
-                class_channels.append(records.for_classes())
-                for top in (found.top, examples):
-                    shown |= set(top.images[top.images >= 0].tolist())
-                seconds = time.monotonic() - began
-                log.info("%s: %d channels in %.0f s", name, found.channels, seconds)
+            task = bar.add_task("", total=sum(len(channels) for _, channels in mine))
+            for number, channels in mine:
+                self._block(tiles[number], number, channels)
+                bar.update(task, advance=len(channels))
+        ranks.wait()
+        if not ranks.is_first():
+            return
+        seconds = time.monotonic() - began
+        log.info("%d channels in %.0f s", sum(each.channels for each in tiles), seconds)
+        overviews, class_channels, shown = [], [], set[int]()
+        for number, name in enumerate(self.layers):
+            made = [self._block(tiles[number], n, part) for n, part in blocks if n == number]
+            found = self._findings(number, measured, examples[name], made)
+            records = Records(self.model, number, found, tiles[number])
+            preview = torch.cat([block["preview"] for block in made])
+            self._write_layer(number, found, records, preview)
+            diagnosis = measured.diagnoses[number]
+            overviews.append(describe_layer(self.model, number, found, tiles[number], diagnosis))
+            class_channels.append(records.for_classes())
+            for top in (found.top, examples[name]):
+                shown |= set(top.images[top.images >= 0].tolist())
         self._write_images(sorted(shown))
         if measured.statistics.classes > 1:
             self._script("classes.js", list(zip(*class_channels, strict=True)))
@@ -182,7 +196,6 @@ class _Atlas:
             )
         )
         write_json(self.folder / "overview.json", overview)
-        return overview
 
     def _measure(self) -> _Measured:
         """Measures all layers together."""
@@ -191,8 +204,8 @@ class _Atlas:
         classes = max(1, len(class_names(model)))
         labels = model.images.labels if classes > 1 else torch.zeros(len(model.images))
         statistics = ActivationStatistics(channels, labels, classes)
-        file = ProgressFile(self.progress / "search.pt", self.fingerprint)
-        tops = search(model, file, self.layers, self.settings.k, statistics)
+        parts = Parts(self.progress, "search", self.fingerprint)
+        tops = search(model, parts, self.layers, self.settings.k, statistics)
         links = self._connections(tops)
         diagnoses = doctor(model.net, self.layers, model.inputs(_spread(len(model.images))))
         return _Measured(
@@ -237,7 +250,7 @@ class _Atlas:
     def _connections(self, tops: TopActivations) -> dict[str, Tensor]:
         """What each channel of the layer below contributes to the strongest unit of each channel.
 
-        Images are taken in order, AT_ONCE at a time.
+        Images are taken in order, AT_ONCE at a time, and saved in parts of LINKED images.
         """
         units = [
             (layer, unit)
@@ -245,36 +258,37 @@ class _Atlas:
             for unit in tops[layer].best(1).units(range(len(tops[layer].values)))
         ]
         images = sorted({unit.image for _, unit in units})
-        found = {
+        chunks = [images[start : start + LINKED] for start in range(0, len(images), LINKED)]
+        connect = Connections(self.model.net, self.layers, self.model.inputs([0]))
+        parts = Parts(self.progress, "connections", self.fingerprint)
+        missing = parts.missing(len(chunks))
+        with progress_bar() as bar:
+            task = bar.add_task("", total=sum(len(chunks[number]) for number in missing))
+            for number in missing:
+                found = []
+                for start in range(0, len(chunks[number]), AT_ONCE):
+                    some = chunks[number][start : start + AT_ONCE]
+                    rows = {image: row for row, image in enumerate(some)}
+                    of: dict[str, list[Unit]] = {}
+                    for layer, unit in units:
+                        if unit.image in rows:
+                            moved = replace(unit, image=rows[unit.image])
+                            of.setdefault(layer, []).append(moved)
+                    each = connect.contributions(self.model.inputs(some), of)
+                    found += [
+                        (layer, [unit.channel for unit in of[layer]], values.float().cpu())
+                        for layer, values in each.items()
+                    ]
+                    bar.update(task, advance=len(some))
+                parts.save(number, found)
+        links = {
             layer: torch.zeros(len(tops[layer].values), len(tops[below].values))
             for below, layer in pairwise(self.layers)
         }
-        file = ProgressFile(self.progress / "connections.pt", self.fingerprint)
-
-        def restore(state: Any) -> int:
-            for layer, each in found.items():
-                each.copy_(state["found"][layer])
-            return int(state["done"])
-
-        done = file.load(restore) or 0
-        connect = Connections(self.model.net, self.layers, self.model.inputs([0]))
-        with progress_bar() as bar:
-            task = bar.add_task("", total=len(images), completed=done)
-            for start in range(done, len(images), AT_ONCE):
-                part = images[start : start + AT_ONCE]
-                rows = {image: row for row, image in enumerate(part)}
-                of: dict[str, list[Unit]] = {}
-                for layer, unit in units:
-                    if unit.image in rows:
-                        moved = Unit(rows[unit.image], unit.channel, unit.y, unit.x)
-                        of.setdefault(layer, []).append(moved)
-                for layer, each in connect.contributions(self.model.inputs(part), of).items():
-                    found[layer][[unit.channel for unit in of[layer]]] = each.float().cpu()
-                bar.update(task, completed=start + len(part))
-                if file.is_due:
-                    file.save({"found": found, "done": start + len(part)})
-        file.save({"found": found, "done": len(images)})
-        return found
+        for found in parts.results(len(chunks), lambda _, state: state):
+            for layer, channels, values in found:
+                links[layer][channels] = values
+        return links
 
     def _folder(self, number: int) -> Path:
         """Returns the folder of a layer, which exists."""

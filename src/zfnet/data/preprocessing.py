@@ -154,8 +154,8 @@ class Preprocessing(nn.Module):
         """Inputs (B, C, h, w) at the center crop → pixels in [0, 1]."""
         y, x, _ = center_crop(self.store_size, self.crop).tolist()
         height, width = sides(self.crop)
-        mean = self.mean[:, y : y + height, x : x + width]
-        return (inputs * self.std[:, None, None] + mean) / 255
+        mean = self.mean[:, y : y + height, x : x + width].to(inputs.device)
+        return (inputs * self.std[:, None, None].to(inputs.device) + mean) / 255
 
     def _affine(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Scale (W, C) and shift (H, W, C) with (x - mean) / std = scale p + shift, for stored

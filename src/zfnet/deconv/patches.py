@@ -39,6 +39,10 @@ class Patches:
     windows: list[Window]
     values: Tensor
 
+    def cpu(self) -> "Patches":
+        """Returns the patches with their tensors on the CPU."""
+        return Patches(self.projections.cpu(), self.images.cpu(), self.windows, self.values.cpu())
+
     def crop(self, images: Tensor, units: Sequence[Unit], fill: float = 0.0) -> Tensor:
         """Crops other versions of the images to the same places.
 

@@ -1,6 +1,6 @@
-"""Starts and ends the additional processes of a run on several devices (DDP).
+"""Starts and ends the additional processes of a run on several devices.
 
-    start_ranks_as_ours(trainer)        # before trainer.fit
+    start_ranks_as_ours(trainer.strategy)        # before trainer.fit
 
 Lightning starts these processes from the command line that it finds. When one of them dies,
 Lightning kills all of them and logs nothing. Here each process ends with the first process. When
@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from lightning import Trainer
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from lightning.fabric.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from lightning.pytorch.strategies.launchers.subprocess_script import (
+    _SubprocessScriptLauncher as TrainerLauncher,
+)
 from omegaconf import DictConfig
 
 from zfnet.errors import InputError
@@ -48,25 +50,23 @@ def check_started_once(cfg: DictConfig) -> None:
         InputError: if torchrun, SLURM or MPI started several processes.
     """
     count = started_outside()
-    trainer = cfg.get("trainer")
-    alone = trainer is None or (trainer.get("devices", 1) == 1 and trainer.get("num_nodes", 1) == 1)
+    trainer = cfg.trainer
+    alone = trainer.get("devices", 1) == 1 and trainer.get("num_nodes", 1) == 1
     frozen = cfg.get("transfer") is not None and cfg.transfer.get("method") == "frozen"
     if count > 1 and (alone or frozen):
-        remedy = (
-            "start it once" if trainer is None or frozen else "start it once, or choose trainer=ddp"
-        )
+        remedy = "start it once" if frozen else "start it once, or choose trainer=ddp"
         raise InputError(f"{count} processes were started for what one process does: {remedy}")
 
 
-def start_ranks_as_ours(trainer: Trainer) -> None:
-    """Replaces Lightning's launcher by `RankLauncher`, if the trainer starts processes itself.
+def start_ranks_as_ours(strategy: Any) -> None:
+    """Replaces Lightning's launcher by `RankLauncher`, if the strategy starts processes itself.
 
     Args:
-        trainer: the trainer, before `fit`.
+        strategy: of a Trainer before `fit`, or of a Fabric before `launch`.
     """
-    launcher = trainer.strategy.launcher
-    if isinstance(launcher, _SubprocessScriptLauncher):
-        trainer.strategy._launcher = RankLauncher(
+    launcher = strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher | TrainerLauncher):
+        strategy._launcher = RankLauncher(
             launcher.cluster_environment, launcher.num_processes, launcher.num_nodes
         )
 
@@ -96,8 +96,8 @@ def peer_error(error: Exception) -> str | None:
 class RankLauncher(_SubprocessScriptLauncher):
     """Starts the additional processes of a run and monitors them."""
 
-    def launch(self, function: Any, *args: Any, **options: Any) -> Any:
-        """Starts the processes, then calls `function` as Lightning's launcher does."""
+    def launch(self, function: Any, *args: Any, trainer: Any = None, **options: Any) -> Any:
+        """Starts the processes, then calls `function` as Lightning's launchers do."""
         environment = self.cluster_environment
         if not environment.creates_processes_externally:
             environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
@@ -118,11 +118,10 @@ class RankLauncher(_SubprocessScriptLauncher):
             "LOCAL_RANK": "0",
             "WORLD_SIZE": str(self.num_processes * self.num_nodes),
         }
-        self.folder = Path(HydraConfig.get().runtime.output_dir)
         for rank in range(1, self.num_processes):
-            name = f"train_ddp_process_{rank}"  # the name of its log file
+            name = self._log(rank).stem
             words = {
-                "hydra.run.dir": str(self.folder),
+                "hydra.run.dir": HydraConfig.get().runtime.output_dir,
                 "hydra.job.name": name,
                 "hydra.output_subdir": None,
             }
@@ -132,6 +131,12 @@ class RankLauncher(_SubprocessScriptLauncher):
                 cwd=HydraConfig.get().runtime.cwd,
             )
             self.procs.append(process)
+
+    @staticmethod
+    def _log(rank: int) -> Path:
+        """Returns the log file of an additional process."""
+        hydra = HydraConfig.get()
+        return Path(hydra.runtime.output_dir) / f"{hydra.job.name}_process_{rank}.log"
 
     def _look_after(self) -> None:
         """Monitors the processes. When one has died, logs the reason and ends all of them."""
@@ -148,7 +153,7 @@ class RankLauncher(_SubprocessScriptLauncher):
         """Returns why one of the additional processes died, or None if none has."""
         for rank, process in enumerate(self.procs, start=1):
             if process.poll():
-                why = reason(process.returncode, self.folder / f"train_ddp_process_{rank}.log", 0)
+                why = reason(process.returncode, self._log(rank), 0)
                 return f"process {rank + 1} of {self.num_processes}: {why}"
         return None
 

@@ -108,3 +108,15 @@ def started_outside() -> int:
     elif has("OMPI_COMM_WORLD_RANK"):
         count = os.environ.get("OMPI_COMM_WORLD_SIZE", "1")
     return int(count) if count.isdecimal() else 1
+
+
+def started_on_node() -> int:
+    """Returns how many of the processes of `started_outside` run on this machine."""
+    count = started_outside()
+    if count == 1:
+        return 1
+    get = os.environ.get
+    on_node = get("LOCAL_WORLD_SIZE") or get("OMPI_COMM_WORLD_LOCAL_SIZE")
+    if on_node is None:
+        on_node = get("SLURM_NTASKS_PER_NODE") or str(count // int(get("SLURM_NNODES", "1")))
+    return int(on_node)

@@ -14,12 +14,13 @@ stored beside the file and compared."""
 
 import errno
 import logging
+import os
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zfnet import ranks
 from zfnet.data.batches import Batch, Batches
 from zfnet.data.image_store import ImageDataset
 from zfnet.data.preprocessing import Preprocessing, center_crop, ten_crops
@@ -46,6 +48,7 @@ from zfnet.probing.feature_cache import FeatureCache, check_disk_space
 from zfnet.progress import progress_bar
 
 SAVED_EVERY = 10  # seconds of work that a kill may cost
+AT_ONCE = 4  # batches of a process in a round
 # Features of the first image that are compared, and their difference by rounding.
 COMPARED, SAME = 256, 1e-3
 log = logging.getLogger(__name__)
@@ -96,12 +99,14 @@ def cached_features(
             layer: _find_cache(folder, entry, {"layer": layer, "pool": pool, "crops": crops})
             for layer, entry in extractor.describe().items()
         }
-        if any(each.missing for each in caches.values()):
-            with lock_folder(folder):
+        if ranks.size() > 1 or any(each.missing for each in caches.values()):
+            with lock_folder(folder) if ranks.is_first() else nullcontext():
+                ranks.wait()
                 missing = {layer: each for layer, each in caches.items() if each.missing}
-                if missing:  # another process may have computed them meanwhile
+                if missing:  # another run may have computed them meanwhile
                     check_disk_space(folder, list(missing.values()))
                     extractor.run(missing, batch_size)
+                ranks.wait()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
@@ -188,22 +193,33 @@ class FeatureExtractor:
         }
 
     def run(self, missing: dict[str, FeatureCache], batch_size: int) -> None:
-        """Fills the files, from the first image on that any of them lacks."""
+        """Fills the files, from the first image on that any of them lacks.
+
+        Processes share the batches out. After each round of AT_ONCE batches they wait for one
+        another, so that all images before a place are done.
+        """
         count = max(1, batch_size // len(self.crop_offsets))
-        batches = Batches(self.images, self.prepare.crop, count)
-        begun = min(each.done for each in missing.values()) // count
-        batches.load_state_dict({"epoch": 0, "seen": begun})
-        first = done = begun * count
+        first = done = min(each.done for each in missing.values()) // count * count
+        ranks.wait()  # before the first process saves
+        chunks = torch.arange(first, len(self.images)).split(count)
+        batches = Batches(self.images, self.prepare.crop, count).batches_of(ranks.share(chunks))
         start = saved = time.monotonic()
         with ExitStack() as stack, torch.inference_mode(), eval_mode(self.net):
             files = {layer: stack.enter_context(each.open()) for layer, each in missing.items()}
             bar = stack.enter_context(progress_bar())
             task = bar.add_task("", total=len(self.images), completed=done)
-            for batch in batches:
-                self.write(batch, missing, files)
-                done += len(batch)
+            while done < len(self.images):
+                for batch in islice(batches, AT_ONCE):
+                    self.write(batch, missing, files)
+                    bar.advance(task, len(batch) * ranks.size())
+                if ranks.size() > 1:
+                    for file in files.values():
+                        os.fsync(file)
+                    ranks.wait()
+                done = min(done + AT_ONCE * count * ranks.size(), len(self.images))
                 bar.update(task, completed=done)
-                if done == len(self.images) or time.monotonic() - saved > SAVED_EVERY:
+                due = done == len(self.images) or time.monotonic() - saved > SAVED_EVERY
+                if due and ranks.is_first():
                     for layer, file in files.items():
                         missing[layer].save(file, done)
                     saved = time.monotonic()

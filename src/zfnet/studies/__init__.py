@@ -25,9 +25,13 @@ class Analysis(Protocol):
         takes: What `run` is given: "model", the network of `ckpt=` or `model=` on images, a
             ModelOnData; "models", a list of them, `ckpt=[A,B]`; "data", an ImageData; "runs", the
             list of folders `runs=`.
+        shares: Whether several processes share the work (`devices=`). Each of them calls `run`,
+            which shares images out with `zfnet.ranks` and writes in the first process. Otherwise
+            only the first process calls it.
     """
 
     takes: ClassVar[Literal["model", "models", "data", "runs"]]
+    shares: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check(vars(self), declared_types(type(self)))

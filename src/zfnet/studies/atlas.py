@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zfnet import ranks
 from zfnet.atlas.build import make_atlas
 from zfnet.atlas.comparison import compare_networks
 from zfnet.atlas.overview import Origin, Settings
@@ -37,6 +38,7 @@ class AtlasStudy(Analysis):
     ckpt: Any
     model: dict[str, Any] | None = None
     takes = "models"
+    shares = True
 
     def run(self, models: list[ModelOnData], folder: Path) -> None:
         if len(models) > 2:
@@ -50,6 +52,8 @@ class AtlasStudy(Analysis):
                 zip(models, self._origins(), strict=True), start=1
             )
         ]
+        if not ranks.is_first():
+            return
         if len(overviews) == 2:
             compare_networks(folder, overviews, self.seed)
         write_pages(folder, overviews, compare=len(overviews) == 2)

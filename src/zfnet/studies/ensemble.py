@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from zfnet import ranks
 from zfnet.data.preprocessing import CENTER
 from zfnet.errors import InputError
 from zfnet.json_output import write_json
@@ -62,6 +63,7 @@ class Ensemble(Analysis):
     ckpt: str | Sequence[str] | None
     cache: str
     takes = "models"
+    shares = True
 
     def run(self, models: Sequence[ModelOnData], folder: Path) -> None:
         if self.ckpt is None:
@@ -74,6 +76,8 @@ class Ensemble(Analysis):
             load_member(model, path, name, Path(self.cache))
             for model, path, name in zip(models, paths, run_names(paths), strict=True)
         ]
+        if not ranks.is_first():
+            return
         labels = models[0].images.labels
         title = f"Error (%) on {len(labels):,} images of {models[0].source.name}"
         log.info("%s", title)
@@ -148,7 +152,7 @@ def table_lines(members: Sequence[Member]) -> Iterator[tuple[str, list[Member], 
 def measure(group: Sequence[Member], crops: int, labels: Tensor) -> tuple[float, float | None]:
     """The top-1 and top-5 error of some networks together; None where there are fewer than six
     classes."""
-    errors = error_metrics(group[0].outputs.shape[2], "")
+    errors = error_metrics(group[0].outputs.shape[2], "", alone=True)
     for start in range(0, len(labels), CHUNK):
         chosen = slice(start, start + CHUNK)
         errors.update(combine([each.logits(chosen) for each in group], crops), labels[chosen])

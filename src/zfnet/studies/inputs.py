@@ -80,8 +80,7 @@ def load_model(cfg: DictConfig) -> ModelOnData:
         images = data.open(cfg.split)
         prepare.set_mean(images.mean)
     _give_axes(net, cfg)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    net = net.to(memory_format=torch.channels_last).to(device)
+    net = net.to(memory_format=torch.channels_last)
     return ModelOnData(
         *(net, prepare, images, data.sources[cfg.split], classes, data.batch_size),
         channels_shown=data.channels_shown,

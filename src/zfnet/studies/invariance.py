@@ -19,7 +19,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zfnet.analysis.invariance import IDENTITY, Response, invariance, transform
+from zfnet import ranks
+from zfnet.analysis.invariance import IDENTITY, Response, concatenate, invariance, transform
 from zfnet.json_output import write_json
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.outputs import class_outputs
@@ -61,6 +62,7 @@ class Invariance(Analysis):
     seed: Seed
     score: Whole | str | None = None
     takes = "model"
+    shares = True
 
     def run(self, model: ModelOnData, folder: Path) -> None:
         order = torch.randperm(
@@ -78,10 +80,17 @@ class Invariance(Analysis):
         }
         pixels = [shift * sides(model.crop)[0] / SIDE for shift in amounts["translation"]]
         scales, angles = amounts["scale"], amounts["rotation"]
-        responses = invariance(
-            *(model.net, inputs, layers, of.classes, pixels, scales, angles),
-            score=option.score if option else None,
-        )
+
+        def measure(row: int) -> dict[str, Response]:
+            targets = None if of.classes is None else of.classes[row, None]
+            return invariance(
+                *(model.net, inputs[row, None], layers, targets, pixels, scales, angles),
+                score=option.score if option else None,
+            )
+
+        responses = concatenate(ranks.share_map(measure, range(len(chosen))))
+        if not ranks.is_first():
+            return
         is_dead = responses["translation"].dead.tolist()
         dead = [layer for layer, none in zip(layers, is_dead, strict=True) if none]
         summary = summarize(responses, amounts, layers, of.key)

@@ -22,6 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from zfnet import ranks
 from zfnet.data.image_store import ImageDataset, ImageStore, OnTheFly, Subset
 from zfnet.data.subset import Selection
 from zfnet.errors import InputError
@@ -72,6 +73,7 @@ class LayerProbe(Analysis):
     C: Annotated[Sequence[Positive], Field(min_length=1)]
     seed: Seed
     takes = "model"
+    shares = True
 
     def run(self, model: ModelOnData, folder: Path) -> None:
         image, name = model.inputs([0]), model.source.name
@@ -89,22 +91,22 @@ class LayerProbe(Analysis):
             "seed": self.seed,
         }
         data = images_fingerprint(whole, name)
-        file = ProgressFile(
-            folder / "probed.json", {**model.fingerprint(), "data": data, **settings}
-        )
-        done = file.load(_check) or {}
-        if done:
-            log.info("continuing after %d classifiers", len(done))
+        probed = Probed(folder, {**model.fingerprint(), "data": data, **settings})
+        if probed.done:
+            log.info("continuing after %d classifiers", len(probed.done))
         features = cached_features(
             *(model.net, model.prepare, whole, layers, _cache(whole), self.pool),
             batch_size=model.batch_size,
         )
+        mine = ranks.share([(layer, fold) for layer in layers for fold in folds])
         with progress_bar() as bar:
-            task = bar.add_task("", total=len(layers) * sum(len(fold.train) for fold in folds))
-            for layer in layers:
-                for fold in folds:
-                    self._probe(features[layer], whole.labels, layer, fold, done, file)
-                    bar.update(task, advance=len(fold.train))
+            task = bar.add_task("", total=sum(len(fold.train) for _, fold in mine))
+            for layer, fold in mine:
+                self._probe(features[layer], whole.labels, layer, fold, probed)
+                bar.update(task, advance=len(fold.train))
+        done = probed.of_all()
+        if not ranks.is_first():
+            return
         dead = [
             layer
             for layer in layers
@@ -136,7 +138,7 @@ class LayerProbe(Analysis):
             "layers": result,
         }
         write_json(output, folder / "layer_probe.json", indent=1)
-        file.delete()
+        probed.delete()
 
     def _probe(
         self,
@@ -144,11 +146,10 @@ class LayerProbe(Analysis):
         labels: Tensor,
         layer: str,
         fold: Fold,
-        done: Accuracies,
-        file: ProgressFile,
+        probed: "Probed",
     ) -> None:
-        """Fits and tests the heads that are missing in `done`."""
-        missing = [head for head in self.heads if fold.key(layer, head) not in done]
+        """Fits and tests the heads that have not been probed."""
+        missing = [head for head in self.heads if fold.key(layer, head) not in probed.done]
         if not missing:
             return
         few, wanted = GramFeatures(features[fold.train]), labels[fold.train]
@@ -158,8 +159,7 @@ class LayerProbe(Analysis):
             accuracy = class_accuracy(
                 fit_linear_probe(few.train, wanted, head, strength).scores(test), truth
             )
-            done[fold.key(layer, head)] = {"accuracy": accuracy, "strength": strength}
-            file.save(done)
+            probed.add(fold.key(layer, head), {"accuracy": accuracy, "strength": strength})
             where = (layer, head, fold.per_class, fold.number)
             log.info(
                 "%s, %s, %d per class, fold %d: %.1f %% (strength %g)",
@@ -183,6 +183,42 @@ class LayerProbe(Analysis):
                 "strengths": [found["strength"] for found in each],
             }
         return result
+
+
+class Probed:
+    """The accuracies so far. Each process has a file, and begins with what all files have.
+
+    Args:
+        folder: where the files are.
+        fingerprint: what the accuracies depend on.
+
+    Raises:
+        InputError: a file is damaged, or was made with another fingerprint.
+    """
+
+    def __init__(self, folder: Path, fingerprint: dict[str, Any]) -> None:
+        self.folder, self.done = folder, Accuracies()
+        for path in sorted(folder.glob("probed_*.json")):
+            self.done |= ProgressFile(path, fingerprint).load(_check) or {}
+        ranks.wait()  # before another process saves
+        self._file = ProgressFile(folder / f"probed_{ranks.rank()}.json", fingerprint)
+
+    def add(self, key: str, found: dict[str, float]) -> None:
+        """Adds the accuracy and strength of a classifier, and saves them."""
+        self.done[key] = found
+        self._file.save(self.done)
+
+    def of_all(self) -> Accuracies:
+        """Returns the accuracies of all processes."""
+        every: Accuracies = {}
+        for done in ranks.collect([self.done]):
+            every |= done
+        return every
+
+    def delete(self) -> None:
+        """Deletes the files of all processes."""
+        for path in self.folder.glob("probed_*.json"):
+            path.unlink(missing_ok=True)
 
 
 def _check(found: Any) -> Accuracies:

@@ -8,7 +8,7 @@ elsewhere and more than where another channel's projection has it."""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from zfnet import ranks
 from zfnet.analysis.occlusion.sweep import Sweep, occlusion_sweep
 from zfnet.deconv import (
     Deconvnet,
@@ -31,7 +32,7 @@ from zfnet.json_output import write_json
 from zfnet.model_on_data import ModelOnData
 from zfnet.sizes import sides
 from zfnet.studies import Analysis
-from zfnet.studies.score_option import names_of_outputs, parse_score
+from zfnet.studies.score_option import ScoreOption, names_of_outputs, parse_score
 from zfnet.studies.top_activations import choose
 from zfnet.validation import Count, Number, Whole
 from zfnet.viz.occlusion import Row, draw_occlusion
@@ -55,86 +56,130 @@ class Occlusion(Analysis):
     score: Whole | str | None = None
     relu: Relu = "deconv"
     takes = "model"
+    shares = True
 
     def run(self, model: ModelOnData, folder: Path) -> None:
         layer = self.layer or model.default_layers()[-1]
         indices = choose(self.images, len(model.images), "images", "the split")
-        inputs, option = model.inputs(indices), parse_score(self.score, model)
-        target = option.target if option else model.true_classes(indices)
+        option = parse_score(self.score, model)
         size, stride = (
             max(1, round(of_paper * min(sides(model.crop)) / PAPER_SIDE)) if own is None else own
             for own, of_paper in ((self.size, PAPER_SIZE), (self.stride, PAPER_STRIDE))
         )
         fill = list(self.fill) if isinstance(self.fill, Sequence) else [float(self.fill)]
-        sweep = occlusion_sweep(
-            *(model.net, inputs, target, size, stride, fill, layer),
-            progress=True,
-            score=option.score if option else None,
-        )
-        classes = names_of_outputs(model, sweep.logits.shape[-1])
-        with_square = inputs.clone()
-        with_square[:, :, :size, :size] = inputs.new_tensor(fill).view(1, -1, 1, 1)
-        pixels = model.shown(model.prepare.denormalize(with_square.cpu()))
+        squares = Squares(layer, size, stride, fill)
         projector = Projector.of(model, layer, self.relu)
-        rows, numbers = [], []
-        for i, index in enumerate(indices):
-            channel, name = int(sweep.strongest[i]), option.text if option else ""
-            if sweep.target is not None and (not option or option.target is None):
-                name = classes[int(sweep.target[i])]
-            assert sweep.activity is not None
-            assert sweep.clean_activity is not None
-            activity, clean = sweep.activity[i, :, :, channel], sweep.clean_activity[i]
-            active = bool(clean[channel] > 0)
-            drop = (1 - activity / clean[channel]).cpu()
-            agreement: dict[str, Any] = {"drop_anywhere": drop.mean().item() if active else None}
-            projections = None
-            if projector and active:
-                another = int(clean.argsort(descending=True)[:2][-1])
-                own, other = (
-                    projector.project(inputs[i, None], each) for each in (channel, another)
-                )
-                projections = torch.cat([own, *projector.further(channel, index)])
-                agreement["drop_on_projection"] = _weighted(sweep, drop, own)
-                agreement["drop_on_another_maps_projection"] = _weighted(sweep, drop, other)
-            score, best = (
-                sweep.score[i].cpu(),
-                None if sweep.target is None else sweep.best[i].cpu(),
-            )
-            rows.append(
-                Row(
-                    *(pixels[i], size, *sweep.centers, activity.cpu(), score, best),
-                    *(None if projections is None else model.shown(projections), channel),
-                    *(name, classes),
-                )
-            )
-            numbers.append(
-                {
-                    "image": model.images.ids[index],
-                    "class": name,
-                    **_scores(sweep, sweep.clean_score[i].item(), score.min().item()),
-                    "map": channel if active else None,
-                    **agreement,
-                }
-            )
-            log.info("%s", _line(numbers[-1]))
+        mine = list(ranks.share(indices))
+        found = cover(model, projector, mine, squares, option) if mine else []
+        found = ranks.collect(found)
+        if not ranks.is_first():
+            return
+        for each in found:
+            log.info("%s", _line(each.numbers))
         rules, caution, note = {}, "", ""
         if projector:
             rules = projector.deconv.extended_rules(layer, model.crop)
             caution = projector.deconv.caution(layer, model.crop)
             note = projector.deconv.describe(layer, model.crop)
-        draw_occlusion(rows, folder / "occlusion.png", note)
-        settings = {"layer": layer, "size": size, "stride": stride, "fill": fill}
-        class_is = "most probable" if target is None else "given" if option else "true"
+        draw_occlusion([each.row for each in found], folder / "occlusion.png", note)
         result = {
-            **settings,
+            **asdict(squares),
             "score": option.text if option else None,
-            "class_is": class_is if sweep.target is not None else None,
+            "class_is": found[0].class_is,
             "relu": self.relu,
             "extended_rules": rules,
             "caution": caution,
-            "images": numbers,
+            "images": [each.numbers for each in found],
         }
         write_json(result, folder / "occlusion.json", indent=1)
+
+
+@dataclass(frozen=True)
+class Squares:
+    """What is slid over images, and the layer whose activity is measured."""
+
+    layer: str
+    size: int  # in pixels
+    stride: int
+    fill: list[float]
+
+
+@dataclass(frozen=True)
+class Covered:
+    """What was measured of one image.
+
+    Attributes:
+        row: of the figure.
+        numbers: of the result.
+        class_is: which class's probability was measured; None for a score without classes.
+    """
+
+    row: Row
+    numbers: dict[str, Any]
+    class_is: str | None
+
+
+def cover(
+    model: ModelOnData,
+    projector: "Projector | None",
+    indices: Sequence[int],
+    squares: Squares,
+    option: ScoreOption | None,
+) -> list[Covered]:
+    """Slides a square over images, and compares where the activity falls with the projections.
+
+    Args:
+        model: the network and the images.
+        projector: None where the layer has no deconvnet.
+        indices: of one or more images.
+        squares: what is slid over them.
+        option: what is measured beside the activity; None for the probability of the true class.
+    """
+    inputs, size, fill = model.inputs(indices), squares.size, squares.fill
+    target = option.target if option else model.true_classes(indices)
+    sweep = occlusion_sweep(
+        *(model.net, inputs, target, size, squares.stride, fill, squares.layer),
+        progress=True,
+        score=option.score if option else None,
+    )
+    assert sweep.activity is not None
+    assert sweep.clean_activity is not None
+    classes = names_of_outputs(model, sweep.logits.shape[-1])
+    class_is = "most probable" if target is None else "given" if option else "true"
+    with_square = inputs.clone()
+    with_square[:, :, :size, :size] = inputs.new_tensor(fill).view(1, -1, 1, 1)
+    pixels = model.shown(model.prepare.denormalize(with_square.cpu()))
+    found = []
+    for i, index in enumerate(indices):
+        channel, name = int(sweep.strongest[i]), option.text if option else ""
+        if sweep.target is not None and (not option or option.target is None):
+            name = classes[int(sweep.target[i])]
+        activity, clean = sweep.activity[i, :, :, channel], sweep.clean_activity[i]
+        active = bool(clean[channel] > 0)
+        drop = (1 - activity / clean[channel]).cpu()
+        agreement: dict[str, Any] = {"drop_anywhere": drop.mean().item() if active else None}
+        projections = None
+        if projector and active:
+            another = int(clean.argsort(descending=True)[:2][-1])
+            own, other = (projector.project(inputs[i, None], each) for each in (channel, another))
+            projections = torch.cat([own, *projector.further(channel, index)])
+            agreement["drop_on_projection"] = _weighted(sweep, drop, own)
+            agreement["drop_on_another_maps_projection"] = _weighted(sweep, drop, other)
+        score = sweep.score[i].cpu()
+        best = None if sweep.target is None else sweep.best[i].cpu()
+        row = Row(
+            *(pixels[i].clone(), size, *sweep.centers, activity.cpu().contiguous(), score, best),
+            *(None if projections is None else model.shown(projections), channel, name, classes),
+        )
+        numbers = {
+            "image": model.images.ids[index],
+            "class": name,
+            **_scores(sweep, sweep.clean_score[i].item(), score.min().item()),
+            "map": channel if active else None,
+            **agreement,
+        }
+        found.append(Covered(row, numbers, None if sweep.target is None else class_is))
+    return found
 
 
 class Projector:
@@ -143,10 +188,10 @@ class Projector:
     def __init__(self, model: ModelOnData, layer: str, deconv: Deconvnet) -> None:
         self.model, self.layer, self.deconv = model, layer, deconv
         subset = random_subset(len(model.images), SEARCHED)
-        batches = (
-            ImageBatch(model.inputs(part.tolist()), part) for part in subset.split(model.batch_size)
-        )
-        self.top = top_activations(model.net, batches, [layer], OTHERS + 1, progress=False)[layer]
+        parts = ranks.share(subset.split(model.batch_size))
+        batches = (ImageBatch(model.inputs(part.tolist()), part) for part in parts)
+        top = top_activations(model.net, batches, [layer], OTHERS + 1, progress=False)
+        self.top = top.gather()[layer]
 
     @classmethod
     def of(cls, model: ModelOnData, layer: str, relu: str) -> "Projector | None":

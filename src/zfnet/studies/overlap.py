@@ -23,7 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zfnet.analysis.overlap import SIDE, Pairs, concatenate_pairs, near_duplicates, shrink
+from zfnet import ranks
+from zfnet.analysis.overlap import ROWS, SIDE, Pairs, concatenate_pairs, near_duplicates, shrink
 from zfnet.data import Batches, ImageData, ImageDataset
 from zfnet.data.datasets import photos
 from zfnet.data.exclusion import read_exclusion, write_exclusion
@@ -31,11 +32,13 @@ from zfnet.data.image_files import expand, is_folder
 from zfnet.data.image_store import Subset
 from zfnet.data.pixel_format import in_uint8
 from zfnet.errors import InputError
-from zfnet.io import length_of, mapped, writing
+from zfnet.io import length_of, mapped, save, writing
 from zfnet.json_output import write_json
 from zfnet.model_on_data import images_fingerprint
+from zfnet.parts import Parts
 from zfnet.progress import progress_bar
 from zfnet.progress_file import DELETE, ProgressFile
+from zfnet.search import image_blocks
 from zfnet.studies import Analysis
 from zfnet.validation import Share
 from zfnet.viz import save_png
@@ -109,6 +112,7 @@ class Overlap(Analysis):
     against: str | None
     threshold: Share
     takes = "data"
+    shares = True
 
     def run(self, data: ImageData, folder: Path) -> None:
         parts = compare(data, self.against)
@@ -121,6 +125,8 @@ class Overlap(Analysis):
         for part in parts:
             start = time.monotonic()
             pairs = search(part, folder, self.threshold, fingerprint)
+            if not ranks.is_first():
+                continue
             counts = (len(part.images), len(part.second), len(pairs.first))
             seconds = time.monotonic() - start
             log.info("%s: %d and %d images, %d near-duplicates, %.1f s", part, *counts, seconds)
@@ -128,6 +134,8 @@ class Overlap(Analysis):
                 # The later one goes.
                 rows = (second, first) if part.others is None else (first, second)
                 found.append(Duplicate(part, *rows, *similar))
+        if not ranks.is_first():
+            return
         found.sort(key=lambda pair: -pair.correlation)
         left_out = {part.split: _left_out(part, found) for part in parts}
         name, shown = data.sources["train"].name, found[:SHOWN]
@@ -238,55 +246,65 @@ def search(part: Part, folder: Path, threshold: float, fingerprint: dict[str, An
     """
     first = shrink_all(part.images, folder / f"{part.split}.small")
     second = None if part.others is None else shrink_all(part.others, folder / "with.small")
-    file = ProgressFile(folder / f"search_{part.split}.pt", fingerprint)
-    counts = len(first), len(first if second is None else second)
-    start, before = file.load(partial(_found, *counts)) or (0, concatenate_pairs([]))
-    parts = [before]
+    blocks = [range(top, min(top + ROWS, len(first))) for top in range(0, len(first), ROWS)]
+    parts = Parts(folder, f"search_{part.split}", fingerprint)
+    missing = parts.missing(len(blocks))
     with progress_bar() as bar:
-        task = bar.add_task("", total=len(first), completed=start)
-        for done, pairs in near_duplicates(first, second, threshold, start):
-            parts.append(pairs)
-            bar.update(task, completed=done)
-            if file.is_due:
-                file.save([done, *concatenate_pairs(parts)])
-    return concatenate_pairs(parts)
+        task = bar.add_task("", total=sum(len(blocks[number]) for number in missing))
+        for number in missing:
+            _, pairs = next(near_duplicates(first, second, threshold, blocks[number].start))
+            parts.save(number, list(pairs))
+            bar.update(task, advance=len(blocks[number]))
+    others = len(first if second is None else second)
+    found = parts.results(len(blocks), lambda number, state: _found(blocks[number], others, state))
+    return concatenate_pairs(found)
 
 
-def _found(first: int, second: int, state: Any) -> tuple[int, Pairs]:
-    """How many rows are done, and their pairs; ValueError where they are none of so many images."""
-    done, pairs = state[0], Pairs(*state[1:])
-    if type(done) is not int or not 0 < done <= first:
-        raise ValueError(f"{done} of {first} images")
+def _found(block: range, second: int, state: Any) -> Pairs:
+    """The pairs of a block of rows; ValueError where they are of others."""
+    pairs = Pairs(*state)
     for each, like in zip(pairs, concatenate_pairs([]), strict=True):
         if each.dim() != 1 or len(each) != len(pairs.first) or each.dtype != like.dtype:
             raise ValueError(f"pairs of {each.dtype}, {tuple(each.shape)}")
-    for rows, count in ((pairs.first, done), (pairs.second, second)):
-        if len(rows) and not (rows.min() >= 0 and rows.max() < count):
-            raise ValueError(f"pairs beyond {count} images")
+    for rows, of in ((pairs.first, block), (pairs.second, range(second))):
+        if len(rows) and not (rows.min() >= of.start and rows.max() < of.stop):
+            raise ValueError(f"pairs beyond images {of.start} to {of.stop - 1}")
     if not pairs.correlation.isfinite().all():
         raise ValueError("correlations that are not finite")
-    return done, pairs
+    return pairs
 
 
 def shrink_all(images: ImageDataset, path: Path) -> Tensor:
-    """All images made small, uint8 (N, 32, 32, C), in a memory-mapped file; an unfinished one is
-    finished."""
+    """All images made small, uint8 (N, 32, 32, C), in a memory-mapped file.
+
+    Processes share blocks of images out. Each block has a file until all are there; an interrupted
+    run continues with the missing ones.
+    """
     channels = len(images.mean)
     size = SIDE * SIDE * channels
-    begun = length_of(path) // (BATCH * size)
-    batches = Batches(images, images.size, BATCH)
-    batches.load_state_dict({"epoch": 0, "seen": begun})
-    with writing(path):
-        file = path.open("ab")
-        file.truncate(begun * BATCH * size)
-    with file, progress_bar() as bar:
-        task = bar.add_task("", total=len(images), completed=begun * BATCH)
-        for batch in batches:
-            small = shrink(in_uint8(batch.images[batch.rows]))
-            with writing(path):
-                file.write(small.numpy().data)
-                file.flush()
-            bar.update(task, advance=len(small))
+    if length_of(path) < len(images) * size:
+        blocks = image_blocks(len(images), BATCH)
+        files = [path.with_name(f"{path.stem}_{number}.small") for number in range(len(blocks))]
+        missing = [number for number, file in enumerate(files) if not file.exists()]
+        ranks.wait()  # before another process writes one
+        mine = ranks.share(missing)
+        with progress_bar() as bar:
+            task = bar.add_task("", total=sum(len(blocks[number]) for number in mine))
+            for number in mine:
+                small = []
+                for part in torch.tensor(blocks[number]).split(BATCH):
+                    (batch,) = Batches(images, images.size, BATCH).batches_of([part])
+                    small.append(shrink(in_uint8(batch.images[batch.rows])))
+                    bar.update(task, advance=len(part))
+                save(files[number], torch.cat(small).numpy().tobytes())
+        ranks.wait()
+        if ranks.is_first():
+            with writing(path), path.open("wb") as whole:
+                for file in files:
+                    whole.write(file.read_bytes())
+            for file in files:
+                file.unlink()
+    ranks.wait()
     return mapped(path, (len(images), SIDE, SIDE, channels), torch.uint8, DELETE)
 
 

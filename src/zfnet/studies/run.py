@@ -13,11 +13,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from zfnet import config
+from zfnet import config, ranks
 from zfnet.errors import InputError
 from zfnet.io import save
-from zfnet.launch.distributed import check_started_once
 from zfnet.launch.error_messages import translate_hydra_errors
+from zfnet.launch.fabric import start_processes
 from zfnet.launch.malloc import keep_freed_memory
 from zfnet.launch.project import config_folder
 from zfnet.launch.run_dirs import hold
@@ -39,6 +39,9 @@ OUTPUTS = (".png", ".json", ".csv", ".html", ".md")
 def analyze(cfg: DictConfig) -> None:
     """Runs the analysis of a composed config.
 
+    With `devices=`, every process runs this function. Those after the first return when they have
+    done their share.
+
     Raises:
         InputError: The user can correct something.
     """
@@ -54,7 +57,6 @@ def analyze(cfg: DictConfig) -> None:
     completed = complete_data(cfg)
     config.check_config(cfg, config.Analysis)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    check_started_once(cfg)
     hold(folder)
     if completed and (folder / ".hydra").is_dir():
         save(
@@ -64,14 +66,32 @@ def analyze(cfg: DictConfig) -> None:
     keep_freed_memory()
     with translate_hydra_errors():
         analysis = build_analysis(cfg)
+        devices = list(cfg.devices) if OmegaConf.is_list(cfg.devices) else cfg.devices
+        fabric = start_processes(cfg.accelerator, devices, cfg.num_nodes)
+        if fabric.world_size > 1 and not getattr(analysis, "shares", False):
+            if fabric.global_rank > 0:
+                return
+            log.info("%s runs in one process", type(analysis).__name__)
         given = LOADERS[analysis.takes](cfg)
+        models = [
+            each
+            for each in (given if isinstance(given, list) else [given])
+            if isinstance(each, ModelOnData)
+        ]
+        for model in models:
+            model.to(fabric.device)
         try:
-            analysis.run(given, folder)
+            with ranks.together(fabric.global_rank, fabric.world_size):
+                analysis.run(given, folder)
         except (RuntimeError, AssertionError):
-            for each in given if isinstance(given, list) else [given]:
-                if isinstance(each, ModelOnData):
-                    each.check_takes_images()
+            for model in models:
+                model.check_takes_images()
             raise
+    if fabric.global_rank == 0:
+        _tell_outputs(folder)
+
+
+def _tell_outputs(folder: Path) -> None:
     log.info(
         "in %s: %s",
         folder,

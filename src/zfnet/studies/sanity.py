@@ -8,7 +8,7 @@ above one another, with how similar they stay. Two rows show contrastive project
 and of the other one, which are compared with each other. Where the data set knows masks, or
 `boxes=` names a csv, the methods of zfnet.analysis.localization are compared: deconvnet, also
 contrastive, guided backpropagation, gradient and occlusion, beside the image's center and chance.
-`sanity.json` has the numbers."""
+`sanity.json` has the numbers. Safe to interrupt: resume=true continues the search."""
 
 import logging
 import math
@@ -19,14 +19,17 @@ from typing import Any
 
 from torch import Tensor
 
+from zfnet import ranks
 from zfnet.analysis.sanity import CONTRAST, sanity_checks, similarity
-from zfnet.deconv import Deconvnet, Unit, make_deconvnet, top_activations
+from zfnet.deconv import Deconvnet, Top, Unit, make_deconvnet
 from zfnet.deconv.contrast import Contrast
 from zfnet.deconv.rules import Relu
 from zfnet.errors import InputError
 from zfnet.json_output import write_json
 from zfnet.model_on_data import ModelOnData
 from zfnet.models.scores import LAYER
+from zfnet.parts import Parts
+from zfnet.search import search
 from zfnet.studies import Analysis
 from zfnet.studies.annotations import localization_scores, object_masks
 from zfnet.studies.score_option import parse_score, project_score
@@ -71,6 +74,7 @@ class Sanity(Analysis):
     score: Whole | str | None = None
     relu: Relu = "deconv"
     takes = "model"
+    shares = True
 
     def run(self, model: ModelOnData, folder: Path) -> None:
         if option := parse_score(self.score, model):
@@ -78,7 +82,11 @@ class Sanity(Analysis):
             self.layer, self.channels = LAYER, channels or self.channels
         layer = self.layer or model.default_layers()[-1]
         masks = object_masks(model, self.boxes, self.images)
-        checked = self._check(model, layer)
+        parts = Parts(folder, "search", {**model.fingerprint(), "layers": [layer], "k": self.k})
+        top = search(model, parts, [layer], self.k)[layer]
+        if not ranks.is_first():
+            return
+        checked = self._check(model, layer, top)
         similar = _similarities(checked.projections)
         for name, label in labels(similar).items():
             numbers, reference = similar[name], _compared_with(name)
@@ -112,11 +120,11 @@ class Sanity(Analysis):
         note = "; ".join(note for note in notes if note)
         sheet = _sheet(layer, checked, similar, scores, note)
         save_png(sheet, folder / "sanity.png")
+        parts.delete()
 
-    def _check(self, model: ModelOnData, layer: str) -> Checked:
-        """The k strongest units of each channel, and every check of them."""
+    def _check(self, model: ModelOnData, layer: str, top: Top) -> Checked:
+        """Every check of the k strongest units of some channels."""
         count = len(model.images)
-        top = top_activations(model.net, model.batches(), [layer], self.k, total=count)[layer]
         live = (top.values[:, 0] > 0).nonzero()[:, 0].tolist()
         if isinstance(self.channels, int):
             chosen = [live[i] for i in choose(self.channels, len(live), "channels", layer)]

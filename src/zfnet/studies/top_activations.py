@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zfnet import ranks
 from zfnet.analysis.localization import energy_by_chance, energy_inside
 from zfnet.deconv import (
     Deconvnet,
@@ -31,8 +32,8 @@ from zfnet.errors import InputError
 from zfnet.json_output import write_json
 from zfnet.model_on_data import ModelOnData, has_annotations, object_of
 from zfnet.models.scores import LAYER
+from zfnet.parts import Parts
 from zfnet.progress import progress_bar
-from zfnet.progress_file import ProgressFile
 from zfnet.search import search
 from zfnet.sizes import sides
 from zfnet.studies import Analysis
@@ -67,16 +68,15 @@ class TopActivationSearch(Analysis):
     seed: Seed = 0
     relu: Relu = "deconv"
     takes = "model"
+    shares = True
 
     def run(self, model: ModelOnData, folder: Path) -> None:
         if option := parse_score(self.score, model):
             model, channels = project_score(model, option)
             self.layers, self.channels = [LAYER], channels or self.channels
         layers = list(self.layers or model.default_layers())
-        file = ProgressFile(
-            folder / "search.pt", {**model.fingerprint(), "layers": layers, "k": self.k}
-        )
-        top = search(model, file, layers, self.k)
+        parts = Parts(folder, "search", {**model.fingerprint(), "layers": layers, "k": self.k})
+        top = search(model, parts, layers, self.k)
         chosen = {
             layer: choose(self.channels, len(top[layer].values), "channels", layer)
             for layer in layers
@@ -88,10 +88,14 @@ class TopActivationSearch(Analysis):
         with progress_bar() as bar:
             task = bar.add_task("", total=self.k * sum(map(len, chosen.values())))
             for layer in layers:
-                found = []
-                for channel in chosen[layer]:
-                    found.append(top_patches(model, deconv, layer, channel, top[layer]))
+
+                def project(channel: int, layer: str = layer) -> TopPatches:
                     bar.update(task, advance=self.k)
+                    return top_patches(model, deconv, layer, channel, top[layer])
+
+                found = ranks.share_map(project, chosen[layer])
+                if not ranks.is_first():
+                    continue
                 title = self._title(model, deconv, layer, len(found))
                 rules = deconv.extended_rules(layer, model.crop)
                 note = deconv.describe(layer, model.crop)
@@ -106,10 +110,12 @@ class TopActivationSearch(Analysis):
                 }
                 if has_annotations(model):
                     results[layer] |= _energy_on_objects(model, deconv, layer, found)
+        if not ranks.is_first():
+            return
         settings = {"score": option.text if option else None, "relu": self.relu}
         result = {"searched": top.seen, "k": self.k, **settings, "layers": results}
         write_json(result, folder / "top_activations.json")
-        file.delete()
+        parts.delete()
 
     def _title(self, model: ModelOnData, deconv: Deconvnet, layer: str, channels: int) -> str:
         window = deconv.window(layer, Unit(0, 0), model.crop)
@@ -146,7 +152,8 @@ def top_patches(
 ) -> TopPatches:
     """A channel of a layer, with its strongest images projected."""
     units = top.units([channel])
-    return TopPatches(channel, units, *model.project(deconv, layer, units))
+    patches, pixels = model.project(deconv, layer, units)
+    return TopPatches(channel, units, patches.cpu(), pixels)
 
 
 def _panels(

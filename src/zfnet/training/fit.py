@@ -199,7 +199,7 @@ def _train_net(
         load_net_weights(classifier, cfg.ckpt)
     keep_config(cfg, folder)
     _cut_log_back(folder, kept)
-    start_ranks_as_ours(trainer)
+    start_ranks_as_ours(trainer.strategy)
     return _finish(cfg, _run(trainer, classifier, data, kept, folder, cfg.test), folder)
 
 
@@ -251,7 +251,7 @@ def evaluate(cfg: DictConfig, data: ImageData, folder: Path) -> dict[str, Any]:
             f"{cfg.ckpt}: the net has other classes than the data; data= names the data set"
         )
     trainer = _trainer(cfg, folder, _callbacks(cfg, folder), None)
-    start_ranks_as_ours(trainer)
+    start_ranks_as_ours(trainer.strategy)
     trainer.validate(classifier, datamodule=data, verbose=False)
     result = _measured(trainer, classifier, data, cfg.test)
     return result | {"seconds": round(time.perf_counter() - start, 1), "epochs": 0}

@@ -1,0 +1,91 @@
+"""A long job in parts. Each finished part is in a file, and processes share the parts out.
+
+    parts = Parts(folder, "search", fingerprint)
+    for number in parts.missing(count):         # those of this process
+        parts.save(number, compute(number))
+    found = parts.results(count, parse)         # of all processes, in order
+    parts.delete()                              # once the result is written
+
+What a part is must not depend on the number of processes. Then the result has the same bytes with
+any number of them, and an interrupted job continues with any number.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from zfnet import ranks
+from zfnet.progress_file import ProgressFile
+
+T = TypeVar("T")
+
+
+class Parts:
+    """The files of a job, NAME_0.pt, NAME_1.pt, ...
+
+    Args:
+        folder: where they are. All processes must see it.
+        name: of the job.
+        fingerprint: what the results depend on.
+    """
+
+    def __init__(self, folder: Path, name: str, fingerprint: Mapping[str, Any]) -> None:
+        self.folder, self.name, self.fingerprint = folder, name, fingerprint
+
+    def missing(self, count: int) -> list[int]:
+        """Returns this process's share of the parts that are not finished.
+
+        Every process must call it.
+
+        Args:
+            count: the number of parts.
+
+        Raises:
+            InputError: a file is damaged, or was made with another fingerprint.
+        """
+        missing = [n for n in range(count) if self._file(n).load(lambda _: True) is None]
+        ranks.wait()  # before another process saves one
+        return list(ranks.share(missing))
+
+    def begun(self, number: int) -> ProgressFile:
+        """Returns the file of a part that takes minutes, for what is found so far."""
+        return ProgressFile(self.folder / f"{self.name}_{number}.begun.pt", self.fingerprint)
+
+    def save(self, number: int, found: Any) -> None:
+        """Writes a finished part, and deletes what was begun.
+
+        Args:
+            number: of the part.
+            found: tensors in plain containers.
+        """
+        self._file(number).save(found)
+        self.begun(number).delete()
+
+    def results(self, count: int, parse: Callable[[int, Any], T]) -> list[T]:
+        """Waits for all processes, and returns what they found, in order.
+
+        Args:
+            count: the number of parts.
+            parse: given the number of a part and what was saved, checks it and returns it as it is
+                needed. Whatever it raises means that the file is damaged.
+
+        Raises:
+            InputError: a file is damaged, or was made with another fingerprint.
+        """
+        ranks.wait()
+        found = []
+        for number in range(count):
+            each = self._file(number).load(partial(parse, number))
+            assert each is not None
+            found.append(each)
+        ranks.wait()  # before the first process deletes them
+        return found
+
+    def delete(self) -> None:
+        """Deletes all files of the job."""
+        for path in self.folder.glob(f"{self.name}_*.pt"):
+            path.unlink(missing_ok=True)
+
+    def _file(self, number: int) -> ProgressFile:
+        return ProgressFile(self.folder / f"{self.name}_{number}.pt", self.fingerprint)
