@@ -1,6 +1,5 @@
 """Parts of a job are found once each, in any number of runs, and checked when they are read."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ FINGERPRINT = {"net": "a"}
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Parts]:
-    yield Parts(tmp_path, "job", FINGERPRINT)
+def parts(tmp_path: Path) -> Parts:
+    return Parts(tmp_path, "job", FINGERPRINT)
 
 
 def number_of(number: int, state: Any) -> int:

@@ -1,6 +1,6 @@
 """One of several processes that share analyses; started by tests/studies/test_several_processes.py.
 
-    python ranks.py RANK SIZE FILE     # FILE: where they meet, and a list of jobs as JSON beside it
+python ranks.py RANK SIZE FILE     # FILE: where they meet, and a list of jobs as JSON beside it
 """
 
 import json

@@ -99,11 +99,11 @@ OUTSIDE = [
 def test_processes_started_for_one_are_refused(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
 ) -> None:
-    for cfg in ({}, ALONE, TWO | {"transfer": {"method": "frozen"}}):
+    for cfg in (ALONE, TWO | {"transfer": {"method": "frozen"}}):
         check_started_once(OmegaConf.create(cfg))
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    for cfg in ({}, ALONE, TWO | {"transfer": {"method": "frozen"}}):
+    for cfg in (ALONE, TWO | {"transfer": {"method": "frozen"}}):
         with pytest.raises(InputError, match="processes were started for what one process does"):
             check_started_once(OmegaConf.create(cfg))
     check_started_once(OmegaConf.create(TWO))
