@@ -1,9 +1,10 @@
-"""One of several processes that share analyses; started by tests/studies/test_several_processes.py.
+"""Processes that share analyses, forked from one: see tests/studies/test_several_processes.py.
 
-python ranks.py RANK SIZE FILE     # FILE: where they meet, and a list of jobs as JSON beside it
+python ranks.py SIZE FILE     # FILE: where they meet; FILE.json lists the jobs
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,19 @@ def run(words: list[str], folder: str) -> None:
     analysis.run(LOADERS[analysis.takes](cfg), Path(folder))
 
 
+def fork(size: int) -> tuple[int, list[int]]:
+    """Forks size - 1 processes. Returns this process's rank, and the ids of the others."""
+    others = []
+    for rank in range(1, size):
+        if not (process := os.fork()):
+            return rank, []
+        others.append(process)
+    return 0, others
+
+
 if __name__ == "__main__":
-    rank, size, place = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    size, place = int(sys.argv[1]), sys.argv[2]
+    rank, others = fork(size)
     torch.set_num_threads(1)
     register_resolvers()
     distributed.init_process_group("gloo", f"file://{place}", rank=rank, world_size=size)
@@ -38,3 +50,6 @@ if __name__ == "__main__":
     ):
         for words, folder in json.loads(Path(f"{place}.json").read_text()):
             run(words, folder)
+    for process in others:
+        assert os.waitpid(process, 0)[1] == 0
+    sys.exit(0)

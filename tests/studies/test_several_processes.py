@@ -1,20 +1,18 @@
 """Analyses that several processes share: the same bytes as by one."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import ROOT, environment
+from tests.helpers.commands import Commands
 from tests.helpers.made_data import write_photos
 
 JOBS = {
-    "top_activations": ["layers=[conv1,conv5]", "channels=3", "k=3"],
+    "top_activations": ["layers=[conv1,conv5]", "channels=3", "k=2"],
     "sanity": ["layer=conv3", "channels=2", "k=2", "images=3"],
-    "occlusion": ["images=3", "stride=12"],
+    "occlusion": ["images=2", "stride=24"],
     "invariance": ["images=3", "shifts=[0,20]", "scales=[1,1.3]", "angles=[0,40]"],
     "atlas": ["layers=[conv1,conv2]", "k=2", "contrast=2"],
     "ensemble": [],
@@ -25,7 +23,9 @@ FEW = ["data=creatures_few", "data.images_per_class=2", "data.test_per_class=2"]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Callable[[int], Path]:
+def made(
+    tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, commands: Commands
+) -> Callable[[int], Path]:
     """Runs all jobs with so many processes, and returns the folder of their folders."""
     base = tmp_path_factory.mktemp("ranks")
     photos = write_photos(base / "photos", train=9, val=8)
@@ -46,24 +46,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Callable
         place = base / f"meet_{size}"
         jobs = [(words(name, folder), f"{folder}/{name}") for name in JOBS]
         place.with_name(f"{place.name}.json").write_text(json.dumps(jobs))
-        script = str(ROOT / "tests/helpers/ranks.py")
-        started = [
-            subprocess.Popen(
-                [sys.executable, script, str(rank), str(size), str(place)],
-                env=environment(1), stderr=subprocess.PIPE, text=True,
-            )
-            for rank in range(size)
-        ]  # fmt: skip
-        try:
-            for process in started:
-                _, errors = process.communicate(timeout=120)
-                assert process.returncode == 0, errors
-        finally:
-            for process in started:
-                process.kill()
-                process.wait()
-                if process.stderr:
-                    process.stderr.close()
+        done = commands.run("tests/helpers/ranks.py", [str(size), str(place)])
+        assert done.status == 0, done.output + done.errors
         return folder
 
     return run
