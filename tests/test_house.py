@@ -38,6 +38,8 @@ BELOW = {
     "versions",
     "json_output",
     "progress_file",
+    "ranks",
+    "parts",
 }  # rooms that all others may know
 
 # Each room knows those on its line, itself, and those below: no arrow up, no circle.
@@ -52,6 +54,8 @@ KNOWS = {
     "versions": set(),
     "json_output": set(),
     "progress_file": set(),
+    "ranks": set(),
+    "parts": {"ranks"},
     "config": set(),
     "launch": set(),
     "models": set(),

@@ -46,6 +46,8 @@ def study(subject: ModelOnData, tmp_path: Path) -> Callable[..., dict[str, Any]]
             "boxes": None,
             "seed": 0,
         }
+        for path in tmp_path.glob("search_*"):  # of a study that ended with an error
+            path.unlink()
         sanity.Sanity(**{**usual, **words}).run(subject, tmp_path)
         return json.loads((tmp_path / "sanity.json").read_text())
 

@@ -195,33 +195,33 @@ class FeatureExtractor:
     def run(self, missing: dict[str, FeatureCache], batch_size: int) -> None:
         """Fills the files, from the first image on that any of them lacks.
 
-        Processes share the batches out. After each round of AT_ONCE batches they wait for one
-        another, so that all images before a place are done.
+        Several processes share the batches out. After each round of AT_ONCE batches they wait for
+        one another, so that all images before a place are done.
         """
         count = max(1, batch_size // len(self.crop_offsets))
         first = done = min(each.done for each in missing.values()) // count * count
         ranks.wait()  # before the first process saves
         chunks = torch.arange(first, len(self.images)).split(count)
         batches = Batches(self.images, self.prepare.crop, count).batches_of(ranks.share(chunks))
+        at_once = AT_ONCE if ranks.size() > 1 else 1
         start = saved = time.monotonic()
         with ExitStack() as stack, torch.inference_mode(), eval_mode(self.net):
             files = {layer: stack.enter_context(each.open()) for layer, each in missing.items()}
             bar = stack.enter_context(progress_bar())
             task = bar.add_task("", total=len(self.images), completed=done)
             while done < len(self.images):
-                for batch in islice(batches, AT_ONCE):
+                for batch in islice(batches, at_once):
                     self.write(batch, missing, files)
-                    bar.advance(task, len(batch) * ranks.size())
-                if ranks.size() > 1:
-                    for file in files.values():
-                        os.fsync(file)
-                    ranks.wait()
-                done = min(done + AT_ONCE * count * ranks.size(), len(self.images))
+                done = min(done + at_once * count * ranks.size(), len(self.images))
                 bar.update(task, completed=done)
                 due = done == len(self.images) or time.monotonic() - saved > SAVED_EVERY
-                if due and ranks.is_first():
-                    for layer, file in files.items():
-                        missing[layer].save(file, done)
+                if any(ranks.collect([due])):
+                    for file in files.values() if not ranks.is_first() else ():
+                        os.fsync(file)
+                    ranks.wait()
+                    if ranks.is_first():
+                        for layer, file in files.items():
+                            missing[layer].save(file, done)
                     saved = time.monotonic()
         seconds = time.monotonic() - start
         log.info(
