@@ -263,6 +263,7 @@ class ImageData(LightningDataModule):
             rank,
             world,
             same_order,
+            self.trainer.strategy.root_device if self.trainer else "cpu",
         )
 
 

@@ -6,6 +6,7 @@
 
 zfnet.data.image_store builds and finds stores."""
 
+import mmap
 import os
 import weakref
 from dataclasses import dataclass
@@ -73,10 +74,13 @@ class _Contents:
 
 @dataclass(eq=False, repr=False)
 class ImageStore(_Contents):
-    """A complete store. `images`, (N, H, W, C), is a memory map: pages are read when they are
-    touched, shared between processes, and never written back."""
+    """A complete store of pixels. `images`, (N, H, W, C), is a memory map of `file`: pages are read
+    when they are touched, shared between processes, and never written back.
+
+    Without a file the images lie in memory."""
 
     images: Tensor
+    file: Path | None = None
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> "ImageStore":
@@ -88,10 +92,25 @@ class ImageStore(_Contents):
         contents, pixel_format = _contents(folder, index), format_of(index)
         path = folder / pixel_file(pixel_format)
         shape = (len(contents), *sides(contents.size), pixel_format.channels)
-        return cls(**vars(contents), images=map_pixels(path, shape, pixel_format.torch_dtype))
+        images = map_pixels(path, shape, pixel_format.torch_dtype)
+        return cls(**vars(contents), images=images, file=path)
 
     def read(self, index: int) -> Tensor:
         return self.images[index]
+
+    def prefetch(self, rows: Tensor) -> None:
+        """Brings the images `rows`, (B,) int64, into memory, and returns when they are there."""
+        if self.file is None:
+            return
+        size = self.images[0].nbytes
+        if hasattr(os, "posix_fadvise"):  # the disk may then read all of them at once
+            file = os.open(self.file, os.O_RDONLY)
+            for row in rows.tolist():
+                os.posix_fadvise(file, row * size, size, os.POSIX_FADV_WILLNEED)
+            os.close(file)
+        pages = self.images.view(torch.uint8).view(len(self), size)
+        for bytes_of_pages in (pages[:, :: mmap.PAGESIZE], pages[:, -1:]):
+            bytes_of_pages.index_select(0, rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ImageStore.open, (self.folder,)  # another process maps the file itself

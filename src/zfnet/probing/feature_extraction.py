@@ -190,7 +190,8 @@ class FeatureExtractor:
     def run(self, missing: dict[str, FeatureCache], batch_size: int) -> None:
         """Fills the files, from the first image on that any of them lacks."""
         count = max(1, batch_size // len(self.crop_offsets))
-        batches = Batches(self.images, self.prepare.crop, count)
+        device = self.prepare.mean.device
+        batches = Batches(self.images, self.prepare.crop, count, device=device)
         begun = min(each.done for each in missing.values()) // count
         batches.load_state_dict({"epoch": 0, "seen": begun})
         first = done = begun * count
