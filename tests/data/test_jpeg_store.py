@@ -8,6 +8,7 @@ import os
 import pickle
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -267,3 +268,15 @@ def test_a_run_does_not_resume_on_the_other_format(tmp_path: Path) -> None:
     for name in ("pixels", "decoded"):
         with pytest.raises(InputError, match=r"data\.store_format=jpeg.* are pixels now"):
             runs[name].load_state_dict(states["jpeg"])
+
+
+def test_machines_of_one_run_store_one_format(tmp_path: Path) -> None:
+    here = data(tmp_path, store_format="jpeg")
+    for first in ("jpeg", "pixels"):
+        strategy = SimpleNamespace(broadcast=lambda _own, first=first: first)
+        here.trainer = SimpleNamespace(world_size=2, strategy=strategy)
+        if first == "jpeg":
+            here.setup("fit")
+        else:
+            with pytest.raises(InputError, match="are jpeg here and pixels on the first machine"):
+                here.setup("fit")

@@ -45,13 +45,15 @@ def watched(images: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return read
 
 
-def test_images_are_those_of_the_indices(images: ImageDataset) -> None:
+@pytest.mark.parametrize("device", [CPU, torch.device("meta")])  # the latter as for a GPU
+def test_images_are_those_of_the_indices(images: ImageDataset, device: torch.device) -> None:
     order = torch.randperm(COUNT)
-    chunks = list(read_ahead(images, order.split(5), CPU))
+    chunks = list(read_ahead(images, order.split(5), device))
     assert torch.equal(torch.cat([indices for indices, _, _ in chunks]), order)
     for indices, held, rows in chunks:
         expected = torch.stack([images.read(index) for index in indices.tolist()])
         assert torch.equal(held[rows], expected)
+        assert device == CPU or len(held) == len(indices)
 
 
 def test_four_batches_are_read_before_they_are_asked_for(

@@ -42,17 +42,17 @@ def read_ahead(
     Yields:
         The indices; a tensor that holds their images, (N, H, W, C); their rows in it, (B,) int64.
     """
-    store, rows = _store_of(images)
+    store, places = _places(images)
     if store is None or device.type != "cpu":
-        yield from _in_threads(chunks, lambda indices: _Copied(images, indices, device))
+        pin = device.type == "cuda"
+        yield from _in_threads(
+            chunks, lambda indices: _Copied(images, store, indices, places[indices], pin)
+        )
     elif store.file is None or len(chunks) == 1:  # in memory, or nothing to do meanwhile
         for indices in chunks:
-            yield indices, store.images, indices if rows is None else rows[indices]
+            yield indices, store.images, places[indices]
     else:
-        yield from _in_threads(
-            chunks,
-            lambda indices: _InPlace(store, indices, indices if rows is None else rows[indices]),
-        )
+        yield from _in_threads(chunks, lambda indices: _InPlace(store, indices, places[indices]))
 
 
 class _InPlace:
@@ -72,18 +72,25 @@ class _InPlace:
 class _Copied:
     """Images in memory of their own, which the tasks fill."""
 
-    def __init__(self, images: ImageDataset, indices: Tensor, device: torch.device) -> None:
-        self.images, self.indices = images, indices
-        self.pin = device.type == "cuda"
+    def __init__(
+        self,
+        images: ImageDataset,
+        store: ImageStore | None,
+        indices: Tensor,
+        places: Tensor,
+        pin: bool,
+    ) -> None:
+        self.images, self.store, self.indices, self.places = images, store, indices, places
+        self.pin = pin
         self.copies: Tensor | None = None
         self.lock = threading.Lock()
 
     def tasks(self) -> list[Callable[[], None]]:
-        images = self.images
-        places = images.rows[self.indices] if isinstance(images, Subset) else self.indices
-        return [partial(self._read, rows) for rows in places.argsort().split(TASK)]
+        return [partial(self._read, rows) for rows in self.places.argsort().split(TASK)]
 
     def _read(self, rows: Tensor) -> None:
+        if self.store is not None:
+            self.store.prefetch(self.places[rows])
         for row, index in zip(rows.tolist(), self.indices[rows].tolist(), strict=True):
             image = self.images.read(index)
             with self.lock:
@@ -121,9 +128,8 @@ def _in_threads(
         pool.shutdown(cancel_futures=True)
 
 
-def _store_of(images: ImageDataset) -> tuple[ImageStore | None, Tensor | None]:
-    """The store of pixels that holds the images, if one does, and their rows in it if they are a
-    part."""
-    if isinstance(images, Subset) and isinstance(images.base, ImageStore):
-        return images.base, images.rows
-    return (images, None) if isinstance(images, ImageStore) else (None, None)
+def _places(images: ImageDataset) -> tuple[ImageStore | None, Tensor]:
+    """The store of pixels that holds the images, if one does, and where they are in their file."""
+    base = images.base if isinstance(images, Subset) else images
+    places = images.rows if isinstance(images, Subset) else torch.arange(len(images))
+    return base if isinstance(base, ImageStore) else None, places

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from zfnet.data.decoding import UnreadableImage, resize_and_crop
+from zfnet.data.jpeg import can_be_jpeg
 from zfnet.data.pixel_format import STEPS
 from zfnet.data.source import Source
 from zfnet.data.store_files import OFFSETS, compare, format_of, hash_of, is_jpeg
@@ -107,9 +108,11 @@ class Build:
             f"{about}{needed:,} bytes ({row:,} an image), {free:,} free"
         )
         if needed > free:
+            jpeg = can_be_jpeg(format_of(self.settings)) and not is_jpeg(self.settings)
             raise InputError(
                 f"{self.folder}: the store needs {needed:,} bytes and {free:,} are free; "
-                "free some space, or choose another data.store_dir or data.store=false"
+                "free some space, or choose another data.store_dir, "
+                f"{'data.store_format=jpeg ' if jpeg else ''}or data.store=false"
             )
 
     def _groups(
