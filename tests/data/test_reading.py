@@ -1,5 +1,6 @@
 """Reading ahead: batches that nobody asked for yet are read, in the order of the file."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -100,6 +101,15 @@ def test_what_lies_in_memory_needs_no_thread() -> None:
     for _, held, _ in read_ahead(images, torch.arange(COUNT).split(4), CPU):
         assert held is images.images
         assert threading.active_count() == before
+
+
+def test_a_store_that_is_deleted_can_be_read_to_the_end(
+    images: ImageDataset, tmp_path: Path
+) -> None:
+    expected = [images.read(i) for i in range(COUNT)]
+    shutil.rmtree(tmp_path)
+    batches = list(Batches(images, SIZE, 4))
+    assert torch.equal(torch.cat([b.images[b.rows] for b in batches]), torch.stack(expected))
 
 
 def test_pixels_are_used_in_place_on_a_cpu(tmp_path: Path) -> None:

@@ -82,6 +82,10 @@ class ImageStore(_Contents):
     images: Tensor
     file: Path | None = None
 
+    def __post_init__(self) -> None:
+        if self.file is not None:
+            self._opened = _open(self, self.file)
+
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> "ImageStore":
         """Opens a store. Raises InputError if it is missing, incomplete or has no pixels."""
@@ -104,10 +108,8 @@ class ImageStore(_Contents):
             return
         size = self.images[0].nbytes
         if hasattr(os, "posix_fadvise"):  # the disk may then read all of them at once
-            file = os.open(self.file, os.O_RDONLY)
             for row in rows.tolist():
-                os.posix_fadvise(file, row * size, size, os.POSIX_FADV_WILLNEED)
-            os.close(file)
+                os.posix_fadvise(self._opened, row * size, size, os.POSIX_FADV_WILLNEED)
         pages = self.images.view(torch.uint8).view(len(self), size)
         for bytes_of_pages in (pages[:, :: mmap.PAGESIZE], pages[:, -1:]):
             bytes_of_pages.index_select(0, rows)
@@ -140,14 +142,13 @@ class JpegStore(_Contents):
     def __post_init__(self) -> None:
         path, length = self.folder / JPEGS, int(self.offsets[-1])
         check_length(path, length, REMEDY)
-        self._file = os.open(path, os.O_RDONLY)
-        weakref.finalize(self, os.close, self._file)
+        self._opened = _open(self, path)
 
     def read(self, index: int) -> Tensor:
         begin, end = self.offsets[index : index + 2].tolist()
         data = np.empty(end - begin, dtype=np.uint8)
         try:
-            if os.preadv(self._file, [data.data], begin) < len(data):
+            if os.preadv(self._opened, [data.data], begin) < len(data):
                 raise ValueError("the file is shorter than it was")
             pixels = decode_jpeg(data, len(self.mean))
             if pixels.shape[:2] != sides(self.size):
@@ -237,6 +238,13 @@ def on_the_fly(folder: Path, source: Source) -> OnTheFly:
     kept = set(contents.ids)
     rows = [row for row, name in enumerate(source.ids) if name in kept]
     return OnTheFly(**vars(contents), source=source, rows=rows)
+
+
+def _open(owner: object, path: Path) -> int:
+    """A descriptor of a file, closed with its owner. It remains valid if the file is deleted."""
+    file = os.open(path, os.O_RDONLY)
+    weakref.finalize(owner, os.close, file)
+    return file
 
 
 def _index(folder: Path) -> dict[str, Any]:
