@@ -71,6 +71,7 @@ class Data(Node):
     batch_size: Count
     crops: str
     store: bool
+    store_format: NotRequired[str | None]
     store_dir: str
     max_bad: Whole
     exclude: str | None

@@ -179,6 +179,14 @@ def length_of(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+def check_length(path: Path, length: int, remedy: str) -> None:
+    """Raises InputError if a file is missing or has another length, in bytes."""
+    if length_of(path) != length:
+        raise InputError(
+            f"{path}: has {length_of(path):,} bytes and {length:,} are expected; {remedy}"
+        )
+
+
 def mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype, remedy: str) -> Tensor:
     """A file as a memory-mapped tensor.
 
@@ -189,10 +197,7 @@ def mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype, remedy: str) 
         InputError: the file is missing, or has another length.
     """
     length = math.prod(shape) * dtype.itemsize
-    if length_of(path) != length:
-        raise InputError(
-            f"{path}: has {length_of(path):,} bytes and {length:,} are expected; {remedy}"
-        )
+    check_length(path, length, remedy)
     with path.open("rb") as file:
         pages = mmap.mmap(file.fileno(), length, flags=mmap.MAP_PRIVATE | MAP_NORESERVE)
     return torch.frombuffer(pages, dtype=dtype).view(shape)

@@ -158,7 +158,9 @@ class ModelOnData:
             range(len(self.images)) if indices is None else indices, dtype=torch.long
         )
         chunks = [chunk for chunk in chosen.split(self.batch_size) if len(chunk)]
-        for batch in Batches(self.images, self.crop, self.batch_size).batches_of(chunks):
+        device = self.prepare.mean.device
+        batches = Batches(self.images, self.crop, self.batch_size, device=device)
+        for batch in batches.batches_of(chunks):
             yield ImageBatch(self.preprocess(batch).to(self._device()), batch.indices)
 
     def project(

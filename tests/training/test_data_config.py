@@ -34,7 +34,12 @@ def test_every_choice_comes_back(composed: Compose, name: str) -> None:
     before = OmegaConf.to_container(asked.data, resolve=False)
     assert isinstance(before, dict)
     shared = {"batch_size", "crops", "store", "store_dir", "seed"}
-    shared |= {"channels", "dtype", "channels_shown"}  # left out where they have their defaults
+    shared |= {
+        "channels",
+        "dtype",
+        "channels_shown",
+        "store_format",
+    }  # left out where they have their defaults
     assert set(found) == set(before) - shared
     assert found["source"] == before["source"]
     values = OmegaConf.to_container(asked.data, resolve=True)

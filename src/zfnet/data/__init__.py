@@ -3,7 +3,7 @@
 from zfnet.data.batches import Batch, Batches
 from zfnet.data.creatures import Creatures
 from zfnet.data.image_data import ImageData
-from zfnet.data.image_store import ImageDataset, ImageStore, build_store
+from zfnet.data.image_store import ImageDataset, ImageStore, JpegStore, build_store
 from zfnet.data.preprocessing import Preprocessing, ten_crops
 from zfnet.data.source import AnnotatedSource, MultiLabelSource, Source
 
@@ -15,6 +15,7 @@ __all__ = [
     "ImageData",
     "ImageDataset",
     "ImageStore",
+    "JpegStore",
     "MultiLabelSource",
     "Preprocessing",
     "Source",

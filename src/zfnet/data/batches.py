@@ -3,57 +3,27 @@
 The order of an epoch is `randperm` of (seed, epoch). Step t of `world` processes takes the next
 `batch_size` entries of it, and each process every world-th of those, so that the global batch does
 not depend on the number of processes. The crop of an image is drawn from (seed, epoch) at the
-image's index. There are no worker processes: rows of a memory map are read in place, and images
-decoded on the fly come from threads that work ahead.
+image's index. There are no worker processes: threads read ahead (zfnet.data.reading).
 
     batches = Batches(store, crop=224, batch_size=128, augmentation=Augmentation(256, 224), seed=1)
     for batch in batches: ...                        # Batch
 """
 
-import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zfnet.data.image_store import ImageDataset, ImageStore, Subset
+from zfnet.data.batch import Batch, copy_ahead
+from zfnet.data.image_datasets import ImageDataset
 from zfnet.data.preprocessing import center_crop, ten_crops
+from zfnet.data.reading import read_ahead
 from zfnet.sizes import Size, sides
 from zfnet.versions.python_names import renamed
 
-LOOK_AHEAD = 4  # batches that are decoded in advance
-
-
-@dataclass  # not frozen: Lightning casts a batch's tensors by assigning its fields
-class Batch:
-    """B images, as rows of `images`. `to` gathers them and copies them to a device."""
-
-    images: Tensor  # (N, H, W, C) uint8, uint16 or float32
-    rows: Tensor  # (B,) int64, into images
-    crops: Tensor  # (B, 3) int64 of (y, x, mirrored)
-    labels: Tensor  # (B,) int64
-    indices: Tensor  # (B,) int64, into the data set
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def to(self, device: torch.device | str, non_blocking: bool = True) -> "Batch":
-        if torch.device(device).type == "cpu":
-            return self
-        shape = (len(self.rows), *self.images.shape[1:])
-        images = torch.empty(shape, dtype=self.images.dtype, pin_memory=torch.cuda.is_available())
-        torch.index_select(self.images, 0, self.rows, out=images)
-        return replace(
-            self,
-            images=images.to(device, non_blocking=non_blocking),
-            rows=torch.arange(len(self.rows), device=device),
-            crops=self.crops.to(device, non_blocking=non_blocking),
-            labels=self.labels.to(device, non_blocking=non_blocking),
-        )
+__all__ = ["Augmentation", "Batch", "Batches", "mix"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +81,8 @@ class Batches:
         seed: of the order and the crops.
         rank, world: this process, and the number of processes.
         same_order: every epoch has the order of the first.
+        device: where batches are needed. For a GPU they are there already, copied while the last
+            one was used. For a CPU, and without it, they are in host memory.
     """
 
     def __init__(
@@ -123,7 +95,9 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         same_order: bool = False,
+        device: torch.device | str = "cpu",
     ) -> None:
+        self.device = torch.device(device)
         self.images, self.batch_size, self.augmentation = images, batch_size, augmentation
         self.seed, self.rank, self.world, self.same_order = seed, rank, world, same_order
         self.center = center_crop(images.size, crop)
@@ -171,9 +145,9 @@ class Batches:
         self.seen = resumed["seen"] if resumed and resumed["epoch"] == self.epoch else 0
         mine = self._share()
         chunks = order[mine.start : mine.stop : mine.step].split(self.batch_size // self.world)
-        for indices, images, rows in self._read(chunks[self.seen : len(self)]):
+        for batch in self._batches(chunks[self.seen : len(self)], crops):
             self.seen += 1
-            yield Batch(images, rows, crops[indices], self.images.labels[indices], indices)
+            yield batch
 
     def batch_of(self, indices: Sequence[int]) -> Batch:
         """The images at these indices of the data set, as one batch at the center crop."""
@@ -182,35 +156,15 @@ class Batches:
 
     def batches_of(self, chunks: Sequence[Tensor]) -> Iterator[Batch]:
         """A batch at the center crop for each chunk of indices, (B,) int64."""
-        for indices, images, rows in self._read(chunks):
-            yield Batch(
-                images,
-                rows,
-                self.center.expand(len(indices), 3),
-                self.images.labels[indices],
-                indices,
-            )
+        return self._batches(chunks, self.center.expand(len(self.images), 3))
 
-    def _read(self, chunks: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Each chunk of indices, with the tensor that holds its images and their rows in it."""
-        images = self.images
-        if isinstance(images, ImageStore):
-            for indices in chunks:
-                yield indices, images.images, indices
-            return
-        if isinstance(images, Subset) and isinstance(images.base, ImageStore):
-            for indices in chunks:
-                yield indices, images.base.images, images.rows[indices]
-            return
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            ahead: deque[tuple[Tensor, list[Future[Tensor]]]] = deque()
-            for indices in chunks:
-                ahead.append((indices, [pool.submit(images.read, i) for i in indices.tolist()]))
-                if len(ahead) > LOOK_AHEAD:
-                    yield _stack(*ahead.popleft())
-            while ahead:
-                yield _stack(*ahead.popleft())
-
-
-def _stack(indices: Tensor, images: list[Future[Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-    return indices, torch.stack([image.result() for image in images]), torch.arange(len(indices))
+    def _batches(self, chunks: Sequence[Tensor], crops: Tensor) -> Iterator[Batch]:
+        """A batch for each chunk of indices; `crops` are those of all images."""
+        labels = self.images.labels
+        batches = (
+            Batch(images, rows, crops[indices], labels[indices], indices)
+            for indices, images, rows in read_ahead(self.images, chunks, self.device)
+        )
+        if self.device.type == "cpu" or not hasattr(torch.get_device_module(self.device), "Stream"):
+            return batches
+        return copy_ahead(batches, self.device)

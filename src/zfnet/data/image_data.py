@@ -10,6 +10,8 @@ random, validation and testing take the center crop. The ten-crop test cuts furt
 same batches."""
 
 import hashlib
+import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,17 +23,20 @@ from lightning import LightningDataModule
 from zfnet.data.batches import Augmentation, Batches
 from zfnet.data.datasets.base import in_format
 from zfnet.data.exclusion import drop_excluded, read_exclusion
-from zfnet.data.image_store import ImageDataset, Subset, find_store
+from zfnet.data.image_store import FORMATS, ImageDataset, JpegStore, Subset, find_store
+from zfnet.data.jpeg import can_be_jpeg
 from zfnet.data.pixel_format import PixelFormat
 from zfnet.data.preprocessing import stored_size
 from zfnet.data.resizing import Resizing, resize
 from zfnet.data.source import SPLITS, AnnotatedSource, MultiLabelSource, Source
+from zfnet.data.store_choice import JPEG_FIRST, PIXELS_FIRST, preferred_formats
 from zfnet.data.subset import Selection
 from zfnet.errors import InputError, check_choice
-from zfnet.sizes import as_size
+from zfnet.sizes import as_size, sides
 from zfnet.validation import Channels, Side, Whole
 
 CROPS = ("ten", "random")
+log = logging.getLogger(__name__)
 
 
 class ImageData(LightningDataModule):
@@ -45,7 +50,10 @@ class ImageData(LightningDataModule):
         root: where the data set lies, or several folders; it only tells stores of equally named
             data sets apart.
         crops: "ten" (training draws one of the paper's ten crops) or "random" (any offset).
-        store: False decodes on the fly, to the same pixels.
+        store: False decodes on the fly, to the same pixels as those of a store of pixels.
+        store_format: "pixels", or "jpeg", which takes a tenth of the room and changes the pixels a
+            little. None keeps the format of a store that is there, and otherwise chooses "jpeg"
+            where the pixels of all splits exceed the memory or the free disk.
         max_bad: how many unreadable images are skipped; more are an error.
         seed: of the order and the crops.
         exclude: a csv of images to leave out (zfnet.data.exclusion).
@@ -71,6 +79,7 @@ class ImageData(LightningDataModule):
         root: str | Sequence[str] | None = None,
         crops: str = "ten",
         store: bool = True,
+        store_format: str | None = None,
         max_bad: int = 10,
         seed: int = 0,
         exclude: str | None = None,
@@ -108,6 +117,9 @@ class ImageData(LightningDataModule):
             places = b"\n".join(os.fsencode(Path(each).resolve()) for each in roots)
             name += "-" + hashlib.sha256(places).hexdigest()[:8]
         self.folder = Path(store_dir) / name
+        if store_format is not None:
+            check_choice("data.store_format", store_format, FORMATS)
+        self._formats: tuple[str, ...] | None = None if store_format is None else (store_format,)
         self.images: dict[str, ImageDataset] = {}
 
     def open(self, split: str) -> ImageDataset:
@@ -126,10 +138,59 @@ class ImageData(LightningDataModule):
         source = in_format(source, self.pixel_format)
         if self.resizing is not None:
             source, name = resize(source, self.resizing), f"{name}-{self.resizing}"
-        return find_store(
+        if self._formats is None:
+            self._formats = self._choose_formats()
+        images = find_store(
             *(source, self.folder, name, self.store_size, self.max_bad, self.store),
-            self.pixel_format,
+            *(self.pixel_format, self._formats),
         )
+        if len(self._formats) > 1:  # other splits prefer the same
+            self._formats = JPEG_FIRST if isinstance(images, JpegStore) else PIXELS_FIRST
+        return images
+
+    def _choose_formats(self) -> tuple[str, ...]:
+        """The formats that stores may have, the preferred one first."""
+        if not self.store or not can_be_jpeg(self.pixel_format):
+            return PIXELS_FIRST[:1]
+        wholes = {
+            id(whole): whole
+            for source in self.sources.values()
+            for whole in [source.whole if isinstance(source, Selection) else source]
+        }
+        image_bytes = math.prod(sides(self.store_size)) * self.pixel_format.channels
+        needed = sum(len(whole) for whole in wholes.values()) * image_bytes
+        formats, reason = preferred_formats(needed, self.folder)
+        if reason is not None:
+            log.info(
+                "%s: %s: images are stored as JPEG, unless a store of pixels is there; "
+                "data.store_format=pixels or jpeg chooses",
+                self.folder,
+                reason,
+            )
+        return formats
+
+    def state_dict(self) -> dict[str, str]:
+        """What a resumed run must share and no setting says: the format of the stored images."""
+        return {"store_format": self._found_format()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Checks that a run resumes on images of the same format.
+
+        Raises:
+            InputError: it does not.
+        """
+        before, now = state_dict.get("store_format", "pixels"), self._found_format()
+        if before != now:
+            raise InputError(
+                f"{self.folder}: the run began with data.store_format={before}, and the images "
+                f"are {now} now: give data.store_format={before}, or another name= for a new run"
+            )
+
+    def _found_format(self) -> str:
+        """The format of the training images. Images that are decoded on the fly are pixels."""
+        images = self.images["train"]
+        base = images.base if isinstance(images, Subset) else images
+        return "jpeg" if isinstance(base, JpegStore) else "pixels"
 
     def prepare_data(self) -> None:
         """Builds the stores that are missing, in one process of each machine."""
@@ -152,6 +213,13 @@ class ImageData(LightningDataModule):
         if not self.images:
             self.images = {split: self.open(split) for split in self.sources}
         world = self.trainer.world_size if self.trainer else 1
+        if self.trainer and world > 1:
+            first, own = self.trainer.strategy.broadcast(self._found_format()), self._found_format()
+            if first != own:
+                raise InputError(
+                    f"{self.folder}: images are {own} here and {first} on the first machine; "
+                    "give data.store_format="
+                )
         if self.batch_size % world:
             raise InputError(
                 f"data.batch_size={self.batch_size} does not divide by {world} processes"
@@ -195,6 +263,7 @@ class ImageData(LightningDataModule):
             rank,
             world,
             same_order,
+            self.trainer.strategy.root_device if self.trainer else "cpu",
         )
 
 

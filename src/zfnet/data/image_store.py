@@ -1,8 +1,7 @@
-"""Image stores: each image is decoded once, its center is kept in a memory-mapped file.
+"""Image stores: each image is decoded once, and its center is kept in one file of all images.
 
     images = find_store(folder("photos", "train"), Path("stores/photos"), "train", size=256)
     images.read(0), images.labels[0]  # uint8 (256, 256, 3)
-    Subset(images, torch.tensor([4, 7])).mean  # of two of them, which are not copied
 
 A store of N images of H x W pixels in C channels is a folder:
 
@@ -14,9 +13,13 @@ uint16 pixels are in images.u16, float32 pixels in images.f32. The mean counts i
 (zfnet.data.pixel_format). Without "channels" and "dtype" in index.json, as earlier versions wrote
 it, pixels are uint8 in three channels.
 
-A build proceeds in groups. After each group the pixels are on the disk and progress.npz says how
+A store of JPEGs has "jpeg_quality" in index.json. Instead of pixels it holds images.jpegs, one JPEG
+after the other, and offsets.i64, int64 (N + 1,) without a header: where each begins and the last
+one ends. Its mean is that of the decoded JPEGs.
+
+A build proceeds in groups. After each group the images are on the disk and progress.npz says how
 many, so that a build that was killed is resumed, with the same bytes. With `pixels=False`
-everything but the pixels is written, and each `read` decodes the image again.
+everything but the images is written, and each `read` decodes the image again.
 
 The name of the folder has a hash of the settings, which include the ids, labels, sizes and dates of
 the files. A data set that changed therefore has another store. Dates count although a copy of the
@@ -28,153 +31,49 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from zfnet.data.datasets import modification_stamp
-from zfnet.data.decoding import resize_and_crop
-from zfnet.data.pixel_format import RGB8, STEPS, PixelFormat
+from zfnet.data.image_datasets import (
+    ImageDataset,
+    ImageStore,
+    JpegStore,
+    OnTheFly,
+    Subset,
+    on_the_fly,
+    open_store,
+)
+from zfnet.data.jpeg import QUALITY, can_be_jpeg
+from zfnet.data.pixel_format import RGB8, PixelFormat
 from zfnet.data.source import Source
 from zfnet.data.store_building import Build, check_bad
 from zfnet.data.store_files import (
-    REMEDY,
     compare,
+    different_settings,
     format_of,
     lock_folder,
-    map_pixels,
-    pixel_file,
     read_index,
-    read_parts,
 )
-from zfnet.errors import InputError
+from zfnet.errors import InputError, check_choice
 from zfnet.fingerprint import digest
-from zfnet.sizes import Size, as_size, sides
+from zfnet.sizes import Size
 
+__all__ = [
+    "ImageDataset",
+    "ImageStore",
+    "JpegStore",
+    "OnTheFly",
+    "Subset",
+    "build_store",
+    "find_store",
+]
+
+FORMATS = ("pixels", "jpeg")
 VERSION = 1
 log = logging.getLogger(__name__)
-
-
-class ImageDataset(Protocol):
-    """Images of one size, from a store or decoded each time: the same pixels, labels and order."""
-
-    ids: list[str]
-    classes: list[str]
-    labels: Tensor  # (N,) int64
-    size: Size
-
-    @property
-    def mean(self) -> Tensor:
-        """(C, H, W) float32, 0 to 255."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, index: int) -> Tensor:
-        """(H, W, C) uint8, uint16 or float32."""
-
-
-@dataclass(eq=False, repr=False)
-class _Contents:
-    """What both kinds hold in memory."""
-
-    folder: Path
-    ids: list[str]
-    classes: list[str]
-    labels: Tensor
-    mean: Tensor
-    size: Size
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(eq=False, repr=False)
-class ImageStore(_Contents):
-    """A complete store. `images`, (N, H, W, C), is a memory map: pages are read when they are
-    touched, shared between processes, and never written back."""
-
-    images: Tensor
-
-    @classmethod
-    def open(cls, folder: str | os.PathLike[str]) -> "ImageStore":
-        """Opens a store. Raises InputError if it is missing, incomplete or has no pixels."""
-        folder = Path(folder)
-        index = read_index(folder)
-        if index is None:
-            raise InputError(
-                f"{folder}: no complete image store, index.json is missing; build it first"
-            )
-        if not index["pixels"]:
-            raise InputError(f"{folder}: was built without pixels (data.store=false); {REMEDY}")
-        contents, pixel_format = _contents(folder, index), format_of(index)
-        path = folder / pixel_file(pixel_format)
-        shape = (len(contents), *sides(contents.size), pixel_format.channels)
-        return cls(**vars(contents), images=map_pixels(path, shape, pixel_format.torch_dtype))
-
-    def read(self, index: int) -> Tensor:
-        return self.images[index]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ImageStore.open, (self.folder,)  # another process maps the file itself
-
-
-@dataclass(eq=False, repr=False)
-class OnTheFly(_Contents):
-    """The images of a store without pixels; `rows` are their indices in the source."""
-
-    source: Source
-    rows: list[int]
-
-    def read(self, index: int) -> Tensor:
-        return resize_and_crop(self.source.read(self.rows[index]), self.size)
-
-
-@dataclass(eq=False, repr=False)
-class Subset:
-    """The images `rows`, (M,) int64 without repeats, of `base`, in that order. Nothing is
-    copied."""
-
-    base: ImageDataset
-    rows: Tensor
-
-    def __post_init__(self) -> None:
-        self.ids = [self.base.ids[row] for row in self.rows.tolist()]
-        self.labels = self.base.labels[self.rows]
-        self.classes, self.size = self.base.classes, self.base.size
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def read(self, index: int) -> Tensor:
-        return self.base.read(int(self.rows[index]))
-
-    @cached_property
-    def mean(self) -> Tensor:
-        """The mean of the chosen images, computed from the others if those are fewer. Exact up to
-        two float32 roundings."""
-        if not len(self):
-            return torch.zeros_like(self.base.mean)
-        kept = torch.zeros(len(self.base), dtype=torch.bool)
-        kept[self.rows] = True
-        dtype = self.base.read(0).dtype
-        if len(self) <= len(self.base) // 2:
-            total = self._sum(kept)
-        else:
-            whole = self.base.mean.double() * len(self.base) * STEPS[dtype]
-            total = (whole if dtype.is_floating_point else whole.round()) - self._sum(~kept)
-        return (total / len(self) / STEPS[dtype]).float()
-
-    def _sum(self, which: Tensor) -> Tensor:
-        """The sum over images of the base, (C, H, W) float64, of integers exact."""
-        channels = len(self.base.mean)
-        total = torch.zeros(*sides(self.size), channels, dtype=torch.float64)
-        for row in which.nonzero().flatten().tolist():
-            total += self.base.read(row)
-        return total.permute(2, 0, 1).contiguous()
 
 
 def find_store(
@@ -185,6 +84,7 @@ def find_store(
     max_bad: int = 10,
     pixels: bool = True,
     pixel_format: PixelFormat = RGB8,
+    formats: Sequence[str] = ("pixels",),
 ) -> ImageDataset:
     """The store of a data set, which is built if it is not there.
 
@@ -197,22 +97,28 @@ def find_store(
             "train-128-0a1b2c3d". One without the hash, as earlier versions named it, is used if its
             settings are the same.
         size, max_bad, pixels, pixel_format: as of `build_store`.
+        formats: one or several of "pixels" and "jpeg". The first of which there is a store, or one
+            that is half built, is used; if there is none, the first is built.
 
     Raises:
         InputError: as `build_store`.
     """
-    settings = _settings(source, size, pixels, pixel_format)
     plain = parent / f"{name}-{_name_of(size)}{'' if pixels else '-index'}"
-    folder = parent / f"{plain.name}-{digest(settings)[:8]}"
-    if not os.path.lexists(folder / "index.json"):
+    common = _settings(source, size, pixels, pixel_format)
+    choices = [_in_format(common, each) for each in formats]
+    folders = [parent / f"{plain.name}-{digest(settings)[:8]}" for settings in choices]
+    for folder, settings in zip(folders, choices, strict=True):
+        if _is_begun(folder):
+            return _open_or_build(source, folder, settings, max_bad, os.cpu_count())
         if _has_settings(plain, settings):
-            folder = plain
-        elif others := _other_stores(plain, folder):
-            log.info(
-                "%s: holds stores of other images or settings: delete what is no longer used of %s",
-                parent,
-                ", ".join(other.name for other in others),
-            )
+            return _open_or_build(source, plain, settings, max_bad, os.cpu_count())
+    folder, settings = folders[0], choices[0]
+    if others := _other_stores(plain, folder):
+        log.info(
+            "%s: holds stores of other images or settings: delete what is no longer used of %s",
+            parent,
+            ", ".join(other.name for other in others),
+        )
     return _open_or_build(source, folder, settings, max_bad, os.cpu_count())
 
 
@@ -224,6 +130,7 @@ def build_store(
     workers: int | None = os.cpu_count(),
     pixels: bool = True,
     pixel_format: PixelFormat = RGB8,
+    store_format: str = "pixels",
 ) -> ImageDataset:
     """Builds a store, or resumes its build, or opens it if it is complete.
 
@@ -235,12 +142,13 @@ def build_store(
         workers: the number of decoding threads.
         pixels: False builds a store without pixels, whose images are decoded each time.
         pixel_format: that of the source's images (see `zfnet.data.datasets.base.in_format`).
+        store_format: "pixels" or "jpeg", which takes a tenth of the room and changes the pixels.
 
     Raises:
-        InputError: more images are unreadable, the folder holds a store of other settings, or the
-            disk is too small.
+        InputError: more images are unreadable, the folder holds a store of other settings, the
+            disk is too small, or JPEG has no such pixels.
     """
-    settings = _settings(source, size, pixels, pixel_format)
+    settings = _in_format(_settings(source, size, pixels, pixel_format), store_format)
     return _open_or_build(source, Path(folder), settings, max_bad, workers)
 
 
@@ -264,18 +172,14 @@ def _open_or_build(
         raise InputError(
             f"{folder}: {error.strerror or error}; choose another data.store_dir"
         ) from error
-    index = read_index(folder)
-    if index is None:
-        raise InputError(
-            f"{folder}: the store was removed while it was opened; run the same command again"
-        )
-    contents = _contents(folder, index)
-    check_bad(folder, len(source) - len(contents), len(source), max_bad)
-    if settings["pixels"]:
-        return ImageStore.open(folder)
-    kept = set(contents.ids)
-    rows = [row for row, name in enumerate(source.ids) if name in kept]
-    return OnTheFly(**vars(contents), source=source, rows=rows)
+    images = open_store(folder) if settings["pixels"] else on_the_fly(folder, source)
+    check_bad(folder, len(source) - len(images), len(source), max_bad)
+    return images
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether there is a store, or a part of one."""
+    return any(os.path.lexists(folder / name) for name in ("index.json", "progress.npz"))
 
 
 def _has_settings(folder: Path, settings: dict[str, Any]) -> bool:
@@ -284,7 +188,7 @@ def _has_settings(folder: Path, settings: dict[str, Any]) -> bool:
         index = read_index(folder)
     except InputError:  # damaged
         return False
-    return index is not None and all(index.get(key) == value for key, value in settings.items())
+    return index is not None and not different_settings(index, settings)
 
 
 def _other_stores(plain: Path, folder: Path) -> list[Path]:
@@ -300,7 +204,7 @@ def _name_of(size: Size) -> str:
 def _settings(
     source: Source, size: Size, pixels: bool, pixel_format: PixelFormat
 ) -> dict[str, Any]:
-    """What two stores must share to be the same."""
+    """What two stores of pixels must share to be the same."""
     if not len(source):
         raise InputError(f"{source.name}: the data set holds no images")
     contents = json.dumps([source.classes, [int(label) for label in source.labels], source.ids])
@@ -316,6 +220,24 @@ def _settings(
     }
 
 
+def _in_format(settings: dict[str, Any], store_format: str) -> dict[str, Any]:
+    """The settings of a store of pixels as those of a store in this format."""
+    check_choice("data.store_format", store_format, FORMATS)
+    if store_format == "pixels":
+        return settings
+    if not settings["pixels"]:
+        raise InputError(
+            "data.store_format=jpeg needs a store, and data.store=false makes none; leave out one "
+            "of them"
+        )
+    if not can_be_jpeg(pixel_format := format_of(settings)):
+        raise InputError(
+            f"data.store_format=jpeg: JPEG has 1 or 3 channels of uint8, and images have "
+            f"{pixel_format.channels} of {pixel_format.dtype}; give data.store_format=pixels"
+        )
+    return settings | {"jpeg_quality": QUALITY}
+
+
 def _is_complete(folder: Path, settings: dict[str, Any]) -> bool:
     """Whether the store is complete. Raises InputError if it has other settings."""
     index = read_index(folder)
@@ -323,8 +245,3 @@ def _is_complete(folder: Path, settings: dict[str, Any]) -> bool:
         return False
     compare(folder, index, settings)
     return True
-
-
-def _contents(folder: Path, index: dict[str, Any]) -> _Contents:
-    ids, labels, mean = read_parts(folder, index)
-    return _Contents(folder, ids, index["classes"], labels, mean, as_size(index["size"]))

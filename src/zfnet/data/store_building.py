@@ -8,32 +8,41 @@ from there."""
 
 import json
 import logging
-import math
 import os
 import shutil
 import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from zfnet.data.decoding import UnreadableImage, resize_and_crop
+from zfnet.data.jpeg import can_be_jpeg
 from zfnet.data.pixel_format import STEPS
 from zfnet.data.source import Source
-from zfnet.data.store_files import compare, format_of, hash_of, pixel_file
+from zfnet.data.store_files import OFFSETS, compare, format_of, hash_of, is_jpeg
+from zfnet.data.store_writers import Writer, writer_of
 from zfnet.errors import InputError
-from zfnet.io import length_of, npy, npz, pwrite, read_back, save, save_lines
+from zfnet.io import npy, npz, read_back, save, save_lines
 from zfnet.progress import progress_bar
 from zfnet.sizes import Size, as_size, show_size, sides
 
 GROUP = 128  # images between two syncs, two groups in memory; 128 * 255 fits in int16
 TASK = 8  # images a thread takes at once
 log = logging.getLogger(__name__)
+
+
+class _Decoded(NamedTuple):
+    """What came of one image: its JPEG if JPEGs are stored, or why it cannot be read."""
+
+    jpeg: bytes
+    reason: str | None
 
 
 class Build:
@@ -45,9 +54,9 @@ class Build:
         self.source, self.folder, self.settings, self.max_bad = source, folder, settings, max_bad
         self.size: Size = as_size(settings["size"])
         pixel_format = format_of(settings)
-        self.pixel_file, self.dtype = folder / pixel_file(pixel_format), pixel_format.torch_dtype
+        self.dtype = pixel_format.torch_dtype
         self.shape = (*sides(self.size), pixel_format.channels)
-        self.row = math.prod(self.shape) * self.dtype.itemsize  # bytes
+        self.writer: Writer | None = writer_of(folder, settings) if settings["pixels"] else None
         self.done = 0  # images that were read, or could not be
         # Sums of uint16 are exact in float64, too.
         exact = torch.int64 if self.dtype == torch.uint8 else torch.float64
@@ -58,26 +67,20 @@ class Build:
     def run(self, workers: int | None) -> None:
         self._announce()
         start, already = time.monotonic(), self.done
-        file = None
-        if self.settings["pixels"]:
-            file = os.open(self.pixel_file, os.O_RDWR | os.O_CREAT, 0o666)
         pool = ThreadPoolExecutor(workers)
         try:
-            with progress_bar() as bar:
+            with self.writer or nullcontext(), progress_bar() as bar:
                 task = bar.add_task("", total=len(self.source), completed=self.done)
                 for group, waiting in self._groups(pool):
-                    reasons: list[str | None] = []
+                    decoded: list[_Decoded] = []
                     for future in waiting:
-                        reasons += future.result()
-                        bar.update(task, completed=self.done + len(reasons))
-                    self._commit(group, reasons, file)
-            if file is not None:
-                os.ftruncate(file, self.kept * self.row)
-                os.fsync(file)
+                        decoded += future.result()
+                        bar.update(task, completed=self.done + len(decoded))
+                    self._commit(group, decoded)
+                if self.writer is not None:
+                    self.writer.finish(self.kept)
         finally:
             pool.shutdown(cancel_futures=True)
-            if file is not None:
-                os.close(file)
         self._finish()
         seconds = time.monotonic() - start
         speed = (self.done - already) / max(seconds, 1e-9)
@@ -93,27 +96,32 @@ class Build:
 
     def _announce(self) -> None:
         left = len(self.source) - self.done
-        needed = 2 * self.total.nbytes + (left * self.row if self.settings["pixels"] else 0)
+        row = self.writer.image_bytes if self.writer is not None else 0
+        needed = 2 * self.total.nbytes + left * row
         free = shutil.disk_usage(self.folder).free
-        verb = "storing" if self.settings["pixels"] else "only averaging"
+        verb = "storing" if self.writer is not None else "only averaging"
+        kind = " as JPEG" if is_jpeg(self.settings) else ""
+        about = "about " if kind else ""
         log.info(
             f"{self.folder}: {verb} {left:,} images of {self.settings['source']} at "
-            f"{show_size(self.size)} pixels, "
-            f"{needed:,} bytes ({self.row:,} an image), {free:,} free"
+            f"{show_size(self.size)} pixels{kind}, "
+            f"{about}{needed:,} bytes ({row:,} an image), {free:,} free"
         )
         if needed > free:
+            jpeg = can_be_jpeg(format_of(self.settings)) and not is_jpeg(self.settings)
             raise InputError(
                 f"{self.folder}: the store needs {needed:,} bytes and {free:,} are free; "
-                "free some space, or choose another data.store_dir or data.store=false"
+                "free some space, or choose another data.store_dir, "
+                f"{'data.store_format=jpeg ' if jpeg else ''}or data.store=false"
             )
 
     def _groups(
         self, pool: ThreadPoolExecutor
-    ) -> Iterator[tuple[Tensor, list[Future[list[str | None]]]]]:
+    ) -> Iterator[tuple[Tensor, list[Future[list[_Decoded]]]]]:
         """Groups of images being decoded; the next one is begun before the last is yielded."""
         count = len(self.source)
         buffers = torch.empty(2, min(GROUP, count), *self.shape, dtype=self.dtype)
-        ahead: deque[tuple[Tensor, list[Future[list[str | None]]]]] = deque()
+        ahead: deque[tuple[Tensor, list[Future[list[_Decoded]]]]] = deque()
         for turn, first in enumerate(range(self.done, count, GROUP)):
             group = buffers[turn % 2][: count - first]
             starts = range(0, len(group), TASK)
@@ -123,20 +131,26 @@ class Build:
                 yield ahead.popleft()
         yield from ahead
 
-    def _decode(self, first: int, out: Tensor) -> list[str | None]:
-        """Decodes the images from `first` on into `out`; for each, None or why it cannot be
-        read."""
-        reasons: list[str | None] = []
+    def _decode(self, first: int, out: Tensor) -> list[_Decoded]:
+        """Decodes the images from `first` on into `out`."""
+        decoded = []
         for row, pixels in enumerate(out, first):
+            jpeg = b""
             try:
-                pixels.copy_(resize_and_crop(self.source.read(row), self.size))
-                reasons.append(None)
+                image = resize_and_crop(self.source.read(row), self.size)
             except UnreadableImage as error:
-                reasons.append(str(error))
-        return reasons
+                decoded.append(_Decoded(b"", str(error)))
+                continue
+            if self.writer is None:
+                pixels.copy_(image)
+            else:
+                jpeg = self.writer.store(image, pixels)
+            decoded.append(_Decoded(jpeg, None))
+        return decoded
 
-    def _commit(self, group: Tensor, reasons: list[str | None], file: int | None) -> None:
-        """Writes one more group: its pixels, then progress.npz."""
+    def _commit(self, group: Tensor, decoded: list[_Decoded]) -> None:
+        """Writes one more group: its images, then progress.npz."""
+        reasons = [each.reason for each in decoded]
         bad = [(self.done + i, reason) for i, reason in enumerate(reasons) if reason is not None]
         found = len(self.bad) + len(bad)
         if found > self.max_bad:
@@ -145,9 +159,9 @@ class Build:
         check_bad(self.folder, found, self.done + len(group), self.max_bad, first)
         if bad:
             group = group[torch.tensor([reason is None for reason in reasons])]
-        if file is not None:
-            pwrite(file, group.numpy(), self.kept * self.row)
-            os.fsync(file)
+        if self.writer is not None:
+            jpegs = [each.jpeg for each in decoded if each.reason is None]
+            self.writer.append(group, jpegs, self.kept)
         total = torch.zeros(
             self.shape, dtype=torch.int16 if self.dtype == torch.uint8 else torch.float64
         )
@@ -155,7 +169,7 @@ class Build:
             total.add_(image)
         self.total += total
         self.bad += bad
-        self.done += len(reasons)
+        self.done += len(decoded)
         state = {"done": self.done, "total": self.total.numpy(), "bad": json.dumps(self.bad)}
         save(self.folder / "progress.npz", npz(**state, settings=json.dumps(self.settings)))
 
@@ -169,9 +183,9 @@ class Build:
             log.warning("%s", error)
             return
         compare(self.folder, settings, self.settings)
-        if self.settings["pixels"] and length_of(self.pixel_file) < (done - len(bad)) * self.row:
+        if self.writer is not None and not self.writer.has(done - len(bad)):
             log.warning(
-                f"{self.folder}: {self.pixel_file.name} is shorter than it was; building from the "
+                f"{self.folder}: {self.writer.names[0]} is shorter than it was; building from the "
                 "start"
             )
             return
@@ -215,9 +229,13 @@ class Build:
         save_lines(self.folder / "ids.txt", [self.source.ids[row] for row in rows])
         save(self.folder / "labels.npy", npy(np.array(self.source.labels, dtype=np.int64)[rows]))
         save(self.folder / "mean.npy", npy(mean.numpy()))
-        hashes = {
-            name: hash_of(self.folder / name) for name in ("ids.txt", "labels.npy", "mean.npy")
-        }
+        hashed = [
+            "ids.txt",
+            "labels.npy",
+            "mean.npy",
+            *([OFFSETS] if is_jpeg(self.settings) else []),
+        ]
+        hashes = {name: hash_of(self.folder / name) for name in hashed}
         index = {
             **self.settings,
             "kept": self.kept,

@@ -28,18 +28,26 @@ MEANING = {
     "files": "files (hash of sizes and dates)",
 }
 SUFFIXES = {"uint8": "u8", "uint16": "u16", "float32": "f32"}
+JPEGS, OFFSETS = "images.jpegs", "offsets.i64"
+# Settings that only some stores have.
+OPTIONAL = ("channels", "dtype", "jpeg_quality")
 REMEDY = "choose another data.store_dir, or delete the folder to build it anew"
 
 
 def compare(folder: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
     """Raises InputError if the store in `folder` has other settings than those asked for."""
     differing = [
-        f"{MEANING.get(key, key)} is {found.get(key)!r} there and {value!r} was asked for"
-        for key, value in asked.items()
-        if found.get(key) != value
+        f"{MEANING.get(key, key)} is {found.get(key)!r} there and {asked.get(key)!r} was asked for"
+        for key in different_settings(found, asked)
     ]
     if differing:
         raise InputError(f"{folder}: holds another store: {'; '.join(differing)}; {REMEDY}")
+
+
+def different_settings(found: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """The names of settings in which a store differs from what is asked for."""
+    keys = dict.fromkeys([*asked, *OPTIONAL])
+    return [key for key in keys if found.get(key) != asked.get(key)]
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
@@ -60,6 +68,8 @@ def _checked_index(index: Any) -> dict[str, Any]:
         raise TypeError(f"size is {size!r}, channels is {channels!r}")
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}")
+    if type(index.get("jpeg_quality", 0)) is not int:
+        raise TypeError(f"jpeg_quality is {index['jpeg_quality']!r}")
     if not isinstance(index.get("hashes", {}), dict):
         raise TypeError(f"hashes is {index['hashes']!r}")
     if min(lengths) < 1 or index["kept"] < 1:
@@ -70,6 +80,11 @@ def _checked_index(index: Any) -> dict[str, Any]:
 def format_of(index: dict[str, Any]) -> PixelFormat:
     """The pixel format of a store, from its settings."""
     return PixelFormat(index.get("channels", 3), index.get("dtype", "uint8"))
+
+
+def is_jpeg(settings: dict[str, Any]) -> bool:
+    """Whether a store of these settings holds JPEGs, not pixels."""
+    return "jpeg_quality" in settings
 
 
 def pixel_file(pixel_format: PixelFormat) -> str:
@@ -122,6 +137,22 @@ def read_parts(folder: Path, index: dict[str, Any]) -> tuple[list[str], Tensor, 
         read_back(folder / "labels.npy", checked_labels, REMEDY),
         read_back(folder / "mean.npy", checked_mean, REMEDY),
     )
+
+
+def read_offsets(path: Path, count: int, expected_hash: str | None) -> Tensor:
+    """Where each JPEG begins and the last one ends, (count + 1,) int64.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+
+    def parse(file: Path) -> Tensor:
+        data = file.read_bytes()
+        if hashlib.sha256(data).hexdigest()[:16] != expected_hash or len(data) != 8 * (count + 1):
+            raise ValueError("its bytes are not those that were written")
+        return torch.from_numpy(np.frombuffer(bytearray(data), dtype="<i8"))
+
+    return read_back(path, parse, REMEDY)
 
 
 def read_npy(path: Path, kind: str, shape: tuple[int, ...]) -> Tensor:

@@ -201,8 +201,9 @@ class FeatureExtractor:
         count = max(1, batch_size // len(self.crop_offsets))
         first = done = min(each.done for each in missing.values()) // count * count
         ranks.wait()  # before the first process saves
-        chunks = torch.arange(first, len(self.images)).split(count)
-        batches = Batches(self.images, self.prepare.crop, count).batches_of(ranks.share(chunks))
+        chunks = ranks.share(torch.arange(first, len(self.images)).split(count))
+        device = self.prepare.mean.device
+        batches = Batches(self.images, self.prepare.crop, count, device=device).batches_of(chunks)
         at_once = AT_ONCE if ranks.size() > 1 else 1
         start = saved = time.monotonic()
         with ExitStack() as stack, torch.inference_mode(), eval_mode(self.net):

@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor
 
 from zfnet import ranks
-from zfnet.data.image_store import ImageDataset, ImageStore, OnTheFly, Subset
+from zfnet.data.image_store import ImageDataset, ImageStore, JpegStore, OnTheFly, Subset
 from zfnet.data.subset import Selection
 from zfnet.errors import InputError
 from zfnet.json_output import write_json
@@ -252,7 +252,7 @@ def _fold(model: ModelOnData, whole: ImageDataset, k: int, number: int) -> Fold:
 
 def _cache(whole: ImageDataset) -> Path:
     """The folder of the data set's features, as of transfer=frozen."""
-    assert isinstance(whole, ImageStore | OnTheFly)
+    assert isinstance(whole, ImageStore | JpegStore | OnTheFly)
     return whole.folder.parents[2] / "features" / whole.folder.parent.name
 
 

@@ -291,11 +291,10 @@ def shrink_all(images: ImageDataset, path: Path) -> Tensor:
         with progress_bar() as bar:
             task = bar.add_task("", total=sum(len(blocks[number]) for number in mine))
             for number in mine:
-                small = []
-                for part in torch.tensor(blocks[number]).split(BATCH):
-                    (batch,) = Batches(images, images.size, BATCH).batches_of([part])
+                chunks, small = torch.tensor(blocks[number]).split(BATCH), []
+                for batch in Batches(images, images.size, BATCH).batches_of(chunks):
                     small.append(shrink(in_uint8(batch.images[batch.rows])))
-                    bar.update(task, advance=len(part))
+                    bar.update(task, advance=len(batch))
                 save(files[number], torch.cat(small).numpy().tobytes())
         ranks.wait()
         if ranks.is_first():

@@ -38,7 +38,7 @@ SOURCES: dict[str, Callable[..., Any]] = {
     )
 }
 OWN = ("batch_size", "crops", "store", "store_dir", "seed")  # depend on the machine or the run
-DEFAULTS = {"channels": 3, "dtype": "uint8", "channels_shown": None}
+DEFAULTS = {"channels": 3, "dtype": "uint8", "channels_shown": None, "store_format": None}
 PATHS = ("root", "exclude", "classes")  # a list of classes is no path
 NAMES = ("dataset",)  # paths where there is such a folder, else names on the hub
 SHARED = (

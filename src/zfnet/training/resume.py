@@ -37,7 +37,7 @@ from zfnet.training.trainer_options import trainer_fingerprint
 
 OBSERVERS = (Checkpoint, ProgressBar, LearningRateMonitor, DeviceStatsMonitor, ModelSummary)
 # Keys of data= for the location of the images and how they are read, not for their content.
-PLACES = ("root", "store", "store_dir", "max_bad")
+PLACES = ("root", "store", "store_dir", "store_format", "max_bad")
 REMEDY = "give the same settings, or another name= for a new run"
 log = logging.getLogger(__name__)
 

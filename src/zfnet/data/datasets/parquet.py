@@ -13,6 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,8 @@ from zfnet.data.datasets.records import (
     Records,
     read_classes,
     records_of_label_column,
-    records_of_split,
 )
-from zfnet.data.datasets.shards import find_shards, log_damage, shard_name
-from zfnet.data.image_files import expand
+from zfnet.data.datasets.shards import Shards, log_damage, shard_name
 from zfnet.data.source import Split
 from zfnet.errors import InputError, one_line
 
@@ -112,32 +111,16 @@ def parquet(
         InputError: pyarrow is not installed, there are no such files or columns, or no image is
             left.
     """
-    root = expand(root)
-    train_shards = find_shards(root, "train", train)
-    val_shards = [] if val is None or root.is_file() else find_shards(root, "val", val)
-    shards = [*train_shards, *val_shards]
+    shards = Shards.find(root, train, val)
     tables = [
-        _read_file(path, shard_name(path, root), i, image, label) for i, path in enumerate(shards)
+        _read_file(path, shard_name(path, shards.root), number, image, label)
+        for number, path in enumerate(shards.all)
     ]
     if classes is None:
         classes = next((names for _, names in tables if names is not None), None)
     parts = [records for records, _ in tables]
-    records = Records.concatenate(parts[: len(train_shards)])
-    held_out = Records.concatenate(parts[len(train_shards) :]) if val_shards else None
-    where = f"data.root={root}"
-    found = records_of_split(where, records, held_out, split, classes, val_fraction, seed)
-    records = found.records
-    return ParquetImages(
-        root.stem if root.is_file() else root.resolve().name or "parquet",
-        root.parent if root.is_file() else root,
-        found.classes,
-        records.ids,
-        found.labels,
-        shards,
-        records.places,
-        image,
-        faults=records.faults,
-    )
+    kind = partial(ParquetImages, column=image)
+    return shards.labeled(kind, parts, split, classes, val_fraction, seed)
 
 
 def image_of_cell(cell: Any) -> np.ndarray:

@@ -1,23 +1,97 @@
 """The files of a data set that is cut into shards: those of training and those of validation.
 
-find_shards(Path("photos"), "train", "train-{000..009}.tar")  # as shells write ranges
-find_shards(Path("photos"), "train", "**/*train*.tar")
+shards = Shards.find("photos", "train-{000..009}.tar", "**/*val*.tar")  # as shells write ranges
+shards.labeled(TarImages, [records_of(shard) for shard in shards.all], "train")
 """
 
 import glob
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
-from zfnet.data.image_files import check_line_breaks
+from zfnet.data.datasets.records import Classes, Records, records_of_split
+from zfnet.data.image_files import check_line_breaks, expand
+from zfnet.data.source import Split
 from zfnet.errors import InputError
 
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
 BRACES = re.compile(r"\{([^{}]*)\}")
 log = logging.getLogger(__name__)
 MOST = 1_000_000  # names of one pattern
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The files of both splits; without those of "val", a share of "train" is kept for it."""
+
+    root: Path
+    train: list[Path]
+    val: list[Path]
+
+    @classmethod
+    def find(cls, root: str | Path, train: str, val: str | None) -> "Shards":
+        """The files that two patterns name.
+
+        Args:
+            root: the folder of the files, or one file, which is then the only shard.
+            train, val: the patterns, as of `find_shards`; no `val` is null.
+
+        Raises:
+            InputError: there are no such files.
+        """
+        root = expand(root)
+        return cls(
+            root,
+            find_shards(root, "train", train),
+            [] if val is None or root.is_file() else find_shards(root, "val", val),
+        )
+
+    @property
+    def all(self) -> list[Path]:
+        return [*self.train, *self.val]
+
+    def labeled(
+        self,
+        kind: Callable[..., T],
+        parts: Sequence[Records],
+        split: Split,
+        classes: Classes | None = None,
+        val_fraction: float = 0.1,
+        seed: int = 0,
+    ) -> T:
+        """The images of one split.
+
+        Args:
+            kind: what makes the data set: `Encoded` with the further fields `shards` and `places`.
+            parts: the records of each file of `all`.
+            split, classes, val_fraction, seed: as of `records_of_split`.
+
+        Raises:
+            InputError: no image is left, or as `records_of_split`.
+        """
+        root, count = self.root, len(self.train)
+        held_out = Records.concatenate(parts[count:]) if self.val else None
+        found = records_of_split(
+            f"data.root={root}",
+            Records.concatenate(parts[:count]),
+            *(held_out, split, classes, val_fraction, seed),
+        )
+        check_line_breaks(root, found.records.ids)
+        return kind(
+            name=root.stem if root.is_file() else root.resolve().name or "shards",
+            root=root.parent if root.is_file() else root,
+            classes=found.classes,
+            ids=found.records.ids,
+            labels=found.labels,
+            shards=self.all,
+            places=found.records.places,
+            faults=found.records.faults,
+        )
 
 
 def find_shards(root: Path, key: str, pattern: str) -> list[Path]:

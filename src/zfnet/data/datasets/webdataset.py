@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from zfnet.data.datasets.records import Classes, Records, records_of_split
-from zfnet.data.datasets.shards import file_state, find_shards, log_damage, shard_name
+from zfnet.data.datasets.records import Classes, Records
+from zfnet.data.datasets.shards import Shards, file_state, log_damage, shard_name
 from zfnet.data.datasets.tar_images import TarImages
 from zfnet.data.decoding import image_extensions
-from zfnet.data.image_files import check_line_breaks, expand
 from zfnet.data.source import Split
 from zfnet.data.tar_index import Member, index_tar, read_part
 from zfnet.errors import one_line
@@ -53,35 +52,12 @@ def webdataset(
     Raises:
         InputError: there are no such archives, or no image is left.
     """
-    root = expand(root)
-    train_shards = find_shards(root, "train", train)
-    val_shards = [] if val is None or root.is_file() else find_shards(root, "val", val)
-    records = _read_shards(root, train_shards, label, 0)
-    held_out = _read_shards(root, val_shards, label, len(train_shards)) if val_shards else None
-    where = f"data.root={root}"
-    found = records_of_split(where, records, held_out, split, classes, val_fraction, seed)
-    records = found.records
-    check_line_breaks(root, records.ids)
-    return TarImages(
-        root.stem if root.is_file() else root.resolve().name or "webdataset",
-        root.parent if root.is_file() else root,
-        found.classes,
-        records.ids,
-        found.labels,
-        [*train_shards, *val_shards],
-        records.places,
-        faults=records.faults,
-    )
-
-
-def _read_shards(root: Path, shards: list[Path], label: str, first: int) -> Records:
-    """The records of all archives, which are numbered from `first` on."""
-    return Records.concatenate(
-        [
-            _read_shard(shard, shard_name(shard, root), label, number, file_state(shard))
-            for number, shard in enumerate(shards, first)
-        ]
-    )
+    shards = Shards.find(root, train, val)
+    parts = [
+        _read_shard(shard, shard_name(shard, shards.root), label, number, file_state(shard))
+        for number, shard in enumerate(shards.all)
+    ]
+    return shards.labeled(TarImages, parts, split, classes, val_fraction, seed)
 
 
 @cache
