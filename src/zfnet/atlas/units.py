@@ -111,7 +111,7 @@ class UnitTiles:
         self.columns = max(top.values.shape[1], len(EXAMPLES), len(self.controls))
         self._deconv = Deconvnet(model.net)
         self._forced = Deconvnet(model.net, seed="forced")
-        self._others = {
+        self._controls = {
             "random_weights": Deconvnet(self._shuffled(), seed="forced"),
             "guided": make_deconvnet(model.net, "guided"),
             "gradient": make_deconvnet(model.net, "gradient"),
@@ -163,7 +163,7 @@ class UnitTiles:
         best, cells = _in_order(*_units(self.top.best(1), channels))
         if best:
             yield from self._compare(best, cells)
-        for control, deconv in self._others.items():
+        for control, deconv in self._controls.items():
             places = self._places(cells, control)
             yield from self._project("controls", deconv, best, places, control)
         for row, top, first in (
@@ -174,10 +174,9 @@ class UnitTiles:
             yield from self._project(row, self._deconv, units, cells)
 
     def _compare(self, units: list[Unit], cells: Tensor) -> Iterator[Part]:
-        """Yields the projections of the strongest units, and what other channels there say of them.
+        """Yields the projections of units, their contrastive ones, and those of random channels.
 
-        The contrastive projection, that of a random channel, and the unit's own are computed of the
-        same projections, which start with 1.
+        All three are made of the same projections, which start with 1.
         """
         windows = dict[Unit, Window]()
 

@@ -148,7 +148,7 @@ class Contrast:
             forced, values = project(list(rows))
             own = torch.tensor([rows[unit] for unit in part], dtype=torch.long)
             beside = [[forced[rows[other]] for other in each] for each in others]
-            yield Compared(list(part), forced[own], values[own], beside)
+            yield Compared(forced[own], values[own], beside)
 
 
 @dataclass(frozen=True)
@@ -156,13 +156,11 @@ class Compared:
     """Projections of units and of the channels that they are compared with, all started with 1.
 
     Attributes:
-        units: N units.
-        own: their projections, (N, C, h, w).
+        own: the projections of N units, (N, C, h, w).
         values: their activations, (N,).
         others: for each unit K projections (C, h, w).
     """
 
-    units: list[Unit]
     own: Tensor
     values: Tensor
     others: list[list[Tensor]]
