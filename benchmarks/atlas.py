@@ -100,9 +100,8 @@ def projections() -> Callable[[], float]:
             examples = found.quantiles(name, EXAMPLES)
             contrast = Contrast(SETTINGS.contrast, SETTINGS.seed)
             tiles = UnitTiles(model, name, tops[name], examples, contrast, None)
-            for job in tiles.jobs(range(channels[name])):
-                for _ in tiles.project(job):
-                    pass
+            for _ in tiles.parts(range(channels[name])):
+                pass
 
     return without_warm_up(search_and_project)
 

@@ -96,7 +96,23 @@ class ModelOnData:
         Args:
             indices: the indices of N images.
         """
-        return self.prepare.denormalize(self.preprocess(self._batch(indices))).cpu()
+        return self.pixels_of(self.preprocess(self._batch(indices)))
+
+    def pixels_of(self, inputs: Tensor) -> Tensor:
+        """Returns preprocessed images (N, C, H, W) with values in [0, 1], on the CPU."""
+        return self.prepare.denormalize(inputs.to(self.prepare.mean.device)).cpu()
+
+    def inputs_of(self, units: Sequence[Unit]) -> tuple[Tensor, list[Unit]]:
+        """Returns the preprocessed images of units.
+
+        Args:
+            units: N units; `image` is the index of an image.
+
+        Returns:
+            The images (B, C, H, W), and the units; `image` is a row of the images.
+        """
+        rows = {index: row for row, index in enumerate(dict.fromkeys(u.image for u in units))}
+        return self.inputs(list(rows)), [replace(u, image=rows[u.image]) for u in units]
 
     def default_layers(self) -> list[str]:
         """Returns the default layers of analyses: the activations of convolutions."""
@@ -177,11 +193,9 @@ class ModelOnData:
             The projections, and the pixels at the same places, (N, C, h, w) in [0, 1]. Pixels
             beyond the border are gray.
         """
-        indices = list(dict.fromkeys(unit.image for unit in units))
-        rows = {index: row for row, index in enumerate(indices)}
-        units = [replace(unit, image=rows[unit.image]) for unit in units]
-        patches = deconv.patches(self.inputs(indices), layer, units)
-        return patches, patches.crop(self.pixels(indices), units, fill=0.5)
+        inputs, units = self.inputs_of(units)
+        patches = deconv.patches(inputs, layer, units)
+        return patches, patches.crop(self.pixels_of(inputs), units, fill=0.5)
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns what results depend on: the network, the images and their preprocessing."""

@@ -42,6 +42,39 @@ def test_sums_over_all_images() -> None:
     assert statistics.seen("layer") == 40
 
 
+TIED = torch.tensor(  # six images of five channels, clamped at 6 as by ReLU6
+    [
+        [6.0, 1.0, 0.0, -2.0, 5.0],
+        [2.0, 3.0, 0.0, -1.0, 6.0],
+        [6.0, 3.0, 0.0, -1.0, 4.0],
+        [6.0, 0.0, 0.0, -1.0, 6.0],
+        [1.0, 2.0, 0.0, -3.0, 6.0],
+        [6.0, 3.0, 0.0, -5.0, 3.0],
+    ]
+)
+
+
+def test_ties_at_the_largest_activation() -> None:
+    """In a search of any order, and merged in any order."""
+    places, parts = torch.zeros(5, 2, dtype=torch.long), []
+
+    def empty() -> ActivationStatistics:
+        return ActivationStatistics({"layer": 5}, torch.zeros(6), classes=1)
+
+    assert empty().ties("layer").tolist() == [0] * 5
+    batches = [Top(TIED[r].t(), r.expand(5, -1), places, places) for r in torch.arange(6).chunk(3)]
+    for batch in batches:
+        parts.append(empty())
+        parts[-1].update("layer", batch)
+    for order in itertools.permutations(range(3)):
+        searched, merged = empty(), empty()
+        for number in order:
+            searched.update("layer", batches[number])
+            merged.merge(parts[number].state_dict())
+        for each in (searched, merged):
+            assert each.ties("layer").tolist() == [4, 3, 6, 3, 3]
+
+
 def test_a_class_without_images_has_no_mean() -> None:
     assert gathered(classes=5).class_means("layer")[4].isnan().all()
 

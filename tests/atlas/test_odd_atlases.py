@@ -11,6 +11,7 @@ import torch
 from playwright.sync_api import Browser
 from torch import Tensor, nn
 
+import zfnet.atlas
 from tests.atlas.test_pages import Visitor, _browser, browses  # noqa: F401
 from tests.helpers.made_atlas import NASTY
 from zfnet.atlas.build import make_atlas
@@ -54,6 +55,19 @@ def dead() -> nn.Sequential:
     return net
 
 
+def relu6() -> nn.Sequential:
+    """Channel 1 of the second layer reaches 6 in all images, and channel 2 in none."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU6(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3), nn.ReLU6()
+    )
+    with torch.no_grad():
+        net[3].bias[1] = 100
+        net[3].weight[2] *= 0.01
+        net[3].bias[2] = 1
+    return net
+
+
 class Constant(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * 0 + 1
@@ -61,6 +75,7 @@ class Constant(nn.Module):
 
 ODD: dict[str, Callable[[], tuple[ModelOnData, list[str] | None]]] = {
     "dead layer": lambda: (noise(dead(), 12, ["a", "b"]), None),
+    "saturated": lambda: (noise(relu6(), 12, ["a", "b"]), ["1", "4"]),
     "one layer": lambda: (noise(two_layers(), 12, ["a", "b"]), ["1"]),
     "few images": lambda: (noise(two_layers(), 2, ["a", "b"]), None),
     "one image": lambda: (noise(two_layers(), 1, ["a", "b"]), None),
@@ -103,10 +118,28 @@ def overview(folder: Path) -> dict[str, Any]:
 def test_a_dead_layer(made: Callable[[str], Path]) -> None:
     folder = made("dead layer")
     assert overview(folder)["layers"][1]["dead"] == list(range(6))
+    assert overview(folder)["layers"][1]["saturated"] == []
     for unit in units(folder, 1):
+        assert unit["at_largest"] == 12
         assert (unit["largest"], unit["active"], unit["best"]) == (0, 0, None)
         assert unit["feeds"] == []
         assert len(unit["top"]) == 9
+
+
+def test_saturated_channels(made: Callable[[str], Path]) -> None:
+    folder, (model, _) = made("saturated"), ODD["saturated"]()
+    with torch.no_grad():
+        values = model.net(model.inputs(range(12))).amax((2, 3))
+    reached = (values == values.amax(0)).sum(0)
+    found = units(folder, 1)
+    assert [unit["at_largest"] for unit in found] == reached.tolist()
+    assert overview(folder)["layers"][1]["saturated"] == [1]
+    assert (found[1]["at_largest"], found[1]["largest"], found[1]["feeds"]) == (12, 6, [])
+    assert [each["image"] for each in found[1]["top"]] == list(range(9))
+    assert (found[2]["at_largest"], bool(found[2]["feeds"])) == (1, True)
+    unit = zfnet.atlas.load(folder)["4"][1]
+    assert (unit.control_projections["gradient"] == 128).all()
+    assert (unit.control_projections["contrastive"] != 128).any()
 
 
 def test_few_images(made: Callable[[str], Path]) -> None:

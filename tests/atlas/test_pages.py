@@ -24,8 +24,8 @@ browses = pytest.mark.skipif(CHROMIUM is None, reason="needs a program named chr
 SECOND = f"features.9/{NASTY} 50%"
 LAYERS = (
     MadeLayer("conv1", 12, size=12, window=7, tile=7),
-    MadeLayer(SECOND, 200, tile=8, window=15, dead=(1, 2), evolution=True, rules="GELU x 3",
-              warnings=(f"pool1: {NASTY}",)),
+    MadeLayer(SECOND, 200, tile=8, window=15, dead=(1, 2), saturated=(7, 9), evolution=True,
+              rules="GELU x 3", warnings=(f"pool1: {NASTY}",)),
     MadeLayer("fc6", 20, size=1, window=None),
 )  # fmt: skip
 PAPER = (253, 253, 251)  # of the light scheme
@@ -221,6 +221,8 @@ def test_the_layer_sorts_and_filters(visitor: Visitor) -> None:
     form.get_by_label("Best class").select_option("")
     form.get_by_label("Show").select_option("dead")
     assert visitor.channels() == [1, 2]
+    form.get_by_label("Show").select_option("saturated")
+    assert visitor.channels() == [7, 9]
     form.get_by_label("Show").select_option("")
     for text, expected in {
         "20-23": [20, 21, 22, 23],
@@ -235,6 +237,16 @@ def test_the_layer_sorts_and_filters(visitor: Visitor) -> None:
     page.reload()  # the choices are part of the address
     page.wait_for_selector(".grid li")
     assert visitor.channels() == [20, 21, 22, 23]
+
+
+@browses
+def test_a_saturated_unit_says_so(visitor: Visitor) -> None:
+    page = visitor.open(f"{PAGES['layer']}/7")
+    largest = page.locator(".facts dd").first.inner_text()
+    said = f"40 of 40 images reach the largest activation, {largest}. The 9 shown are the first"
+    assert page.get_by_text(said).is_visible()
+    page = visitor.open(PAGES["unit"])
+    assert page.get_by_text("reach the largest activation").count() == 0
 
 
 @browses

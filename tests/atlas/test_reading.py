@@ -25,7 +25,7 @@ from zfnet.model_on_data import ModelOnData
 from zfnet.models.introspection import capture_outputs, find_modules
 
 LAYERS = (
-    MadeLayer("conv1", 6, dead=(2,)),
+    MadeLayer("conv1", 6, dead=(2,), saturated=(4,)),
     MadeLayer("features.9", 4, window=None, evolution=True),
     MadeLayer(NASTY, 3),
 )
@@ -85,9 +85,10 @@ def test_columns_have_a_value_for_each_channel(folder: Path) -> None:
     layer = zfnet.atlas.load(folder)["conv1"]
     columns = layer.columns
     assert {column.shape for column in columns.values()} == {(6,)}
-    for name in ("largest", "mean", "deviation", "active"):
+    for name in ("largest", "at_largest", "mean", "deviation", "active"):
         assert columns[name].tolist() == [getattr(unit, name) for unit in layer]
     assert columns["dead"].tolist() == [False, False, True, False, False, False]
+    assert columns["saturated"].tolist() == [False, False, False, False, True, False]
     assert columns["best_class"].tolist() == [0, 1, -1, 3, 4, 5]
     known = [unit.best["auc"] for unit in layer if unit.best]
     assert columns["auc"][~columns["dead"]].tolist() == known
@@ -156,6 +157,8 @@ def test_a_notebook_shows_a_unit(folder: Path) -> None:
     dead = atlas["conv1"][2]._repr_html_()
     assert "dead" in dead
     assert "<img" not in dead
+    assert "saturated: 12 images reach its largest activation" in atlas["conv1"][4]._repr_html_()
+    assert "saturated" not in html
 
 
 def test_the_comparison(folder: Path, own: Path) -> None:
@@ -211,7 +214,7 @@ def test_there_is_no_atlas(own: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"version": 2}, "version 2, and this software reads version 1; make the atlas again"),
+        ({"version": 1}, "version 1, and this software reads version 2; make the atlas again"),
         ({"data": {}}, r"damaged .*'name' is missing\); make the atlas again"),
         ({"layers": [{"folder": "../.."}]}, "damaged"),
     ],

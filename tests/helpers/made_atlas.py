@@ -36,6 +36,7 @@ class MadeLayer:
     window: int | None = 9
     tile: int = 12
     dead: tuple[int, ...] = ()
+    saturated: tuple[int, ...] = ()
     evolution: bool = False
     rules: str = ""
     warnings: tuple[str, ...] = ()
@@ -98,7 +99,7 @@ class MadeNet:
     def _overview(self) -> dict[str, Any]:
         counts = [self.labels.count(index) for index in range(len(self.classes))]
         return {
-            "version": 1,
+            "version": 2,
             "title": f"net {self.path[-1]} {NASTY if self.classes == CLASSES else ''}".strip(),
             "net": {
                 "name": "ConvNet",
@@ -146,6 +147,7 @@ class MadeNet:
                     "warnings": list(layer.warnings),
                     "dead": list(layer.dead),
                     "dominant": [0] if not layer.dead else [],
+                    "saturated": list(layer.saturated),
                     "selective": 3 if self.classes else 0,
                     "energy_on_object": None if self.gray else 0.61,
                     "energy_by_chance": None if self.gray else 0.28,
@@ -251,6 +253,7 @@ class MadeNet:
                 "counts": [self.images, *[0] * 23] if dead else [max(23 - i, 0) for i in range(24)],
             },
             "largest": largest,
+            "at_largest": self.images if channel in (*layer.dead, *layer.saturated) else 1,
             "mean": largest / 4,
             "deviation": largest / 5,
             "active": 0.0 if dead else 0.83,

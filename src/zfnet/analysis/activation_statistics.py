@@ -2,9 +2,10 @@
 
 An image's activation of a channel is its largest activation at any position: the value that the
 search compares. From all images come the mean, the deviation, the share of images that activate a
-channel, and the mean of each class. From a random sample, which is everything for small data sets,
-come histograms, quantiles, class selectivity and the similarity of two networks. Memory depends on
-the channels and classes only. Parts of a data set can be merged.
+channel, the number of those that reach its largest activation, and the mean of each class. From a
+random sample, which is everything for small data sets, come histograms, quantiles, class
+selectivity and the similarity of two networks. Memory depends on the channels and classes only.
+Parts of a data set can be merged.
 
     >>> import torch
     >>> from zfnet.analysis import ActivationStatistics
@@ -139,6 +140,10 @@ class ActivationStatistics:
         sums = self._layers[layer]
         return sums.active / sums.counts.sum()
 
+    def ties(self, layer: str) -> Tensor:
+        """Returns how many images reach the largest activation of each channel, int64 (C,)."""
+        return self._layers[layer].ties
+
     def class_means(self, layer: str) -> Tensor:
         """Returns the mean activation by class, (classes, C); NaN for a class without images."""
         sums = self._layers[layer]
@@ -202,6 +207,7 @@ class _Sums:
     def __init__(self, **parts: Tensor) -> None:
         self.counts, self.sum, self.square = parts["counts"], parts["sum"], parts["square"]
         self.active, self.values, self.places = parts["active"], parts["values"], parts["places"]
+        self.largest, self.ties = parts["largest"], parts["ties"]
 
     @staticmethod
     def empty(channels: int, classes: int, sample: int) -> "_Sums":
@@ -210,6 +216,8 @@ class _Sums:
             sum=torch.zeros(classes, channels, dtype=torch.float64),
             square=torch.zeros(channels, dtype=torch.float64),
             active=torch.zeros(channels, dtype=torch.int64),
+            largest=torch.full((channels,), -torch.inf),
+            ties=torch.zeros(channels, dtype=torch.int64),
             values=torch.zeros(sample, channels),
             places=torch.zeros(sample, channels, 2, dtype=torch.int16),
         )
@@ -221,6 +229,8 @@ class _Sums:
         self.sum.index_add_(0, labels, exact)
         self.square += exact.square().sum(0)
         self.active += (values > 0).sum(0)
+        largest = values.amax(0)
+        self._count_ties(largest, (values == largest).sum(0))
 
     def state(self, rows: Tensor) -> dict[str, Tensor]:
         """Returns all sums, and the sampled images of some rows."""
@@ -235,11 +245,19 @@ class _Sums:
 
     def merge(self, state: Mapping[str, Tensor], rows: Tensor) -> None:
         """Adds the sums of a state, whose sampled images belong to these rows."""
+        self._count_ties(state["largest"], state["ties"])
         for name, tensor in vars(self).items():
             if name in SAMPLED:
                 tensor[rows] = state[name]
-            else:
+            elif name not in ("largest", "ties"):
                 tensor += state[name]
+
+    def _count_ties(self, largest: Tensor, ties: Tensor) -> None:
+        """Adds the largest activations (C,) of some images, and how many of them reach these."""
+        before = self.largest.clone()
+        torch.maximum(before, largest, out=self.largest)
+        self.ties *= before == self.largest
+        self.ties += ties * (largest == self.largest)
 
 
 def class_auc(values: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from typing import Any
 from zfnet.io import save
 from zfnet.json_output import plain
 
-FORMAT = 1  # version of the files
+FORMAT = 2  # version of the files
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -91,6 +91,7 @@ def describe_layer(
         "warnings": warnings,
         "dead": found.dead.nonzero()[:, 0].tolist(),
         "dominant": found.dominant.nonzero()[:, 0].tolist(),
+        "saturated": found.saturated.nonzero()[:, 0].tolist(),
         "selective": int(found.selective().sum()) if class_names(model) else 0,
         "energy_on_object": found.on_object.nanmean().item(),
         "energy_by_chance": found.by_chance.nanmean().item(),

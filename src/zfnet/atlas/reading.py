@@ -29,7 +29,7 @@ from zfnet.errors import InputError
 from zfnet.io import read_back, read_json
 
 REMEDY = "make the atlas again"
-KEYS = ("name", "folder", "channels", "tile", "sprite", "controls", "dead")
+KEYS = ("name", "folder", "channels", "tile", "sprite", "controls", "dead", "saturated")
 FOLDER = re.compile(r"layer_\d+")
 
 
@@ -165,7 +165,9 @@ class Layer:
         """One value for each of the C channels, for numpy, or for `pandas.DataFrame`.
 
         `largest`, `mean` and `deviation` are of the images' activations, `active` is the share of
-        images that activate the channel, `dead` says that none does. `best_class` is the index of
+        images that activate the channel, `dead` says that none does. `at_largest` is the number of
+        images that reach the largest activation, and `saturated` says that these are more than the
+        atlas shows. `best_class` is the index of
         the class that the channel prefers, -1 if there is none; `auc` and `z` say how clearly.
         `energy_on_object` is the share of the projections' energy on objects. What is unknown is
         NaN.
@@ -173,12 +175,13 @@ class Layer:
         best = [unit.best or {"class": -1} for unit in self.units]
         numbers = {
             name: [getattr(unit, name) for unit in self.units]
-            for name in ("largest", "mean", "deviation", "active", "energy_on_object")
+            for name in ("largest", "at_largest", "mean", "deviation", "active", "energy_on_object")
         } | {name: [each.get(name) for each in best] for name in ("auc", "z")}
         columns = {name: np.array(values, np.float64) for name, values in numbers.items()}
         return columns | {
             "best_class": np.array([each["class"] for each in best], np.int64),
             "dead": columns["largest"] <= 0,
+            "saturated": np.isin(np.arange(len(self)), self.description["saturated"]),
         }
 
     def tiles(self, file: str, rows: int, columns: int) -> np.ndarray:

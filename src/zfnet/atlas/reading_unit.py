@@ -28,6 +28,7 @@ class Unit:
         examples: images with ordinary activations.
         histogram: of the activations of the sampled images.
         largest: the largest activation.
+        at_largest: the number of images that reach it.
         mean: the mean activation.
         deviation: the standard deviation of the activations.
         active: the share of images that activate it.
@@ -46,6 +47,7 @@ class Unit:
     examples: list[dict[str, Any]] = field(repr=False)
     histogram: dict[str, Any] = field(repr=False)
     largest: float
+    at_largest: int
     mean: float
     deviation: float
     active: float
@@ -113,6 +115,8 @@ class Unit:
     def _repr_html_(self) -> str:
         atlas, facts = self.layer.atlas, [f"largest activation {self.largest:.4g}"]
         facts.append(f"active on {self.active:.0%} of the images" if self.top else "dead")
+        if self.channel in self.layer.description["saturated"]:
+            facts.append(f"saturated: {self.at_largest:,} images reach its largest activation")
         if self.best:
             name = atlas.classes[self.best["class"]]
             facts.append(f"prefers {name} (AUC {self.best['auc']:.2f})")

@@ -75,6 +75,16 @@ class LayerFindings:
             return self.dead.logical_not()
         return self.largest > DOMINANT * alive.median()
 
+    @property
+    def at_largest(self) -> Tensor:
+        """How many images reach the largest activation of a channel, int64 (C,)."""
+        return self.statistics.ties(self.name)
+
+    @property
+    def saturated(self) -> Tensor:
+        """Whether more images reach a channel's largest activation than are shown, bool (C,)."""
+        return (self.at_largest > self.top.values.shape[1]) & ~self.dead
+
     @cached_property
     def selectivity(self) -> tuple[Tensor, Tensor]:
         """How well channels tell classes apart: the area and z, see `class_auc`."""
@@ -206,6 +216,7 @@ class Records:
             "examples": examples,
             "histogram": {"low": low, "high": high, "counts": self._counts[channel]},
             "largest": float(found.largest[channel]),
+            "at_largest": int(found.at_largest[channel]),
             "mean": self._means[channel],
             "deviation": self._deviations[channel],
             "active": self._active[channel],

@@ -12,6 +12,7 @@ image the controls, which are other projections of the same place.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from zfnet.analysis.localization import energy_by_chance, energy_inside, occlusion_map
 from zfnet.analysis.sanity import cascade
 from zfnet.atlas.tiles import blank, patch_tiles, projection_tiles
-from zfnet.deconv import Deconvnet, Patches, Top, Unit, make_deconvnet, random_subset
+from zfnet.deconv import Deconvnet, Top, Unit, Window, make_deconvnet, random_subset
 from zfnet.deconv.contrast import Contrast
 from zfnet.deconv.patches import starts_of
 from zfnet.deconv.windows import cut
@@ -57,21 +58,26 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Job:
-    """Projections by one deconvnet.
+class Part:
+    """Projections of some units for one row of the tiles.
 
     Attributes:
-        row: of the tiles, one of ROWS.
-        deconv: the deconvnet.
-        units: N units.
+        row: one of ROWS.
+        units: N units; `image` is the index of an image.
         cells: int64 (N, 2), for each the number of its channel and the column of its tile.
-        control: one of CONTROLS, for the row of this name.
+        projections: (N, C, h, w).
+        windows: the places of the projections in the images.
+        pixels: (N, C, h, w), the images there; None in the row `controls`, which does not show
+            them.
+        control: one of CONTROLS, in the row `controls`.
     """
 
     row: str
-    deconv: Deconvnet
     units: list[Unit]
     cells: Tensor
+    projections: Tensor
+    windows: list[Window]
+    pixels: Tensor | None = None
     control: str = ""
 
 
@@ -104,11 +110,8 @@ class UnitTiles:
         self.controls = tuple(name for name in CONTROLS if wanted.get(name, True))
         self.columns = max(top.values.shape[1], len(EXAMPLES), len(self.controls))
         self._deconv = Deconvnet(model.net)
+        self._forced = Deconvnet(model.net, seed="forced")
         self._controls = {
-            "contrastive": Deconvnet(
-                model.net, contrast=contrast.count, contrast_seed=contrast.seed
-            ),
-            RANDOM_CHANNEL: Deconvnet(model.net, seed="forced"),
             "random_weights": Deconvnet(self._shuffled(), seed="forced"),
             "guided": make_deconvnet(model.net, "guided"),
             "gradient": make_deconvnet(model.net, "gradient"),
@@ -144,17 +147,15 @@ class UnitTiles:
         tiles = blank(self._size, len(channels), len(ROWS), self.columns)
         on_object = torch.full((len(channels), self.top.values.shape[1]), torch.nan)
         by_chance = torch.full((len(channels),), torch.nan)
-        for job in self.jobs(channels):
-            row = ROWS.index(job.row)
-            for places, patches, pixels in self.project(job):
-                number, column = job.cells[places].unbind(1)
-                tiles[number, row, column] = self._tiles(patches)
-                if job.row != "controls":
-                    tiles[number, row + 1, column] = patch_tiles(self.model.shown(pixels))
-                if self.mask and job.row == "projections":
-                    on_object[number, column] = energy_inside(*self._energies(patches, job, places))
-                if self.mask and job.control == RANDOM_CHANNEL:
-                    by_chance[number] = self._energy_by_chance(patches, job, places)
+        for part in self.parts(channels):
+            row, (number, column) = ROWS.index(part.row), part.cells.unbind(1)
+            tiles[number, row, column] = self._tiles(part.projections)
+            if part.pixels is not None:
+                tiles[number, row + 1, column] = patch_tiles(self.model.shown(part.pixels))
+            if self.mask and part.row == "projections":
+                on_object[number, column] = energy_inside(*self._energies(part))
+            if self.mask and part.control == RANDOM_CHANNEL:
+                by_chance[number] = self._energy_by_chance(part)
         if OCCLUSION in self.controls:
             units, cells = _units(self.top.best(1), channels)
             for places, maps in self._occlusion_maps(units):
@@ -162,31 +163,70 @@ class UnitTiles:
                 tiles[cells[places, 0], *at] = projection_tiles(maps)
         return Shown(tiles, on_object.nanmean(1), by_chance)
 
-    def jobs(self, channels: Sequence[int]) -> Iterator[Job]:
-        """Yields all projections of some channels, those by one deconvnet together."""
-        yield Job("projections", self._deconv, *_units(self.top, channels))
-        yield Job("example_projections", self._deconv, *_units(self.examples, channels))
-        units, cells = _units(self.top.best(1), channels)
-        for column, name in enumerate(self.controls):
-            if name == OCCLUSION:
-                continue
-            chosen = units
-            if name == RANDOM_CHANNEL:
-                chosen = [replace(u, channel=self.other_channel(u.channel)) for u in units]
-            places = torch.stack([cells[:, 0], torch.full((len(cells),), column)], 1)
-            yield Job("controls", self._controls[name], chosen, places, name)
+    def parts(self, channels: Sequence[int]) -> Iterator[Part]:
+        """Yields all projections of some channels."""
+        best, cells = _in_order(*_units(self.top.best(1), channels))
+        if best:
+            yield from self._compare(best, cells)
+        for control, deconv in self._controls.items():
+            places = self._places(cells, control)
+            yield from self._project("controls", deconv, best, places, control)
+        for row, top, first in (
+            ("projections", self.top, 1),
+            ("example_projections", self.examples, 0),
+        ):
+            units, cells = _in_order(*_units(top, channels, first))
+            yield from self._project(row, self._deconv, units, cells)
 
-    def project(self, job: Job) -> Iterator[tuple[list[int], Patches, Tensor]]:
-        """Projects units, those of one image together.
+    def _compare(self, units: list[Unit], cells: Tensor) -> Iterator[Part]:
+        """Yields the projections of units, their contrastive ones, and those of random channels.
 
-        Yields:
-            The places of some units, their projections, and the pixels at the same places.
+        All three are made of the same projections, which start with 1.
         """
-        units = job.units
-        order = sorted(range(len(units)), key=lambda i: (units[i].image, units[i].y, units[i].x))
-        for start in range(0, len(order), AT_ONCE):
-            places = order[start : start + AT_ONCE]
-            yield places, *self.model.project(job.deconv, self.layer, [units[i] for i in places])
+        windows = dict[Unit, Window]()
+
+        def project(asked: Sequence[Unit]) -> tuple[Tensor, Tensor]:
+            inputs, moved = self.model.inputs_of(asked)
+            projections, seen, values = self._forced.project_windows(inputs, self.layer, moved)
+            windows.update(zip(asked, seen, strict=True))
+            return projections, values
+
+        plain, contrastive, random = list[Tensor](), list[Tensor](), list[Tensor]()
+        contrast = replace(self.contrast, count=max(1, self.contrast.count))
+        count, floats = len(self.top.values), math.prod(self.model.shape)
+        for part in contrast.compare(project, units, count, floats):
+            plain.append(part.own * part.values.clamp(min=0).view(-1, 1, 1, 1))
+            contrastive.append(part.contrastive(plain[-1]))
+            others = zip(part.others, part.own, strict=True)
+            random.append(torch.stack([other[0] if other else own for other, own in others]))
+        seen = [windows[unit] for unit in units]
+        pixels = self._pixels(*self.model.inputs_of(units), seen)
+        yield Part("projections", units, cells, torch.cat(plain), seen, pixels)
+        for control, found in (("contrastive", contrastive), (RANDOM_CHANNEL, random)):
+            if control in self.controls:
+                places = self._places(cells, control)
+                yield Part("controls", units, places, torch.cat(found), seen, None, control)
+
+    def _project(
+        self, row: str, deconv: Deconvnet, units: list[Unit], cells: Tensor, control: str = ""
+    ) -> Iterator[Part]:
+        """Yields projections of units, AT_ONCE together."""
+        for start in range(0, len(units), AT_ONCE):
+            those = slice(start, start + AT_ONCE)
+            inputs, moved = self.model.inputs_of(units[those])
+            projections, windows, _ = deconv.project_windows(inputs, self.layer, moved)
+            pixels = None if control else self._pixels(inputs, moved, windows)
+            yield Part(row, units[those], cells[those], projections, windows, pixels, control)
+
+    def _pixels(self, inputs: Tensor, units: list[Unit], windows: list[Window]) -> Tensor:
+        """Returns the pixels (N, C, h, w) that units see of preprocessed images."""
+        which = torch.tensor([unit.image for unit in units])
+        return cut(self.model.pixels_of(inputs), which, starts_of(windows), self._size, fill=0.5)
+
+    def _places(self, cells: Tensor, control: str) -> Tensor:
+        """Returns where a control of units (N,) is shown, as `Part.cells`."""
+        column = torch.full((len(cells),), self.controls.index(control))
+        return torch.stack([cells[:, 0], column], 1)
 
     def _occlusion_maps(self, units: Sequence[Unit]) -> Iterator[tuple[list[int], Tensor]]:
         """Yields the places of units, and their occlusion maps (N, 1, h, w), cut to their patches.
@@ -211,22 +251,20 @@ class UnitTiles:
                     *(self.layer, len(images), seconds),
                 )
 
-    def _tiles(self, patches: Patches) -> Tensor:
-        return projection_tiles(self.model.shown(patches.projections.cpu()))
+    def _tiles(self, projections: Tensor) -> Tensor:
+        return projection_tiles(self.model.shown(projections.cpu()))
 
-    def _energy_by_chance(self, patches: Patches, job: Job, places: list[int]) -> Tensor:
+    def _energy_by_chance(self, part: Part) -> Tensor:
         """Returns the share of energy on the objects if the units were random ones, (N,)."""
-        seen = [self._windows[job.units[i].y, job.units[i].x] for i in places]
+        seen = [self._windows[unit.y, unit.x] for unit in part.units]
         corners = starts_of(list(self._windows.values()))
-        return energy_by_chance(*self._energies(patches, job, places), starts_of(seen), corners)
+        return energy_by_chance(*self._energies(part), starts_of(seen), corners)
 
-    def _energies(
-        self, patches: Patches, job: Job, places: list[int]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _energies(self, part: Part) -> tuple[Tensor, Tensor, Tensor]:
         """Returns projections, the corners of their patches, and the masks of their images."""
         assert self.mask
-        masks = torch.stack([self.mask(job.units[i].image) for i in places])
-        return patches.projections.cpu(), starts_of(patches.windows), masks
+        masks = torch.stack([self.mask(unit.image) for unit in part.units])
+        return part.projections.cpu(), starts_of(part.windows), masks
 
     def _shuffled(self) -> nn.Module:
         """Returns a copy of the network with all weights below the layer shuffled."""
@@ -235,8 +273,18 @@ class UnitTiles:
         return shuffled
 
 
-def _units(top: Top, channels: Sequence[int]) -> tuple[list[Unit], Tensor]:
-    """Returns the units of channels, and int64 (N, 2) the number of the channel and the rank."""
+def _units(top: Top, channels: Sequence[int], first: int = 0) -> tuple[list[Unit], Tensor]:
+    """Returns the units of channels from rank `first` on, and where they are shown.
+
+    Returns:
+        N units, and int64 (N, 2) the number of the channel and the rank.
+    """
     found = [top.units([channel]) for channel in channels]
-    cells = [(number, rank) for number, units in enumerate(found) for rank in range(len(units))]
-    return [unit for units in found for unit in units], torch.tensor(cells).view(-1, 2)
+    cells = [(number, rank) for number, own in enumerate(found) for rank in range(first, len(own))]
+    return [unit for own in found for unit in own[first:]], torch.tensor(cells).view(-1, 2)
+
+
+def _in_order(units: list[Unit], cells: Tensor) -> tuple[list[Unit], Tensor]:
+    """Sorts units by image and position, so that those of one image are projected together."""
+    order = sorted(range(len(units)), key=lambda i: (units[i].image, units[i].y, units[i].x))
+    return [units[i] for i in order], cells[order]

@@ -23,7 +23,7 @@ the contrastive projection is not noise.
 tensor([[[0., 3.]]])
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -104,8 +104,7 @@ class Contrast:
         """Projects units, and subtracts what they share with others.
 
         Args:
-            project: returns the projections (M, C, h, w) of M units, which start with 1, and their
-                activations (M,). It is called for many units and all others of each.
+            project: see `compare`.
             units: N units of one layer.
             channels: the number of channels of the layer.
             signal: returns the signal with which units of these activations start.
@@ -114,8 +113,29 @@ class Contrast:
         Returns:
             The contrastive projections (N, C, h, w) and the activations (N,).
         """
-        at_once = max(1, FLOATS // floats // (1 + min(self.count, channels)))
         activations, projections = [], []
+        for part in self.compare(project, units, channels, floats):
+            plain = part.own * signal(part.values).view(-1, 1, 1, 1)
+            projections.append(part.contrastive(plain))
+            activations.append(part.values)
+        return torch.cat(projections), torch.cat(activations)
+
+    def compare(
+        self, project: Project, units: Sequence[Unit], channels: int, floats: int
+    ) -> Iterator["Compared"]:
+        """Projects units and the others of each.
+
+        Args:
+            project: returns the projections (M, C, h, w) of M units, which start with 1, and their
+                activations (M,). It is called for many units and all others of each.
+            units: N units of one layer.
+            channels: the number of channels of the layer.
+            floats: the largest number of floats of one projection.
+
+        Yields:
+            Some of the units in order, at least once.
+        """
+        at_once = max(1, FLOATS // floats // (1 + min(self.count, channels)))
         for start in range(0, max(1, len(units)), at_once):
             part = units[start : start + at_once]
             others = [
@@ -127,12 +147,28 @@ class Contrast:
             rows = {unit: row for row, unit in enumerate(every)}
             forced, values = project(list(rows))
             own = torch.tensor([rows[unit] for unit in part], dtype=torch.long)
-            plain = forced[own] * signal(values[own]).view(-1, 1, 1, 1)
-            for projection, beside in zip(plain, others, strict=True):
-                projection.copy_(subtract_shared(projection, [forced[rows[o]] for o in beside]))
-            activations.append(values[own])
-            projections.append(plain)
-        return torch.cat(projections), torch.cat(activations)
+            beside = [[forced[rows[other]] for other in each] for each in others]
+            yield Compared(forced[own], values[own], beside)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Projections of units and of the channels that they are compared with, all started with 1.
+
+    Attributes:
+        own: the projections of N units, (N, C, h, w).
+        values: their activations, (N,).
+        others: for each unit K projections (C, h, w).
+    """
+
+    own: Tensor
+    values: Tensor
+    others: list[list[Tensor]]
+
+    def contrastive(self, plain: Tensor) -> Tensor:
+        """Returns the contrastive projections of the units, whose plain ones are given."""
+        each = zip(plain, self.others, strict=True)
+        return torch.stack([subtract_shared(*one) for one in each]) if len(plain) else plain
 
 
 def subtract_shared(projection: Tensor, others: Sequence[Tensor]) -> Tensor:

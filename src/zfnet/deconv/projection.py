@@ -175,12 +175,27 @@ class Deconvnet:
             layer: name of a layer.
             units: N units of the layer.
         """
+        projections, windows, values = self.project_windows(images, layer, units)
+        patches = Patches(projections, images, windows, values.clamp(min=0))
+        return replace(patches, images=patches.crop(images.detach(), units))
+
+    def project_windows(
+        self, images: Tensor, layer: str, units: Sequence[Unit]
+    ) -> tuple[Tensor, list[Window], Tensor]:
+        """Projects units like `patches`, without the image patches.
+
+        Args:
+            images: (B, C, H, W).
+            layer: name of a layer.
+            units: N units of the layer.
+
+        Returns:
+            The projections (N, C, h, w), their places, and the activations (N,).
+        """
         plan = self._plan(images, layer)
         _check(units, len(images), plan)
         projections, values = self._project_windows(images, plan, units)
-        windows = [plan.patch(unit) for unit in units]
-        patches = Patches(projections, images, windows, values.clamp(min=0))
-        return replace(patches, images=patches.crop(images.detach(), units))
+        return projections, [plan.patch(unit) for unit in units], values
 
     def filters(self, layer: str, size: Size | None = None) -> Tensor | None:
         """Returns the filters of a layer that convolves the pixels themselves.

@@ -54,7 +54,7 @@ async function layerPage(layer, query, { signal, left }) {
     choice("Sort by", state.sort, sorts.map(([name, sort]) => [name, sort.name]), (value) => change("sort", value)),
     el("label", { class: "check" }, el("input", { type: "checkbox", checked: state.reversed, onchange: (event) => change("reversed", event.target.checked) }), "reversed"),
     used.size > 0 && choice("Best class", state.class, [["", "all"], ...[...used].sort(([a], [b]) => a - b).map(([index, n]) => [String(index), `${className(net, index)} (${n})`])], (value) => change("class", value)),
-    (layer.dead.length > 0 || layer.dominant.length > 0) && choice("Show", state.only, [["", "all channels"], ["alive", "not dead"], ["dead", `dead (${layer.dead.length})`], ["dominant", `dominant (${layer.dominant.length})`]], (value) => change("only", value)),
+    layer.dead.length + layer.dominant.length + layer.saturated.length > 0 && choice("Show", state.only, [["", "all channels"], ["alive", "not dead"], ...["dead", "dominant", "saturated"].map((which) => [which, `${which} (${layer[which].length})`])], (value) => change("only", value)),
     el("label", {}, "Find", el("input", { type: "search", value: state.text, placeholder: used.size ? "13, 20-29 or a class" : "13 or 20-29", spellcheck: "false", oninput: (event) => change("text", event.target.value) })),
     choice("Tiles", shownKind, [["projection", "projections"], ["patch", "patches"]], (value) => {
       shownKind = value;
@@ -76,6 +76,7 @@ async function layerPage(layer, query, { signal, left }) {
           ["receptive field", seen(layer), explanation("sees")],
           ["dead", integer(layer.dead.length), explanation("dead")],
           ["dominant", integer(layer.dominant.length), explanation("dominant")],
+          ["saturated", integer(layer.saturated.length), explanation("saturated")],
           net.data.classes.length > 0 && ["selective", integer(layer.selective), explanation("selective")],
           layer.energy_on_object !== null && ["energy on object", `${percent(layer.energy_on_object)}, by chance ${percent(layer.energy_by_chance)}`, explanation("object")],
         ]),

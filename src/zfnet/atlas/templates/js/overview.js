@@ -33,7 +33,7 @@ function oneNet(net, level) {
       ["checkpoint", el("code", {}, net.net.hash)],
     ]),
     part("Layers", diagram(net), previews(net), layerTable(net),
-      fold("What do these words mean?", explain("activation", "sees", "dead", "dominant", "selective", "auc", ...(net.data.masks ? ["object"] : [])))),
+      fold("What do these words mean?", explain("activation", "sees", "dead", "dominant", "saturated", "selective", "auc", ...(net.data.masks ? ["object"] : [])))),
     net.data.classes.length > 0 && !(hasCompare && net.number === 2) && part("Classes", classLinks(net)),
     net.training && part("Training", trainingCurves(net.training)),
     part("How the images were made", ...made(net)),
@@ -102,12 +102,12 @@ function layerTable(net) {
   const head = (text, name) => el("th", { scope: "col", title: name && explanation(name) }, text);
   const only = (layer, which) => (layer[which].length ? el("a", { href: `${layerAddress(layer)}?only=${which}` }, integer(layer[which].length)) : "0");
   return sideways("Table of the layers", el("table", {},
-    el("thead", {}, el("tr", {}, head("layer"), head("channels"), head("size"), head("sees", "sees"), head("dead", "dead"), head("dominant", "dominant"),
+    el("thead", {}, el("tr", {}, head("layer"), head("channels"), head("size"), head("sees", "sees"), head("dead", "dead"), head("dominant", "dominant"), head("saturated", "saturated"),
       net.data.classes.length > 0 && head("selective", "selective"), masks && head("energy on object (by chance)", "object"))),
     el("tbody", {}, net.layers.map((layer) => el("tr", {},
       el("th", { scope: "row" }, el("a", { href: layerAddress(layer) }, layer.name)),
       el("td", {}, integer(layer.channels)), el("td", {}, times(layer.size)), el("td", {}, layer.window ? times(layer.window) : "all"),
-      el("td", {}, only(layer, "dead")), el("td", {}, only(layer, "dominant")),
+      el("td", {}, only(layer, "dead")), el("td", {}, only(layer, "dominant")), el("td", {}, only(layer, "saturated")),
       net.data.classes.length > 0 && el("td", {}, integer(layer.selective)),
       masks && el("td", {}, layer.energy_on_object === null ? "–" : `${percent(layer.energy_on_object)} (${percent(layer.energy_by_chance)})`))))));
 }

@@ -106,6 +106,7 @@ function topSection(layer, unit) {
   if (wholeImages) images();
 
   const element = section("What activates it most",
+    layer.saturated.includes(channel) && paragraph(`${integer(unit.at_largest)} of ${count(net.data.images, "image")} reach the largest activation, ${decimal(unit.largest)}. The ${integer(unit.top.length)} shown are the first of them.`),
     el("div", { class: "buttons" }, hasContrast && contrastButton, wholeButton),
     el("div", { class: "pair" },
       el("div", { class: "half" }, leftTitle, left),

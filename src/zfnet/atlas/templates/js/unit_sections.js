@@ -36,6 +36,7 @@ function examplesSection(layer, unit) {
 function numbersSection(layer, unit, summary) {
   const { net } = layer;
   const jump = summary.last_jump?.[unit.channel];
+  const notes = ["dominant", "saturated"].filter((word) => layer[word].includes(unit.channel));
   return section("Over all images",
     facts([
       ["largest", decimal(unit.largest), explanation("largest")],
@@ -45,7 +46,7 @@ function numbersSection(layer, unit, summary) {
       unit.best && ["AUC", `${fixed(unit.best.auc)}, ${count(unit.best.images, "image")}`, explanation("auc")],
       unit.energy_on_object !== null && ["energy on object", `${percent(unit.energy_on_object)}${layer.energy_by_chance === null ? "" : `, by chance ${percent(layer.energy_by_chance)}`}`, explanation("object")],
       jump ? ["last jump", `epoch ${jump}`, explanation("jump")] : null,
-      layer.dominant.includes(unit.channel) && ["note", "dominant", explanation("dominant")],
+      notes.length > 0 && ["note", notes.join(", "), notes.map(explanation).join(" ")],
     ]),
     histogram(unit.histogram, net.data.sampled),
     fold("What do these numbers mean?", paragraph("The histogram counts the sampled images by their activation."),
@@ -74,8 +75,9 @@ function connectionsSection(layer, unit) {
         el("span", { class: "label" }, unitName(other, channel)),
         el("span", { class: share < 0 ? "value negative" : "value" }, percent(share))));
     }))];
-  if (!unit.feeds.length && !unit.read_by.length) return null;
-  return section("Connections", list("Is fed by", unit.feeds), list("Is read by", unit.read_by), fold("What is shown?", explain("share")));
+  const unfed = layer.index > 0 && !unit.feeds.length && layer.saturated.includes(unit.channel);
+  if (!unfed && !unit.feeds.length && !unit.read_by.length) return null;
+  return section("Connections", unfed && paragraph("Nothing feeds it: its activation no longer grows, and its gradient is 0."), list("Is fed by", unit.feeds), list("Is read by", unit.read_by), fold("What is shown?", explain("share")));
 }
 
 function evolutionSection(layer, unit) {

@@ -6,6 +6,7 @@ const WORDS = {
   active: ["Active", "The share of images with an activation above 0."],
   dead: ["Dead", "No image activates the channel: its largest activation is 0 or less."],
   dominant: ["Dominant", "The channel’s largest activation is more than 5 times the median of those of its layer that are not dead."],
+  saturated: ["Saturated", "More images than are shown reach the channel’s largest activation, as in a network with ReLU6. Those with the smallest indices are shown. Where the activation no longer grows, its gradient is 0."],
   auc: ["Best class, AUC", "The AUC of a class is the share of pairs, of an image of the class and an image of another class, in which the first activates the channel more. Equal activations count half. 0.5 is chance, 1 is a perfect detector. The best class is the one that is furthest above chance, in standard deviations (z)."],
   selective: ["Selective", "The AUC of the best class is at least 0.9, and its z is at least 4."],
   object: ["Energy on the object", "The share of the projections’ squared values that lies on the object, where masks of the objects are known. By chance: the share of another channel’s projection, moved to random places."],
