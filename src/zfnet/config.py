@@ -126,6 +126,7 @@ class Training(TypedDict):
     trust: NotRequired[Sequence[str]]
     tags: Sequence[str]
     resume: bool
+    sweep: NotRequired[Literal["status"] | None]
     train: bool
     test: bool
     optimized_metric: str | None

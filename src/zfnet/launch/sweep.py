@@ -2,6 +2,7 @@
 
     python train.py seed=1,2,3 --multirun
     python train.py seed=1,2,3 --multirun hydra/launcher=joblib hydra.launcher.n_jobs=2
+    python train.py seed=1,2,3 sweep=status                 # see sweep_status.py
 
 Finished jobs are not run again.
 
@@ -19,19 +20,21 @@ import platform
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from zfnet.errors import InputError, one_line
+from zfnet.errors import InputError, check_choice, one_line
 from zfnet.io import file_lock, try_lock
-from zfnet.launch.command_line import parse, quoted
+from zfnet.launch.command_line import last_of_each, parse, quoted
 from zfnet.launch.error_messages import explain
 from zfnet.launch.manifest import begin, note, read_manifest
 from zfnet.launch.processes import (
@@ -44,6 +47,7 @@ from zfnet.launch.project import config_folder, project_root
 from zfnet.launch.results import objective, read_result, summary
 from zfnet.launch.run_dirs import NOT_IN_NAME, check_sweep, fixed_words
 from zfnet.launch.stopping import GRACE, SWEEP_GRACE, Stopped, stop
+from zfnet.launch.sweep_status import find_sweep, read_status
 
 STOPPING = ".stopping"  # a file in the sweep's directory: the sweep received a signal
 OF_SWEEP = (  # prefixes of overrides that apply to the sweep and not to its jobs
@@ -155,17 +159,18 @@ def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: lis
             locks.append(lock)
         if stopping.exists():
             raise InterruptedError
-        note(sweep, name, overrides=overrides, state="running", status=None, error=None)
+        now = {"host": platform.node(), "pid": os.getpid(), "started": time.time(), "ended": None}
+        note(sweep, name, overrides=overrides, state="running", status=None, error=None, **now)
         written = folder / f"{hydra.job.name}.log"
         start = written.stat().st_size if written.exists() else 0
         if any((folder / "checkpoints").glob("*.ckpt")):
             command = [*command, "++resume=true"]
         status = run_process(command, environment, locks, stopping)
         if result := read_result(folder):
-            note(sweep, name, state="finished", status=status)
+            note(sweep, name, state="finished", status=status, ended=time.time())
             return objective(result, cfg.optimized_metric)
         error = reason(status, written, start)
-        note(sweep, name, state="failed", status=status, error=error)
+        note(sweep, name, state="failed", status=status, error=error, ended=time.time())
     log.error("the job in %s failed: %s; the sweep goes on", folder, error)
     return math.nan
 
@@ -242,7 +247,10 @@ class Sweep(Callback):
         try:
             folder = Path(hydra.sweep.dir).absolute()
             words = _swept_words(hydra)
-            self._begin(folder, words)
+            if config.get("sweep") is not None:
+                print_status(config.sweep, folder, words)
+                sys.exit(0)
+            self._begin(folder, words, _jobs(hydra, words))
         except Exception as error:  # Hydra would only warn
             log.error("%s", explain(error)[0])
             sys.exit(1)
@@ -255,7 +263,7 @@ class Sweep(Callback):
             hydra.overrides.hydra.append(word)
         stop.hold(lambda: (folder / STOPPING).touch(), SWEEP_GRACE)
 
-    def _begin(self, folder: Path, words: list[str]) -> None:
+    def _begin(self, folder: Path, words: list[str], jobs: list[list[str]] | int) -> None:
         if started_outside() > 1:
             raise InputError(
                 "a sweep starts its own processes: run it once, without torchrun or srun"
@@ -277,7 +285,7 @@ class Sweep(Callback):
             for word, each in zip(words, parse(words), strict=True)
             if each.key_or_group not in NOT_IN_NAME
         ]
-        states = [job["state"] for job in begin(folder, script(), own)["jobs"]]
+        states = [job["state"] for job in begin(folder, script(), own, jobs)["jobs"]]
         if states:
             finished = states.count("finished")
             log.info(
@@ -308,6 +316,30 @@ class Sweep(Callback):
         if failed:
             log.error("the same command runs again what failed")
             sys.exit(1)
+
+
+def print_status(what: str, folder: Path, words: list[str]) -> None:
+    """Prints how far a sweep is.
+
+    Args:
+        what: the value of `sweep`, "status".
+        folder: the directory of the sweep that `words` name.
+        words: its overrides. If they name no sweep, the one whose state changed last is shown.
+
+    Raises:
+        InputError: if there is no such sweep, its manifest is damaged, or `what` is unknown.
+    """
+    check_choice("sweep", what, ("status",))
+    of_sweep = [key for key in last_of_each(words) if not key.startswith(("sweep", "paths."))]
+    status = read_status(find_sweep(folder, named=bool(of_sweep)), time.time())
+    print("\n".join(status.lines()))
+
+
+def _jobs(hydra: Any, words: list[str]) -> list[list[str]] | int:
+    """Returns the overrides of all jobs, or their number if the sweeper chooses them later."""
+    if trials := OmegaConf.select(hydra, "sweeper.n_trials"):  # Optuna
+        return int(trials)
+    return BasicSweeper.split_arguments(parse(words), None)[0]
 
 
 def _shared(words: list[str]) -> dict[str, str]:

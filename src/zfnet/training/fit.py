@@ -38,6 +38,7 @@ from zfnet.launch.distributed import check_started_once, start_ranks_as_ours
 from zfnet.launch.error_messages import translate_hydra_errors
 from zfnet.launch.malloc import keep_freed_memory
 from zfnet.launch.results import finish, objective, read_result
+from zfnet.launch.run_progress import RunProgress
 from zfnet.launch.stopping import StopTogether
 from zfnet.launch.sweep import run_job
 from zfnet.models.pretrained import with_transforms
@@ -312,7 +313,7 @@ def _trainer(
     return instantiate(
         cfg.trainer,
         default_root_dir=str(folder),
-        callbacks=[*callbacks.values(), StopTogether()],
+        callbacks=[*callbacks.values(), RunProgress(folder), StopTogether()],
         logger=loggers or False,
         plugins=[AtomicCheckpointIO()],
     )
