@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from benchmarks.measuring import sized
 from zfnet.models import ConvNet, convnet
+from zfnet.training.fused import use_fused
 
 CLASSES, UNITS = 1000, sized(4096, 32)
 # An edit of the head: as the paper has it, except at tiny size.
@@ -60,9 +61,13 @@ def autocast(bf16: bool) -> AbstractContextManager[object]:
     return torch.autocast("cpu", torch.bfloat16, enabled=bf16)
 
 
-def training_step(net: nn.Module, bf16: bool) -> Callable[[Tensor, Tensor], Tensor]:
+def training_step(
+    net: nn.Module, bf16: bool, fused: bool = False
+) -> Callable[[Tensor, Tensor], Tensor]:
     """Forward, backward and SGD with momentum, by hand; (images, labels) → loss."""
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    if fused:  # as train.py does
+        use_fused(optimizer)
 
     def step(images: Tensor, labels: Tensor) -> Tensor:
         with autocast(bf16):
