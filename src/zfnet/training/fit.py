@@ -196,6 +196,8 @@ def _train_net(
         )
     classifier = build(config, seed=cfg.seed, channels_last=cfg.channels_last, **learning)
     classifier.fingerprint = fingerprint
+    if cfg.trainer.get("compile"):
+        classifier.net.compile()
     if cfg.ckpt is not None and cfg.transfer is None and not kept:
         load_net_weights(classifier, cfg.ckpt)
     keep_config(cfg, folder)
@@ -310,8 +312,9 @@ def _trainer(
             for name, each in callbacks.items()
             if not isinstance(each, LearningRateMonitor)
         }
+    options = {key: value for key, value in cfg.trainer.items() if key != "compile"}
     return instantiate(
-        cfg.trainer,
+        options,
         default_root_dir=str(folder),
         callbacks=[*callbacks.values(), RunProgress(folder), StopTogether()],
         logger=loggers or False,
