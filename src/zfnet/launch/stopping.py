@@ -26,6 +26,7 @@ from torch import Tensor, distributed
 from zfnet.launch.processes import further_process
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+AGREE_EVERY = 10  # steps between agreements of several GPUs, since each waits for all of them
 GRACE = 45.0  # seconds that a process has to end after a signal, while it defers the stop
 AT_ONCE = 10.0  # the same, while it does not
 SWEEP_GRACE = GRACE + 12  # the same for a sweep, which waits for its jobs
@@ -135,10 +136,13 @@ class StopTogether(Callback):
     def __init__(self) -> None:
         # For each evaluation loader, the number of batches that every process has.
         self._shared: list[int] = []
+        self.every = 1  # optimizer steps between agreements
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # Lightning's own handler broadcasts, while another process may be in another collective.
         trainer._signal_connector._sigterm_notifier_fn = lambda *_: None  # type: ignore[method-assign]
+        gpus = trainer.world_size > 1 and trainer.strategy.root_device.type != "cpu"
+        self.every = AGREE_EVERY if gpus else 1
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         stop.release()
@@ -149,7 +153,8 @@ class StopTogether(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         # Between accumulated batches the state is incomplete. Lightning raises SIGTERMException
         # after all callbacks have run.
-        if not trainer.fit_loop._should_accumulate() and _agreed(trainer):
+        due = not trainer.fit_loop._should_accumulate() and trainer.global_step % self.every == 0
+        if due and _agreed(trainer):
             trainer._signal_connector.received_sigterm = True
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
