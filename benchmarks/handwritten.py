@@ -26,30 +26,32 @@ def zfnet(size: int, init: str = "paper") -> ConvNet:
 
 def by_hand(ours: ConvNet) -> nn.Sequential:
     """Figure 3 with torch's own modules, in NCHW, with a copy of the weights of `ours`."""
+    units = ours.fc6.linear.out_features
+    a, b, c, d, e = (getattr(ours, f"conv{i}").conv.out_channels for i in range(1, 6))
     net = nn.Sequential(
-        nn.Conv2d(3, 96, 7, stride=2, padding=1),
+        nn.Conv2d(3, a, 7, stride=2, padding=1),
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, 2, ceil_mode=True),
         nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0),
-        nn.Conv2d(96, 256, 5, stride=2),
+        nn.Conv2d(a, b, 5, stride=2),
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, 2, ceil_mode=True),
         nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0),
-        nn.Conv2d(256, 384, 3, padding=1),
+        nn.Conv2d(b, c, 3, padding=1),
         nn.ReLU(inplace=True),
-        nn.Conv2d(384, 384, 3, padding=1),
+        nn.Conv2d(c, d, 3, padding=1),
         nn.ReLU(inplace=True),
-        nn.Conv2d(384, 256, 3, padding=1),
+        nn.Conv2d(d, e, 3, padding=1),
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, 2, ceil_mode=True),
         nn.Flatten(),
-        nn.Linear(ours.fc6.linear.in_features, UNITS),
+        nn.Linear(ours.fc6.linear.in_features, units),
         nn.ReLU(inplace=True),
         nn.Dropout(),
-        nn.Linear(UNITS, UNITS),
+        nn.Linear(units, units),
         nn.ReLU(inplace=True),
         nn.Dropout(),
-        nn.Linear(UNITS, CLASSES),
+        nn.Linear(units, CLASSES),
     )
     with torch.no_grad():
         for mine, theirs in zip(net.parameters(), ours.parameters(), strict=True):
