@@ -6,7 +6,7 @@
 
     launch(main)
 
-The exit status is 0 for success, 1 for an error, 130 after SIGINT and 143 after SIGTERM. The
+The exit status is 0 for success, 1 for an error, and 128 plus the number of a signal. The
 traceback of an unexpected error is written to the run's log.
 """
 

@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ from zfnet.launch.processes import (
 from zfnet.launch.project import config_folder, project_root
 from zfnet.launch.results import objective, read_result, summary
 from zfnet.launch.run_dirs import NOT_IN_NAME, check_sweep, fixed_words
-from zfnet.launch.stopping import GRACE, SWEEP_GRACE, Stopped, stop
+from zfnet.launch.stopping import GRACE, SIGNALS, SWEEP_GRACE, Stopped, stop
 from zfnet.launch.sweep_status import find_sweep, read_status
 
 STOPPING = ".stopping"  # a file in the sweep's directory: the sweep received a signal
@@ -116,11 +117,15 @@ def run_job(cfg: DictConfig, folder: Path) -> float:
     hydra = HydraConfig.get()
     sweep, overrides = Path(hydra.sweep.dir).absolute(), _words(hydra.overrides.task)
     stopping = sweep / STOPPING
-    stop.watch()  # a launcher's worker is a separate process
-    stop.hold(lambda: stopping.touch(), SWEEP_GRACE)
     head = read_manifest(sweep)
     machine = head.get("machine", {})
-    if machine.get("host") == platform.node() and machine.get("pid") == os.getppid():
+    here, pid = machine.get("host") == platform.node(), machine.get("pid")
+    stop.watch()  # a launcher's worker is a separate process
+    if here and pid in (os.getpid(), os.getppid()):
+        stop.hold(lambda: stopping.touch(), SWEEP_GRACE)
+    else:  # a job of a cluster: a signal is for this job alone
+        stop.hold(grace=SWEEP_GRACE)
+    if here and pid == os.getppid():
         terminate_with_parent(os.getppid())  # a launcher's worker
     name = os.path.relpath(folder, sweep)
     others = [job.get("overrides", overrides) for job in head["jobs"] if job["folder"] == name]
@@ -141,23 +146,29 @@ def run_job(cfg: DictConfig, folder: Path) -> float:
 def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: list[str]) -> float:
     """Runs `command`. Raises InterruptedError if the sweep is stopped before the job starts."""
     hydra, stopping = HydraConfig.get(), sweep / STOPPING
+    asked = partial(_is_asked_to_stop, stopping)
     overrides = _words(hydra.overrides.task)
     with ExitStack() as held:
         busy = f"{folder}: a process of an earlier sweep still works on this job; waiting for it"
-        locks = [held.enter_context(file_lock([folder / ".lock"], busy, stopping.exists))[1]]
+        locks = [held.enter_context(file_lock([folder / ".lock"], busy, asked))[1]]
         if result := read_result(folder):
             log.info("%s has finished already", folder)
             note(sweep, name, overrides=overrides, state="finished", status=0, error=None)
             return objective(result, cfg.optimized_metric)
-        environment = child_environment(signal.SIGTERM)
+        # A job starts its processes itself. In a job of SLURM, Lightning would expect srun to.
+        environment = {
+            name: value
+            for name, value in child_environment(signal.SIGTERM).items()
+            if not name.startswith("SLURM_")
+        }
         if (
             cfg.trainer.accelerator in ("auto", "cuda", "gpu")
             and cfg.trainer.devices == 1 < torch.cuda.device_count()
         ):
-            device, lock = held.enter_context(one_gpu(stopping.exists))
+            device, lock = held.enter_context(one_gpu(asked))
             environment["CUDA_VISIBLE_DEVICES"] = device
             locks.append(lock)
-        if stopping.exists():
+        if asked():
             raise InterruptedError
         now = {"host": platform.node(), "pid": os.getpid(), "started": time.time(), "ended": None}
         note(sweep, name, overrides=overrides, state="running", status=None, error=None, **now)
@@ -175,6 +186,11 @@ def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: lis
     return math.nan
 
 
+def _is_asked_to_stop(stopping: Path) -> bool:
+    """Whether the sweep or this process received a signal."""
+    return stop.number is not None or stopping.exists()
+
+
 def run_process(
     command: Sequence[str],
     environment: Mapping[str, str],
@@ -184,9 +200,10 @@ def run_process(
 ) -> int:
     """Runs a process that inherits `locks`, and returns its exit status.
 
-    The process gets SIGTERM when the file `stopping` appears. If it is still running a few seconds
-    after `grace`, it is killed together with its children. Signals to the sweep's process group do
-    not reach it, because it has its own session.
+    The process gets SIGTERM when the file `stopping` appears, when a signal stops this process, and
+    when submitit ends this process to requeue the job. If it is still running a few seconds after
+    `grace`, it is killed together with its children. Signals to the sweep's process group do not
+    reach it, because it has its own session.
     """
     process = subprocess.Popen(command, env=environment, pass_fds=locks, start_new_session=True)
 
@@ -196,7 +213,7 @@ def run_process(
 
     stop.before_forced.append(kill)
     try:
-        while not stopping.exists():
+        while not _is_asked_to_stop(stopping):
             try:
                 return process.wait(timeout=0.5)
             except subprocess.TimeoutExpired:
@@ -205,6 +222,12 @@ def run_process(
         process.wait(timeout=grace + 5)
     except subprocess.TimeoutExpired:
         pass  # killed below
+    except SystemExit as error:
+        if not isinstance(error, Stopped):  # submitit's
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=grace + 5)
+        raise
     finally:
         stop.before_forced.remove(kill)
         kill()  # children that are left, or the process itself after an exception
@@ -225,7 +248,7 @@ def reason(status: int, written: Path, start: int) -> str:
     """
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in SIGNALS:
         if status == 128 + number:
             return f"stopped by {number.name}"
     text = written.read_bytes()[start:].decode(errors="replace") if written.exists() else ""
@@ -236,7 +259,7 @@ def reason(status: int, written: Path, start: int) -> str:
 class Sweep(Callback):
     """A Hydra callback that starts or continues a sweep, and logs the state of each job at the end.
 
-    The exit status is 1 if a job has no result, 143 after SIGTERM and 130 after SIGINT.
+    The exit status is 1 if a job has no result, and that of `Stopped` after a signal.
     """
 
     def __init__(self) -> None:
