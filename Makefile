@@ -8,7 +8,7 @@ TWO := hydra/launcher=joblib hydra.launcher.n_jobs=2
 SIX := outputs/train/six/checkpoints/last.ckpt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train table3 transfer report test test-slow test-real lint docs gallery coverage trust notebooks bench tensorboard clean
+.PHONY: help install demo train table3 transfer report test test-slow test-real test-gpu lint docs gallery coverage trust notebooks bench bench-gpu tensorboard clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ test-slow: $(INSTALLED)  ## the tests that take minutes
 test-real: $(INSTALLED)  ## the tests on real photos: ZFNET_REAL_DATA=folder make test-real
 	$(BIN)/python -m pytest -m real
 
+test-gpu: $(INSTALLED)  ## the GPU against the CPU; skips without a GPU
+	$(BIN)/python -m pytest -m gpu tests/gpu
+
 lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -70,6 +73,9 @@ notebooks: $(INSTALLED)  ## run the notebooks of docs/notebooks and store their 
 
 bench: $(INSTALLED)  ## every hot path beside a named peer: ours, peer, ratio, goal
 	$(BIN)/python -m benchmarks
+
+bench-gpu: $(INSTALLED)  ## training, search, occlusion and projections on one GPU (minutes)
+	$(BIN)/python -m benchmarks.on_gpu
 
 tensorboard: $(INSTALLED)  ## TensorBoard on outputs/
 	$(BIN)/tensorboard --logdir outputs --samples_per_plugin images=1000

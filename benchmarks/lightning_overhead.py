@@ -166,7 +166,7 @@ def by_hand(store: Path, zfnet: bool) -> Callable[[], float]:
     torch.manual_seed(0)
     net = convnet("zfnet", CLASSES, SIZE) if zfnet else Feather(CLASSES)
     step = training_step(
-        net.to(memory_format=torch.channels_last), fast_precision() == "bf16-mixed"
+        net.to(memory_format=torch.channels_last), fast_precision() == "bf16-mixed", fused=True
     )
     images = ImageStore.open(store)
     batches = Batches(images, SIZE, BATCH, Augmentation(stored_size(SIZE), SIZE, random=True))

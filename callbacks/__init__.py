@@ -6,6 +6,7 @@ from callbacks.feature_evolution import FeatureEvolution
 from callbacks.filter_images import FilterImages
 from callbacks.filter_renormalization import FilterRenormalization
 from callbacks.learning_curves import LearningCurves
+from callbacks.operator_profile import OperatorProfile
 from callbacks.recent_checkpoint import RecentCheckpoint
 from callbacks.stop_checkpoint import StopCheckpoint
 from callbacks.throughput import Throughput
@@ -18,6 +19,7 @@ __all__ = [
     "FilterImages",
     "FilterRenormalization",
     "LearningCurves",
+    "OperatorProfile",
     "RecentCheckpoint",
     "StopCheckpoint",
     "Throughput",

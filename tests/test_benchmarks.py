@@ -10,9 +10,12 @@ import sys
 from importlib import import_module
 
 import pytest
+import torch
 
 import benchmarks
 from benchmarks.__main__ import main
+from benchmarks.on_gpu import Sizes, bench_on
+from benchmarks.on_gpu import main as on_gpu_main
 from tests.helpers.commands import ROOT
 
 
@@ -49,3 +52,23 @@ def test_an_unknown_benchmark_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         SystemExit, match=r"^no benchmark named nothing: choose from any_net, atlas, "
     ):
         main()
+
+
+def test_the_benchmark_of_a_gpu_runs_on_a_cpu_at_tiny_size() -> None:
+    edit = {f"conv{number}": {"channels": 4} for number in range(1, 6)}
+    edit |= {name: {"units": 16} for name in ("fc6", "fc7")}
+    few = {"images": 8, "batches": (4,), "search": 4, "units": 2, "repeats": 1}
+    sizes = Sizes(side=64, stored=72, square=40, edit=edit, **few)
+    rows = bench_on("cpu", sizes)
+    assert [row.name for row in rows][:3] == [
+        *("training, batch 4 (by hand, no data)", "top 9 of conv1-5 (forward pass)"),
+        "occlusion (captum)",
+    ]
+    assert len(rows) == 8
+    assert all(math.isfinite(row.ratio) and row.ratio > 0 for row in rows)
+
+
+def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match=r"^no GPU: make bench-gpu measures on one$"):
+        on_gpu_main()

@@ -154,6 +154,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, commands: Commands) -> Path:
     write_hugging_face(folder / "pets", ["cat", "dog"], train=8, validation=4)
     write_imagenet_tars(folder / "ilsvrc2012", write_imagenet(folder / "imagenet"))
     write_voc(write_caltech(folder))
+    (folder / "logs/sweeps/NAME").mkdir(parents=True)
+    (folder / "logs/sweeps/NAME/sweep.json").write_text('{"jobs": []}')
     torch.manual_seed(0)
     torch.save(resnet18(weights=None).state_dict(), folder / "resnet18.pth")
     creatures = Creatures(480, split="val", size=55)
@@ -182,7 +184,9 @@ def test_a_documented_command_runs(
     words = shlex.split(
         line.replace("=/data/", f"={world}/").replace("outputs/sweeps/table3_zfnet", "outputs")
     )
-    if line != "--help":
+    if "sweep=status" in words:
+        words = [*words, f"paths.log_dir={world}/logs"]
+    elif line != "--help":
         places = [f"data.store_dir={world}/stores", f"hydra.run.dir={tmp_path}/out"]
         words = [word for word in words if word != "--multirun"]
         words = [*made_small(script, first_of_each_sweep(words)), *places]

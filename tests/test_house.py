@@ -268,6 +268,7 @@ def test_the_whole_default_config(composed: Callable[..., DictConfig]) -> None:
     targets = {node["_target_"] for node in nodes(config.callbacks)}
     assert {f"callbacks.{name}" for name in callbacks.__all__} - {
         "callbacks.Atlas",
+        "callbacks.OperatorProfile",
         "callbacks.WeightHistograms",
     } <= targets
 

@@ -39,6 +39,8 @@ from zfnet.validation import (
 CHECKED = ("zfnet", "callbacks", "lightning")  # packages whose signatures are checked
 # Packages for which only the names of arguments are checked, not their types.
 NAMES_CHECKED = ("torch",)
+# Keys of a section that are no arguments of its `_target_`.
+NOT_ARGUMENTS = {"model": {"input_norm"}, "trainer": {"compile"}}
 HYDRA = {
     "_target_": str,
     "_partial_": bool,
@@ -118,6 +120,12 @@ class Model(Node):
     input_norm: NotRequired[str]
 
 
+class TrainerOptions(Node):
+    """conf/trainer. Other keys are arguments of the trainer."""
+
+    compile: NotRequired[bool]
+
+
 class Training(TypedDict):
     """conf/train.yaml."""
 
@@ -127,6 +135,7 @@ class Training(TypedDict):
     trust: NotRequired[Sequence[str]]
     tags: Sequence[str]
     resume: bool
+    sweep: NotRequired[Literal["status"] | None]
     train: bool
     test: bool
     optimized_metric: str | None
@@ -138,7 +147,7 @@ class Training(TypedDict):
     model: Model
     optimizer: Optimizer
     scheduler: Scheduler
-    trainer: Node
+    trainer: TrainerOptions
     transfer: Transfer | None
 
 
@@ -246,9 +255,7 @@ def _call(node: Mapping[str, Any], name: str) -> Iterator[str]:
             del arguments["image_size"]  # analyze.py later takes it from the network
         if _is_checked(target):
             yield from problems(arguments, declared_types(target), f"{name}.")
-        for key in sorted(
-            arguments.keys() - ({"input_norm"} if name == "model" else set()), key=str
-        ):
+        for key in sorted(arguments.keys() - NOT_ARGUMENTS.get(name, set()), key=str):
             if not _takes(target, key):
                 yield f"{name}.{key}={show(node[key])}: {path} has no such argument"
 

@@ -8,7 +8,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 
-CLOCKS = ("images_per_second", "evolution_seconds", "dump_seconds")  # differ from run to run
+CLOCKS = (
+    "images_per_second",
+    "pct_of_peak",
+    "evolution_seconds",
+    "dump_seconds",
+)  # differ from run to run
 Point = tuple[str, int, Any]
 
 

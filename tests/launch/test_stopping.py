@@ -36,7 +36,10 @@ def run(commands: Commands, tmp_path: Path) -> Callable[..., Ended]:
     return script
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+STATUSES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 138, signal.SIGUSR2: 140}
+
+
+@pytest.mark.parametrize(("number", "status"), STATUSES.items())
 def test_a_stop_that_nothing_holds_is_at_once(
     run: Callable[..., Ended], number: signal.Signals, status: int
 ) -> None:
@@ -86,6 +89,54 @@ def test_a_job_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) 
     beat.unlink()
     time.sleep(1)
     assert not beat.exists()
+
+
+def test_a_job_saves_before_submitit_requeues_it(tmp_path: Path) -> None:
+    """A handler of submitit's ends this process by SystemExit, which the job must not lose."""
+    (tmp_path / "job.py").write_text(
+        "import pathlib, signal, sys, time\n"
+        "def save(*_):\n"
+        "    time.sleep(0.5)\n"
+        "    pathlib.Path(sys.argv[1]).touch()\n"
+        "    sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, save)\n"
+        "pathlib.Path(sys.argv[2]).touch()\n"
+        "time.sleep(100)\n"
+    )
+    saved, started = tmp_path / "saved", tmp_path / "started"
+    command = [sys.executable, *(str(path) for path in (tmp_path / "job.py", saved, started))]
+
+    def ask() -> None:
+        while not started.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    def requeue(*_: object) -> None:
+        sys.exit(-1)
+
+    before = signal.signal(signal.SIGUSR2, requeue)
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        with pytest.raises(SystemExit):
+            run_process(command, os.environ, [], tmp_path / "stopping")
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert saved.exists()
+
+
+def test_the_handler_of_a_launcher_stays(commands: Commands, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGUSR2, lambda *_: print('requeued', flush=True))\n"
+        "from zfnet.launch.stopping import stop\n"
+        "stop.watch()\n"
+        "os.kill(os.getpid(), signal.SIGUSR2)\n"
+        "time.sleep(0.5)\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "time.sleep(100)\n"
+    )
+    ended = commands.run(str(tmp_path / "script.py"), [], patience=60)
+    assert (ended.status, ended.output) == (138, "requeued\n")
 
 
 OUTSIDE = [

@@ -192,6 +192,19 @@ def test_sigterm_ends_all_processes_after_the_same_step(command: Run, tmp_path: 
     assert resumed.status == 0, resumed.output + resumed.errors
 
 
+def test_the_signals_of_slurm_stop_at_a_checkpoint(command: Run, tmp_path: Path) -> None:
+    """`--signal=USR1@120` of sbatch, then the same command once more, in the middle of an epoch."""
+    line = (f"hydra.run.dir={tmp_path / 'run'}", *QUIET_DDP[1:], "resume=true")
+    target = "_target_:tests.helpers.mishaps.Stopper"
+    stopper = f"+callbacks.stop={{{target},step:6,number:{int(signal.SIGUSR1)}}}"
+    stopped = command(*line, stopper)
+    assert stopped.status == 138, stopped.output + stopped.errors
+    assert "stopped by SIGUSR1; the same command with resume=true goes on" in stopped.output
+    resumed = command(*line)
+    assert resumed.status == 0, resumed.output + resumed.errors
+    assert f"going on from {tmp_path / 'run' / 'checkpoints' / 'stop.ckpt'}" in resumed.output
+
+
 @pytest.mark.parametrize(
     ("killed", "why"), [(True, "killed by SIGKILL"), (False, "RuntimeError: the oven is on fire")]
 )

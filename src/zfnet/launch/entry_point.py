@@ -6,7 +6,7 @@
 
     launch(main)
 
-The exit status is 0 for success, 1 for an error, 130 after SIGINT and 143 after SIGTERM. The
+The exit status is 0 for success, 1 for an error, and 128 plus the number of a signal. The
 traceback of an unexpected error is written to the run's log.
 """
 
@@ -71,6 +71,8 @@ def _status(main: Callable[[], Any]) -> int:
         sys.argv[1:], notes = normalize_words(sys.argv[1:])
         for note in notes:
             print(f"{note}; the old name works until version 0.3", file=sys.stderr)
+        if "sweep=status" in sys.argv[1:]:
+            sys.argv.append("--multirun")  # the other overrides are those of a sweep
         main()
     except (Stopped, SIGTERMException, KeyboardInterrupt) as error:
         return _tell_stopped(error, None)

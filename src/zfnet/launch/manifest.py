@@ -1,16 +1,18 @@
 """The state of a sweep in `sweep.json`, which is rewritten whenever a job starts or ends.
 
     {"command": "python train.py experiment=table3_zfnet", "script": "/.../train.py",
-     "overrides": [...], "versions": {"torch": "2.15.0", ...},
+     "overrides": [...], "planned": [["ablation=none"], ...], "versions": {"torch": "2.15.0", ...},
      "machine": {"host": ..., "pid": ..., "cpus": 2, "gpus": []},
      "jobs": [{"folder": "ablation-none", "overrides": [...], "state": "finished", "status": 0,
-               "error": null}, ...]}
+               "error": null, "host": ..., "pid": ..., "started": 1764550000.0, "ended": ...}, ...]}
 
     with manifest(folder) as sweep: sweep["jobs"].append(...)
 
 A job is "finished" if its directory contains a result, "running" while a process executes it, and
-"failed" otherwise. `status` is its exit status, and `error` is the reason in one line. `machine` is
-the one on which the sweep was started last.
+"failed" otherwise. `status` is its exit status, and `error` is the reason in one line. `host` and
+`pid` are those of the process that waits for it. Times are in seconds since 1970. `machine` is the
+one on which the sweep was started last. `planned` lists the overrides of all jobs; a sweep of
+Optuna has their number in `trials` instead.
 """
 
 import os
@@ -51,11 +53,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def _manifest(content: Any) -> dict[str, Any]:
     """Checks the content of sweep.json. Nothing in it is ever executed."""
-    kinds = {"jobs": list, "overrides": list, "machine": dict, "command": str, "script": str}
+    kinds: dict[str, type] = {"jobs": list, "overrides": list, "planned": list, "trials": int}
+    kinds |= {"machine": dict, "command": str, "script": str}
     jobs = [(job["folder"], job["state"], *job.get("overrides", [])) for job in content["jobs"]]
+    jobs += content.get("planned", [])
     texts = [*content.get("overrides", []), *(text for job in jobs for text in job)]
+    times = [job.get(key, 0.0) for job in content["jobs"] for key in ("started", "ended")]
     if not all(isinstance(content.get(key, kind()), kind) for key, kind in kinds.items()):
         raise TypeError("a value is of the wrong kind")
+    if not all(isinstance(each, int | float | None) for each in times):
+        raise TypeError("a time is no number")
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("an override, a folder or a state is no text")
     return content
@@ -74,18 +81,22 @@ def manifest(folder: Path) -> Iterator[dict[str, Any]]:
         save_json(folder / "sweep.json", sweep)
 
 
-def begin(folder: Path, script: Path, overrides: list[str]) -> dict[str, Any]:
+def begin(
+    folder: Path, script: Path, overrides: list[str], jobs: list[list[str]] | int = 0
+) -> dict[str, Any]:
     """Records the start of a sweep, and the state of jobs that died with an earlier process.
 
     Args:
         folder: the directory of the sweep.
         script: the script that the jobs run.
         overrides: the overrides of the sweep.
+        jobs: the overrides of each job, or how many jobs there will be if these are not known yet.
 
     Returns:
         The manifest.
     """
     with manifest(folder) as sweep:
+        sweep |= {"trials": jobs} if isinstance(jobs, int) else {"planned": jobs}
         sweep |= {
             "command": shlex.join(["python", *sys.argv]),
             "script": str(script),

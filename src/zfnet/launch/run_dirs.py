@@ -30,8 +30,8 @@ from zfnet.launch.error_messages import explain
 from zfnet.launch.processes import started_by_ours
 
 LONGEST = 150  # ASCII characters of a directory name, before its hash and its number
-# A run continues in the same directory with another number of processes.
-NOT_IN_NAME = ("resume", "name", "accelerator", "devices", "num_nodes")
+# An analysis continues in the same directory with another number of processes.
+NOT_IN_NAME = ("resume", "name", "sweep", "accelerator", "devices", "num_nodes")
 # Overrides that can be recovered from a name. A key has no dash, so the first dash of "key-value"
 # stands for "=". In a value, an underscore before a letter would look like the start of the next
 # key, so only the last override may have one.
@@ -51,7 +51,7 @@ def run_name(words: Sequence[str], name: object = None) -> str:
     """Returns the directory name for the overrides of a command line, which may be in any order.
 
     Args:
-        words: the overrides. those of NOT_IN_NAME are ignored.
+        words: the overrides. Those of `NOT_IN_NAME` are ignored.
         name: the value of `name` in the config. If it is not None, the directory has this name.
     """
     if name is not None:
@@ -129,13 +129,22 @@ def job_name(words: Sequence[str], shared: Iterable[str]) -> str:
         words: the overrides of the job.
         shared: the keys that all jobs share. They are left out of the name.
     """
+    return run_name(own_words(words, shared))
+
+
+def own_words(words: Sequence[str], shared: Iterable[str]) -> list[str]:
+    """Returns the overrides of a job that not all jobs of its sweep share.
+
+    Args:
+        words: the overrides of the job.
+        shared: the keys that all jobs share.
+    """
     keys = set(shared)
-    own = [
+    return [
         word
         for word, each in zip(words, parse(words), strict=True)
         if each.get_key_element() not in keys
     ]
-    return run_name(own)
 
 
 class ClaimRunDir(Callback):

@@ -1,4 +1,4 @@
-"""Stops a process after SIGTERM or SIGINT, within a time limit.
+"""Stops a process after SIGTERM, SIGINT, SIGUSR1 or SIGUSR2, within a time limit.
 
     stop.watch()                              # once, at the start of a process
     Trainer(callbacks=[StopTogether()])
@@ -25,14 +25,19 @@ from torch import Tensor, distributed
 
 from zfnet.launch.processes import further_process
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Clusters announce preemption and the end of a job's time by SIGTERM, SIGUSR1 or SIGUSR2.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+AGREE_EVERY = 10  # steps between agreements of several GPUs, since each waits for all of them
 GRACE = 45.0  # seconds that a process has to end after a signal, while it defers the stop
 AT_ONCE = 10.0  # the same, while it does not
 SWEEP_GRACE = GRACE + 12  # the same for a sweep, which waits for its jobs
 
 
 class Stopped(SystemExit):
-    """A signal stopped this process. The exit status is 143 after SIGTERM and 130 after SIGINT.
+    """A signal stopped this process.
+
+    The exit status is 128 and its number: 143 after SIGTERM, 130 after SIGINT, 138 after SIGUSR1
+    and 140 after SIGUSR2.
 
     Args:
         number: the signal.
@@ -58,18 +63,27 @@ class Stop:
     def __init__(self) -> None:
         self.number: int | None = None
         self.before_forced: list[Callable[[], None]] = []
-        self._watching = self._held = self._asked = False
+        self._watched: list[int] = []  # signals
+        self._held = self._asked = False
         self._noted: Callable[[], None] = lambda: None
         self._grace = AT_ONCE
 
     def watch(self) -> None:
-        """Installs the signal handlers. Only the main thread may call this."""
-        if self._watching:
+        """Installs the signal handlers. Only the main thread may call this.
+
+        A launcher's own handlers of SIGUSR1 and SIGUSR2 stay: submitit requeues a job with one.
+        """
+        if self._watched:
             return
-        self._watching = True
+        self._watched = [
+            number
+            for number in SIGNALS
+            if number in (signal.SIGTERM, signal.SIGINT)
+            or signal.getsignal(number) == signal.SIG_DFL
+        ]
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
-        for number in SIGNALS:
+        for number in self._watched:
             signal.signal(number, self._ask)
         # The thread reads signals from the pipe even while the main thread is inside a C function
         # and runs no handler.
@@ -105,7 +119,7 @@ class Stop:
 
     def _bound(self, reader: int) -> None:
         number = 0
-        while number not in SIGNALS:
+        while number not in self._watched:
             number = os.read(reader, 1)[0]
         self.number = self.number or number  # the main thread may never run its handler
         asked = time.monotonic()
@@ -122,7 +136,8 @@ class Stop:
 def _forget_signals() -> None:
     """Restores the default signal handlers in a forked child."""
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -135,10 +150,13 @@ class StopTogether(Callback):
     def __init__(self) -> None:
         # For each evaluation loader, the number of batches that every process has.
         self._shared: list[int] = []
+        self.every = 1  # optimizer steps between agreements
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # Lightning's own handler broadcasts, while another process may be in another collective.
         trainer._signal_connector._sigterm_notifier_fn = lambda *_: None  # type: ignore[method-assign]
+        gpus = trainer.world_size > 1 and trainer.strategy.root_device.type != "cpu"
+        self.every = AGREE_EVERY if gpus else 1
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         stop.release()
@@ -149,7 +167,8 @@ class StopTogether(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         # Between accumulated batches the state is incomplete. Lightning raises SIGTERMException
         # after all callbacks have run.
-        if not trainer.fit_loop._should_accumulate() and _agreed(trainer):
+        due = not trainer.fit_loop._should_accumulate() and trainer.global_step % self.every == 0
+        if due and _agreed(trainer):
             trainer._signal_connector.received_sigterm = True
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -2,6 +2,7 @@
 
     python train.py seed=1,2,3 --multirun
     python train.py seed=1,2,3 --multirun hydra/launcher=joblib hydra.launcher.n_jobs=2
+    python train.py seed=1,2,3 sweep=status                 # see sweep_status.py
 
 Finished jobs are not run again.
 
@@ -19,19 +20,22 @@ import platform
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from zfnet.errors import InputError, one_line
+from zfnet.errors import InputError, check_choice, one_line
 from zfnet.io import file_lock, try_lock
-from zfnet.launch.command_line import parse, quoted
+from zfnet.launch.command_line import last_of_each, parse, quoted
 from zfnet.launch.error_messages import explain
 from zfnet.launch.manifest import begin, note, read_manifest
 from zfnet.launch.processes import (
@@ -43,7 +47,8 @@ from zfnet.launch.processes import (
 from zfnet.launch.project import config_folder, project_root
 from zfnet.launch.results import objective, read_result, summary
 from zfnet.launch.run_dirs import NOT_IN_NAME, check_sweep, fixed_words
-from zfnet.launch.stopping import GRACE, SWEEP_GRACE, Stopped, stop
+from zfnet.launch.stopping import GRACE, SIGNALS, SWEEP_GRACE, Stopped, stop
+from zfnet.launch.sweep_status import find_sweep, read_status
 
 STOPPING = ".stopping"  # a file in the sweep's directory: the sweep received a signal
 OF_SWEEP = (  # prefixes of overrides that apply to the sweep and not to its jobs
@@ -112,11 +117,15 @@ def run_job(cfg: DictConfig, folder: Path) -> float:
     hydra = HydraConfig.get()
     sweep, overrides = Path(hydra.sweep.dir).absolute(), _words(hydra.overrides.task)
     stopping = sweep / STOPPING
-    stop.watch()  # a launcher's worker is a separate process
-    stop.hold(lambda: stopping.touch(), SWEEP_GRACE)
     head = read_manifest(sweep)
     machine = head.get("machine", {})
-    if machine.get("host") == platform.node() and machine.get("pid") == os.getppid():
+    here, pid = machine.get("host") == platform.node(), machine.get("pid")
+    stop.watch()  # a launcher's worker is a separate process
+    if here and pid in (os.getpid(), os.getppid()):
+        stop.hold(lambda: stopping.touch(), SWEEP_GRACE)
+    else:  # a job of a cluster: a signal is for this job alone
+        stop.hold(grace=SWEEP_GRACE)
+    if here and pid == os.getppid():
         terminate_with_parent(os.getppid())  # a launcher's worker
     name = os.path.relpath(folder, sweep)
     others = [job.get("overrides", overrides) for job in head["jobs"] if job["folder"] == name]
@@ -137,37 +146,49 @@ def run_job(cfg: DictConfig, folder: Path) -> float:
 def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: list[str]) -> float:
     """Runs `command`. Raises InterruptedError if the sweep is stopped before the job starts."""
     hydra, stopping = HydraConfig.get(), sweep / STOPPING
+    asked = partial(_is_asked_to_stop, stopping)
     overrides = _words(hydra.overrides.task)
     with ExitStack() as held:
         busy = f"{folder}: a process of an earlier sweep still works on this job; waiting for it"
-        locks = [held.enter_context(file_lock([folder / ".lock"], busy, stopping.exists))[1]]
+        locks = [held.enter_context(file_lock([folder / ".lock"], busy, asked))[1]]
         if result := read_result(folder):
             log.info("%s has finished already", folder)
             note(sweep, name, overrides=overrides, state="finished", status=0, error=None)
             return objective(result, cfg.optimized_metric)
-        environment = child_environment(signal.SIGTERM)
+        # A job starts its processes itself. In a job of SLURM, Lightning would expect srun to.
+        environment = {
+            name: value
+            for name, value in child_environment(signal.SIGTERM).items()
+            if not name.startswith("SLURM_")
+        }
         if (
             cfg.trainer.accelerator in ("auto", "cuda", "gpu")
             and cfg.trainer.devices == 1 < torch.cuda.device_count()
         ):
-            device, lock = held.enter_context(one_gpu(stopping.exists))
+            device, lock = held.enter_context(one_gpu(asked))
             environment["CUDA_VISIBLE_DEVICES"] = device
             locks.append(lock)
-        if stopping.exists():
+        if asked():
             raise InterruptedError
-        note(sweep, name, overrides=overrides, state="running", status=None, error=None)
+        now = {"host": platform.node(), "pid": os.getpid(), "started": time.time(), "ended": None}
+        note(sweep, name, overrides=overrides, state="running", status=None, error=None, **now)
         written = folder / f"{hydra.job.name}.log"
         start = written.stat().st_size if written.exists() else 0
         if any((folder / "checkpoints").glob("*.ckpt")):
             command = [*command, "++resume=true"]
         status = run_process(command, environment, locks, stopping)
         if result := read_result(folder):
-            note(sweep, name, state="finished", status=status)
+            note(sweep, name, state="finished", status=status, ended=time.time())
             return objective(result, cfg.optimized_metric)
         error = reason(status, written, start)
-        note(sweep, name, state="failed", status=status, error=error)
+        note(sweep, name, state="failed", status=status, error=error, ended=time.time())
     log.error("the job in %s failed: %s; the sweep goes on", folder, error)
     return math.nan
+
+
+def _is_asked_to_stop(stopping: Path) -> bool:
+    """Whether the sweep or this process received a signal."""
+    return stop.number is not None or stopping.exists()
 
 
 def run_process(
@@ -179,9 +200,10 @@ def run_process(
 ) -> int:
     """Runs a process that inherits `locks`, and returns its exit status.
 
-    The process gets SIGTERM when the file `stopping` appears. If it is still running a few seconds
-    after `grace`, it is killed together with its children. Signals to the sweep's process group do
-    not reach it, because it has its own session.
+    The process gets SIGTERM when the file `stopping` appears, when a signal stops this process, and
+    when submitit ends this process to requeue the job. If it is still running a few seconds after
+    `grace`, it is killed together with its children. Signals to the sweep's process group do not
+    reach it, because it has its own session.
     """
     process = subprocess.Popen(command, env=environment, pass_fds=locks, start_new_session=True)
 
@@ -191,7 +213,7 @@ def run_process(
 
     stop.before_forced.append(kill)
     try:
-        while not stopping.exists():
+        while not _is_asked_to_stop(stopping):
             try:
                 return process.wait(timeout=0.5)
             except subprocess.TimeoutExpired:
@@ -200,6 +222,12 @@ def run_process(
         process.wait(timeout=grace + 5)
     except subprocess.TimeoutExpired:
         pass  # killed below
+    except SystemExit as error:
+        if not isinstance(error, Stopped):  # submitit's
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=grace + 5)
+        raise
     finally:
         stop.before_forced.remove(kill)
         kill()  # children that are left, or the process itself after an exception
@@ -220,7 +248,7 @@ def reason(status: int, written: Path, start: int) -> str:
     """
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in SIGNALS:
         if status == 128 + number:
             return f"stopped by {number.name}"
     text = written.read_bytes()[start:].decode(errors="replace") if written.exists() else ""
@@ -231,7 +259,7 @@ def reason(status: int, written: Path, start: int) -> str:
 class Sweep(Callback):
     """A Hydra callback that starts or continues a sweep, and logs the state of each job at the end.
 
-    The exit status is 1 if a job has no result, 143 after SIGTERM and 130 after SIGINT.
+    The exit status is 1 if a job has no result, and that of `Stopped` after a signal.
     """
 
     def __init__(self) -> None:
@@ -242,7 +270,10 @@ class Sweep(Callback):
         try:
             folder = Path(hydra.sweep.dir).absolute()
             words = _swept_words(hydra)
-            self._begin(folder, words)
+            if config.get("sweep") is not None:
+                print_status(config.sweep, folder, words)
+                sys.exit(0)
+            self._begin(folder, words, _jobs(hydra, words))
         except Exception as error:  # Hydra would only warn
             log.error("%s", explain(error)[0])
             sys.exit(1)
@@ -255,7 +286,7 @@ class Sweep(Callback):
             hydra.overrides.hydra.append(word)
         stop.hold(lambda: (folder / STOPPING).touch(), SWEEP_GRACE)
 
-    def _begin(self, folder: Path, words: list[str]) -> None:
+    def _begin(self, folder: Path, words: list[str], jobs: list[list[str]] | int) -> None:
         if started_outside() > 1:
             raise InputError(
                 "a sweep starts its own processes: run it once, without torchrun or srun"
@@ -277,7 +308,7 @@ class Sweep(Callback):
             for word, each in zip(words, parse(words), strict=True)
             if each.key_or_group not in NOT_IN_NAME
         ]
-        states = [job["state"] for job in begin(folder, script(), own)["jobs"]]
+        states = [job["state"] for job in begin(folder, script(), own, jobs)["jobs"]]
         if states:
             finished = states.count("finished")
             log.info(
@@ -308,6 +339,30 @@ class Sweep(Callback):
         if failed:
             log.error("the same command runs again what failed")
             sys.exit(1)
+
+
+def print_status(what: str, folder: Path, words: list[str]) -> None:
+    """Prints how far a sweep is.
+
+    Args:
+        what: the value of `sweep`, "status".
+        folder: the directory of the sweep that `words` name.
+        words: its overrides. If they name no sweep, the one whose state changed last is shown.
+
+    Raises:
+        InputError: if there is no such sweep, its manifest is damaged, or `what` is unknown.
+    """
+    check_choice("sweep", what, ("status",))
+    of_sweep = [key for key in last_of_each(words) if not key.startswith(("sweep", "paths."))]
+    status = read_status(find_sweep(folder, named=bool(of_sweep)), time.time())
+    print("\n".join(status.lines()))
+
+
+def _jobs(hydra: Any, words: list[str]) -> list[list[str]] | int:
+    """Returns the overrides of all jobs, or their number if the sweeper chooses them later."""
+    if trials := OmegaConf.select(hydra, "sweeper.n_trials"):  # Optuna
+        return int(trials)
+    return BasicSweeper.split_arguments(parse(words), None)[0]
 
 
 def _shared(words: list[str]) -> dict[str, str]:

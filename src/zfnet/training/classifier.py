@@ -35,6 +35,7 @@ from zfnet.models.outputs import check_logits
 from zfnet.sizes import Size, sides
 from zfnet.training.divergence import EVERY, all_finite, diverged
 from zfnet.training.event_log import EventLogger
+from zfnet.training.fused import use_fused
 from zfnet.training.metric_states import gather_states, in_epoch, restore_states, unlogged
 from zfnet.training.schedules import MONITOR, MakeScheduler, covers_run, lr_scheduler_config
 from zfnet.training.trainer_options import batches_used
@@ -309,7 +310,7 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> Any:
         try:
-            optimizer = self.make_optimizer(self.parameters())
+            optimizer = use_fused(self.make_optimizer(self.parameters()))
             self._covered = self._covered_steps()
             how = self.make_scheduler, optimizer, self._covered, self._validate_every
             return {"optimizer": optimizer, "lr_scheduler": lr_scheduler_config(*how)}

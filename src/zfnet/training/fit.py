@@ -38,6 +38,7 @@ from zfnet.launch.distributed import check_started_once, start_ranks_as_ours
 from zfnet.launch.error_messages import translate_hydra_errors
 from zfnet.launch.malloc import keep_freed_memory
 from zfnet.launch.results import finish, objective, read_result
+from zfnet.launch.run_progress import RunProgress
 from zfnet.launch.stopping import StopTogether
 from zfnet.launch.sweep import run_job
 from zfnet.models.pretrained import with_transforms
@@ -195,6 +196,8 @@ def _train_net(
         )
     classifier = build(config, seed=cfg.seed, channels_last=cfg.channels_last, **learning)
     classifier.fingerprint = fingerprint
+    if cfg.trainer.get("compile"):
+        classifier.net.compile()
     if cfg.ckpt is not None and cfg.transfer is None and not kept:
         load_net_weights(classifier, cfg.ckpt)
     keep_config(cfg, folder)
@@ -309,10 +312,11 @@ def _trainer(
             for name, each in callbacks.items()
             if not isinstance(each, LearningRateMonitor)
         }
+    options = {key: value for key, value in cfg.trainer.items() if key != "compile"}
     return instantiate(
-        cfg.trainer,
+        options,
         default_root_dir=str(folder),
-        callbacks=[*callbacks.values(), StopTogether()],
+        callbacks=[*callbacks.values(), RunProgress(folder), StopTogether()],
         logger=loggers or False,
         plugins=[AtomicCheckpointIO()],
     )

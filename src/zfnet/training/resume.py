@@ -91,7 +91,11 @@ def run_fingerprint(
         **({"ckpt": str(cfg.ckpt)} if cfg.ckpt is not None and cfg.transfer is None else {}),
         "seed": cfg.seed,
         "channels_last": cfg.channels_last,
-        "trainer": trainer_fingerprint(trainer) | {"max_epochs": trainer.max_epochs},
+        "trainer": {
+            **trainer_fingerprint(trainer),
+            "max_epochs": trainer.max_epochs,
+            **({"compile": True} if cfg.trainer.get("compile") else {}),
+        },
         **({"callbacks": acting} if acting else {}),
     }
 

@@ -3,8 +3,8 @@
     check_trainer_options({"max_epochs": 12, "val_check_interval": 0.5})
     # InputError: trainer.val_check_interval=0.5: ...; leave it out
 
-`OPTIONS` lists every argument of Trainer. `trainer_fingerprint` returns those that change the
-results of a run.
+`OPTIONS` lists every argument of Trainer. `compile`, another key of conf/trainer, is not one.
+`trainer_fingerprint` returns those that change the results of a run.
 """
 
 import math
@@ -15,6 +15,7 @@ import torch
 from lightning import Trainer
 
 from zfnet.errors import InputError
+from zfnet.training.compilation import check_compiler
 
 PRECISIONS = ("32-true", "32", "64-true", "64", "bf16-mixed", "bf16", "16-mixed", "16")
 STRATEGIES = (
@@ -178,7 +179,7 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
         InputError: if Trainer has no such argument, or a value is rejected.
     """
     for name, value in options.items():
-        if name == "_target_":
+        if name in ("_target_", "compile"):
             continue
         if name not in OPTIONS:
             raise InputError(
@@ -188,6 +189,9 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
             raise InputError(f"trainer.{name}={value}: {reason}")
     _check_together(options)
     accelerator = options.get("accelerator", "auto")
+    if options.get("compile"):
+        on_gpu = torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda")
+        check_compiler("cuda" if on_gpu else "cpu")
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if not {"gpu": cuda or mps, "cuda": cuda, "mps": mps}.get(accelerator, True):
         raise InputError(
