@@ -88,7 +88,7 @@ class ModelOnData:
         Args:
             indices: the indices of N images.
         """
-        return self.preprocess(self._batch(indices)).to(self._device())
+        return self.preprocess(self._batch(indices)).to(self.device)
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
         """Returns the same images with values in [0, 1], (N, C, H, W), on the CPU.
@@ -177,7 +177,7 @@ class ModelOnData:
         device = self.prepare.mean.device
         batches = Batches(self.images, self.crop, self.batch_size, device=device)
         for batch in batches.batches_of(chunks):
-            yield ImageBatch(self.preprocess(batch).to(self._device()), batch.indices)
+            yield ImageBatch(self.preprocess(batch).to(self.device), batch.indices)
 
     def project(
         self, deconv: Deconvnet, layer: str, units: Sequence[Unit]
@@ -215,7 +215,7 @@ class ModelOnData:
         """
         try:
             with torch.inference_mode():
-                self.net(torch.zeros(1, *self.shape, device=self._device()))
+                self.net(torch.zeros(1, *self.shape, device=self.device))
         except (RuntimeError, AssertionError) as error:
             channels, height, width = self.shape
             of_channels = "" if channels == 3 else f" in {channels} channels"
@@ -239,7 +239,9 @@ class ModelOnData:
     def _batch(self, indices: Sequence[int]) -> Batch:
         return Batches(self.images, self.crop, self.batch_size).batch_of(indices)
 
-    def _device(self) -> torch.device:
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
         return next((p.device for p in self.net.parameters()), torch.device("cpu"))
 
 
