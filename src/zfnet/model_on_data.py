@@ -61,6 +61,11 @@ class ModelOnData:
         self.prepare.to(device)
 
     @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next((p.device for p in self.net.parameters()), torch.device("cpu"))
+
+    @property
     def crop(self) -> Size:
         """The size of the images that the network takes, in pixels: a side, or (height, width)."""
         return self.prepare.crop
@@ -238,11 +243,6 @@ class ModelOnData:
 
     def _batch(self, indices: Sequence[int]) -> Batch:
         return Batches(self.images, self.crop, self.batch_size).batch_of(indices)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return next((p.device for p in self.net.parameters()), torch.device("cpu"))
 
 
 def has_annotations(model: ModelOnData) -> bool:
