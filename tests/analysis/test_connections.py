@@ -47,21 +47,27 @@ def test_contributions_are_weights_times_activations(chain: nn.Sequential, windo
             torch.testing.assert_close(total, maps[unit.image, unit.channel, 1, 2])
 
 
-def test_windows_are_what_autograd_gives() -> None:
-    """With contrast normalization, overlapping pooling, strides and borders."""
+@pytest.mark.parametrize(("count", "each", "runs"), [(2, 20, 1), (9, 3, 0)])
+def test_windows_are_what_autograd_gives(count: int, each: int, runs: int) -> None:
+    """With contrast normalization, overlapping pooling, strides and borders.
+
+    Whole images run through the network only if there are many units of each."""
     torch.manual_seed(0)
     net = ConvNet(ZFNET, num_classes=4, image_size=80, init="he").double().eval()
-    images, layers = torch.randn(2, 3, 80, 80).double(), ["conv1", "conv2", "conv3", "conv5"]
+    images, layers = torch.randn(count, 3, 80, 80).double(), ["conv1", "conv2", "conv3", "conv5"]
     connections, deconv = Connections(net, layers, images), Deconvnet(net)
     units = {}
     for layer in layers[1:]:
         channels, rows, columns = deconv.units(layer)
         units[layer] = [
-            Unit(number % 2, 7 * number % channels, 5 * number % rows, 3 * number % columns)
-            for number in range(20)
+            Unit(number % count, 7 * number % channels, 5 * number % rows, 3 * number % columns)
+            for number in range(each)
         ]
-    assert None not in connections._segments
-    one, other = (connections.contributions(images, units, windows) for windows in (True, False))
+    ran = list[nn.Module]()
+    net.register_forward_pre_hook(lambda module, _: ran.append(module))
+    one = connections.contributions(images, units)
+    assert len(ran) == runs
+    other = connections.contributions(images, units, windows=False)
     for layer in layers[1:]:
         assert one[layer].any()
         torch.testing.assert_close(one[layer], other[layer])

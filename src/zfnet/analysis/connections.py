@@ -16,19 +16,24 @@ inhibit it. Contrast normalization counts as the identity, as in the deconvnet.
     torch.Size([1, 96])
 
 If the layers are a chain of convolutions, ReLUs and poolings, only the windows that the units see
-of the layer below are computed.
+of the layer below are computed. Their values come from the windows that the units see of the image,
+or from a forward pass of the whole image, whichever takes fewer multiplications.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from zfnet.deconv import Unit
-from zfnet.deconv.chain import Chain
+from zfnet.deconv import Unit, Window
+from zfnet.deconv.chain import CACHE, Chain
+from zfnet.deconv.forward import count_floats, multiplications, run_windows
 from zfnet.deconv.mode import DeconvMode
+from zfnet.deconv.patches import paste
 from zfnet.deconv.rules import Rules
 from zfnet.deconv.steps import Step
 from zfnet.deconv.tracing import ForwardTrace, traced_forward
@@ -68,6 +73,7 @@ class Connections:
         self._axes = traced.axes
         chains = [traced.path(layer).chain for layer in layers]
         self._segments = [_steps_between(lower, upper) for lower, upper in pairwise(chains)]
+        self._chains = [chain or [] for chain in chains]
 
     def contributions(
         self, images: Tensor, units: Mapping[str, Sequence[Unit]], windows: bool = True
@@ -84,11 +90,32 @@ class Connections:
             For each layer of `units` the contributions (N, channels of the layer below). They are 0
             for a unit that is not active, or does not depend on the layer below.
         """
-        if windows and all(segment is not None for segment in self._segments):
+        if not windows or None in self._segments:
+            return self._by_autograd(images, units)
+        if self._windows_are_less_work(len(images), units):
             return self._by_windows(images, units)
-        return self._by_autograd(images, units)
+        return self._by_maps(images, units)
+
+    def _windows_are_less_work(self, images: int, units: Mapping[str, Sequence[Unit]]) -> bool:
+        """Whether the windows of units take fewer multiplications than so many images."""
+        whole = sum(_multiplications_of_map(step) for step in self._chains[-1])
+        work = 0
+        for upper, (below, steps) in zip(self.layers[1:], pairwise(self._chains), strict=True):
+            window = multiplications(below, window_shapes(steps))
+            work += len(units.get(upper, ())) * window
+        return work < images * whole
 
     def _by_windows(self, images: Tensor, units: Mapping[str, Sequence[Unit]]) -> dict[str, Tensor]:
+        found = {}
+        pairs = zip(self.layers[1:], pairwise(self._chains), self._segments, strict=True)
+        for upper, (below, steps), segment in pairs:
+            if upper in units:
+                lower = _below_units(images, below, steps, units[upper])
+                own = [replace(unit, image=row) for row, unit in enumerate(units[upper])]
+                found[upper] = _from_windows(lower, segment or [], own)
+        return found
+
+    def _by_maps(self, images: Tensor, units: Mapping[str, Sequence[Unit]]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         values: dict[str, Tensor] = {}
 
@@ -135,6 +162,40 @@ def _steps_between(lower: list[Step] | None, upper: list[Step] | None) -> list[S
     same = all(one is other for one, other in zip(lower, upper, strict=False))
     steps = [step.now() for step in upper[len(lower) :]]
     return steps if same and Chain.supports(steps) else None
+
+
+def _multiplications_of_map(step: Step) -> int:
+    """Returns the multiplications of a convolution of the whole image, otherwise 0."""
+    if step.kind != "conv":
+        return 0
+    window, weight = step.filters
+    return math.prod(window.outputs(axis, step.size[axis]) for axis in (0, 1)) * weight.numel()
+
+
+def _below_units(
+    images: Tensor, below: list[Step], steps: list[Step], units: Sequence[Unit]
+) -> Tensor:
+    """Computes what each unit sees of a layer.
+
+    Args:
+        images: (B, C, H, W).
+        below: the chain of the layer.
+        steps: the chain of the N units.
+        units: N units.
+
+    Returns:
+        For each unit the layer's values (N, C, H, W), which are 0 where the unit does not see them.
+    """
+    which, starts = torch.tensor([unit.image for unit in units]), window_starts(steps, units)
+    shapes, rules = window_shapes(steps), Rules()
+    at_once = CACHE // max(count_floats(below, shapes, images.shape[1]))
+    now = [step.now() for step in below]
+    with torch.no_grad():
+        values, _ = run_windows(now, rules, images, which, starts, shapes, at_once)
+    corners, (height, width) = starts[len(below)].tolist(), shapes[len(below)]
+    windows = [Window(y, x, y + height, x + width) for y, x in corners]
+    size = next(step.size for step in steps[len(below) :] if step.window is not None)
+    return paste(values, windows, size)
 
 
 def _from_windows(lower: Tensor, steps: list[Step], units: Sequence[Unit]) -> Tensor:
