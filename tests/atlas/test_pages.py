@@ -325,6 +325,23 @@ def test_keys(visitor: Visitor) -> None:
 
 
 @browses
+def test_letters_can_be_switched_off(visitor: Visitor) -> None:
+    page = visitor.open("#/conv1")
+    box = page.get_by_role("dialog", name="Keys").get_by_role("checkbox")
+    for acts in (False, True):
+        page.get_by_role("button", name="Keys").click()
+        box.set_checked(acts)
+        page.get_by_role("button", name="Close").click()
+        page.reload()
+        visitor.wait_for("conv1")
+        before = page.evaluate("document.documentElement.dataset.theme")
+        page.keyboard.press("d")
+        assert (page.evaluate("document.documentElement.dataset.theme") != before) == acts
+        page.keyboard.press("/")
+        assert page.get_by_role("dialog").is_visible() == acts
+
+
+@browses
 def test_search_finds_units_layers_and_classes(visitor: Visitor) -> None:
     page = visitor.open()
     for text, first in {

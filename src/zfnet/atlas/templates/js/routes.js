@@ -130,6 +130,18 @@ function showScheme() {
   document.querySelector(".scheme").textContent = isDark() ? "Light" : "Dark";
 }
 
+let oneKeyActs = true; // a single letter, / or ?
+try {
+  oneKeyActs = localStorage.getItem("atlas-keys") !== "off";
+} catch { /* no storage */ }
+
+function letOneKeyAct(on) {
+  oneKeyActs = on;
+  try {
+    localStorage.setItem("atlas-keys", on ? "on" : "off");
+  } catch { /* remembered only while the page is open */ }
+}
+
 function pressed(event) {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   const field = event.target.closest?.("input, select, textarea");
@@ -137,6 +149,7 @@ function pressed(event) {
     if (event.key === "Escape") field.blur();
     return;
   }
+  if (event.key.length === 1 && !oneKeyActs) return;
   const scrolled = event.target.closest?.(".sideways") && event.key.startsWith("Arrow"); // it scrolls the region
   if (event.key === "/") openSearch(current.layer);
   else if (event.key === "?") openKeys();

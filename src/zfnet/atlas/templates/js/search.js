@@ -73,7 +73,9 @@ function openSearch(here) {
   };
   update();
   dialog.replaceChildren(el("div", { class: "dialog" }, input, list, said));
-  dialog.onclick = (event) => event.target === dialog && dialog.close();
+  dialog.onclick = (event) => {
+    if (event.target === dialog) dialog.close();
+  };
   dialog.showModal();
   input.focus();
 }
@@ -95,7 +97,12 @@ function openKeys() {
   dialog.replaceChildren(el("div", { class: "dialog" },
     el("h2", { id: "keys-title" }, "Keys"),
     el("dl", { class: "keys" }, KEYS.map(([key, text]) => el("div", {}, el("dt", {}, key.split(" ").map((each) => el("kbd", {}, each))), el("dd", {}, text)))),
+    el("label", { class: "check" },
+      el("input", { type: "checkbox", checked: oneKeyActs, onchange: (event) => letOneKeyAct(event.target.checked) }),
+      "letters, / and ? act"),
     el("button", { type: "button", onclick: () => dialog.close() }, "Close")));
-  dialog.onclick = (event) => event.target === dialog && dialog.close();
+  dialog.onclick = (event) => {
+    if (event.target === dialog) dialog.close();
+  };
   dialog.showModal();
 }
