@@ -112,3 +112,9 @@ def test_training_has_no_checkpoint_to_take_its_data_from(
 ) -> None:
     with pytest.raises(InputError, match="data=checkpoint is a choice of analyze"):
         train(composed("data=checkpoint"), tmp_path)
+
+
+@pytest.mark.parametrize("word", ["train=false", "transfer=frozen"])
+def test_what_is_not_trained_is_not_compiled(composed: Compose, tmp_path: Path, word: str) -> None:
+    with pytest.raises(InputError, match=r"trainer\.compile=true: this run trains no network"):
+        train(composed(word, "ckpt=a.ckpt", "trainer.compile=true"), tmp_path)

@@ -47,7 +47,6 @@ def move_to_fake_gpu(classifier: Classifier) -> None:
             module._buffers[name] = None if buffer is None else fake(buffer)
         for name in module._defaults if isinstance(module, Metric) else ():
             setattr(module, name, fake(getattr(module, name)))
-    classifier._device = torch.device("cuda", 0)
 
 
 @pytest.fixture
@@ -64,6 +63,7 @@ def on_fake_gpu(
     rows, crops = torch.arange(4), torch.zeros(4, 3, dtype=torch.long)
     with FakeTensorMode(), CopiesToCpu() as copies:
         move_to_fake_gpu(classifier)
+        monkeypatch.setattr(classifier, "_device", torch.device("cuda", 0))
         batch = Batch(*map(fake, (images, rows, crops, rows)), indices=rows)
         yield classifier, batch, trainer, copies
 

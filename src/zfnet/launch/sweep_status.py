@@ -186,8 +186,13 @@ def read_status(folder: Path, now: float) -> SweepStatus:
     sweep = read_manifest(folder)
     shared = {*fixed_words(sweep.get("overrides", [])), *NOT_IN_NAME}
     machine = sweep.get("machine", {})
-    entries = {_key(job.get("overrides", [])): job for job in sweep["jobs"]}
-    planned = {_key(words): {"overrides": words} for words in sweep.get("planned", [])}
+    entries: dict[Any, Any] = {
+        _key(job["overrides"]) if "overrides" in job else job["folder"]: job
+        for job in sweep["jobs"]
+    }
+    planned: dict[Any, Any] = {
+        _key(words): {"overrides": words} for words in sweep.get("planned", [])
+    }
     trials = max(0, sweep.get("trials", 0) - len(entries))
     started = [
         _job_status(folder, job, shared, machine, now) for job in (planned | entries).values()

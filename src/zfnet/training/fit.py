@@ -148,6 +148,8 @@ def train(cfg: DictConfig, folder: Path) -> float:
             f"{folder} holds a finished run: give another name= (or resume=true to see it)"
         )
     frozen = cfg.transfer is not None and cfg.transfer.method == "frozen"
+    if cfg.trainer.get("compile") and (frozen or not cfg.train):
+        raise InputError("trainer.compile=true: this run trains no network; leave it out")
     if result and (frozen or not cfg.train):
         return _say_finished(result, folder, cfg.optimized_metric)
     _quiet_lightning()
