@@ -60,7 +60,7 @@ class ImageDataset(Protocol):
 
 @dataclass(eq=False, repr=False)
 class _Contents:
-    """What both kinds hold in memory."""
+    """What all kinds hold in memory."""
 
     folder: Path
     ids: list[str]
@@ -112,7 +112,7 @@ class ImageStore(_Contents):
 
     def prefetch(self, rows: Tensor) -> None:
         """Brings the images `rows`, (B,) int64, into memory, and returns when they are there."""
-        if self.file is None:
+        if self.is_in_memory(rows):
             return
         size = self.images[0].nbytes
         if hasattr(os, "posix_fadvise"):  # the disk may then read all of them at once

@@ -48,7 +48,7 @@ def read_ahead(
         yield from _in_threads(
             chunks, lambda indices: _Copied(images, store, indices, places[indices], pin)
         )
-    elif store.is_in_memory(places) or len(chunks) == 1:  # with one, there is nothing to wait for
+    elif store.is_in_memory(places) or len(chunks) == 1:  # nothing can be read ahead of one chunk
         for indices in chunks:
             yield indices, store.images, places[indices]
     else:
