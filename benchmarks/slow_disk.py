@@ -16,7 +16,8 @@ from benchmarks.measuring import Row, sized
 from benchmarks.photos import in_memory, made_photos, source_of
 from zfnet.data import reading
 from zfnet.data.batches import Batches
-from zfnet.data.image_store import ImageDataset, ImageStore, build_store
+from zfnet.data.image_datasets import open_store
+from zfnet.data.image_store import ImageStore, build_store
 
 STORED, CROP, BATCH = sized(256, 32), sized(224, 28), sized(32, 2)
 STEP = sized(0.08, 0.004)  # seconds
@@ -40,9 +41,8 @@ def bench() -> list[Row]:
     with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
         source = source_of(made_photos(Path(folder) / "photos"))
         for store_format in ("pixels", "jpeg"):
-            store = build_store(
-                source, Path(folder) / store_format, STORED, store_format=store_format
-            )
+            store = Path(folder) / store_format
+            build_store(source, store, STORED, store_format=store_format)
             rows.append(read_ahead_against_in_turn(store, f"store of {store_format}"))
         waited, seconds = STEP / 0.8 - STEP, wait_of_a_step(store, 0.8, reading.AHEAD)
     rows.append(
@@ -57,7 +57,7 @@ def bench() -> list[Row]:
     return rows
 
 
-def read_ahead_against_in_turn(store: ImageDataset, name: str) -> Row:
+def read_ahead_against_in_turn(store: Path, name: str) -> Row:
     ours, peer = (wait_of_a_step(store, 1.25, ahead) for ahead in (reading.AHEAD, 0))
     return Row(
         f"wait of a step of {1e3 * STEP:.0f} ms, disk of 1.25 times its rate, {name}",
@@ -68,14 +68,15 @@ def read_ahead_against_in_turn(store: ImageDataset, name: str) -> Row:
     )
 
 
-def wait_of_a_step(store: ImageDataset, rate: float, ahead: int) -> float:
+def wait_of_a_step(folder: Path, rate: float, ahead: int) -> float:
     """Seconds that a step waits for its batch, on average over an epoch.
 
     Args:
-        store: of the images.
+        folder: of the store.
         rate: of the disk, as a multiple of the rate of the steps.
         ahead: batches that are read in advance.
     """
+    store = open_store(folder)  # of which nothing was read before
     slow = "prefetch" if isinstance(store, ImageStore) else "read"
     read, disk = getattr(type(store), slow), Disk(STEP / rate / BATCH)
 
@@ -88,7 +89,6 @@ def wait_of_a_step(store: ImageDataset, rate: float, ahead: int) -> float:
     try:
         return _mean_wait(Batches(store, CROP, BATCH))
     finally:
-        delattr(store, slow)
         reading.AHEAD = kept
 
 

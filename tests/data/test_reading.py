@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import memory_images
-from zfnet.data import Creatures, build_store, reading
+from zfnet.data import Creatures, build_store, image_datasets, reading
 from zfnet.data.batch import Batch, copy_ahead
 from zfnet.data.batches import Augmentation, Batches
 from zfnet.data.image_store import ImageDataset, ImageStore, Subset
@@ -118,6 +118,23 @@ def test_pixels_are_used_in_place_on_a_cpu(tmp_path: Path) -> None:
     for batch in Batches(store, SIZE - 2, 4, Augmentation(SIZE, SIZE - 2)):
         assert batch.images is store.images
         assert batch.to("cpu") is batch
+
+
+@pytest.mark.parametrize("room", [1.9, 2])  # memory, in sizes of the store
+def test_a_small_store_is_brought_into_memory_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: float
+) -> None:
+    size = COUNT * SIZE * SIZE * 3
+    monkeypatch.setattr(image_datasets, "memory", lambda: int(room * size))
+    store = build_store(Creatures(COUNT, size=SIZE), tmp_path, SIZE)
+    read, half = watched(store, monkeypatch), torch.arange(0, COUNT, 2)
+    list(Batches(Subset(store, half), SIZE, 4))
+    assert sorted(read) == half.tolist()
+    list(Batches(Subset(store, half[1:]), SIZE, 4))
+    again = [] if room == 2 else half[1:].tolist()
+    assert sorted(read) == sorted([*half.tolist(), *again])
+    list(Batches(store, SIZE, 4))  # of which half was not read
+    assert len(read) == len(half) + len(again) + COUNT
 
 
 class FakeDevice:

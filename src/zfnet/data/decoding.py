@@ -30,11 +30,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision.io  # noqa: F401  (registers torch.ops.image)
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from zfnet.data.jpeg import DECODER as _JPEG
 from zfnet.data.pixel_format import RGB8, PixelFormat
 from zfnet.data.raw_files import NPY, TIFF, is_png16, read_array, read_png16, read_tiff
 from zfnet.errors import InputError, one_line
@@ -44,8 +44,6 @@ SHORTEST = 8  # pixels; a smaller image (a tracking pixel, a broken thumbnail) i
 EXTREME = 4  # of a resized image longer than this many crops, only the crop is computed
 SMALL = 33  # numbers up to this make a ratio with many ties
 
-# torchvision.io.decode_jpeg is deprecated since 0.29; the operator that it calls is not.
-_JPEG = getattr(torch.ops.image, "decode_jpeg", None)
 _GRAY, _RGB = 1, 3  # ImageReadMode
 
 # Modes of Pillow whose bands are the file's; others are colors in another form.

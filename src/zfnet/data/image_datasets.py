@@ -22,6 +22,7 @@ from zfnet.data.decoding import resize_and_crop
 from zfnet.data.jpeg import decode_jpeg
 from zfnet.data.pixel_format import STEPS
 from zfnet.data.source import Source
+from zfnet.data.store_choice import memory
 from zfnet.data.store_files import (
     JPEGS,
     OFFSETS,
@@ -59,7 +60,7 @@ class ImageDataset(Protocol):
 
 @dataclass(eq=False, repr=False)
 class _Contents:
-    """What both kinds hold in memory."""
+    """What all kinds hold in memory."""
 
     folder: Path
     ids: list[str]
@@ -83,6 +84,8 @@ class ImageStore(_Contents):
     file: Path | None = None
 
     def __post_init__(self) -> None:
+        self._stays = 2 * self.images.nbytes <= memory()
+        self._was_read = torch.zeros(len(self), dtype=torch.bool)
         if self.file is not None:
             self._opened = _open(self, self.file)
 
@@ -102,9 +105,14 @@ class ImageStore(_Contents):
     def read(self, index: int) -> Tensor:
         return self.images[index]
 
+    def is_in_memory(self, rows: Tensor) -> bool:
+        """Whether the images `rows` were prefetched before, and stay where they are because the
+        memory has room for twice the store."""
+        return self.file is None or (self._stays and bool(self._was_read[rows].all()))
+
     def prefetch(self, rows: Tensor) -> None:
         """Brings the images `rows`, (B,) int64, into memory, and returns when they are there."""
-        if self.file is None:
+        if self.is_in_memory(rows):
             return
         size = self.images[0].nbytes
         if hasattr(os, "posix_fadvise"):  # the disk may then read all of them at once
@@ -113,6 +121,7 @@ class ImageStore(_Contents):
         pages = self.images.view(torch.uint8).view(len(self), size)
         for bytes_of_pages in (pages[:, :: mmap.PAGESIZE], pages[:, -1:]):
             bytes_of_pages.index_select(0, rows)
+        self._was_read[rows] = True
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ImageStore.open, (self.folder,)  # another process maps the file itself

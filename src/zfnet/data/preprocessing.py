@@ -192,4 +192,4 @@ class Preprocessing(nn.Module):
             cut = images.view(torch.int16)[rows[:, None, None], y, x].int() & 0xFFFF
         else:
             cut = images[rows[:, None, None], y, x]
-        return torch.addcmul(shift[y, x], cut, scale[:width])  # float32, converted in the kernel
+        return torch.addcmul(shift[y, x], cut.float(), scale[:width])

@@ -4,9 +4,9 @@
         images[rows]
 
 A store of pixels is a memory map. On a CPU its images are used in place, and the threads only see
-to it that they are in memory. Otherwise they are read into the memory of the batch: JPEGs and files
-are decoded, and for a GPU pixels are copied into pinned memory. The images of a batch are read in
-the order of the file."""
+to it that they are in memory, which is needed once if the store is small. Otherwise they are read
+into the memory of the batch: JPEGs and files are decoded, and for a GPU pixels are copied into
+pinned memory. The images of a batch are read in the order of the file."""
 
 import os
 import threading
@@ -48,7 +48,7 @@ def read_ahead(
         yield from _in_threads(
             chunks, lambda indices: _Copied(images, store, indices, places[indices], pin)
         )
-    elif store.file is None or len(chunks) == 1:  # in memory, or nothing to do meanwhile
+    elif store.is_in_memory(places) or len(chunks) == 1:  # nothing can be read ahead of one chunk
         for indices in chunks:
             yield indices, store.images, places[indices]
     else:
