@@ -25,7 +25,7 @@ from zfnet.deconv import Deconvnet, Unit
 from zfnet.launch.malloc import keep_freed_memory
 from zfnet.models.introspection import capture_outputs, find_modules
 
-IMAGES, SIZE, UNITS, SOME = sized((4, 224, 64, 4), (1, 224, 1, 1))
+IMAGES, SIZE, UNITS, SOME = sized((4, 224, 64, 4), (1, 64, 1, 1))
 GOALS = {
     "resnet18": {"layer1": 25, "layer2": 5, "layer3": 1.5},
     "convnext_atto": {"stages.0": 10, "stages.1": 4, "stages.2": 1.5},
@@ -56,7 +56,8 @@ def bench() -> list[Row]:
 def make_net(name: str) -> nn.Module:
     keep_freed_memory()
     torch.manual_seed(0)
-    net = torchvision.models.resnet18() if name == "resnet18" else timm.create_model(name)
+    size = {"img_size": SIZE} if name.startswith("vit") else {}
+    net = torchvision.models.resnet18() if name == "resnet18" else timm.create_model(name, **size)
     return net.to(memory_format=torch.channels_last).eval()
 
 

@@ -39,6 +39,7 @@ def test_one_process_on_the_cpu() -> None:
     [
         ("gpu", 1, "accelerator=gpu devices=1 num_nodes=1: "),
         ("cpu", 0, "accelerator=cpu devices=0 num_nodes=1: "),
+        ("cpu", 10**9, "at most [0-9]+ processes share a CPU here"),
         ("cpu", 3, "2 processes were started; leave devices and num_nodes out"),
     ],
 )
@@ -51,6 +52,11 @@ def test_what_is_not_there_is_refused(
         monkeypatch.setenv("RANK", "0")
     with pytest.raises(InputError, match=says):
         start_processes(accelerator, devices, 1)
+
+
+def test_other_machines_are_not_waited_for() -> None:
+    with pytest.raises(InputError, match="num_nodes=2: it would wait for the other machines"):
+        start_processes("cpu", 1, 2)
 
 
 def test_a_run_has_one_name_with_any_number_of_processes() -> None:

@@ -7,6 +7,7 @@ The processes exchange results only, no gradients. They therefore use Gloo on ev
 """
 
 import logging
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from zfnet.errors import InputError, one_line
 from zfnet.launch.distributed import start_ranks_as_ours
 from zfnet.launch.processes import started_on_node, started_outside
 
+MOST = max(8, os.cpu_count() or 1)  # processes on one CPU
 LONGEST_WAIT = timedelta(days=30)  # of a process that has finished its share, for the others
 
 
@@ -34,7 +36,8 @@ def start_processes(accelerator: str, devices: int | str | list[int] | None, nod
         The Fabric, launched. Its device is the current one.
 
     Raises:
-        InputError: there are no such devices, or another number of processes was started.
+        InputError: there are no such devices, another number of processes was started, or nothing
+            was started on other machines.
     """
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)  # they tell each start
@@ -44,10 +47,16 @@ def start_processes(accelerator: str, devices: int | str | list[int] | None, nod
     if devices is None:
         devices = started_on_node()
         nodes = max(nodes, started // devices)
+    chosen = f"accelerator={accelerator} devices={devices} num_nodes={nodes}"
+    if nodes > 1 and started == 1 and "NODE_RANK" not in os.environ:
+        raise InputError(
+            f"{chosen}: it would wait for the other machines for ever; start it by torchrun or srun"
+        )
+    if accelerator == "cpu" and isinstance(devices, int) and devices > MOST:
+        raise InputError(f"{chosen}: at most {MOST} processes share a CPU here")
     strategy: Any = "auto"
     if devices != 1 or nodes != 1:
         strategy = DDPStrategy(process_group_backend="gloo", timeout=LONGEST_WAIT)
-    chosen = f"accelerator={accelerator} devices={devices} num_nodes={nodes}"
     try:
         fabric = Fabric(
             accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy
