@@ -61,9 +61,9 @@ def searching(rank: int, size: int, folder: str, name: str) -> Callable[[], floa
         with ranks.together(rank, size):
             search(model, parts, LAYERS, 9)
             seconds = time.perf_counter() - start
+            if rank == 0:
+                parts.delete()
             ranks.wait()
-        if rank == 0:
-            parts.delete()
         return seconds
 
     return run

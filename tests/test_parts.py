@@ -54,3 +54,10 @@ def test_a_damaged_part_is_one_line(parts: Parts) -> None:
     torch.save([1], parts.folder / "job_0.pt")
     with pytest.raises(InputError, match=r"job_0\.pt: is damaged"):
         parts.missing(1)
+
+
+def test_a_part_that_never_appears(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zfnet.parts.APPEARS", -1)
+    parts.save(0, {"number": 0})
+    with pytest.raises(InputError, match=r"job_1\.pt: another process wrote it, and it is not"):
+        parts.results(2, number_of)

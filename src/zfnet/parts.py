@@ -10,15 +10,18 @@ What a part is must not depend on the number of processes. Then the result has t
 any number of them, and an interrupted job continues with any number.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from zfnet import ranks
+from zfnet.errors import InputError
 from zfnet.progress_file import ProgressFile
 
 T = TypeVar("T")
+APPEARS = 90.0  # seconds until a network's file system shows what another machine wrote
 
 
 class Parts:
@@ -45,8 +48,8 @@ class Parts:
             InputError: a file is damaged, or was made with another fingerprint.
         """
         missing = [n for n in range(count) if self._file(n).load(lambda _: True) is None]
-        ranks.wait()  # before another process saves one
-        return list(ranks.share(missing))
+        # All count with what the first process sees, before any of them saves a part.
+        return list(ranks.share(ranks.collect([missing])[0]))
 
     def begun(self, number: int) -> ProgressFile:
         """Returns the file of a part that takes minutes, for what is found so far."""
@@ -71,13 +74,20 @@ class Parts:
                 needed. Whatever it raises means that the file is damaged.
 
         Raises:
-            InputError: a file is damaged, or was made with another fingerprint.
+            InputError: a file is damaged, was made with another fingerprint, or is not there.
         """
         ranks.wait()
         found = []
         for number in range(count):
-            each = self._file(number).load(partial(parse, number))
-            assert each is not None
+            file = self._file(number)
+            until = time.monotonic() + APPEARS
+            while (each := file.load(partial(parse, number))) is None:
+                if time.monotonic() > until:
+                    raise InputError(
+                        f"{file.path}: another process wrote it, and it is not here: all machines "
+                        "must see one folder"
+                    )
+                time.sleep(0.5)
             found.append(each)
         ranks.wait()  # before the first process deletes them
         return found

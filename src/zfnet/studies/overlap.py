@@ -286,8 +286,7 @@ def shrink_all(images: ImageDataset, path: Path) -> Tensor:
         blocks = image_blocks(len(images), BATCH)
         files = [path.with_name(f"{path.stem}_{number}.small") for number in range(len(blocks))]
         missing = [number for number, file in enumerate(files) if not file.exists()]
-        ranks.wait()  # before another process writes one
-        mine = ranks.share(missing)
+        mine = ranks.share(ranks.collect([missing])[0])
         with progress_bar() as bar:
             task = bar.add_task("", total=sum(len(blocks[number]) for number in mine))
             for number in mine:
