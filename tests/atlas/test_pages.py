@@ -276,6 +276,7 @@ def test_going_back_returns_to_the_same_place(visitor: Visitor) -> None:
     page.locator(".connections a").first.click()
     page.wait_for_function("document.querySelector('h1').innerText.startsWith('conv1')")
     page.go_back()
+    visitor.wait_for(f"{SECOND} {order[place]}")  # the layer focuses the unit that was shown
     page.go_back()
     visitor.wait_for(SECOND)
     assert page.get_by_label("Sort by").input_value() == "largest"
