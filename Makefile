@@ -81,5 +81,5 @@ tensorboard: $(INSTALLED)  ## TensorBoard on outputs/
 	$(BIN)/tensorboard --logdir outputs --samples_per_plugin images=1000
 
 clean:  ## caches and the environment go; outputs/ stays
-	rm -rf $(VENV) build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build docs/jupyter_execute .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
