@@ -127,3 +127,20 @@ def test_a_killed_process_ends_an_analysis_and_the_command_continues(
         for name in ("broken", "whole")
     ]
     assert found[0] == found[1]
+
+
+def test_an_error_of_an_analysis_is_one_line(
+    checkpoint: Path, elsewhere: Path, tmp_path: Path
+) -> None:
+    words = ["analysis=top_activations", f"ckpt={checkpoint}", "layers=[nothing]", "devices=2"]
+    words += ["accelerator=cpu", f"data.store_dir={tmp_path}/stores", "data.source.val=14"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "analyze.py"), *words, f"hydra.run.dir={tmp_path / 'run'}"],
+        cwd=elsewhere, env=environment(1), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True,
+    )  # fmt: skip
+    [(status, text)] = ended([process])
+    assert status == 1
+    assert "Traceback" not in text
+    [error] = [line for line in text.splitlines() if "[ERROR]" in line]
+    assert "'nothing'" in error

@@ -118,25 +118,21 @@ class RankLauncher(_SubprocessScriptLauncher):
             "LOCAL_RANK": "0",
             "WORLD_SIZE": str(self.num_processes * self.num_nodes),
         }
+        hydra = HydraConfig.get()
+        self.folder, self.job = Path(hydra.runtime.output_dir), hydra.job.name
         for rank in range(1, self.num_processes):
-            name = self._log(rank).stem
+            name = f"{self.job}_process_{rank}"  # the name of its log file
             words = {
-                "hydra.run.dir": HydraConfig.get().runtime.output_dir,
+                "hydra.run.dir": str(self.folder),
                 "hydra.job.name": name,
                 "hydra.output_subdir": None,
             }
             process = subprocess.Popen(
                 [sys.executable, *with_words(sys.argv, words)],
                 env={**child_environment(signal.SIGKILL), "LOCAL_RANK": str(rank)},
-                cwd=HydraConfig.get().runtime.cwd,
+                cwd=hydra.runtime.cwd,
             )
             self.procs.append(process)
-
-    @staticmethod
-    def _log(rank: int) -> Path:
-        """Returns the log file of an additional process."""
-        hydra = HydraConfig.get()
-        return Path(hydra.runtime.output_dir) / f"{hydra.job.name}_process_{rank}.log"
 
     def _look_after(self) -> None:
         """Monitors the processes. When one has died, logs the reason and ends all of them."""
@@ -153,7 +149,7 @@ class RankLauncher(_SubprocessScriptLauncher):
         """Returns why one of the additional processes died, or None if none has."""
         for rank, process in enumerate(self.procs, start=1):
             if process.poll():
-                why = reason(process.returncode, self._log(rank), 0)
+                why = reason(process.returncode, self.folder / f"{self.job}_process_{rank}.log", 0)
                 return f"process {rank + 1} of {self.num_processes}: {why}"
         return None
 
