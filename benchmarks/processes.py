@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import distributed
 
-from benchmarks.atlas import LAYERS, model_on_images
+from benchmarks.atlas import IMAGES, LAYERS, model_on_images
 from benchmarks.measuring import Row, Worker, alternate, sized
 from zfnet import ranks
 from zfnet.parts import Parts
@@ -35,7 +35,7 @@ def bench() -> list[Row]:
         two, one = alternate(together, alone, repeats=3)
     return [
         Row(
-            "search of 1000 images, two processes (one process)",
+            f"search of {IMAGES} images, two processes (one process)",
             f"{two:.1f} s",
             f"{one:.1f} s",
             one / two,

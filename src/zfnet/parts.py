@@ -21,6 +21,7 @@ from zfnet.errors import InputError
 from zfnet.progress_file import ProgressFile
 
 T = TypeVar("T")
+BLOCKS, LEAST = 64, 64  # blocks of images at most, and images of a block at least
 APPEARS = 90.0  # seconds until a network's file system shows what another machine wrote
 
 
@@ -99,3 +100,15 @@ class Parts:
 
     def _file(self, number: int) -> ProgressFile:
         return ProgressFile(self.folder / f"{self.name}_{number}.pt", self.fingerprint)
+
+
+def image_blocks(count: int, batch_size: int) -> list[range]:
+    """Divides images into blocks of whole batches.
+
+    Args:
+        count: the number of images.
+        batch_size: the number of images of a batch.
+    """
+    batches = -(-max(LEAST, count // BLOCKS) // batch_size)
+    step = batches * batch_size
+    return [range(start, min(start + step, count)) for start in range(0, count, step)]

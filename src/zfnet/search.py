@@ -19,12 +19,10 @@ from rich.progress import Progress
 from zfnet.analysis.activation_statistics import ActivationStatistics
 from zfnet.deconv import ImageBatch, TopActivations, top_activations
 from zfnet.model_on_data import ModelOnData
-from zfnet.parts import Parts
+from zfnet.parts import Parts, image_blocks
 from zfnet.progress import progress_bar
 
 log = logging.getLogger(__name__)
-
-BLOCKS, LEAST = 64, 64  # blocks at most, and images of a block at least
 
 
 def search(
@@ -64,18 +62,6 @@ def search(
     first, *others = parts.results(len(blocks), parse)
     log.info("searched %d images in %.1f s", count, time.monotonic() - start)
     return first.merge(*others)
-
-
-def image_blocks(count: int, batch_size: int) -> list[range]:
-    """Divides images into blocks of whole batches.
-
-    Args:
-        count: the number of images.
-        batch_size: the number of images of a batch.
-    """
-    batches = -(-max(LEAST, count // BLOCKS) // batch_size)
-    step = batches * batch_size
-    return [range(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def _search_block(

@@ -138,7 +138,7 @@ def test_a_search_goes_on_where_it_stopped(
     words = "data=folder", f"data.root={photos}"
     whole = show("whole", *words)
     monkeypatch.setattr(overlap, "BATCH", 5)
-    monkeypatch.setattr("zfnet.search.LEAST", 5)
+    monkeypatch.setattr("zfnet.parts.LEAST", 5)
     monkeypatch.setattr("zfnet.analysis.overlap.ROWS", 4)
     monkeypatch.setattr(overlap, "ROWS", 4)
     shrunk, made = overlap.shrink, []

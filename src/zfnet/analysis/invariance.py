@@ -139,12 +139,11 @@ def concatenate(parts: Sequence[dict[str, Response]]) -> dict[str, Response]:
     joined = {}
     for kind in KINDS:
         each = [part[kind] for part in parts]
-        joined[kind] = Response(
-            each[0].amounts,
-            torch.cat([one.distances for one in each], 2),
-            torch.cat([one.norms for one in each], 1),
-            torch.cat([one.scores for one in each], 1),
-            torch.stack([one.dead for one in each]).all(0),
+        joined[kind] = replace(
+            each[0],
+            distances=torch.cat([one.distances for one in each], 2),
+            norms=torch.cat([one.norms for one in each], 1),
+            scores=torch.cat([one.scores for one in each], 1),
         )
     return _with_dead(joined)
 

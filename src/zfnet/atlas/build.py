@@ -161,28 +161,34 @@ class _Atlas:
         """Makes all parts that are missing. The first process writes the overview at the end."""
         measured = self._measure()
         examples = {name: measured.statistics.quantiles(name, EXAMPLES) for name in self.layers}
-        tiles = [self._tiles(name, measured, examples[name]) for name in self.layers]
-        blocks = [(n, part) for n, each in enumerate(tiles) for part in _blocks(each.channels)]
+        counts = [len(measured.tops[name].values) for name in self.layers]
+        blocks = [(n, part) for n, count in enumerate(counts) for part in _blocks(count)]
+
+        @lru_cache(maxsize=1)  # each holds a copy of the network
+        def tiles(number: int) -> UnitTiles:
+            name = self.layers[number]
+            return self._tiles(name, measured, examples[name])
+
         began, mine = time.monotonic(), ranks.share(blocks)
         with progress_bar(what="channels") as bar:
             task = bar.add_task("", total=sum(len(channels) for _, channels in mine))
             for number, channels in mine:
-                self._block(tiles[number], number, channels)
+                self._block(tiles(number), number, channels)
                 bar.update(task, advance=len(channels))
         ranks.wait()
         if not ranks.is_first():
             return
         seconds = time.monotonic() - began
-        log.info("%d channels in %.0f s", sum(each.channels for each in tiles), seconds)
+        log.info("%d channels in %.0f s", sum(counts), seconds)
         overviews, class_channels, shown = [], [], set[int]()
         for number, name in enumerate(self.layers):
-            made = [self._block(tiles[number], n, part) for n, part in blocks if n == number]
+            made = [self._block(tiles(number), n, part) for n, part in blocks if n == number]
             found = self._findings(number, measured, examples[name], made)
-            records = Records(self.model, number, found, tiles[number])
+            records = Records(self.model, number, found, tiles(number))
             preview = torch.cat([block["preview"] for block in made])
             self._write_layer(number, found, records, preview)
             diagnosis = measured.diagnoses[number]
-            overviews.append(describe_layer(self.model, number, found, tiles[number], diagnosis))
+            overviews.append(describe_layer(self.model, number, found, tiles(number), diagnosis))
             class_channels.append(records.for_classes())
             for top in (found.top, examples[name]):
                 shown |= set(top.images[top.images >= 0].tolist())

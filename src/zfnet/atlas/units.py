@@ -122,11 +122,6 @@ class UnitTiles:
         self._size = (height, width)
 
     @property
-    def channels(self) -> int:
-        """The number of channels of the layer."""
-        return len(self.top.values)
-
-    @property
     def preview(self) -> list[int]:
         """The channels that the overview shows, a random sample."""
         return random_subset(len(self.top.values), PREVIEW).tolist()

@@ -35,10 +35,9 @@ from zfnet.errors import InputError
 from zfnet.io import length_of, mapped, save, writing
 from zfnet.json_output import write_json
 from zfnet.model_on_data import images_fingerprint
-from zfnet.parts import Parts
+from zfnet.parts import Parts, image_blocks
 from zfnet.progress import progress_bar
 from zfnet.progress_file import DELETE, ProgressFile
-from zfnet.search import image_blocks
 from zfnet.studies import Analysis
 from zfnet.validation import Share
 from zfnet.viz import save_png
