@@ -100,14 +100,19 @@ def test_parts_of_a_data_set_are_merged() -> None:
     torch.testing.assert_close(parts[0].deviation("layer"), whole.deviation("layer"))
 
 
-def test_a_state_has_only_the_images_seen() -> None:
-    part = gathered(sample=20).empty()
+def test_a_state_has_only_the_images_and_classes_seen() -> None:
+    part = gathered(sample=20, classes=1000).empty()
     part.update("layer", largest(torch.arange(8, 16)))
     state = part.state_dict()
+    layer, seen = state["layers"]["layer"], LABELS[8:16].unique()
+    assert torch.equal(layer["classes"], seen)
+    assert layer["sum"].shape == (len(seen), 3)
     assert part.images[state["rows"]].tolist() == [i for i in part.images if 8 <= i < 16]
     assert len(state["layers"]["layer"]["values"]) == len(state["rows"])
+    means = part.class_means("layer")
     part.merge(gathered(sample=20).empty().state_dict())  # of no images
     assert torch.equal(part.state_dict()["rows"], state["rows"])
+    torch.testing.assert_close(part.class_means("layer"), means, equal_nan=True, rtol=0, atol=0)
 
 
 def test_a_state_continues() -> None:
@@ -116,12 +121,16 @@ def test_a_state_continues() -> None:
     assert torch.equal(second.class_means("layer"), first.class_means("layer"))
     assert torch.equal(second.values("layer"), first.values("layer"))
     other = ActivationStatistics({"layer": 3}, LABELS, 4, sample=5)
-    with pytest.raises(ValueError, match="rows beyond a sample of 5"):
+    with pytest.raises(ValueError, match="rows beyond 5"):
         other.merge(first.state_dict())
     with pytest.raises(ValueError, match="sum are"):
         ActivationStatistics({"layer": 2}, LABELS, 4).merge(first.state_dict())
     with pytest.raises(ValueError, match="the rows are"):
         second.merge({**first.state_dict(), "rows": torch.zeros(1)})
+    with pytest.raises(ValueError, match="classes beyond 2"):
+        ActivationStatistics({"layer": 3}, LABELS % 2, 2).merge(first.state_dict())
+    with pytest.raises(ValueError, match="rows are repeated"):
+        second.merge({**first.state_dict(), "rows": torch.zeros(40, dtype=torch.long)})
 
 
 def test_histograms_count_every_image_once() -> None:

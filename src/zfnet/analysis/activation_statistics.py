@@ -31,6 +31,7 @@ from zfnet.errors import InputError
 SAMPLE_BYTES = 2**29  # of the values and places of the sampled images, all layers together
 BINS = 24  # of histograms
 SAMPLED = ("values", "places")  # what is kept of each sampled image
+BY_CLASS = ("counts", "sum")  # and of each class
 
 
 class ActivationStatistics:
@@ -97,10 +98,7 @@ class ActivationStatistics:
             ValueError: it is of other layers, images or samples.
         """
         rows = state["rows"]
-        if rows.dtype != torch.int64 or rows.dim() != 1:
-            raise ValueError(f"the rows are {rows.dtype} {tuple(rows.shape)}")
-        if len(rows) and not (rows.min() >= 0 and rows.max() < len(self.images)):
-            raise ValueError(f"rows beyond a sample of {len(self.images)}")
+        _check_indices("rows", rows, len(self.images))
         for name, sums in self._layers.items():
             sums.check(state["layers"][name], len(rows))
         for name, sums in self._layers.items():
@@ -196,7 +194,7 @@ class ActivationStatistics:
         return class_auc(self.values(layer), self.labels[self.images], self.classes)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns tensors in plain containers, for `torch.save`: of sampled images, those seen."""
+        """Returns tensors in plain containers, for `torch.save`: of the images and classes seen."""
         rows = self._seen.nonzero()[:, 0]
         return {"rows": rows, "layers": {n: sums.state(rows) for n, sums in self._layers.items()}}
 
@@ -233,13 +231,20 @@ class _Sums:
         self._count_ties(largest, (values == largest).sum(0))
 
     def state(self, rows: Tensor) -> dict[str, Tensor]:
-        """Returns all sums, and the sampled images of some rows."""
-        return {n: t[rows] if n in SAMPLED else t for n, t in vars(self).items()}
+        """Returns the sums, those by class only of classes with images, and the sampled images of
+        some rows."""
+        classes = self.counts.nonzero()[:, 0]
+        kept = {**dict.fromkeys(SAMPLED, rows), **dict.fromkeys(BY_CLASS, classes)}
+        parts = {n: t[kept[n]] if n in kept else t for n, t in vars(self).items()}
+        return {"classes": classes, **parts}
 
     def check(self, state: Mapping[str, Tensor], rows: int) -> None:
         """Raises ValueError if a state does not have these shapes."""
+        classes = state["classes"]
+        _check_indices("classes", classes, len(self.counts))
+        lengths = {**dict.fromkeys(SAMPLED, rows), **dict.fromkeys(BY_CLASS, len(classes))}
         for name, tensor in vars(self).items():
-            shape = (rows, *tensor.shape[1:]) if name in SAMPLED else tensor.shape
+            shape = (lengths.get(name, len(tensor)), *tensor.shape[1:])
             if state[name].shape != shape or state[name].dtype != tensor.dtype:
                 raise ValueError(f"{name} are {state[name].dtype} {tuple(state[name].shape)}")
 
@@ -249,6 +254,8 @@ class _Sums:
         for name, tensor in vars(self).items():
             if name in SAMPLED:
                 tensor[rows] = state[name]
+            elif name in BY_CLASS:
+                tensor[state["classes"]] += state[name]
             elif name not in ("largest", "ties"):
                 tensor += state[name]
 
@@ -258,6 +265,16 @@ class _Sums:
         torch.maximum(before, largest, out=self.largest)
         self.ties *= before == self.largest
         self.ties += ties * (largest == self.largest)
+
+
+def _check_indices(name: str, indices: Tensor, count: int) -> None:
+    """Raises ValueError if these are not different indices of `count` items, int64 (N,)."""
+    if indices.dtype != torch.int64 or indices.dim() != 1:
+        raise ValueError(f"the {name} are {indices.dtype} {tuple(indices.shape)}")
+    if len(indices) and not (indices.min() >= 0 and indices.max() < count):
+        raise ValueError(f"{name} beyond {count}")
+    if len(indices.unique()) < len(indices):
+        raise ValueError(f"{name} are repeated")
 
 
 def class_auc(values: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
