@@ -154,7 +154,7 @@ def test_a_net_that_stays_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> Non
     model, images = net(), noise(1, 24)
     deconv = Deconvnet(model)
     first = deconv.project(images, LAYER, UNITS)
-    monkeypatch.setattr("zfnet.deconv.projection.make_plan", lambda *_: pytest.fail("traced again"))
+    monkeypatch.setattr("zfnet.deconv.plans.make_plan", lambda *_: pytest.fail("traced again"))
     assert torch.equal(deconv.project(images, LAYER, UNITS), first)
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from zfnet.deconv.projection import Deconvnet, Size
+from zfnet.deconv.plans import Size
+from zfnet.deconv.projection import Deconvnet
 from zfnet.deconv.units import Unit
 from zfnet.errors import InputError
 from zfnet.models.default_layers import default_layers
