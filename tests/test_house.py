@@ -82,11 +82,12 @@ KNOW_HYDRA = {
     "analyze.py",
     "src/zfnet/training/fit.py",
     "src/zfnet/training/frozen_transfer.py",
+    "src/zfnet/training/trainer.py",
     *(
         f"src/zfnet/launch/{name}.py"
         for name in (
             *("command_line", "distributed", "entry_point", "error_messages"),
-            *("resolvers", "run_dirs", "sweep"),
+            *("resolvers", "run_dirs", "sweep", "sweep_job"),
         )
     ),
     "src/zfnet/studies/run.py",

@@ -18,6 +18,7 @@ from zfnet.deconv import Deconvnet, Unit, top_activations
 from zfnet.models import Conv, ConvNet, Linear, Pool
 from zfnet.probing.feature_extraction import cached_features
 from zfnet.training.classifier import Classifier
+from zfnet.training.compilation import compile_for_training
 
 SIDE = 24
 TABLE = {
@@ -108,6 +109,18 @@ def test_features(device: str, memory_images: Callable[..., ImageStore], tmp_pat
         kept.append(cached_features(net, prepare, images, LAYERS, tmp_path / str(number)))
     for layer in LAYERS:
         torch.testing.assert_close(kept[0][layer], kept[1][layer], rtol=1e-4, atol=1e-5)
+
+
+def test_compiled_preparation(device: str) -> None:
+    images = torch.randint(256, (9, 16, 16, 3), generator=torch.Generator().manual_seed(0))
+    rows, crops = torch.tensor([8, 0, 3]), torch.tensor([[0, 2, 1], [2, 0, 0], [1, 1, 1]])
+    prepared = []
+    for where in (device, "cpu"):
+        prepare = Preprocessing(16, 14, "unit").to(where)
+        compile_for_training(nn.Identity(), prepare, where)
+        inputs = [each.to(where) for each in (images.to(torch.uint8), rows, crops)]
+        prepared.append(prepare(*inputs).cpu())
+    torch.testing.assert_close(*prepared)
 
 
 Train = Callable[..., tuple[Classifier, Trainer]]

@@ -1,5 +1,6 @@
 """trainer.compile=true: checkpoints, hooks and resume are those of a plain network."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
+from torch._inductor import metrics
 
 from tests.helpers.commands import Ended
 from tests.helpers.compare_runs import same
+from zfnet.data.preprocessing import Preprocessing
 from zfnet.errors import InputError
 from zfnet.models.introspection import capture_outputs
 from zfnet.training.classifier import Classifier
@@ -60,6 +63,20 @@ def test_names_hooks_and_checkpoints_stay(
     for key in ("state_dict", "optimizer_states"):
         assert same(saved[key], saved_compiled[key])
     assert same(resumed, resumed_compiled)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_the_preparation_for_a_gpu_is_one_kernel() -> None:
+    """Compiled here for a CPU. On a GPU the same graph is compiled."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (9, 16, 16, 3), generator=generator, dtype=torch.uint8)
+    rows, crops = torch.tensor([8, 0, 3]), torch.tensor([[0, 2, 1], [2, 0, 0], [1, 1, 1]])
+    prepare = Preprocessing(16, 14, "unit")
+    prepare.set_mean(torch.rand(3, 16, 16, generator=generator) * 255)
+    before = metrics.generated_kernel_count
+    found = torch.compile(prepare.crop_on_gpu, fullgraph=True)(images, rows, crops)
+    assert metrics.generated_kernel_count == before + 1
+    torch.testing.assert_close(found, prepare.crop_on_cpu(images, rows, crops))
 
 
 def test_without_a_compiler_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,33 +10,26 @@ random, validation and testing take the center crop. The ten-crop test cuts furt
 same batches."""
 
 import hashlib
-import logging
-import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import LightningDataModule
 
 from zfnet.data.batches import Augmentation, Batches
-from zfnet.data.datasets.base import in_format
 from zfnet.data.exclusion import drop_excluded, read_exclusion
-from zfnet.data.image_store import FORMATS, ImageDataset, JpegStore, Subset, find_store
-from zfnet.data.jpeg import can_be_jpeg
+from zfnet.data.image_store import FORMATS, ImageDataset, JpegStore, Subset
 from zfnet.data.pixel_format import PixelFormat
 from zfnet.data.preprocessing import stored_size
-from zfnet.data.resizing import Resizing, resize
+from zfnet.data.resizing import Resizing
 from zfnet.data.source import SPLITS, AnnotatedSource, MultiLabelSource, Source
-from zfnet.data.store_choice import JPEG_FIRST, PIXELS_FIRST, preferred_formats
-from zfnet.data.subset import Selection
+from zfnet.data.stores import Stores
 from zfnet.errors import InputError, check_choice
-from zfnet.sizes import as_size, sides
+from zfnet.sizes import as_size
 from zfnet.validation import Channels, Side, Whole
 
 CROPS = ("ten", "random")
-log = logging.getLogger(__name__)
 
 
 class ImageData(LightningDataModule):
@@ -98,7 +91,7 @@ class ImageData(LightningDataModule):
         self.channels_shown = _channels_shown(channels_shown, channels)
         self.resizing: Resizing | None = None
         self.batch_size, self.crops, self.seed = batch_size, crops, seed
-        self.store, self.max_bad, self.exclude = store, max_bad, exclude
+        self.exclude = exclude
         self.sources = {split: source(split=split, **options) for split in SPLITS}
         self.classes = self.sources["train"].classes
         if store_size is not None and not isinstance(self.sources["train"], AnnotatedSource):
@@ -119,55 +112,15 @@ class ImageData(LightningDataModule):
         self.folder = Path(store_dir) / name
         if store_format is not None:
             check_choice("data.store_format", store_format, FORMATS)
-        self._formats: tuple[str, ...] | None = None if store_format is None else (store_format,)
+        self.stores = Stores(
+            *(list(self.sources.values()), self.folder, self.store_size, self.pixel_format),
+            *(self.resizing, max_bad, store, store_format),
+        )
         self.images: dict[str, ImageDataset] = {}
 
     def open(self, split: str) -> ImageDataset:
-        """The images of one split; their store is built if it is not there. A selection uses its
-        whole's store."""
-        source = self.sources[split]
-        if not isinstance(source, Selection):
-            return self._find_store(source, split)
-        images = self._find_store(source.whole, source.store)
-        numbers = {id_: row for row, id_ in enumerate(images.ids)}
-        # Some images may have been unreadable.
-        rows = [numbers[id_] for id_ in source.ids if id_ in numbers]
-        return Subset(images, torch.tensor(rows, dtype=torch.long))
-
-    def _find_store(self, source: Source, name: str) -> ImageDataset:
-        source = in_format(source, self.pixel_format)
-        if self.resizing is not None:
-            source, name = resize(source, self.resizing), f"{name}-{self.resizing}"
-        if self._formats is None:
-            self._formats = self._choose_formats()
-        images = find_store(
-            *(source, self.folder, name, self.store_size, self.max_bad, self.store),
-            *(self.pixel_format, self._formats),
-        )
-        if len(self._formats) > 1:  # other splits prefer the same
-            self._formats = JPEG_FIRST if isinstance(images, JpegStore) else PIXELS_FIRST
-        return images
-
-    def _choose_formats(self) -> tuple[str, ...]:
-        """The formats that stores may have, the preferred one first."""
-        if not self.store or not can_be_jpeg(self.pixel_format):
-            return PIXELS_FIRST[:1]
-        wholes = {
-            id(whole): whole
-            for source in self.sources.values()
-            for whole in [source.whole if isinstance(source, Selection) else source]
-        }
-        image_bytes = math.prod(sides(self.store_size)) * self.pixel_format.channels
-        needed = sum(len(whole) for whole in wholes.values()) * image_bytes
-        formats, reason = preferred_formats(needed, self.folder)
-        if reason is not None:
-            log.info(
-                "%s: %s: images are stored as JPEG, unless a store of pixels is there; "
-                "data.store_format=pixels or jpeg chooses",
-                self.folder,
-                reason,
-            )
-        return formats
+        """The images of one split; their store is built if it is not there."""
+        return self.stores.open(self.sources[split], split)
 
     def state_dict(self) -> dict[str, str]:
         """What a resumed run must share and no setting says: the format of the stored images."""

@@ -31,7 +31,7 @@ from zfnet.errors import InputError
 from zfnet.launch.command_line import with_words
 from zfnet.launch.processes import child_environment, started_outside
 from zfnet.launch.stopping import stop
-from zfnet.launch.sweep import reason
+from zfnet.launch.sweep_job import reason
 
 OWN_WORDS = 10.0  # seconds that the first process has to report an error itself
 _launchers: list["RankLauncher"] = []  # of this process

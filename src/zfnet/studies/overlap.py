@@ -212,8 +212,8 @@ def _below(against: str, data: ImageData) -> ImageDataset:
         data.batch_size,
         stores,
         against,
-        store=data.store,
-        max_bad=data.max_bad,
+        store=data.stores.store,
+        max_bad=data.stores.max_bad,
         channels=data.pixel_format.channels,
         dtype=data.pixel_format.dtype,
     ).open("val")

@@ -4,13 +4,12 @@
 
 A run writes its checkpoints, images and TensorBoard log to its run directory, and `result.json`
 when it finishes. With `resume=true` it continues from its newest checkpoint, or reports that it has
-finished (see resume.py). In a sweep, each job is a separate process (see launch/sweep.py).
+finished (see resume.py). In a sweep, each job is a separate process (see launch/sweep_job.py).
 """
 
 import json
 import logging
 import time
-import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,13 +17,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import (
-    Checkpoint,
-    LearningRateMonitor,
-    ModelCheckpoint,
-    ProgressBar,
-)
+from lightning import Trainer, seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, read_write
 
@@ -38,9 +31,7 @@ from zfnet.launch.distributed import check_started_once, start_ranks_as_ours
 from zfnet.launch.error_messages import translate_hydra_errors
 from zfnet.launch.malloc import keep_freed_memory
 from zfnet.launch.results import finish, objective, read_result
-from zfnet.launch.run_progress import RunProgress
-from zfnet.launch.stopping import StopTogether
-from zfnet.launch.sweep import run_job
+from zfnet.launch.sweep_job import run_job
 from zfnet.models.pretrained import with_transforms
 from zfnet.training.checkpoint import (
     check_image_size,
@@ -48,10 +39,10 @@ from zfnet.training.checkpoint import (
     load_net_weights,
     read_checkpoint,
 )
-from zfnet.training.checkpoint_io import AtomicCheckpointIO
 from zfnet.training.classifier import Classifier
+from zfnet.training.compilation import compile_for_training
 from zfnet.training.data_config import describe_data
-from zfnet.training.event_log import EventLogger, cut_back
+from zfnet.training.event_log import cut_back
 from zfnet.training.frozen_transfer import transfer_frozen
 from zfnet.training.networks import (
     ModelConfig,
@@ -64,13 +55,13 @@ from zfnet.training.networks import (
 )
 from zfnet.training.resume import (
     ResumePoint,
-    check_callbacks,
     check_same_run,
     is_longer,
     newest_checkpoint,
     run_fingerprint,
 )
 from zfnet.training.schedules import covers_run
+from zfnet.training.trainer import build_callbacks, build_trainer, quiet_lightning
 from zfnet.training.trainer_options import check_trainer_options
 
 log = logging.getLogger(__name__)
@@ -152,7 +143,7 @@ def train(cfg: DictConfig, folder: Path) -> float:
         raise InputError("trainer.compile=true: this run trains no network; leave it out")
     if result and (frozen or not cfg.train):
         return _say_finished(result, folder, cfg.optimized_metric)
-    _quiet_lightning()
+    quiet_lightning()
     seed_everything(cfg.seed, verbose=False)
     keep_freed_memory()
     if "_target_" not in cfg.data:
@@ -185,8 +176,8 @@ def _train_net(
             f"{folder} holds an unfinished run: resume=true goes on with it, name= starts another"
         )
     learning = {"optimizer": instantiate(cfg.optimizer), "scheduler": instantiate(cfg.scheduler)}
-    callbacks = _callbacks(cfg, folder)
-    trainer = _trainer(cfg, folder, callbacks, kept)
+    callbacks = build_callbacks(cfg, folder)
+    trainer = build_trainer(cfg, folder, callbacks, kept)
     fingerprint = run_fingerprint(cfg, config, data, trainer, callbacks)
     if kept:
         check_same_run(kept, fingerprint, covers_run(learning["scheduler"]))
@@ -199,7 +190,8 @@ def _train_net(
     classifier = build(config, seed=cfg.seed, channels_last=cfg.channels_last, **learning)
     classifier.fingerprint = fingerprint
     if cfg.trainer.get("compile"):
-        classifier.net.compile()
+        device = trainer.strategy.root_device.type
+        compile_for_training(classifier.net, classifier.prepare, device)
     if cfg.ckpt is not None and cfg.transfer is None and not kept:
         load_net_weights(classifier, cfg.ckpt)
     keep_config(cfg, folder)
@@ -255,7 +247,7 @@ def evaluate(cfg: DictConfig, data: ImageData, folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{cfg.ckpt}: the net has other classes than the data; data= names the data set"
         )
-    trainer = _trainer(cfg, folder, _callbacks(cfg, folder), None)
+    trainer = build_trainer(cfg, folder, build_callbacks(cfg, folder), None)
     start_ranks_as_ours(trainer.strategy)
     trainer.validate(classifier, datamodule=data, verbose=False)
     result = _measured(trainer, classifier, data, cfg.test)
@@ -298,30 +290,6 @@ def _measured(
 def _say_finished(result: dict[str, Any], folder: Path, metric: str | None) -> float:
     log.info("%s has finished already:\n%s", folder, json.dumps(result, indent=1))
     return objective(result, metric)
-
-
-def _trainer(
-    cfg: DictConfig, folder: Path, callbacks: dict[str, Callback], kept: ResumePoint | None
-) -> Trainer:
-    """Builds the trainer of conf/trainer with the callbacks and loggers of the run."""
-    loggers = [instantiate(logger) for logger in cfg.logger.values() if logger is not None]
-    for logger in loggers:
-        if isinstance(logger, EventLogger) and kept and kept.log_lengths is None:
-            logger.purge_step = kept.step + 1
-    if not loggers:
-        callbacks = {
-            name: each
-            for name, each in callbacks.items()
-            if not isinstance(each, LearningRateMonitor)
-        }
-    options = {key: value for key, value in cfg.trainer.items() if key != "compile"}
-    return instantiate(
-        options,
-        default_root_dir=str(folder),
-        callbacks=[*callbacks.values(), RunProgress(folder), StopTogether()],
-        logger=loggers or False,
-        plugins=[AtomicCheckpointIO()],
-    )
 
 
 @rank_zero_only
@@ -374,40 +342,3 @@ def model_to_train(cfg: DictConfig) -> dict[str, Any]:
     check_image_size(config["image_size"], cfg.ckpt, cfg.data.image_size)
     check_channels(channels_of(config), cfg.data.channels)
     return fresh_model(with_transforms(config["model"]))
-
-
-def _callbacks(cfg: DictConfig, folder: Path) -> dict[str, Callback]:
-    """Builds the callbacks by name. Adds a ModelCheckpoint if none of them writes checkpoints."""
-    callbacks = {
-        str(name): instantiate(callback)
-        for name, callback in cfg.callbacks.items()
-        if callback is not None
-    }
-    check_callbacks(callbacks)
-    if cfg.trainer.get("enable_progress_bar") is False:
-        callbacks = {
-            name: each for name, each in callbacks.items() if not isinstance(each, ProgressBar)
-        }
-    if not any(isinstance(callback, Checkpoint) for callback in callbacks.values()):
-        log.info(
-            "no callback writes checkpoints: checkpoints/last.ckpt is written after every epoch"
-        )
-        callbacks["last"] = ModelCheckpoint(
-            folder / "checkpoints",
-            "last",
-            enable_version_counter=False,
-            save_on_train_epoch_end=True,
-        )
-    return callbacks
-
-
-def _quiet_lightning() -> None:
-    """Sends Lightning's messages to Hydra's log. Ignores warnings that need no action."""
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = True
-    warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
-    logging.raiseExceptions = False  # on a full disk, the run reports the error itself
-    # The warning is about shuffling. The data module already keeps one order of batches.
-    warnings.filterwarnings("ignore", message="You requested to overfit")

@@ -1,0 +1,235 @@
+"""One job of a sweep: a separate command, whose state is recorded in the manifest.
+
+Lightning's DDP starts processes from the command line that it finds, which inside a sweep is that
+of the whole sweep (Lightning#11300). Therefore each job is a separate command, `train.py
+<overrides> hydra.run.dir=<directory>`, which can use DDP. A job holds the lock of its directory and
+stops if the sweep's process is killed.
+"""
+
+import logging
+import math
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from zfnet.errors import InputError, one_line
+from zfnet.io import file_lock
+from zfnet.launch.command_line import quoted
+from zfnet.launch.manifest import note, read_manifest
+from zfnet.launch.processes import child_environment, one_gpu, terminate_with_parent
+from zfnet.launch.project import config_folder, project_root
+from zfnet.launch.results import objective, read_result
+from zfnet.launch.run_dirs import fixed_words
+from zfnet.launch.stopping import GRACE, SIGNALS, SWEEP_GRACE, Stopped, stop
+
+STOPPING = ".stopping"  # a file in the sweep's directory: the sweep received a signal
+OF_SWEEP = (  # prefixes of overrides that apply to the sweep and not to its jobs
+    "hydra.sweep",
+    "hydra.launcher",
+    "hydra/launcher",
+    "hydra/sweeper",
+    "hydra.mode",
+    "hydra.run.",
+)
+ON_GPU = ("auto", "cuda", "gpu")  # accelerators
+log = logging.getLogger(__name__)
+
+
+def words_of(overrides: Any) -> list[str]:
+    """Returns overrides of the `hydra` config as they were typed."""
+    return OmegaConf.to_container(overrides, resolve=False)  # type: ignore[return-value]
+
+
+def script() -> Path:
+    """Returns the script that a job runs."""
+    return project_root() / "train.py"
+
+
+def job_command(hydra: Any, folder: Path) -> list[str]:
+    """Returns the command line of a job: its overrides and Hydra's, without those of the sweep.
+
+    Args:
+        hydra: the `hydra` config of the job.
+        folder: the directory of the job.
+    """
+    sources = {source.provider: source.path for source in hydra.runtime.config_sources}
+    options = [f"--config-name={hydra.job.config_name}"]
+    if sources["main"] != str(config_folder()):
+        options.append(f"--config-path={sources['main']}")
+    if "command-line" in sources:
+        options.append(f"--config-dir={sources['command-line']}")
+    of_hydra = [word for word in words_of(hydra.overrides.hydra) if not word.startswith(OF_SWEEP)]
+    words = [
+        *words_of(hydra.overrides.task),
+        *of_hydra,
+        "hydra.mode=RUN",
+        f"hydra.run.dir={quoted(str(folder))}",
+    ]
+    return [sys.executable, str(script()), *options, *words]
+
+
+def run_job(cfg: DictConfig, folder: Path) -> float:
+    """Runs the current job of a sweep.
+
+    Args:
+        cfg: the composed config of the job.
+        folder: the directory of the job.
+
+    Returns:
+        The value that the sweep minimizes (see `objective`), or nan if the job failed.
+
+    Raises:
+        InputError: if another job of the sweep has the same directory.
+    """
+    hydra = HydraConfig.get()
+    sweep, overrides = Path(hydra.sweep.dir).absolute(), words_of(hydra.overrides.task)
+    stopping = sweep / STOPPING
+    head = read_manifest(sweep)
+    machine = head.get("machine", {})
+    here, pid = machine.get("host") == platform.node(), machine.get("pid")
+    stop.watch()  # a launcher's worker is a separate process
+    if here and pid in (os.getpid(), os.getppid()):
+        stop.hold(lambda: stopping.touch(), SWEEP_GRACE)
+    else:  # a job of a cluster: a signal is for this job alone
+        stop.hold(grace=SWEEP_GRACE)
+    if here and pid == os.getppid():
+        terminate_with_parent(os.getppid())  # a launcher's worker
+    name = os.path.relpath(folder, sweep)
+    others = [job.get("overrides", overrides) for job in head["jobs"] if job["folder"] == name]
+    if folder == sweep or any(fixed_words(other) != fixed_words(overrides) for other in others):
+        raise InputError(
+            f"{folder} is the folder of another job, too: hydra.sweep.subdir must tell jobs apart"
+        )
+    try:
+        return _run_job(cfg, folder, sweep, name, job_command(hydra, folder))
+    except InterruptedError:
+        note(sweep, name, overrides=overrides, state="failed", status=None, error="not started")
+    except InputError as error:
+        note(sweep, name, overrides=overrides, state="failed", status=None, error=one_line(error))
+        log.error("the job in %s failed: %s; the sweep goes on", folder, one_line(error))
+    return math.nan
+
+
+def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: list[str]) -> float:
+    """Runs `command`. Raises InterruptedError if the sweep is stopped before the job starts."""
+    hydra, stopping = HydraConfig.get(), sweep / STOPPING
+    asked = partial(_is_asked_to_stop, stopping)
+    overrides = words_of(hydra.overrides.task)
+    with ExitStack() as held:
+        busy = f"{folder}: a process of an earlier sweep still works on this job; waiting for it"
+        locks = [held.enter_context(file_lock([folder / ".lock"], busy, asked))[1]]
+        if result := read_result(folder):
+            log.info("%s has finished already", folder)
+            note(sweep, name, overrides=overrides, state="finished", status=0, error=None)
+            return objective(result, cfg.optimized_metric)
+        # A job starts its processes itself. In a job of SLURM, Lightning would expect srun to.
+        environment = {
+            name: value
+            for name, value in child_environment(signal.SIGTERM).items()
+            if not name.startswith("SLURM_")
+        }
+        if (
+            cfg.trainer.accelerator in ON_GPU
+            and cfg.trainer.devices == 1 < torch.cuda.device_count()
+        ):
+            device, lock = held.enter_context(one_gpu(asked))
+            environment["CUDA_VISIBLE_DEVICES"] = device
+            locks.append(lock)
+        if asked():
+            raise InterruptedError
+        now = {"host": platform.node(), "pid": os.getpid(), "started": time.time(), "ended": None}
+        note(sweep, name, overrides=overrides, state="running", status=None, error=None, **now)
+        written = folder / f"{hydra.job.name}.log"
+        start = written.stat().st_size if written.exists() else 0
+        if any((folder / "checkpoints").glob("*.ckpt")):
+            command = [*command, "++resume=true"]
+        status = run_process(command, environment, locks, stopping)
+        if result := read_result(folder):
+            note(sweep, name, state="finished", status=status, ended=time.time())
+            return objective(result, cfg.optimized_metric)
+        error = reason(status, written, start)
+        note(sweep, name, state="failed", status=status, error=error, ended=time.time())
+    log.error("the job in %s failed: %s; the sweep goes on", folder, error)
+    return math.nan
+
+
+def _is_asked_to_stop(stopping: Path) -> bool:
+    """Whether the sweep or this process received a signal."""
+    return stop.number is not None or stopping.exists()
+
+
+def run_process(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    locks: Sequence[int],
+    stopping: Path,
+    grace: float = GRACE,
+) -> int:
+    """Runs a process that inherits `locks`, and returns its exit status.
+
+    The process gets SIGTERM when the file `stopping` appears, when a signal stops this process, and
+    when submitit ends this process to requeue the job. If it is still running a few seconds after
+    `grace`, it is killed together with its children. Signals to the sweep's process group do not
+    reach it, because it has its own session.
+    """
+    process = subprocess.Popen(command, env=environment, pass_fds=locks, start_new_session=True)
+
+    def kill() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    stop.before_forced.append(kill)
+    try:
+        while not _is_asked_to_stop(stopping):
+            try:
+                return process.wait(timeout=0.5)
+            except subprocess.TimeoutExpired:
+                continue
+        process.terminate()
+        process.wait(timeout=grace + 5)
+    except subprocess.TimeoutExpired:
+        pass  # killed below
+    except SystemExit as error:
+        if not isinstance(error, Stopped):  # submitit's
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=grace + 5)
+        raise
+    finally:
+        stop.before_forced.remove(kill)
+        kill()  # children that are left, or the process itself after an exception
+        process.wait()
+    return process.returncode
+
+
+def reason(status: int, written: Path, start: int) -> str:
+    """Returns why a process ended without a result.
+
+    Args:
+        status: its exit status; negative for a signal.
+        written: its log file.
+        start: the length of the log before the process started, in bytes.
+
+    Returns:
+        The signal, the last line of the log after `start`, or the exit status.
+    """
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    for number in SIGNALS:
+        if status == 128 + number:
+            return f"stopped by {number.name}"
+    text = written.read_bytes()[start:].decode(errors="replace") if written.exists() else ""
+    last = text.rstrip().rpartition("\n")[2]
+    return last.partition("] - ")[2] or last or f"exit status {status}"
