@@ -102,13 +102,14 @@ def decode_from(read: Callable[[], np.ndarray], where: str, pixel_format: PixelF
 
     Raises:
         UnreadableImage: as `decode`, or `read` raises an error.
+        InputError: `read` raises it, because no image can be read.
     """
     try:
         with _quiet_pillow():
             return pixel_format.convert(_decode(read(), pixel_format.channels))
     except OSError as error:  # Pillow's own errors are OSErrors too, without strerror
         raise UnreadableImage(f"{where}: {one_line(error.strerror or error)}") from error
-    except MemoryError:
+    except (MemoryError, InputError):
         raise
     except Exception as error:  # broken files make Pillow's plugins raise almost anything
         raise UnreadableImage(f"{where}: {one_line(error)}") from error

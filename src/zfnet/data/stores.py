@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from zfnet.data.datasets.base import in_format
+from zfnet.data.datasets.base import Encoded, in_format
 from zfnet.data.image_store import ImageDataset, JpegStore, Subset, find_store
 from zfnet.data.jpeg import can_be_jpeg
 from zfnet.data.pixel_format import PixelFormat
@@ -19,6 +19,7 @@ from zfnet.data.resizing import Resizing, resize
 from zfnet.data.source import Source
 from zfnet.data.store_choice import JPEG_FIRST, PIXELS_FIRST, preferred_formats
 from zfnet.data.subset import Selection
+from zfnet.errors import InputError
 from zfnet.sizes import Size, sides
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ class Stores:
         return Subset(images, torch.tensor(rows, dtype=torch.long))
 
     def _find(self, source: Source, name: str) -> ImageDataset:
+        if not self.store and isinstance(source, Encoded) and source.in_order:
+            raise InputError("data.streaming=true needs a store: leave out data.store=false")
         source = in_format(source, self.pixel_format)
         if self.resizing is not None:
             source, name = resize(source, self.resizing), f"{name}-{self.resizing}"

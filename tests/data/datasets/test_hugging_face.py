@@ -1,12 +1,15 @@
-"""Data sets of the `datasets` library: saved to the disk, in a folder of files, and wrong ones."""
+"""Data sets of the `datasets` library: saved to the disk, in a folder of files, streamed, and wrong
+ones."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.helpers.made_shards import creature, image_bytes, write_hugging_face, write_parquet
-from zfnet.data import Creatures, build_store
+from zfnet.data import Creatures, ImageData, build_store
 from zfnet.data.datasets import huggingface
 from zfnet.errors import InputError
 
@@ -83,3 +86,52 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     for name in ("nobody/nothing", f"{tmp_path}/gone", str(tmp_path)):
         with pytest.raises(InputError, match="cannot be loaded: "):
             huggingface(name, "train")
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> str:
+    return str(write_parquet(tmp_path / "pets", ["zebra", "ant"], train=23, validation=4))
+
+
+@pytest.mark.parametrize("val", ["validation", None])
+def test_a_stream_gives_the_same_store(pets: str, tmp_path: Path, val: str | None) -> None:
+    whole = huggingface(pets, "train", val=val)
+    built = build_store(whole, tmp_path / "whole", 48, workers=1)
+    for workers in (1, 4):
+        streamed = huggingface(pets, "train", val=val, streaming=True)
+        assert (streamed.ids, streamed.classes) == (whole.ids, whole.classes)
+        store = build_store(streamed, tmp_path / str(workers), 48, workers=workers)
+        assert torch.equal(store.images, built.images)
+        assert torch.equal(store.labels, built.labels)
+    assert [Path(file).name for file in streamed.files()] == ["train-00000-of-00001.parquet"]
+
+
+def test_a_stream_in_any_order(pets: str) -> None:
+    whole, streamed = huggingface(pets, "train"), huggingface(pets, "train", streaming=True)
+    for index in (7, 9, 8, 22, 3, 4, 0, 22, 21):
+        np.testing.assert_array_equal(streamed.read(index).numpy(), whole.read(index).numpy())
+
+
+def test_a_stream_that_breaks_goes_on(pets: str, tmp_path: Path) -> None:
+    """A break is no unreadable image: it ends the build."""
+    streamed = huggingface(pets, "train", streaming=True)
+    (file,) = streamed.files()
+    good = Path(file).read_bytes()
+    Path(file).write_bytes(good[:100])
+    with pytest.raises(InputError, match=r"pets, row 0: .*; the same command goes on"):
+        build_store(streamed, tmp_path / "store", 48, workers=2)
+    Path(file).write_bytes(good)
+    store = build_store(huggingface(pets, "train", streaming=True), tmp_path / "store", 48)
+    assert len(store) == 23
+    write_parquet(Path(pets), ["zebra", "ant"], train=20, validation=4)
+    with pytest.raises(InputError, match=r"pets: ends before row 22"):
+        streamed.read(22)
+
+
+def test_where_streaming_does_not_fit(pets: str, saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is on the disk already; leave out data\.streaming"):
+        huggingface(str(saved), "train", streaming=True)
+    source = partial(huggingface, pets, streaming=True)
+    data = ImageData(source, 42, 2, str(tmp_path), store=False)
+    with pytest.raises(InputError, match=r"needs a store: leave out data\.store=false"):
+        data.open("train")

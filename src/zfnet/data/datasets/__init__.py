@@ -13,6 +13,7 @@ from zfnet.data.datasets.embedded import creatures, creatures_few
 from zfnet.data.datasets.folders import class_folders, folder, photos
 from zfnet.data.datasets.from_torchvision import cifar10, imagenet, imagenette
 from zfnet.data.datasets.hugging_face import HuggingFaceImages, huggingface
+from zfnet.data.datasets.hugging_face_stream import StreamedImages
 from zfnet.data.datasets.imagenet_tars import imagenet_tars
 from zfnet.data.datasets.parquet import ParquetImages, parquet
 from zfnet.data.datasets.tar_images import TarImages
@@ -28,6 +29,7 @@ __all__ = [
     "Photos",
     "Source",
     "Split",
+    "StreamedImages",
     "TarImages",
     "caltech101",
     "caltech256",

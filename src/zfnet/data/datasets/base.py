@@ -9,6 +9,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -30,7 +31,12 @@ class Encoded:
         faults: what is wrong with records that have no image or no label, by index. They count as
             unreadable images.
         pixel_format: of the images.
+
+    Attributes:
+        in_order: whether images can only be read in their order, so that a store is needed.
     """
+
+    in_order: ClassVar[bool] = False
 
     name: str
     root: Path
@@ -134,8 +140,8 @@ def modification_stamp(source: Source) -> str:
 def _size_and_date(path: str) -> bytes:
     try:
         state = os.stat(path)  # noqa: PTH116 (a Path costs as much again)
-    except OSError:  # to be found unreadable when its turn comes
-        return b"none"
+    except OSError:  # an address, or a file to be found unreadable when its turn comes
+        return os.fsencode(f"{path}\n")
     return f"{state.st_size} {state.st_mtime_ns}\n".encode()
 
 
