@@ -1,5 +1,4 @@
-"""Data sets of the `datasets` library: saved to the disk, in a folder of files, streamed, and wrong
-ones."""
+"""Data sets of the `datasets` library: on the disk, in a folder of files, streamed, wrong ones."""
 
 from functools import partial
 from pathlib import Path
