@@ -168,7 +168,7 @@ def npz(**arrays: Any) -> bytes:
 
 def pwrite(file: int, data: np.ndarray, offset: int) -> None:
     """Writes `data` at `offset`. A memory map would kill the process when the disk is full."""
-    rest = data.data.cast("B")
+    rest = data.reshape(-1).view(np.uint8).data
     while rest:
         written = os.pwrite(file, rest, offset)
         rest, offset = rest[written:], offset + written

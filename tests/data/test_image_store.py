@@ -202,6 +202,26 @@ def test_too_many_unreadable(tmp_path: Path) -> None:
         build_store(source, tmp_path, 16, max_bad=3)
 
 
+@pytest.mark.usefixtures("groups_of_8")
+@pytest.mark.parametrize("store_format", ["pixels", "jpeg"])
+@pytest.mark.parametrize("group", [0, 1, 2])
+def test_a_group_without_a_readable_image(tmp_path: Path, store_format: str, group: int) -> None:
+    """The store holds the others, as if the data set had no more."""
+    broken = tuple(range(group * 8, group * 8 + 8))
+    store = build_store(Noise(24, broken), tmp_path / "a", 16, store_format=store_format)
+    whole = build_store(Noise(24), tmp_path / "b", 16, store_format=store_format)
+    rows = [row for row in range(24) if row not in broken]
+    assert store.ids == [whole.ids[row] for row in rows]
+    for index, row in enumerate(rows):
+        assert torch.equal(store.read(index), whole.read(row))
+
+
+@pytest.mark.parametrize("store_format", ["pixels", "jpeg"])
+def test_no_readable_image_is_one_line(tmp_path: Path, store_format: str) -> None:
+    with pytest.raises(InputError, match=r"none of the 3 images can be read: see .*unreadable"):
+        build_store(Noise(3, (0, 1, 2)), tmp_path, 16, store_format=store_format)
+
+
 class Stopped(Exception):
     pass
 
