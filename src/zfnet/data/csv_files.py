@@ -79,7 +79,7 @@ def _text(where: str, path: object) -> str:
     file = expand(str(path))
     try:
         if file.exists() and not file.is_file():
-            raise InputError(f"{where}: is a directory, a pipe or a device; name a csv file")
+            raise ValueError("is a directory, a pipe or a device")
         text = file.read_bytes().decode("utf-8-sig", errors="surrogateescape")
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or one_line(error)
