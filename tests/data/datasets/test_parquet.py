@@ -58,6 +58,19 @@ def test_plain_bytes_and_names_for_labels(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_whole_floats_are_numbers(tmp_path: Path) -> None:
+    """Pandas writes a column of numbers as floats if a label is missing."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"image": [PIXELS] * 5, "label": [10.0, None, 2.0, np.nan, 1.5]}), path)
+    source = parquet(path, "train", val_fraction=0)
+    assert (source.classes, source.labels) == (["2", "10"], [1, 0, 0, 0, 0])
+    assert source.faults == {
+        1: "has no label",
+        3: "has no label",
+        4: "has a label that is neither a text nor a whole number, but 1.5",
+    }
+
+
 def test_bad_rows_are_listed_and_skipped(tmp_path: Path) -> None:
     """No label, a label of -1, no bytes, no image."""
     path = tmp_path / "a.parquet"

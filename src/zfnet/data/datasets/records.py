@@ -131,15 +131,16 @@ def records_of_label_column(name: str, labels: Iterable[object]) -> Records:
 
     Args:
         name: of the table.
-        labels: texts, or numbers from 0 on. Anything else, such as the -1 of test sets, is a fault.
+        labels: texts, or whole numbers from 0 on, which may be floats. Anything else, such as the
+            -1 of test sets, is a fault.
     """
     records = Records([], [])
     for row, value in enumerate(labels):
-        is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        if not is_number and not (isinstance(value, str) and value):
-            records.faults[row] = "has no label"
+        label, fault = _label_of(value)
+        if fault is not None:
+            records.faults[row] = fault
         records.ids.append(f"{name}/{row}")
-        records.labels.append(None if row in records.faults else str(value))
+        records.labels.append(label)
     records.places = np.arange(len(records.ids))[:, None]
     return records
 
@@ -169,6 +170,17 @@ def read_classes(classes: Classes) -> list[str]:
         if (first := seen.setdefault(name, line)) != line:
             raise InputError(f"{where}, line {line}: has {name!r} again, as line {first}")
     return names
+
+
+def _label_of(value: object) -> tuple[str | None, str | None]:
+    """The label of a cell, or what is wrong with it."""
+    if isinstance(value, float) and value.is_integer():  # pandas, where other labels are missing
+        value = int(value)
+    if (type(value) is int and value >= 0) or (isinstance(value, str) and value):
+        return str(value), None
+    if value is None or type(value) in (int, str) or value != value:
+        return None, "has no label"
+    return None, f"has a label that is neither a text nor a whole number, but {value!r:.40}"
 
 
 def _class_names(labels: Iterable[str | None]) -> list[str]:
