@@ -63,6 +63,16 @@ def test_patterns_choose_the_shards(shards: Path) -> None:
         webdataset(shards / "gone", "train")
 
 
+def test_no_shard_is_of_both_splits(shards: Path, tmp_path: Path) -> None:
+    """The pattern of validation, **/*val*.tar, also matches names such as these."""
+    for split in ("train", "val"):
+        (tmp_path / f"festival-{split}-0.tar").symlink_to(shards / f"{split}-000.tar")
+    with pytest.raises(InputError, match=r"both name .*/festival-train-0\.tar; name each file"):
+        webdataset(tmp_path, "train")
+    source = webdataset(tmp_path, "val", val="**/*-val-*.tar")
+    assert source.ids[0] == "festival-val-0.tar/0000.png"
+
+
 class Payload:
     def __reduce__(self) -> tuple[object, ...]:
         return (pytest.fail, ("a member ran",))

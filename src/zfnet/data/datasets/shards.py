@@ -42,14 +42,16 @@ class Shards:
             train, val: the patterns, as of `find_shards`; no `val` is null.
 
         Raises:
-            InputError: there are no such files.
+            InputError: there are no such files, or a file is of both splits.
         """
         root = expand(root)
-        return cls(
-            root,
-            find_shards(root, "train", train),
-            [] if val is None or root.is_file() else find_shards(root, "val", val),
-        )
+        found = find_shards(root, "train", train)
+        held_out = [] if val is None or root.is_file() else find_shards(root, "val", val)
+        if both := sorted({*found} & {*held_out}):
+            raise InputError(
+                f"data.train={train} and data.val={val} both name {both[0]}; name each file once"
+            )
+        return cls(root, found, held_out)
 
     @property
     def all(self) -> list[Path]:
