@@ -6,6 +6,7 @@ python ranks.py SIZE FILE     # FILE: where they meet; FILE.json lists the jobs
 import json
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,20 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     register_resolvers()
     distributed.init_process_group("gloo", f"file://{place}", rank=rank, world_size=size)
+    saved: set[str] = set()  # files; a file that is saved is renamed
+    sys.addaudithook(
+        lambda event, given: saved.add(str(given[1])) if event == "os.rename" else None
+    )
     with (
         initialize_config_dir(str(config_folder()), version_base="1.3"),
         ranks.together(rank, size),
     ):
         for words, folder in json.loads(Path(f"{place}.json").read_text()):
             run(words, folder)
+        for file, count in Counter(
+            file for each in ranks.collect([saved]) for file in each
+        ).items():
+            assert count == 1, f"{count} processes save {file}, possibly at the same time"
     for process in others:
         assert os.waitpid(process, 0)[1] == 0
     sys.exit(0)

@@ -10,6 +10,7 @@ import pytest
 from omegaconf import DictConfig
 from PIL import Image
 
+from zfnet import ranks
 from zfnet.data import Creatures, ImageData
 from zfnet.errors import InputError
 from zfnet.studies import overlap
@@ -194,3 +195,13 @@ def test_it_needs_no_net(composed: Compose, tmp_path: Path) -> None:
     data = load_data(composed(f"data.store_dir={tmp_path}", root="analyze"))
     assert isinstance(data, ImageData)
     assert data.store_size == 128
+
+
+def test_the_first_process_alone_says_what_the_search_is_of(
+    show: Show, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes that save one file at the same time get in each other's way."""
+    monkeypatch.setattr(ranks, "is_first", lambda: False)
+    with pytest.raises(InputError, match=r"train\.small: has 0 bytes"):
+        show("out", "data=folder", f"data.root={photos}", "data.image_size=48")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["train_0.small"]

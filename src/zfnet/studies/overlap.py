@@ -220,12 +220,16 @@ def _below(against: str, data: ImageData) -> ImageDataset:
 
 
 def _check_begun(folder: Path, fingerprint: dict[str, Any]) -> None:
-    """Writes what the small images are of; InputError where they are of something else."""
+    """Writes what the small images are of; InputError where they are of something else.
+
+    Every process must call it."""
     file = ProgressFile(folder / BEGUN, fingerprint)
     if file.load(_begun) is None:
         if small := sorted(folder.glob("*.small")):
             raise InputError(f"{small[0]}: {BEGUN}, which says what it is of, is missing; {DELETE}")
-        file.save(True)
+        if ranks.is_first():
+            file.save(True)
+    ranks.wait()  # before a small image is saved
 
 
 def _begun(found: Any) -> bool:
