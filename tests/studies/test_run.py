@@ -3,15 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from zfnet.config import Analysis, check_config
 from zfnet.errors import InputError
+from zfnet.studies import run
 from zfnet.studies.inputs import complete_data
-from zfnet.studies.run import analyze, build_analysis
+from zfnet.studies.run import build_analysis
 from zfnet.validation import Count
 
 Compose = Callable[..., DictConfig]
@@ -76,4 +79,21 @@ def test_what_is_taken_must_be_known(config: Compose) -> None:
 
 def test_a_config_of_version_0_1_says_what_to_do(composed: Compose) -> None:
     with pytest.raises(InputError, match=r"an analysis is a class .* see docs/extend\.md"):
-        analyze(composed("+study={_target_: mypackage.study}", root="analyze"))
+        run.analyze(composed("+study={_target_: mypackage.study}", root="analyze"))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_process_alone_completes_the_record(
+    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    """The record of a run says which data set it looked at, though the command line did not."""
+    target = f"+_target_={__name__}.Own"
+    whole = composed(target, f"hydra.runtime.output_dir={tmp_path}", root="analyze", whole=True)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", whole)
+    processes = SimpleNamespace(global_rank=rank, world_size=2)
+    monkeypatch.setattr(run, "start_processes", lambda *_: processes)
+    record = tmp_path / ".hydra" / "config.yaml"
+    record.parent.mkdir()
+    record.write_text("seed: 0\n")
+    run.analyze(composed(target, "+size=3", root="analyze"))
+    assert ("zfnet.data.datasets.creatures" in record.read_text()) == (rank == 0)

@@ -58,16 +58,14 @@ def analyze(cfg: DictConfig) -> None:
     config.check_config(cfg, config.Analysis)
     folder = Path(HydraConfig.get().runtime.output_dir)
     hold(folder)
-    if completed and (folder / ".hydra").is_dir():
-        save(
-            folder / ".hydra" / "config.yaml",
-            OmegaConf.to_yaml(cfg).encode(errors="surrogateescape"),
-        )
     keep_freed_memory()
     with translate_hydra_errors():
         analysis = build_analysis(cfg)
         devices = list(cfg.devices) if OmegaConf.is_list(cfg.devices) else cfg.devices
         fabric = start_processes(cfg.accelerator, devices, cfg.num_nodes)
+        record = folder / ".hydra" / "config.yaml"  # each process of torchrun has written it
+        if completed and fabric.global_rank == 0 and record.parent.is_dir():
+            save(record, OmegaConf.to_yaml(cfg).encode(errors="surrogateescape"))
         if fabric.world_size > 1 and not getattr(analysis, "shares", False):
             if fabric.global_rank > 0:
                 return
