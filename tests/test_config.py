@@ -71,14 +71,18 @@ def split(words: str) -> list[str]:
         ("data.source.train=abc", "data.source.train=abc: a whole number is needed"),
         ("data.classes=bear", "data.classes=bear: a list [...] of strings or null is needed"),
         ("+data.foo=1", "data.foo=1: zfnet.data.datasets.creatures has no such argument"),
-        ("data=cifar10 data.root=3", "data.root=3: a string or a list [...] of strings is needed"),
+        (
+            "data=cifar10 data.root=3",
+            "data.root=3: a string or a list [...] of strings is needed; a number in quotes is a "
+            "string, as in '3'",
+        ),
         ("~data.fold data=creatures_few", "data.fold is missing: give data.fold=..."),
         ("data.source._partial_=false", "data.source._partial_=false: one of true is needed"),
         ("model.edit={conv1:3}", "model.edit.conv1=3: a mapping {...} or null is needed"),
         ("model=torchvision", "model.name has no default: give model.name=..."),
         ("model._target_=no.such.net", "model._target_=no.such.net: no such function or class"),
         ("+model.depth=3", "model.depth=3: zfnet.models.convnet has no such argument"),
-        ("model.input_norm=3", "model.input_norm=3: a string is needed"),
+        ("model.input_norm=true", "model.input_norm=true: a string is needed"),
         ("trainer.max_epochs=abc", "trainer.max_epochs=abc: a whole number or null is needed"),
         ("+trainer.foo=1", "trainer.foo=1: lightning.Trainer has no such argument"),
         ("callbacks.best=3", "callbacks.best=3: a mapping {...} or null is needed"),
@@ -120,7 +124,11 @@ def test_what_train_refuses(composed: Compose, words: str, says: str) -> None:
         ("analysis=occlusion fill=[1,nan,0]", "fill=[1, nan, 0]: each must be a finite number"),
         ("analysis=doctor images=0", "images=0: must be at least 1"),
         ("analysis=doctor split=test", "split=test: one of train, val is needed"),
-        ("analysis=doctor ckpt=3", "ckpt=3: a string or a list [...] of strings or null is needed"),
+        (
+            "analysis=doctor layers=[3]",
+            "layers=[3]: a list [...] of strings or null is needed; a number in quotes is a "
+            "string, as in ['3']",
+        ),
         ("analysis=doctor data.image_size=0", "data.image_size=0: must be at least 1"),
         ("analysis=doctor +imagess=3", "imagess=3: there is no such key"),
         ("analysis=doctor +study.k=3", "study={k: 3}: there is no such key"),

@@ -70,7 +70,13 @@ def test_what_fits(values: dict[str, Any]) -> None:
         ("images", 0, "images=0: must be at least 1"),
         ("images", [3, -1], "images=[3, -1]: each must be at least 0"),
         ("layers", "conv1", "layers=conv1: a list [...] of strings or null is needed"),
-        ("layers", [1], "layers=[1]: a list [...] of strings or null is needed"),
+        (
+            "layers",
+            [1, "conv1"],
+            "layers=[1, conv1]: a list [...] of strings or null is needed; a number in quotes is "
+            "a string, as in ['1', 'conv1']",
+        ),
+        ("layers", [None], "layers=[null]: a list [...] of strings or null is needed"),
         ("patch", "x", "patch=x: a number is needed"),
         ("patch", True, "patch=true: a number is needed"),
         ("patch", 0, "patch=0: must be above 0"),

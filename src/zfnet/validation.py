@@ -174,8 +174,20 @@ def misfit(value: Any, kind: Any) -> str | None:
                     if key in LIMITS
                 }
                 return ("each " if inside else "") + text.format(**limits)
-        return f"{describe(kind)} is needed"
+        needed = f"{describe(kind)} is needed"
+        text = _as_text(value)
+        if text != value and misfit(text, kind) is None:
+            return f"{needed}; a number in quotes is a string, as in {text!r}"
+        return needed
     return None
+
+
+def _as_text(value: Any) -> Any:
+    """The value with strings for numbers."""
+    if isinstance(value, list | tuple):
+        return [*map(_as_text, value)]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value
 
 
 @cache
