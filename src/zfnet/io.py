@@ -86,14 +86,15 @@ def read_torch(
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path | str) -> Iterator[None]:
     """Turns an OSError inside into an InputError: the disk is full, or `path` cannot be written."""
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
             raise InputError(
-                f"{path}: the disk is full; free some space and run the same command again"
+                f"{path}: the disk is full; free some space, then the same command with "
+                "resume=true goes on"
             ) from error
         raise InputError(
             f"{path}: cannot be written ({error.strerror or one_line(error)})"

@@ -199,7 +199,7 @@ def test_a_full_disk_ends_in_one_line(start: Start, tmp_path: Path, size: str) -
         ended = finished(start(*EXACT, f"hydra.run.dir={disk}/run"))
         assert ended.status == 1
         (error,) = [line for line in ended.output.splitlines() if "ERROR" in line]
-        assert "the disk is full; free some space" in error
+        assert "the disk is full; free some space, then the same command with resume=true" in error
         assert "Traceback" not in ended.output + ended.errors
         assert "Logging error" not in ended.errors
         assert not list(disk.rglob("*.tmp"))

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from zfnet.errors import InputError, one_line
-from zfnet.io import FULL
+from zfnet.io import FULL, writing
 
 # Details that Hydra and OmegaConf add to their messages.
 NOISE = re.compile(
@@ -105,10 +105,8 @@ def translate_hydra_errors() -> Iterator[None]:
         raise InputError(f"trainer: {one_line(error)}") from error
     except OSError as error:
         if error.errno in FULL:
-            place = error.filename or "a file"
-            raise InputError(
-                f"{place}: the disk is full; free some space and run the same command again"
-            ) from error
+            with writing(error.filename or "a file"):
+                raise
         raise
     except MissingMandatoryValue as error:
         raise InputError(f"{error.full_key} has no default: give {error.full_key}=...") from error
