@@ -73,14 +73,17 @@ def test_the_values_are_those_of_the_search(small_atlas: Path, small_model: Mode
         top = tops[name]
         assert len(units) == len(top.values) == 8
         for channel, unit in enumerate(units):
-            expected = [(u.image, u.y, u.x) for u in top.units([channel])]
+            largest = top.values[channel, 0].item()
+            shown = [channel] if largest > 0 else []  # a dead channel shows nothing
+            expected = [(u.image, u.y, u.x) for u in top.units(shown)]
             assert [(e["image"], e["y"], e["x"]) for e in unit["top"]] == expected
             values = [entry["value"] for entry in unit["top"]]
-            assert values == pytest.approx(top.values[channel].tolist(), rel=1e-5)
+            assert values == pytest.approx(top.values[shown].flatten().tolist(), rel=1e-5)
             assert [e["id"] for e in unit["top"]] == [
                 small_model.images.ids[image] for image, _, _ in expected
             ]
-            assert summary["largest"][channel] == pytest.approx(values[0], rel=1e-5)
+            assert summary["largest"][channel] == pytest.approx(largest, rel=1e-5)
+            assert summary["dead"][channel] == (not shown)
             assert sum(unit["histogram"]["counts"]) == 14
         scripts = script(small_atlas, f"layer_{number}/units_0.js")
         assert [scripts[str(channel)] for channel in range(8)] == units

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from playwright.sync_api import Browser
 from torch import Tensor, nn
 
@@ -123,7 +125,22 @@ def test_a_dead_layer(made: Callable[[str], Path]) -> None:
         assert unit["at_largest"] == 12
         assert (unit["largest"], unit["active"], unit["best"]) == (0, 0, None)
         assert unit["feeds"] == []
-        assert len(unit["top"]) == 9
+        assert (unit["top"], unit["examples"]) == ([], [])
+
+
+def test_a_dead_channel_shows_nothing(made: Callable[[str], Path]) -> None:
+    """There is no image that activates it, and nothing to project."""
+    folder = made("dead layer")
+    alive, dead = (zfnet.atlas.load(folder)[name] for name in ("1", "4"))
+    for unit in dead:
+        assert " · dead<" in unit._repr_html_()
+        assert "<img" not in unit._repr_html_()
+        assert unit.control_projections == {}
+        with Image.open(folder / "net_1" / "layer_1" / f"unit_{unit.channel}.webp") as sprite:
+            assert set(np.asarray(sprite).flat) == {128}
+    shown = {each["image"] for unit in alive for each in (*unit.top, *unit.examples)}
+    images = (folder / "net_1" / "images").iterdir()
+    assert {int(path.stem) for path in images} == shown
 
 
 def test_saturated_channels(made: Callable[[str], Path]) -> None:

@@ -90,7 +90,10 @@ def test_the_parts_are_those_of_the_deconvnet(name: str, contrast: int) -> None:
             assert part.pixels is not None
             torch.testing.assert_close(part.pixels, pixels)
     assert set(cells.values()) == {1}
-    count = max(channel for _, channel, _ in cells) + 1
+    top = top_activations(net, model.batches(), [layer], 1, progress=False)[layer]
+    alive = (top.values[:, 0] > 0).nonzero()[:, 0].tolist()
+    assert sorted({channel for _, channel, _ in cells}) == alive
+    count = len(alive)
     controls = 5 if contrast else 4
     rows = Counter(row for row, _, _ in cells)
     assert rows == {

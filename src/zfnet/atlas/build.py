@@ -162,7 +162,8 @@ class _Atlas:
             overviews.append(describe_layer(self.model, number, found, tiles(number), diagnosis))
             class_channels.append(records.for_classes())
             for top in (found.top, examples[name]):
-                shown |= set(top.images[top.images >= 0].tolist())
+                images = top.images[~found.dead]
+                shown |= set(images[images >= 0].tolist())
         self.files.write_images(self.model, sorted(shown))
         if measured.statistics.classes > 1:
             self.files.write_script("classes.js", list(zip(*class_channels, strict=True)))

@@ -25,7 +25,7 @@ class Unit:
         layer: that it is part of.
         channel: its number.
         top: the images that activate it most, one place in each, strongest first; [] if it is dead.
-        examples: images with ordinary activations.
+        examples: images with ordinary activations; [] if it is dead.
         histogram: of the activations of the sampled images.
         largest: the largest activation.
         at_largest: the number of images that reach it.

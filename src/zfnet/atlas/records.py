@@ -206,7 +206,7 @@ class Records:
         """All that is known of a channel."""
         found, (low, high) = self._found, self._ranges[channel]
         examples = self._entries(found.examples, channel)
-        for entry, quantile in zip(examples, EXAMPLES, strict=True):
+        for entry, quantile in zip(examples, EXAMPLES, strict=False):
             entry["quantile"] = quantile
         best, area, z = (each[channel] for each in self._best)
         share = float(found.on_object[channel])
@@ -245,6 +245,9 @@ class Records:
         ]
 
     def _entries(self, top: Top, channel: int) -> list[dict[str, Any]]:
+        """Describes the units of a channel; a dead one has none."""
+        if self._found.dead[channel]:
+            return []
         units = top.units([channel])
         values = top.values[channel, : len(units)].tolist()
         return [self._entry(*each) for each in zip(units, values, strict=True)]

@@ -152,7 +152,7 @@ class UnitTiles:
             if self.mask and part.control == RANDOM_CHANNEL:
                 by_chance[number] = self._energy_by_chance(part)
         if OCCLUSION in self.controls:
-            units, cells = _units(self.top.best(1), channels)
+            units, cells = self._units(self.top.best(1), channels)
             for places, maps in self._occlusion_maps(units):
                 at = (ROWS.index("controls"), self.controls.index(OCCLUSION))
                 tiles[cells[places, 0], *at] = projection_tiles(maps)
@@ -160,7 +160,7 @@ class UnitTiles:
 
     def parts(self, channels: Sequence[int]) -> Iterator[Part]:
         """Yields all projections of some channels."""
-        best, cells = _in_order(*_units(self.top.best(1), channels))
+        best, cells = _in_order(*self._units(self.top.best(1), channels))
         if best:
             yield from self._compare(best, cells)
         for control, deconv in self._controls.items():
@@ -170,8 +170,25 @@ class UnitTiles:
             ("projections", self.top, 1),
             ("example_projections", self.examples, 0),
         ):
-            units, cells = _in_order(*_units(top, channels, first))
+            units, cells = _in_order(*self._units(top, channels, first))
             yield from self._project(row, self._deconv, units, cells)
+
+    def _units(
+        self, top: Top, channels: Sequence[int], first: int = 0
+    ) -> tuple[list[Unit], Tensor]:
+        """Returns the units of channels from rank `first` on, and where they are shown.
+
+        Dead channels have none.
+
+        Returns:
+            N units, and int64 (N, 2) the number of the channel and the rank.
+        """
+        is_alive = self.top.values[:, 0] > 0
+        found = [top.units([channel])[first:] if is_alive[channel] else [] for channel in channels]
+        cells = [
+            (number, rank) for number, own in enumerate(found) for rank, _ in enumerate(own, first)
+        ]
+        return [unit for own in found for unit in own], torch.tensor(cells).view(-1, 2)
 
     def _compare(self, units: list[Unit], cells: Tensor) -> Iterator[Part]:
         """Yields the projections of units, their contrastive ones, and those of random channels.
@@ -266,17 +283,6 @@ class UnitTiles:
         image = self.model.inputs([0])
         *_, (_, shuffled) = cascade(self.model.net, self.layer, image, self.contrast.seed)
         return shuffled
-
-
-def _units(top: Top, channels: Sequence[int], first: int = 0) -> tuple[list[Unit], Tensor]:
-    """Returns the units of channels from rank `first` on, and where they are shown.
-
-    Returns:
-        N units, and int64 (N, 2) the number of the channel and the rank.
-    """
-    found = [top.units([channel]) for channel in channels]
-    cells = [(number, rank) for number, own in enumerate(found) for rank in range(first, len(own))]
-    return [unit for own in found for unit in own[first:]], torch.tensor(cells).view(-1, 2)
 
 
 def _in_order(units: list[Unit], cells: Tensor) -> tuple[list[Unit], Tensor]:
