@@ -34,7 +34,7 @@ from tests.helpers.made_shards import (
 )
 from zfnet.config import Training, check_config
 from zfnet.data import Creatures
-from zfnet.launch.command_line import normalize_words
+from zfnet.launch.command_line import normalize_words, read_arguments
 
 COMMAND = re.compile(r"python (train|analyze)\.py((?: +(?!#)[^\s`;]+)*)")
 ON_CLUSTERS = re.compile(r"(?:torchrun .*|python -u) +train\.py((?: +[^\s`;]+)*)")
@@ -192,6 +192,12 @@ def test_a_documented_command_runs(
         words = [*made_small(script, first_of_each_sweep(words)), *places]
     done = commands.run(f"{script}.py", words, folder=world)
     assert done.status == 0, done.output + done.errors
+
+
+@pytest.mark.parametrize("line", [line for _, line in commands()])
+def test_the_arguments_of_a_documented_command_are_read(line: str) -> None:
+    """Options stand at the end: Hydra reads no override after one."""
+    assert read_arguments(shlex.split(line))
 
 
 @pytest.mark.parametrize(
