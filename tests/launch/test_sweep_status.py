@@ -83,6 +83,15 @@ def test_each_job_has_its_state(sweep: Path) -> None:
     assert status.jobs[2].ends is None  # it has made no step yet
 
 
+def test_overrides_are_shown_as_they_were_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs note `++optimizer.lr=1`, which Hydra accepts for `optimizer.lr=1`."""
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    begin(tmp_path, Path("/x/train.py"), ["++optimizer.lr=1,2"], [["++optimizer.lr=1"]])
+    assert [job.overrides for job in read_status(tmp_path, NOW).jobs] == ["optimizer.lr=1"]
+
+
 def test_it_only_reads(sweep: Path) -> None:
     """Locks of others do not stop it, and no file is made, changed or locked."""
     before = {path: path.stat().st_mtime_ns for path in sweep.rglob("*")}

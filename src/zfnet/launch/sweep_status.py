@@ -208,7 +208,8 @@ def _key(words: Iterable[str]) -> frozenset[tuple[str, str]]:
 def _job_status(
     sweep: Path, job: dict[str, Any], shared: Iterable[str], machine: dict[str, Any], now: float
 ) -> JobStatus:
-    overrides = printable(" ".join(own_words(job.get("overrides", []), shared)))
+    words = own_words(job.get("overrides", []), shared)
+    overrides = printable(" ".join(word.removeprefix("++") for word in words))
     if "folder" not in job:
         return JobStatus(overrides, "waiting")
     folder = sweep / job["folder"]
