@@ -61,6 +61,25 @@ def test_a_folder_of_parquet_files(tmp_path: Path) -> None:
     assert (source.name, source.classes, source.labels) == ("pets", ["zebra", "ant"], [0, 1])
 
 
+@pytest.mark.parametrize("kind", ["binary", "large_binary"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_column_of_bytes(tmp_path: Path, kind: str, inside: bool) -> None:
+    """As pandas and others write it, who know no features of this library."""
+    source = Creatures(2, size=32)
+    encoded = [image_bytes(creature(source, i)) for i in range(2)]
+    value = library.Value(kind)
+    features = library.Features(
+        {"image": {"bytes": value} if inside else value, "label": library.Value("string")}
+    )
+    cells = [{"bytes": each} for each in encoded] if inside else encoded
+    table = library.Dataset.from_dict({"image": cells, "label": ["b", "a"]}, features=features)
+    table.save_to_disk(tmp_path / "pets")
+    pets = huggingface(str(tmp_path / "pets"), "train", val=None, val_fraction=0)
+    assert (pets.classes, pets.labels) == (["a", "b"], [1, 0])
+    for index in range(2):
+        np.testing.assert_array_equal(pets.read(index).numpy(), source.read(index).numpy())
+
+
 def test_bad_rows_are_listed_and_skipped(tmp_path: Path) -> None:
     good = image_bytes(creature(Creatures(1, size=32), 0))
     cells = [{"bytes": good}, {"bytes": good}, None, {"bytes": b"no image"}]

@@ -73,7 +73,8 @@ def huggingface(
         split: "train" or "val".
         train, val: the names of the splits there. If `val` is null, a share of every class is kept
             for "val".
-        image, label: the columns.
+        image: the column of images, or of their bytes, as `parquet` takes them.
+        label: the column of labels.
         config: which one, of a data set that has several.
         classes: names for labels that are numbers: a list, or a file with one in each line. None
             takes those of the column, or the labels themselves.
@@ -173,6 +174,9 @@ def _split(where: str, parts: Any, key: str, name: str, image: str, label: str) 
                 f"{where}: has no column {column!r}; data.{word}= names it, one of "
                 f"{', '.join(table.column_names)}"
             )
-    if not isinstance(table.features[image], datasets.Image):
+    kind = table.features[image]
+    binary = (datasets.Value("binary"), datasets.Value("large_binary"))
+    encoded = kind.get("bytes") if isinstance(kind, dict) else kind
+    if not isinstance(kind, datasets.Image) and encoded not in binary:
         raise InputError(f"{where}: its column {image!r} holds no images; data.image= names one")
     return table.cast_column(image, datasets.Image(decode=False))
