@@ -92,5 +92,12 @@ def depends(value: Any) -> bool:
 
 
 def depends_on_pixels(node: Any) -> bool:
-    """Whether a node of autograd's graph depends on the pixels, see `mark_pixels`."""
-    return any("pixels" in each.metadata for each, _ in edges_below((node, 0), lambda _: True))
+    """Whether a node of autograd's graph depends on the pixels, see `mark_pixels`.
+
+    If so, this is noted on the node, where the next walk ends: every operation of a forward pass
+    asks, and walks through the whole graph would take quadratic time.
+    """
+    below = (each.metadata for each, _ in edges_below((node, 0), lambda _: True))
+    if found := any("pixels" in notes or "depends" in notes for notes in below):
+        node.metadata["depends"] = True
+    return found
