@@ -17,7 +17,7 @@ import numpy as np
 from lightning import LightningModule, Trainer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from benchmarks.handwritten import HEAD
+from benchmarks.handwritten import EDIT
 from benchmarks.measuring import Row, Worker, sized
 from benchmarks.photos import in_memory
 from callbacks import FeatureEvolution
@@ -34,7 +34,7 @@ TARGET = "zfnet.models.convnet"
 MODEL = {
     "_target_": TARGET,
     "architecture": "zfnet",
-    "edit": HEAD,
+    "edit": EDIT,
     "input_norm": "unit",
     "init": "he",
 }

@@ -14,14 +14,16 @@ from benchmarks.measuring import sized
 from zfnet.models import ConvNet, convnet
 from zfnet.training.fused import use_fused
 
-CLASSES, UNITS = 1000, sized(4096, 32)
-# An edit of the head: as the paper has it, except at tiny size.
-HEAD = {"fc6": {"units": UNITS}, "fc7": {"units": UNITS}}
+CLASSES = 1000
+NARROW = {f"conv{i}": {"channels": 8} for i in range(1, 6)} | {
+    f"fc{i}": {"units": 32} for i in (6, 7)
+}
+EDIT = sized({}, NARROW)  # none: as the paper has it
 
 
 def zfnet(size: int, init: str = "paper") -> ConvNet:
     """ZFNet as the benchmarks have it, for images of `size` pixels."""
-    return convnet("zfnet", CLASSES, size, HEAD, init)
+    return convnet("zfnet", CLASSES, size, EDIT, init)
 
 
 def by_hand(ours: ConvNet) -> nn.Sequential:

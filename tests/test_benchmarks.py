@@ -3,9 +3,7 @@
 Its speeds mean nothing there; its claims of equality hold all the same."""
 
 import math
-import os
 import pkgutil
-import subprocess
 import sys
 from importlib import import_module
 
@@ -16,20 +14,13 @@ import benchmarks
 from benchmarks.__main__ import main
 from benchmarks.on_gpu import Sizes, bench_on
 from benchmarks.on_gpu import main as on_gpu_main
-from tests.helpers.commands import ROOT
+from tests.helpers.commands import Commands
 
 
-def test_every_benchmark_runs_at_tiny_size() -> None:
-    environment = os.environ | {
-        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
-        "OMP_NUM_THREADS": "1",
-    }
-    run = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--tiny"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr[-2000:]
-    head, *lines = (line.split(" | ") for line in run.stdout.splitlines() if " | " in line)
+def test_every_benchmark_runs_at_tiny_size(commands: Commands) -> None:
+    run = commands.run("benchmarks/__main__.py", ["--tiny"])
+    assert run.status == 0, run.errors[-2000:]
+    head, *lines = (line.split(" | ") for line in run.output.splitlines() if " | " in line)
     assert head == ["name", "ours", "peer", "ratio", "goal"]
     assert all(len(line) == 5 and math.isfinite(float(line[3])) for line in lines)
     for name, *_, ratio, goal in lines:

@@ -98,6 +98,8 @@ class Commands:
 
 def import_everything() -> None:
     """What a command may import, so that its fork has it."""
+    import timm  # noqa: F401
+
     import callbacks  # noqa: F401
     import zfnet
 
