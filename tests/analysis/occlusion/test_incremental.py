@@ -205,8 +205,9 @@ def test_random_trunks(drawn: tuple[nn.Sequential, Tensor], data: st.DataObject)
     norm."""
     net, images = drawn
     square = data.draw(squares(images.shape[2:]))
-    for layer in (None, *(name for name, _ in net.named_children())):
-        agree(net, images, layer=layer, **square)
+    layer = st.sampled_from([name for name, _ in net.named_children()])
+    for each in (None, *data.draw(st.lists(layer, min_size=2, max_size=3, unique=True))):
+        agree(net, images, layer=each, **square)
 
 
 @settings(max_examples=30, report_multiple_bugs=False)
@@ -270,17 +271,22 @@ CHAINS: dict[str, Callable[[], list[nn.Module]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("sides", [(14, 17), (15, 12)])
 @pytest.mark.parametrize("chain", CHAINS)
-def test_hand_made_chains(chain: str, sides: tuple[int, int]) -> None:
-    """Read at every layer, by squares of 1 pixel, of 5 and of the whole image."""
+def test_hand_made_chains(chain: str) -> None:
+    """Read at every layer, by squares of 1 pixel, of 5 and of the whole image, each on an image
+    that is wide or high."""
     body = seeded(lambda: nn.Sequential(*CHAINS[chain]()))
-    images = noise(2, 17)[:, :, : sides[0], : sides[1]]
-    flat = body(images.clone()).flatten(1).shape[1]
-    net = nn.Sequential(*body, nn.Flatten(), seeded(lambda: nn.Linear(flat, 3)))
-    for size, stride in ((1, 4), (5, 3), (min(sides), 2)):
-        for layer in (None, *(name for name, _ in net.named_children())):
-            agree(net, images, size, stride, fill=0.3, layer=layer)
+    nets = []
+    for height, width in ((14, 17), (15, 12)):
+        images = noise(2, 17)[:, :, :height, :width]
+        flat = body(images.clone()).flatten(1).shape[1]
+        linear = seeded(lambda flat=flat: nn.Linear(flat, 3))
+        nets.append((nn.Sequential(*body, nn.Flatten(), linear), images))
+    layers = [None, *(name for name, _ in nets[0][0].named_children())]
+    for turn, (size, stride) in enumerate(((1, 4), (5, 3), (None, 2))):
+        for place, layer in enumerate(layers):
+            net, images = nets[(turn + place) % 2]
+            agree(net, images, size or min(images.shape[2:]), stride, fill=0.3, layer=layer)
 
 
 class Written(nn.Module):
