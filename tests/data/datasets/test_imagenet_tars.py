@@ -69,6 +69,14 @@ def test_a_damaged_archive_of_a_class_is_listed(archives: Path, tmp_path: Path) 
         imagenet_tars(archives, "train")
 
 
+@pytest.mark.parametrize("content", [b"", b"no pickle", b"PK\x03\x04 no archive"])
+def test_a_damaged_meta_file_is_named(folders: Path, archives: Path, content: bytes) -> None:
+    for root, read in ((folders, imagenet), (archives, imagenet_tars)):
+        (root / "meta.bin").write_bytes(content)
+        with pytest.raises(InputError, match=r"/meta\.bin: is damaged; delete it, and it is made"):
+            read(root, "train")
+
+
 def test_what_is_missing(archives: Path) -> None:
     torch.save(({"n01": ("tench",)}, ["n01"]), archives / "meta.bin")
     with pytest.raises(InputError, match=r"n02 of an archive is not in meta\.bin"):

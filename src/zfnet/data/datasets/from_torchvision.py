@@ -41,6 +41,8 @@ def imagenet(root: str | Path, split: Split) -> Photos:
     """
     root = check_root(root)
     check_choice("split", split, SPLITS)
+    if (root / "meta.bin").is_file():
+        read_meta(root)  # torchvision's own message is long
     try:
         found = datasets.ImageNet(str(root), split)
         names = datasets.imagenet.load_meta_file(root)[0]
@@ -55,14 +57,32 @@ def imagenet(root: str | Path, split: Split) -> Photos:
         raise InputError(
             f"{root}/val: class {one_line(error).split()[0]} is not in {root}/train"
         ) from error
-    except (
-        *(RuntimeError, OSError, ImportError, EOFError, TypeError, IndexError),
-        pickle.UnpicklingError,
-    ) as error:
+    except (RuntimeError, OSError, ImportError, IndexError) as error:
         raise InputError(f"{root}: no ImageNet here: {one_line(error)}") from error
     ids = [path[len(str(root)) + 1 :].replace(os.sep, "/") for path, _ in found.samples]
     check_line_breaks(root, ids)
     return Photos("imagenet", root, classes, ids, [labels[target] for target in found.targets])
+
+
+def read_meta(root: Path) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """Reads meta.bin, which torchvision makes of ImageNet's devkit.
+
+    Args:
+        root: its folder.
+
+    Returns:
+        The names of classes by wnid, and the wnid of each image of validation.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        names, wnids = datasets.imagenet.load_meta_file(root)
+        return dict(names), list(wnids)
+    except (RuntimeError, EOFError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise InputError(
+            f"{root / 'meta.bin'}: is damaged; delete it, and it is made again of the devkit"
+        ) from error
 
 
 def imagenette(root: str | Path, split: Split, size: Literal["full", "320px"] = "320px") -> Photos:

@@ -9,7 +9,6 @@
 torchvision reads the devkit, which needs scipy, and keeps the result in meta.bin beside it. Ids,
 labels and classes are those of data=imagenet."""
 
-import pickle
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from torchvision import datasets
 
+from zfnet.data.datasets.from_torchvision import read_meta
 from zfnet.data.datasets.shards import file_state, log_damage
 from zfnet.data.datasets.tar_images import TarImages
 from zfnet.data.image_files import check_line_breaks, expand
@@ -131,16 +131,12 @@ def _with_classes(root: Path, archive: _Archive, wnids: list[str]) -> _Archive:
 
 
 def _read_meta(root: Path) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """The names of classes by wnid, and the wnid of each image of validation."""
+    """Reads meta.bin, or makes it first."""
     try:
         if not (root / "meta.bin").is_file():
             datasets.imagenet.parse_devkit_archive(str(root))
-        names, wnids = datasets.imagenet.load_meta_file(root)
-        return dict(names), list(wnids)
-    except (
-        *(RuntimeError, OSError, ImportError, EOFError, TypeError, ValueError),
-        pickle.UnpicklingError,
-    ) as error:
+    except (RuntimeError, OSError, ImportError, EOFError) as error:
         raise InputError(
             f"{root}: class names need meta.bin or ILSVRC2012_devkit_t12.tar.gz: {one_line(error)}"
         ) from error
+    return read_meta(root)
