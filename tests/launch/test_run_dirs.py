@@ -291,11 +291,15 @@ def test_a_folder_claimed_in_between_is_left_to_its_owner(
 
 @pytest.mark.parametrize("variable", ["TORCHELASTIC_RUN_ID", "SLURM_PROCID"])
 def test_processes_started_from_outside_share_the_name(
-    claim: Claim, monkeypatch: pytest.MonkeyPatch, variable: str
+    claim: Claim, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
     claim("a", False)
     monkeypatch.setenv(variable, "0")
     assert [claim("a", False), claim("a", False), claim("a", True)] == ["a", "a", "a"]
+    (tmp_path / "runs" / "a" / "filters.png").touch()
+    assert claim("a", True) == "a"
+    with pytest.raises(InputError, match="runs/a holds results: resume=true goes on with them"):
+        claim("a", False)
 
 
 @pytest.mark.parametrize("word", ["data.option_{i}=some_value_{i}", "+x{i}='é{i}'"])

@@ -32,6 +32,7 @@ from zfnet.launch.processes import started_by_ours
 LONGEST = 150  # ASCII characters of a directory name, before its hash and its number
 # An analysis continues in the same directory with another number of processes.
 NOT_IN_NAME = ("resume", "name", "sweep", "accelerator", "devices", "num_nodes")
+RESULTS = (".png", ".json", ".csv", ".html", ".md")  # of files that a run shows at its end
 # Overrides that can be recovered from a name. A key has no dash, so the first dash of "key-value"
 # stands for "=". In a value, an underscore before a letter would look like the start of the next
 # key, so only the last override may have one.
@@ -175,9 +176,14 @@ def claim(first: Path, resume: bool) -> Path:
         resume: whether to return the latest existing directory instead, if there is one.
 
     Raises:
-        InputError: if the directory cannot be created.
+        InputError: if the directory cannot be created, or processes that torchrun or SLURM started
+            would mix their results with earlier ones.
     """
     if any(variable in os.environ for variable in ("TORCHELASTIC_RUN_ID", "SLURM_PROCID")):
+        if not resume and first.is_dir() and any(p.suffix in RESULTS for p in first.iterdir()):
+            raise InputError(
+                f"{first} holds results: resume=true goes on with them, name= starts another run"
+            )
         return first
     version, folder = 1, first
     while folder.exists():

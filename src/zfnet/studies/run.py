@@ -20,7 +20,7 @@ from zfnet.launch.error_messages import translate_hydra_errors
 from zfnet.launch.fabric import start_processes
 from zfnet.launch.malloc import keep_freed_memory
 from zfnet.launch.project import config_folder
-from zfnet.launch.run_dirs import hold
+from zfnet.launch.run_dirs import RESULTS, hold
 from zfnet.model_on_data import ModelOnData
 from zfnet.studies import Analysis
 from zfnet.studies.inputs import complete_data, load_data, load_model, load_models, run_folders
@@ -33,7 +33,6 @@ LOADERS: dict[str, Callable[[DictConfig], Any]] = {
     "data": load_data,
     "runs": run_folders,
 }
-OUTPUTS = (".png", ".json", ".csv", ".html", ".md")
 
 
 def analyze(cfg: DictConfig) -> None:
@@ -93,7 +92,7 @@ def _tell_outputs(folder: Path) -> None:
     log.info(
         "in %s: %s",
         folder,
-        ", ".join(sorted(p.name for p in folder.iterdir() if p.suffix in OUTPUTS)),
+        ", ".join(sorted(p.name for p in folder.iterdir() if p.suffix in RESULTS)),
     )
 
 
