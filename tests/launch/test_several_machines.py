@@ -1,5 +1,6 @@
 """Real processes that die or that two agents of torchrun start; `make test-slow`."""
 
+import json
 import os
 import signal
 import socket
@@ -78,6 +79,64 @@ def test_two_machines_train_as_one_process_and_resume(
     ]
     for name, tensor in weights[0].items():
         torch.testing.assert_close(tensor, weights[1][name], rtol=1e-4, atol=1e-6)
+
+
+def processes_of_slurm(words: list[str], tmp_path: Path) -> list[subprocess.Popen[str]]:
+    """Starts the two processes of one job of a sweep, as SLURM does on two machines.
+
+    Each is a sweep of its own here, whose only job has the environment and the folder of the job.
+    """
+    port, commands = free_port(), []
+    for rank in (0, 1):
+        slurm = {"PROCID": rank, "LOCALID": 0, "NODEID": rank, "NTASKS": 2, "NNODES": 2}
+        slurm |= {"NTASKS_PER_NODE": 1, "JOB_ID": 17, "NODELIST": "127.0.0.1"}
+        variables = [f'SLURM_{name}:"{value}"' for name, value in slurm.items()]
+        of_job = ",".join([*variables, f'MASTER_PORT:"{port}"'])
+        commands.append(
+            [sys.executable, str(ROOT / "train.py"), *words, "seed=1", "trainer=ddp_cpu",
+             "trainer.precision=32-true", "trainer.devices=1", "trainer.num_nodes=2",
+             f"hydra.sweep.dir={tmp_path / f'sweep{rank}'}", "hydra.sweep.subdir=../sweep0/job",
+             f"+hydra.job.env_set={{{of_job}}}", "hydra.mode=MULTIRUN"]
+        )  # fmt: skip
+    return [
+        subprocess.Popen(
+            command, cwd=tmp_path, env=environment(1), stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )
+        for command in commands
+    ]  # fmt: skip
+
+
+def test_a_job_of_a_sweep_on_two_machines(
+    common_words: Callable[..., list[str]], command: Run, tmp_path: Path
+) -> None:
+    one, job = tmp_path / "one", tmp_path / "sweep0" / "job"
+    assert command(f"hydra.run.dir={one}", *DRY, "seed=1", "trainer.max_epochs=3").status == 0
+    for _ in range(2):  # the second time it continues from its checkpoint
+        [(status, text), _] = ended(processes_of_slurm([*common_words(), *DRY], tmp_path))
+        assert status == 0, text
+        together = read_result(job)
+        assert together is not None
+        assert together["epochs"] == 3
+        (job / "result.json").unlink()
+    assert "going on from" in (job / "train.log").read_text()
+    alone = read_result(one)
+    assert alone is not None
+    for key in ("val/top1_error", "val/loss"):
+        assert together[key] == pytest.approx(alone[key], abs=1e-5)
+
+
+def test_a_process_of_a_job_that_fails_ends_the_others(
+    common_words: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    crash = "_target_:tests.helpers.mishaps.RankCrash,rank:1,step:2,killed:false"
+    words = [*common_words(), *DRY, f"+callbacks.mishap={{{crash}}}"]
+    [(status, text), _] = ended(processes_of_slurm(words, tmp_path))
+    assert status == 1
+    [recorded] = json.loads((tmp_path / "sweep0" / "sweep.json").read_text())["jobs"]
+    assert recorded["state"] == "failed"
+    assert recorded["error"].startswith("process 2: "), text
+    assert "the oven is on fire" in recorded["error"]
 
 
 @pytest.mark.parametrize("resumed_by", [1, 2])

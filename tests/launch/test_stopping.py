@@ -85,7 +85,7 @@ def test_a_job_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) 
         stopping.touch()
 
     threading.Thread(target=ask, daemon=True).start()
-    assert run_process(command, os.environ, [], stopping, grace=-4) == -signal.SIGKILL
+    assert run_process(command, os.environ, [], stopping.exists, grace=-4) == -signal.SIGKILL
     beat.unlink()
     time.sleep(1)
     assert not beat.exists()
@@ -118,7 +118,7 @@ def test_a_job_saves_before_submitit_requeues_it(tmp_path: Path) -> None:
     threading.Thread(target=ask, daemon=True).start()
     try:
         with pytest.raises(SystemExit):
-            run_process(command, os.environ, [], tmp_path / "stopping")
+            run_process(command, os.environ, [], lambda: False)
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert saved.exists()

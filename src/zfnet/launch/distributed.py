@@ -10,7 +10,6 @@ one dies, the first process logs the reason and exits with status 1.
 import atexit
 import logging
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from omegaconf import DictConfig
 
 from zfnet.errors import InputError
 from zfnet.launch.command_line import with_words
-from zfnet.launch.processes import child_environment, started_outside
+from zfnet.launch.processes import LOST_CONNECTION, child_environment, started_outside
 from zfnet.launch.stopping import stop
 from zfnet.launch.sweep_job import reason
 
@@ -82,9 +81,7 @@ def peer_error(error: Exception) -> str | None:
     Returns:
         The reason, or None if the error has another cause.
     """
-    if isinstance(error, RuntimeError) and re.search(
-        "gloo|nccl|connection", str(error), re.IGNORECASE
-    ):
+    if isinstance(error, RuntimeError) and LOST_CONNECTION.search(str(error)):
         for _ in range(10):
             for launcher in _launchers:
                 if why := launcher.died():

@@ -8,6 +8,7 @@ The child keeps the lock of the GPU if this process is killed.
 
 import ctypes
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -22,6 +23,8 @@ from zfnet.io import file_lock
 PR_SET_PDEATHSIG = 1  # sys/prctl.h
 # In the environment of a child process: the id of its parent, and the signal to end with.
 PARENT = "ZFNET_PARENT"
+# In the message of an error: the process has lost another one of its run, which has an error, too.
+LOST_CONNECTION = re.compile("gloo|nccl|connection", re.IGNORECASE)
 _parent: list[int] = []  # the parent's id, if a process of this project started this one
 
 

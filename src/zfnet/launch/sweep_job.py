@@ -4,6 +4,10 @@ Lightning's DDP starts processes from the command line that it finds, which insi
 of the whole sweep (Lightning#11300). Therefore each job is a separate command, `train.py
 <overrides> hydra.run.dir=<directory>`, which can use DDP. A job holds the lock of its directory and
 stops if the sweep's process is killed.
+
+SLURM may start several processes of a job, such as one for each GPU of two machines. Each runs the
+command. The first does all else. When the command of one fails, it says so in a file, and the
+others end theirs.
 """
 
 import logging
@@ -14,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -25,10 +29,16 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from zfnet.errors import InputError, one_line
-from zfnet.io import file_lock
+from zfnet.io import file_lock, save
 from zfnet.launch.command_line import quoted
 from zfnet.launch.manifest import note, read_manifest
-from zfnet.launch.processes import child_environment, one_gpu, terminate_with_parent
+from zfnet.launch.processes import (
+    LOST_CONNECTION,
+    child_environment,
+    one_gpu,
+    started_outside,
+    terminate_with_parent,
+)
 from zfnet.launch.project import config_folder, project_root
 from zfnet.launch.results import objective, read_result
 from zfnet.launch.run_dirs import fixed_words
@@ -43,6 +53,7 @@ OF_SWEEP = (  # prefixes of overrides that apply to the sweep and not to its job
     "hydra.mode",
     "hydra.run.",
 )
+OTHERS = 5.0  # seconds that another process of a job has to say why it failed
 ON_GPU = ("auto", "cuda", "gpu")  # accelerators
 log = logging.getLogger(__name__)
 
@@ -106,6 +117,8 @@ def run_job(cfg: DictConfig, folder: Path) -> float:
         stop.hold(grace=SWEEP_GRACE)
     if here and pid == os.getppid():
         terminate_with_parent(os.getppid())  # a launcher's worker
+    if rank := _rank():
+        return _run_further(folder, job_command(hydra, folder), rank, stopping)
     name = os.path.relpath(folder, sweep)
     others = [job.get("overrides", overrides) for job in head["jobs"] if job["folder"] == name]
     if folder == sweep or any(fixed_words(other) != fixed_words(overrides) for other in others):
@@ -115,17 +128,20 @@ def run_job(cfg: DictConfig, folder: Path) -> float:
     try:
         return _run_job(cfg, folder, sweep, name, job_command(hydra, folder))
     except InterruptedError:
-        note(sweep, name, overrides=overrides, state="failed", status=None, error="not started")
-    except InputError as error:
-        note(sweep, name, overrides=overrides, state="failed", status=None, error=one_line(error))
-        log.error("the job in %s failed: %s; the sweep goes on", folder, one_line(error))
+        error = "not started"
+    except InputError as wrong:
+        error = one_line(wrong)
+        log.error("the job in %s failed: %s; the sweep goes on", folder, error)
+    if started_outside() > 1:
+        _tell(_failed(folder), error)
+    note(sweep, name, overrides=overrides, state="failed", status=None, error=error)
     return math.nan
 
 
 def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: list[str]) -> float:
     """Runs `command`. Raises InterruptedError if the sweep is stopped before the job starts."""
-    hydra, stopping = HydraConfig.get(), sweep / STOPPING
-    asked = partial(_is_asked_to_stop, stopping)
+    hydra, several, failed = HydraConfig.get(), started_outside() > 1, _failed(folder)
+    asked = partial(_is_asked_to_stop, sweep / STOPPING, *([failed] if several else []))
     overrides = words_of(hydra.overrides.task)
     with ExitStack() as held:
         busy = f"{folder}: a process of an earlier sweep still works on this job; waiting for it"
@@ -134,15 +150,11 @@ def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: lis
             log.info("%s has finished already", folder)
             note(sweep, name, overrides=overrides, state="finished", status=0, error=None)
             return objective(result, cfg.optimized_metric)
-        # A job starts its processes itself. In a job of SLURM, Lightning would expect srun to.
-        environment = {
-            name: value
-            for name, value in child_environment(signal.SIGTERM).items()
-            if not name.startswith("SLURM_")
-        }
+        environment = _environment()
         if (
             cfg.trainer.accelerator in ON_GPU
             and cfg.trainer.devices == 1 < torch.cuda.device_count()
+            and not several
         ):
             device, lock = held.enter_context(one_gpu(asked))
             environment["CUDA_VISIBLE_DEVICES"] = device
@@ -153,36 +165,98 @@ def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: lis
         note(sweep, name, overrides=overrides, state="running", status=None, error=None, **now)
         written = folder / f"{hydra.job.name}.log"
         start = written.stat().st_size if written.exists() else 0
-        if any((folder / "checkpoints").glob("*.ckpt")):
-            command = [*command, "++resume=true"]
-        status = run_process(command, environment, locks, stopping)
+        status = run_process(_resumed(command, folder), environment, locks, asked)
         if result := read_result(folder):
             note(sweep, name, state="finished", status=status, ended=time.time())
             return objective(result, cfg.optimized_metric)
         error = reason(status, written, start)
+        if several:
+            error = _tell(failed, error)
         note(sweep, name, state="failed", status=status, error=error, ended=time.time())
     log.error("the job in %s failed: %s; the sweep goes on", folder, error)
     return math.nan
 
 
-def _is_asked_to_stop(stopping: Path) -> bool:
-    """Whether the sweep or this process received a signal."""
-    return stop.number is not None or stopping.exists()
+def _run_further(folder: Path, command: list[str], rank: int, stopping: Path) -> float:
+    """Runs the command of a job in a process after the first, which has its own log file."""
+    failed, name = _failed(folder), f"{HydraConfig.get().job.name}_process_{rank}"
+    if not read_result(folder):
+        words = [f"hydra.job.name={name}", "hydra.output_subdir=null"]
+        asked = partial(_is_asked_to_stop, stopping, failed)
+        status = run_process([*_resumed(command, folder), *words], _environment(), [], asked)
+        if status:
+            _tell(failed, f"process {rank + 1}: {reason(status, folder / f'{name}.log', 0)}")
+    return math.nan
+
+
+def _rank() -> int:
+    """Which of the processes that SLURM started for this job this one is."""
+    return int(os.environ["SLURM_PROCID"]) if started_outside() > 1 else 0
+
+
+def _failed(folder: Path) -> Path:
+    """The file that says why a process of this job failed, for the others."""
+    get = os.environ.get
+    return folder / f".failed_{get('SLURM_JOB_ID', '')}_{get('SLURM_RESTART_COUNT', '0')}"
+
+
+def _tell(failed: Path, error: str) -> str:
+    """Writes why this process of a job failed, unless another one has. Returns what is written.
+
+    A process that has lost the connection to another one lets that one tell.
+    """
+    until = time.monotonic() + (OTHERS if LOST_CONNECTION.search(error) else 0)
+    while not failed.exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    if not failed.exists():
+        save(failed, error.encode(errors="surrogateescape"), durable=False)
+    return failed.read_text(errors="replace")
+
+
+def _environment() -> dict[str, str]:
+    """The environment of the command.
+
+    One process of a job starts the others itself. In a job of SLURM, Lightning would expect srun to
+    start them, as it has done if there are several.
+    """
+    environment = child_environment(signal.SIGTERM)
+    if started_outside() > 1:
+        return environment
+    return {name: value for name, value in environment.items() if not name.startswith("SLURM_")}
+
+
+def _resumed(command: list[str], folder: Path) -> list[str]:
+    """The command of a job, which continues from its checkpoint if there is one."""
+    has_checkpoint = any((folder / "checkpoints").glob("*.ckpt"))
+    return [*command, "++resume=true"] if has_checkpoint else command
+
+
+def _is_asked_to_stop(*files: Path) -> bool:
+    """Whether this process received a signal, or one of the files is there: the sweep received one,
+    or another process of the job failed."""
+    return stop.number is not None or any(file.exists() for file in files)
 
 
 def run_process(
     command: Sequence[str],
     environment: Mapping[str, str],
     locks: Sequence[int],
-    stopping: Path,
+    asked: Callable[[], bool],
     grace: float = GRACE,
 ) -> int:
-    """Runs a process that inherits `locks`, and returns its exit status.
+    """Runs a process, and returns its exit status.
 
-    The process gets SIGTERM when the file `stopping` appears, when a signal stops this process, and
-    when submitit ends this process to requeue the job. If it is still running a few seconds after
-    `grace`, it is killed together with its children. Signals to the sweep's process group do not
-    reach it, because it has its own session.
+    The process gets SIGTERM when it is asked to stop, and when submitit ends this process to
+    requeue the job. If it is still running a few seconds after `grace`, it is killed together with
+    its children. Signals to the sweep's process group do not reach it, because it has its own
+    session.
+
+    Args:
+        command: the command line.
+        environment: of the process.
+        locks: file descriptors that it inherits.
+        asked: whether it should stop.
+        grace: in seconds.
     """
     process = subprocess.Popen(command, env=environment, pass_fds=locks, start_new_session=True)
 
@@ -192,7 +266,7 @@ def run_process(
 
     stop.before_forced.append(kill)
     try:
-        while not _is_asked_to_stop(stopping):
+        while not asked():
             try:
                 return process.wait(timeout=0.5)
             except subprocess.TimeoutExpired:
