@@ -81,7 +81,9 @@ def test_two_machines_train_as_one_process_and_resume(
         torch.testing.assert_close(tensor, weights[1][name], rtol=1e-4, atol=1e-6)
 
 
-def processes_of_slurm(words: list[str], tmp_path: Path) -> list[subprocess.Popen[str]]:
+def processes_of_slurm(
+    words: list[str], tmp_path: Path, restarts: int = 0
+) -> list[subprocess.Popen[str]]:
     """Starts the two processes of one job of a sweep, as SLURM does on two machines.
 
     Each is a sweep of its own here, whose only job has the environment and the folder of the job.
@@ -90,6 +92,7 @@ def processes_of_slurm(words: list[str], tmp_path: Path) -> list[subprocess.Pope
     for rank in (0, 1):
         slurm = {"PROCID": rank, "LOCALID": 0, "NODEID": rank, "NTASKS": 2, "NNODES": 2}
         slurm |= {"NTASKS_PER_NODE": 1, "JOB_ID": 17, "NODELIST": "127.0.0.1"}
+        slurm |= {"RESTART_COUNT": restarts}
         variables = [f'SLURM_{name}:"{value}"' for name, value in slurm.items()]
         of_job = ",".join([*variables, f'MASTER_PORT:"{port}"'])
         commands.append(
@@ -112,8 +115,9 @@ def test_a_job_of_a_sweep_on_two_machines(
 ) -> None:
     one, job = tmp_path / "one", tmp_path / "sweep0" / "job"
     assert command(f"hydra.run.dir={one}", *DRY, "seed=1", "trainer.max_epochs=3").status == 0
-    for _ in range(2):  # the second time it continues from its checkpoint
-        [(status, text), _] = ended(processes_of_slurm([*common_words(), *DRY], tmp_path))
+    for restarts in range(2):  # the second time it continues from its checkpoint
+        started = processes_of_slurm([*common_words(), *DRY], tmp_path, restarts)
+        [(status, text), _] = ended(started)
         assert status == 0, text
         together = read_result(job)
         assert together is not None

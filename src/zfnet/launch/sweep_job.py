@@ -6,8 +6,8 @@ of the whole sweep (Lightning#11300). Therefore each job is a separate command, 
 stops if the sweep's process is killed.
 
 SLURM may start several processes of a job, such as one for each GPU of two machines. Each runs the
-command. The first does all else. When the command of one fails, it says so in a file, and the
-others end theirs.
+command, when the first does. The first does all else. When the command of one fails, it says so in
+a file, and the others end theirs.
 """
 
 import logging
@@ -133,14 +133,14 @@ def run_job(cfg: DictConfig, folder: Path) -> float:
         error = one_line(wrong)
         log.error("the job in %s failed: %s; the sweep goes on", folder, error)
     if started_outside() > 1:
-        _tell(_failed(folder), error)
+        _tell(_sign(folder, "failed"), error)
     note(sweep, name, overrides=overrides, state="failed", status=None, error=error)
     return math.nan
 
 
 def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: list[str]) -> float:
     """Runs `command`. Raises InterruptedError if the sweep is stopped before the job starts."""
-    hydra, several, failed = HydraConfig.get(), started_outside() > 1, _failed(folder)
+    hydra, several, failed = HydraConfig.get(), started_outside() > 1, _sign(folder, "failed")
     asked = partial(_is_asked_to_stop, sweep / STOPPING, *([failed] if several else []))
     overrides = words_of(hydra.overrides.task)
     with ExitStack() as held:
@@ -165,6 +165,8 @@ def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: lis
         note(sweep, name, overrides=overrides, state="running", status=None, error=None, **now)
         written = folder / f"{hydra.job.name}.log"
         start = written.stat().st_size if written.exists() else 0
+        if several:
+            _sign(folder, "started").touch()
         status = run_process(_resumed(command, folder), environment, locks, asked)
         if result := read_result(folder):
             note(sweep, name, state="finished", status=status, ended=time.time())
@@ -179,10 +181,13 @@ def _run_job(cfg: DictConfig, folder: Path, sweep: Path, name: str, command: lis
 
 def _run_further(folder: Path, command: list[str], rank: int, stopping: Path) -> float:
     """Runs the command of a job in a process after the first, which has its own log file."""
-    failed, name = _failed(folder), f"{HydraConfig.get().job.name}_process_{rank}"
-    if not read_result(folder):
+    failed, started = (_sign(folder, what) for what in ("failed", "started"))
+    asked = partial(_is_asked_to_stop, stopping, failed)
+    while not (started.exists() or asked() or read_result(folder)):
+        time.sleep(0.2)
+    if started.exists() and not asked():
+        name = f"{HydraConfig.get().job.name}_process_{rank}"
         words = [f"hydra.job.name={name}", "hydra.output_subdir=null"]
-        asked = partial(_is_asked_to_stop, stopping, failed)
         status = run_process([*_resumed(command, folder), *words], _environment(), [], asked)
         if status:
             _tell(failed, f"process {rank + 1}: {reason(status, folder / f'{name}.log', 0)}")
@@ -194,10 +199,10 @@ def _rank() -> int:
     return int(os.environ["SLURM_PROCID"]) if started_outside() > 1 else 0
 
 
-def _failed(folder: Path) -> Path:
-    """The file that says why a process of this job failed, for the others."""
+def _sign(folder: Path, what: str) -> Path:
+    """A file for the other processes of this job: it has "started", or why it has "failed"."""
     get = os.environ.get
-    return folder / f".failed_{get('SLURM_JOB_ID', '')}_{get('SLURM_RESTART_COUNT', '0')}"
+    return folder / f".{what}_{get('SLURM_JOB_ID', '')}_{get('SLURM_RESTART_COUNT', '0')}"
 
 
 def _tell(failed: Path, error: str) -> str:
