@@ -131,7 +131,9 @@ def check(family: str, name: str, build: Callable[[], nn.Module]) -> Result:
             continue
         axes = deconv.axes(layer, tuple(image.shape[1:]))  # type: ignore[arg-type]
         values = list[Tensor]()
-        pixels = image.clone().requires_grad_()
+        # Two images: torch 2.15's gradient of a batch norm in eval mode is wrong for one image and
+        # an R with channels last whose stride over images is odd, as `view` and `split` leave it.
+        pixels = image.repeat(2, 1, 1, 1).requires_grad_()
         modules = find_modules(net, [layer])
         with capture_outputs(modules, lambda _, out, values=values: values.append(out.clone())):
             net(pixels.clone())
@@ -141,7 +143,7 @@ def check(family: str, name: str, build: Callable[[], nn.Module]) -> Result:
         top = top_activations(net, [image], [layer], k=1, progress=False)[layer]
         search &= torch.allclose(top.values[:, 0], maps[0].flatten(1).amax(1))
         own = maps[0, unit.channel, unit.y, unit.x]
-        expected = torch.autograd.grad(own, pixels)[0]
+        expected = torch.autograd.grad(own, pixels)[0][:1]
         options = {"relu": "gradient", "normalization": "gradient", "others": "gradient"}
         plain = Deconvnet(net, seed="one", **options).project(image, layer, [unit])
         gradient &= close(plain, expected)
