@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from tests.helpers.commands import Commands, Ended
 from zfnet.errors import InputError
 from zfnet.launch.distributed import check_started_once
-from zfnet.launch.sweep_job import run_process
+from zfnet.launch.job_process import run_process
 
 ALONE, TWO = {"trainer": {"devices": 1}}, {"trainer": {"devices": 2}}
 

@@ -28,9 +28,9 @@ from omegaconf import DictConfig
 
 from zfnet.errors import InputError
 from zfnet.launch.command_line import with_words
+from zfnet.launch.job_process import reason
 from zfnet.launch.processes import LOST_CONNECTION, child_environment, started_outside
 from zfnet.launch.stopping import stop
-from zfnet.launch.sweep_job import reason
 
 OWN_WORDS = 10.0  # seconds that the first process has to report an error itself
 _launchers: list["RankLauncher"] = []  # of this process

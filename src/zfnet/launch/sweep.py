@@ -1,7 +1,7 @@
 """Starts a sweep, or continues it: the same command runs the jobs that are not finished.
 
     python train.py seed=1,2,3 --multirun
-    python train.py seed=1,2,3 --multirun hydra/launcher=joblib hydra.launcher.n_jobs=2
+    python train.py seed=1,2,3 hydra/launcher=joblib hydra.launcher.n_jobs=2 --multirun
     python train.py seed=1,2,3 sweep=status                 # see sweep_status.py
 
 Finished jobs are not run again. The manifest (manifest.py) records the state of each job, and

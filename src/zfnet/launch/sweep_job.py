@@ -15,11 +15,9 @@ import math
 import os
 import platform
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from zfnet.errors import InputError, one_line
 from zfnet.io import file_lock, save
 from zfnet.launch.command_line import quoted
+from zfnet.launch.job_process import reason, run_process
 from zfnet.launch.manifest import note, read_manifest
 from zfnet.launch.processes import (
     LOST_CONNECTION,
@@ -42,7 +41,7 @@ from zfnet.launch.processes import (
 from zfnet.launch.project import config_folder, project_root
 from zfnet.launch.results import objective, read_result
 from zfnet.launch.run_dirs import fixed_words
-from zfnet.launch.stopping import GRACE, SIGNALS, SWEEP_GRACE, Stopped, stop
+from zfnet.launch.stopping import SWEEP_GRACE, stop
 
 STOPPING = ".stopping"  # a file in the sweep's directory: the sweep received a signal
 OF_SWEEP = (  # prefixes of overrides that apply to the sweep and not to its jobs
@@ -240,75 +239,3 @@ def _is_asked_to_stop(*files: Path) -> bool:
     """Whether this process received a signal, or one of the files is there: the sweep received one,
     or another process of the job failed."""
     return stop.number is not None or any(file.exists() for file in files)
-
-
-def run_process(
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    locks: Sequence[int],
-    asked: Callable[[], bool],
-    grace: float = GRACE,
-) -> int:
-    """Runs a process, and returns its exit status.
-
-    The process gets SIGTERM when it is asked to stop, and when submitit ends this process to
-    requeue the job. If it is still running a few seconds after `grace`, it is killed together with
-    its children. Signals to the sweep's process group do not reach it, because it has its own
-    session.
-
-    Args:
-        command: the command line.
-        environment: of the process.
-        locks: file descriptors that it inherits.
-        asked: whether it should stop.
-        grace: in seconds.
-    """
-    process = subprocess.Popen(command, env=environment, pass_fds=locks, start_new_session=True)
-
-    def kill() -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-    stop.before_forced.append(kill)
-    try:
-        while not asked():
-            try:
-                return process.wait(timeout=0.5)
-            except subprocess.TimeoutExpired:
-                continue
-        process.terminate()
-        process.wait(timeout=grace + 5)
-    except subprocess.TimeoutExpired:
-        pass  # killed below
-    except SystemExit as error:
-        if not isinstance(error, Stopped):  # submitit's
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=grace + 5)
-        raise
-    finally:
-        stop.before_forced.remove(kill)
-        kill()  # children that are left, or the process itself after an exception
-        process.wait()
-    return process.returncode
-
-
-def reason(status: int, written: Path, start: int) -> str:
-    """Returns why a process ended without a result.
-
-    Args:
-        status: its exit status; negative for a signal.
-        written: its log file.
-        start: the length of the log before the process started, in bytes.
-
-    Returns:
-        The signal, the last line of the log after `start`, or the exit status.
-    """
-    if status < 0:
-        return f"killed by {signal.Signals(-status).name}"
-    for number in SIGNALS:
-        if status == 128 + number:
-            return f"stopped by {number.name}"
-    text = written.read_bytes()[start:].decode(errors="replace") if written.exists() else ""
-    last = text.rstrip().rpartition("\n")[2]
-    return last.partition("] - ")[2] or last or f"exit status {status}"
